@@ -1,0 +1,1 @@
+//! Schedulers, noise, guidance losses and generation methods.

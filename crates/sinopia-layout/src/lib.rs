@@ -1,0 +1,1 @@
+//! Layouts for grounded image generation: parse, repair, compose, draw.

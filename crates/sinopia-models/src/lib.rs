@@ -1,0 +1,1 @@
+//! CLIP text encoder, UNet, VAE, tokenizers and checkpoint loading.

@@ -1,0 +1,1 @@
+//! Differentiable tensor operations with frozen weights, channels-last.
