@@ -1,0 +1,218 @@
+//! Everything that can go wrong between a name such as `sd15/` and a network that is ready to run.
+
+use std::path::PathBuf;
+
+/// The result of anything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong with a checkpoint, a tensor, a tokenizer or a download.
+///
+/// Messages name the file, the thing inside it, what was found and what was wanted; [`Error::hint`] adds what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A path that does not exist.
+    #[error("`{}` does not exist", path.display())]
+    NotFound {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+
+    /// The operating system refused to open or read a file.
+    #[error("cannot read `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// A folder or file that is not a checkpoint of a kind we know.
+    #[error("`{origin}` is not a checkpoint: {problem}")]
+    NotACheckpoint {
+        /// The folder or file.
+        origin: String,
+        /// What is missing or unexpected.
+        problem: String,
+    },
+
+    /// A checkpoint that we recognise and cannot run.
+    #[error("`{origin}` holds {found}, which is not supported; supported are {supported}")]
+    UnsupportedModel {
+        /// The folder or file.
+        origin: String,
+        /// What it holds.
+        found: String,
+        /// What could be loaded instead.
+        supported: &'static str,
+    },
+
+    /// A safetensors (or pickle) file that is damaged, incomplete or dishonest about its contents.
+    #[error("`{file}` is damaged: {problem}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What does not add up.
+        problem: String,
+    },
+
+    /// A tensor that the model needs and the file lacks.
+    #[error("`{file}` has no tensor `{tensor}`{}", did_you_mean(near))]
+    MissingTensor {
+        /// The file (or files) searched.
+        file: String,
+        /// The full name.
+        tensor: String,
+        /// A name in the file that resembles it.
+        near: Option<String>,
+    },
+
+    /// A tensor of another shape than the model's configuration asks for.
+    #[error("tensor `{tensor}` in `{file}` has shape {found:?}, expected {expected:?}")]
+    TensorShape {
+        /// The file.
+        file: String,
+        /// The full name.
+        tensor: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that the model wants.
+        expected: Vec<usize>,
+    },
+
+    /// A tensor stored in a number format that we do not read.
+    #[error("tensor `{tensor}` in `{file}` is stored as {found}; readable are F64, F32, F16 and BF16")]
+    TensorFormat {
+        /// The file.
+        file: String,
+        /// The full name.
+        tensor: String,
+        /// The format's name in the file.
+        found: String,
+    },
+
+    /// A NaN or an infinity among the weights.
+    #[error("tensor `{tensor}` in `{file}` holds {value} at position {position}; weights must be finite")]
+    NotFinite {
+        /// The file.
+        file: String,
+        /// The full name.
+        tensor: String,
+        /// The index of the first such value, counted flat.
+        position: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// Text that is not JSON.
+    #[error("`{file}` is not valid JSON")]
+    Json {
+        /// The file.
+        file: String,
+        /// Line, column and reason.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// A configuration value of the wrong kind, out of range or not supported.
+    #[error("`{key}` in `{file}` is {found}, expected {expected}")]
+    Config {
+        /// The configuration file.
+        file: String,
+        /// The key, dotted where nested.
+        key: String,
+        /// The value found.
+        found: String,
+        /// What would have been accepted.
+        expected: String,
+    },
+
+    /// A tokenizer whose files cannot be used.
+    #[error("the tokenizer in `{origin}` cannot be used: {problem}")]
+    Tokenizer {
+        /// The folder or file.
+        origin: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// An input to a network that does not fit it.
+    #[error("{what} must be {expected}, found {found}")]
+    Input {
+        /// The input, in words.
+        what: &'static str,
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+
+    /// A Hub name that cannot be one.
+    #[error("`{id}` is neither a file or folder here nor a Hub name of the form `owner/name`")]
+    HubName {
+        /// What was given.
+        id: String,
+    },
+
+    /// A file that is not in the local cache while the network is switched off.
+    #[error("`{file}` of `{repo}` is not in the cache `{}` and offline mode is on", cache.display())]
+    Offline {
+        /// The repository.
+        repo: String,
+        /// The file wanted.
+        file: String,
+        /// The cache searched.
+        cache: PathBuf,
+    },
+
+    /// A download that failed.
+    #[error("cannot download `{file}` of `{repo}` from {endpoint}: {problem}")]
+    Download {
+        /// The repository.
+        repo: String,
+        /// The file wanted.
+        file: String,
+        /// The server.
+        endpoint: String,
+        /// The server's answer or the network's.
+        problem: String,
+    },
+
+    /// The tensor library refused an operation.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// What the user can do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::TensorShape { tensor, found, expected, .. } => shape_hint(tensor, found, expected),
+            Self::Damaged { .. } => Some("the download may be incomplete: delete the file and fetch it again".into()),
+            Self::NotFinite { .. } => Some("the file was saved after training diverged, or is damaged: fetch it again or use another one".into()),
+            Self::Offline { .. } => Some("unset HF_HUB_OFFLINE to download it once".into()),
+            Self::HubName { .. } => Some("give `miniature`, a folder, a `.safetensors` file or a Hub name such as `stable-diffusion-v1-5/stable-diffusion-v1-5`".into()),
+            _ => None,
+        }
+    }
+}
+
+fn shape_hint(tensor: &str, found: &[usize], expected: &[usize]) -> Option<String> {
+    if tensor.ends_with("conv_in.weight") && found.get(1) == Some(&9) && expected.get(1) == Some(&4) {
+        return Some("nine input channels mean an inpainting checkpoint, which cannot paint from text alone".into());
+    }
+    if tensor.ends_with("attn2.to_k.weight") && found.len() == 2 {
+        return Some(format!(
+            "this UNet reads text embeddings of width {}, the configuration says {}",
+            found[1],
+            expected.get(1).copied().unwrap_or_default()
+        ));
+    }
+    (found.iter().product::<usize>() != expected.iter().product::<usize>())
+        .then(|| "the configuration file and the weights do not belong together".into())
+}
+
+fn did_you_mean(near: &Option<String>) -> String {
+    near.as_ref().map(|name| format!("; the nearest name in it is `{name}`")).unwrap_or_default()
+}

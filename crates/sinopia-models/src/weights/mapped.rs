@@ -1,0 +1,177 @@
+//! A safetensors file in memory: its bytes and the header that says what they are.
+//!
+//! The layout is a little-endian u64 (the header's length), the header (JSON) and the data. Nothing in the header is believed before
+//! it is checked against the size of the file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// The largest header accepted, in bytes; the same limit as the format's reference implementation.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// The length of the length, in bytes.
+const LENGTH_BYTES: usize = 8;
+
+/// The bytes of a file: mapped, or part of the program.
+pub(crate) enum Bytes {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+}
+
+impl Bytes {
+    /// Maps a file for reading.
+    pub(crate) fn map(path: &Path) -> Result<Self> {
+        let read_error = |source| Error::Read { path: path.to_owned(), source };
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotFound { path: path.to_owned() });
+            }
+            other => other.map_err(read_error)?,
+        };
+        let size = file.metadata().map_err(read_error)?.len();
+        if size == 0 {
+            return Ok(Self::Static(&[]));
+        }
+        #[expect(
+            unsafe_code,
+            reason = "mapping a file is unsafe in any interface, and reading gigabytes into memory first would double it"
+        )]
+        // SAFETY: the map is private to this value and only read. Another process that truncates the file while we read would end
+        // ours with a bus error; like every program that maps checkpoints we rely on nobody doing that.
+        let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
+        Ok(Self::Mapped(map))
+    }
+
+    /// All of it.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+        }
+    }
+
+    /// A range that [`Header::parse`] has checked.
+    pub(crate) fn range(&self, range: Range<usize>) -> &[u8] {
+        &self.as_slice()[range]
+    }
+
+    /// Tells the system that these pages have served, so that the file does not stay in memory beside its copy.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self
+            && !range.is_empty()
+        {
+            #[expect(unsafe_code, reason = "the only way to give mapped pages back while the map lives")]
+            // SAFETY: the map is read-only and backed by the file, so a page that is dropped is read from the file again when touched;
+            // no write can be lost. Failure is harmless: the pages stay until memory runs short.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
+/// Where a tensor lies in its file, and how it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// The number format as the file spells it, `F16`.
+    pub(crate) format: String,
+    pub(crate) shape: Vec<usize>,
+    /// Bytes counted from the start of the file, inside it.
+    pub(crate) range: Range<usize>,
+}
+
+/// The table of contents of a safetensors file.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) records: BTreeMap<String, Record>,
+}
+
+#[derive(Deserialize)]
+struct RawRecord {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+impl Header {
+    /// Reads and checks the header of `bytes`, a whole file; `file` is its name in messages.
+    pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+        let damaged = |problem: String| Error::Damaged { file: file.to_owned(), problem };
+        let (header, data_start) = split_header(bytes).map_err(damaged)?;
+        let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
+            .map_err(|error| damaged(format!("its header is not a JSON object of tensors ({error})")))?;
+        let mut records = BTreeMap::new();
+        let mut total = 0_usize;
+        for (name, entry) in entries {
+            if name == "__metadata__" {
+                continue;
+            }
+            let raw: RawRecord = serde_json::from_value(entry)
+                .map_err(|error| damaged(format!("the header's entry for tensor `{name}` is malformed ({error})")))?;
+            let record = check(&name, raw, data_start, bytes.len()).map_err(damaged)?;
+            total = total.saturating_add(record.range.len());
+            records.insert(name, record);
+        }
+        let data_len = bytes.len() - data_start;
+        if total > data_len {
+            return Err(damaged(format!("its tensors overlap: {total} bytes of them in {data_len} bytes of data")));
+        }
+        Ok(Self { records })
+    }
+}
+
+fn split_header(bytes: &[u8]) -> Result<(&[u8], usize), String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(format!("it has {} bytes, too few for a safetensors file", bytes.len()));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER_BYTES {
+        return Err(format!("its first bytes announce a header of {length} bytes; this is not a safetensors file"));
+    }
+    // At most MAX_HEADER_BYTES, which any usize holds.
+    let length = length as usize;
+    match rest.get(..length) {
+        Some(header) => Ok((header, LENGTH_BYTES + length)),
+        None => Err(format!("it ends inside its header, after {} of {} bytes", bytes.len(), LENGTH_BYTES + length)),
+    }
+}
+
+fn check(name: &str, raw: RawRecord, data_start: usize, file_len: usize) -> Result<Record, String> {
+    let (start, end) = raw.data_offsets;
+    let count = raw
+        .shape
+        .iter()
+        .try_fold(1_usize, |product, size| product.checked_mul(*size))
+        .ok_or_else(|| format!("tensor `{name}` has the impossible shape {:?}", raw.shape))?;
+    let in_file = |offset: usize| data_start.checked_add(offset);
+    let (Some(first), Some(last), true) = (in_file(start), in_file(end), start <= end) else {
+        return Err(format!("tensor `{name}` lies at bytes {start} to {end}, which is no range"));
+    };
+    if last > file_len {
+        return Err(format!("it is cut short: tensor `{name}` ends at byte {last}, the file at {file_len}"));
+    }
+    if let Some(width) = width(&raw.dtype)
+        && Some(end - start) != count.checked_mul(width)
+    {
+        return Err(format!("tensor `{name}` ({}, shape {:?}) has {} bytes", raw.dtype, raw.shape, end - start));
+    }
+    Ok(Record { format: raw.dtype, shape: raw.shape, range: first..last })
+}
+
+/// Bytes a value, for the formats that hold whole bytes.
+pub(crate) fn width(format: &str) -> Option<usize> {
+    match format {
+        "F64" | "I64" | "U64" => Some(8),
+        "F32" | "I32" | "U32" => Some(4),
+        "F16" | "BF16" | "I16" | "U16" => Some(2),
+        "U8" | "I8" | "BOOL" => Some(1),
+        _ => None,
+    }
+}

@@ -1,0 +1,368 @@
+//! Named tensors of a checkpoint: found by name, checked, and converted one at a time.
+//!
+//! Files are memory-mapped, so a tensor's bytes are read when [`Weights::get`] asks for it and nothing else is held.
+
+mod mapped;
+mod near;
+mod read;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Error, Result};
+use mapped::{Bytes, Header, Record};
+
+/// How frozen weights are kept in memory. Arithmetic is f32 either way (on the CPU); vectors (biases, norms) are always f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Four bytes a weight.
+    F32,
+    /// Two bytes a weight, the upper half of an f32: half the memory for about three significant digits.
+    Bf16,
+    /// As in the file: f16 and bf16 stay half-size, f32 stays f32, f64 becomes f32.
+    #[default]
+    Auto,
+}
+
+/// What has to be done to a tensor of the file to become the tensor that the model names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// Nothing.
+    AsIs,
+    /// Swap the two axes of a matrix.
+    Transpose,
+    /// Part `index` of `count` equal parts along the first axis (fused query, key and value projections).
+    Part {
+        /// Which part, from 0.
+        index: usize,
+        /// How many parts there are.
+        count: usize,
+    },
+}
+
+/// A tensor under another name: the name in the file and the way from it.
+#[derive(Debug, Clone)]
+struct Alias {
+    file_name: String,
+    transform: Transform,
+}
+
+/// The tensors of one component of a checkpoint, seen from a prefix. Cloning is cheap.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use candle_core::{Device, Tensor};
+/// use sinopia_models::Weights;
+///
+/// let bias = Tensor::zeros(4, candle_core::DType::F32, &Device::Cpu)?;
+/// let weights = Weights::from_tensors("example", HashMap::from([("conv_in.bias".to_owned(), bias)]));
+/// assert_eq!(weights.pp("conv_in").get("bias", &[4])?.dims(), [4]);
+/// assert!(weights.get("conv_in.bias", &[8]).is_err());
+/// # Ok::<(), sinopia_models::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Weights {
+    store: Arc<Store>,
+    /// Names as the model knows them, where they differ from the file's.
+    aliases: Option<Arc<BTreeMap<String, Alias>>>,
+    prefix: String,
+    device: Device,
+    precision: Precision,
+}
+
+/// The tensors of one or more files, under the files' own names.
+struct Store {
+    origin: String,
+    files: Vec<File>,
+    records: BTreeMap<String, (usize, Record)>,
+    tensors: HashMap<String, Tensor>,
+}
+
+struct File {
+    name: String,
+    bytes: Bytes,
+}
+
+impl Weights {
+    /// Maps safetensors files; the shards of one component together.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, or two files hold the same tensor.
+    pub fn from_safetensors(paths: &[PathBuf], device: &Device, precision: Precision) -> Result<Self> {
+        let files = paths.iter().map(|path| File::map(path)).collect::<Result<_>>()?;
+        Ok(Self::new(Store::from_files(files)?, device, precision))
+    }
+
+    /// Reads a safetensors file that is part of the program; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// If the bytes are not a complete safetensors file.
+    pub fn from_bytes(name: &str, bytes: &'static [u8], device: &Device, precision: Precision) -> Result<Self> {
+        let file = File { name: name.to_owned(), bytes: Bytes::Static(bytes) };
+        Ok(Self::new(Store::from_files(vec![file])?, device, precision))
+    }
+
+    /// Takes tensors that are in memory already, as they are: precision and device do not change them.
+    pub fn from_tensors(origin: &str, tensors: HashMap<String, Tensor>) -> Self {
+        let device = tensors.values().next().map_or(Device::Cpu, |tensor| tensor.device().clone());
+        let store = Store { origin: origin.to_owned(), files: Vec::new(), records: BTreeMap::new(), tensors };
+        Self::new(store, &device, Precision::Auto)
+    }
+
+    fn new(store: Store, device: &Device, precision: Precision) -> Self {
+        Self { store: Arc::new(store), aliases: None, prefix: String::new(), device: device.clone(), precision }
+    }
+
+    /// The same tensors under other names: `rename` says which names the model has for a name and shape of the file.
+    ///
+    /// Names for which it gives nothing disappear. Applies to the names seen from here, and drops the prefix.
+    pub fn renamed(&self, rename: impl Fn(&str, &[usize]) -> Vec<(String, Transform)>) -> Self {
+        let mut aliases = BTreeMap::new();
+        for name in self.names() {
+            let shape = self.shape(&name).unwrap_or_default();
+            for (model_name, transform) in rename(&name, &shape) {
+                let inner = self.resolve(&name);
+                // A renamed view of a renamed view keeps the transform of the inner one; the two never both have one.
+                let transform = if inner.transform == Transform::AsIs { transform } else { inner.transform };
+                aliases.insert(model_name, Alias { file_name: inner.file_name, transform });
+            }
+        }
+        Self { aliases: Some(Arc::new(aliases)), prefix: String::new(), ..self.clone() }
+    }
+
+    /// The tensors whose names begin with `prefix` and a dot, without it.
+    pub fn pp(&self, prefix: impl AsRef<str>) -> Self {
+        Self { prefix: self.full_name(prefix.as_ref()), ..self.clone() }
+    }
+
+    /// The tensor `name`, of exactly this shape, on this device and in this precision.
+    ///
+    /// A 1×1 convolution `(O, I, 1, 1)` and a linear layer `(O, I)` are the same weights, and either is given for the other.
+    ///
+    /// # Errors
+    /// If there is no such tensor, or it has another shape, or holds a NaN or an infinity.
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let found = self.shape(name).ok_or_else(|| self.missing(name))?;
+        if !same_weights(&found, shape) {
+            return Err(Error::TensorShape {
+                file: self.file_of(name).to_owned(),
+                tensor: self.full_name(name),
+                found,
+                expected: shape.to_vec(),
+            });
+        }
+        Ok(self.read(name)?.reshape(shape)?)
+    }
+
+    /// The tensor `name` if there is one.
+    ///
+    /// # Errors
+    /// As [`Weights::get`], except for a missing tensor.
+    pub fn get_opt(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        if self.contains(name) { self.get(name, shape).map(Some) } else { Ok(None) }
+    }
+
+    /// Whether there is a tensor `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.shape(name).is_some()
+    }
+
+    /// Whether any tensor lies under `prefix` (and a dot).
+    pub fn contains_prefix(&self, prefix: &str) -> bool {
+        !self.pp(prefix).names().is_empty()
+    }
+
+    /// The shape of tensor `name`, read from the header alone.
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let alias = self.try_resolve(name)?;
+        let mut shape = self.store.shape(&alias.file_name)?;
+        match alias.transform {
+            Transform::AsIs => {}
+            Transform::Transpose => shape.reverse(),
+            Transform::Part { count, .. } => shape[0] /= count,
+        }
+        Some(shape)
+    }
+
+    /// The number format of tensor `name` in its file, as safetensors spells it (`F16`).
+    pub fn format(&self, name: &str) -> Option<String> {
+        self.store.format(&self.try_resolve(name)?.file_name)
+    }
+
+    /// All names seen from here, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let within = |name: &String| match self.prefix.as_str() {
+            "" => Some(name.clone()),
+            prefix => Some(name.strip_prefix(prefix)?.strip_prefix('.')?.to_owned()),
+        };
+        match &self.aliases {
+            Some(aliases) => aliases.keys().filter_map(within).collect(),
+            None => self.store.names().iter().filter_map(within).collect(),
+        }
+    }
+
+    /// How many numbers the tensors seen from here hold.
+    pub fn num_parameters(&self) -> u64 {
+        self.names()
+            .iter()
+            .filter_map(|name| self.shape(name))
+            .map(|shape| shape.iter().product::<usize>() as u64)
+            .sum()
+    }
+
+    /// The name with the prefix, as the model knows it.
+    pub fn full_name(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// Where the tensors come from, for messages.
+    pub fn origin(&self) -> &str {
+        &self.store.origin
+    }
+
+    /// The device on which [`Weights::get`] puts tensors.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The precision in which [`Weights::get`] keeps matrices and kernels.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn try_resolve(&self, name: &str) -> Option<Alias> {
+        let full_name = self.full_name(name);
+        match &self.aliases {
+            Some(aliases) => aliases.get(&full_name).cloned(),
+            None => Some(Alias { file_name: full_name, transform: Transform::AsIs }),
+        }
+    }
+
+    fn resolve(&self, name: &str) -> Alias {
+        self.try_resolve(name).unwrap_or_else(|| Alias { file_name: self.full_name(name), transform: Transform::AsIs })
+    }
+
+    fn read(&self, name: &str) -> Result<Tensor> {
+        let alias = self.resolve(name);
+        let tensor =
+            self.store.read(&alias.file_name, self.precision, &self.device)?.ok_or_else(|| self.missing(name))?;
+        Ok(match alias.transform {
+            Transform::AsIs => tensor,
+            Transform::Transpose => tensor.t()?.contiguous()?,
+            Transform::Part { index, count } => {
+                let rows = tensor.dim(0)? / count;
+                // A copy, so that the parts do not keep the whole alive.
+                tensor.narrow(0, index * rows, rows)?.force_contiguous()?
+            }
+        })
+    }
+
+    fn file_of(&self, name: &str) -> &str {
+        self.store.file_of(&self.resolve(name).file_name)
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let tensor = self.full_name(name);
+        let names = Self { prefix: String::new(), ..self.clone() }.names();
+        Error::MissingTensor { file: self.store.origin.clone(), near: near::nearest(&tensor, &names), tensor }
+    }
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Weights")
+            .field("origin", &self.store.origin)
+            .field("prefix", &self.prefix)
+            .field("precision", &self.precision)
+            .finish_non_exhaustive()
+    }
+}
+
+impl File {
+    fn map(path: &Path) -> Result<Self> {
+        Ok(Self { name: path.display().to_string(), bytes: Bytes::map(path)? })
+    }
+}
+
+impl Store {
+    fn from_files(files: Vec<File>) -> Result<Self> {
+        let mut records = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            for (name, record) in Header::parse(&file.name, file.bytes.as_slice())?.records {
+                if let Some((other, _)) = records.insert(name.clone(), (index, record)) {
+                    let problem = format!("tensor `{name}` is also in `{}`", files[other].name);
+                    return Err(Error::Damaged { file: file.name.clone(), problem });
+                }
+            }
+        }
+        let origin = match files.as_slice() {
+            [] => "no file".to_owned(),
+            [file] => file.name.clone(),
+            [first, rest @ ..] => format!("{} and {} more", first.name, rest.len()),
+        };
+        Ok(Self { origin, files, records, tensors: HashMap::new() })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.records.keys().chain(self.tensors.keys()).cloned().collect();
+        names.sort();
+        names
+    }
+
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        match self.records.get(name) {
+            Some((_, record)) => Some(record.shape.clone()),
+            None => self.tensors.get(name).map(|tensor| tensor.dims().to_vec()),
+        }
+    }
+
+    fn format(&self, name: &str) -> Option<String> {
+        match self.records.get(name) {
+            Some((_, record)) => Some(record.format.clone()),
+            None => self.tensors.get(name).map(|tensor| tensor.dtype().as_str().to_uppercase()),
+        }
+    }
+
+    fn file_of(&self, name: &str) -> &str {
+        self.records.get(name).map_or(&self.origin, |(file, _)| &self.files[*file].name)
+    }
+
+    fn read(&self, name: &str, precision: Precision, device: &Device) -> Result<Option<Tensor>> {
+        if let Some(tensor) = self.tensors.get(name) {
+            read::require_finite(&self.origin, name, tensor)?;
+            return Ok(Some(tensor.to_device(device)?));
+        }
+        let Some((file, record)) = self.records.get(name) else {
+            return Ok(None);
+        };
+        let file = &self.files[*file];
+        let target = target_dtype(record, precision);
+        let tensor = read::tensor(&file.name, name, record, file.bytes.range(record.range.clone()), target, device);
+        file.bytes.release(record.range.clone());
+        tensor.map(Some)
+    }
+}
+
+/// The in-memory format: vectors and scalars are f32, since they are small and precision matters most there.
+fn target_dtype(record: &Record, precision: Precision) -> DType {
+    if record.shape.len() < 2 {
+        return DType::F32;
+    }
+    match (precision, record.format.as_str()) {
+        (Precision::Bf16, _) | (Precision::Auto, "BF16") => DType::BF16,
+        (Precision::Auto, "F16") => DType::F16,
+        _ => DType::F32,
+    }
+}
+
+/// Whether two shapes differ at most by trailing 1×1 kernel axes.
+fn same_weights(found: &[usize], wanted: &[usize]) -> bool {
+    let strip = |shape: &[usize]| match shape {
+        [o, i, 1, 1] => vec![*o, *i],
+        other => other.to_vec(),
+    };
+    strip(found) == strip(wanted)
+}
