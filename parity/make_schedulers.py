@@ -1,0 +1,93 @@
+"""Schedulers: `python parity/make_schedulers.py` writes fixtures/schedulers/schedulers.safetensors.
+
+The header's `cases` maps a case to scheduler class, config, number of steps and initial sigma. `timesteps.<case>` is f64; `states.<case>` (S, 1, 4, 4, 4) f32
+holds the sample after each call (after every tenth and the last for 50 steps). The stand-in for a model is
+`0.3 · scaled sample + output[i]` at call i, with `output` (52, 1, 4, 4, 4) shared by all cases; the start is `start` · initial sigma, and the
+ancestral scheduler's noise at call i is `ancestral_noise[i]`. Elementwise throughout: no order of axes.
+"""
+
+import json
+
+import diffusers
+import torch
+
+from common import generator, write
+
+SEED = 3
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+OWN = {
+    "DDIMScheduler": {"set_alpha_to_one": False, "clip_sample": False},
+    "PNDMScheduler": {"set_alpha_to_one": False, "skip_prk_steps": True},
+    "EulerDiscreteScheduler": {},
+    "EulerAncestralDiscreteScheduler": {},
+    "DPMSolverMultistepScheduler": {},
+}
+
+
+class Replayed:
+    """Stands in for a generator: hands out the saved noise call by call."""
+
+    def __init__(self, noise):
+        self.noise, self.next = noise, 0
+
+    def __call__(self, shape, **_):
+        self.next += 1
+        assert tuple(shape) == tuple(self.noise.shape[1:])
+        return self.noise[self.next - 1]
+
+
+def run(scheduler_class, config, steps, start, output, noise):
+    scheduler = getattr(diffusers, scheduler_class).from_config(config)
+    scheduler.set_timesteps(steps)
+    module = __import__(scheduler.__module__, fromlist=["randn_tensor"])
+    if hasattr(module, "randn_tensor"):
+        module.randn_tensor = Replayed(noise)
+    sample = start * scheduler.init_noise_sigma
+    states = []
+    for i, timestep in enumerate(scheduler.timesteps):
+        model_output = 0.3 * scheduler.scale_model_input(sample, timestep) + output[i]
+        sample = scheduler.step(model_output, timestep, sample).prev_sample
+        states.append(sample)
+    kept = [i for i in range(len(states)) if steps <= 10 or i % 10 == 9 or i == len(states) - 1]
+    assert all(torch.isfinite(state).all() for state in states)
+    return scheduler, torch.stack([states[i] for i in kept]), kept
+
+
+def main():
+    random = generator(SEED)
+    start, output, noise = (torch.randn(n, 1, 4, 4, 4, generator=random) for n in (1, 52, 52))
+    tensors, cases = {"start": start[0], "output": output, "ancestral_noise": noise}, {}
+    for scheduler_class, own in OWN.items():
+        for prediction in ("epsilon", "v_prediction"):
+            for spacing in ("leading", "trailing", "linspace"):
+                for steps in (1, 10, 50):
+                    if steps == 1 and scheduler_class == "PNDMScheduler":
+                        continue  # diffusers' PNDM has no second-largest timestep to repeat then
+                    case = f"{scheduler_class.removesuffix('Scheduler')}.{prediction}.{spacing}.{steps}"
+                    config = BETAS | own | {"prediction_type": prediction, "timestep_spacing": spacing}
+                    add(tensors, cases, case, scheduler_class, config, steps, start[0], output, noise)
+    # Keys that published checkpoints vary.
+    extra = {
+        "DDIM.class_defaults": ("DDIMScheduler", {}),
+        "DDIM.zero_snr": ("DDIMScheduler", BETAS | OWN["DDIMScheduler"] | {"prediction_type": "v_prediction", "timestep_spacing": "trailing",
+                                                                         "rescale_betas_zero_snr": True}),
+        "EulerDiscrete.class_defaults": ("EulerDiscreteScheduler", {}),
+        "EulerDiscrete.karras": ("EulerDiscreteScheduler", BETAS | {"use_karras_sigmas": True, "timestep_spacing": "leading"}),
+        "DPMSolverMultistep.karras": ("DPMSolverMultistepScheduler", BETAS | {"use_karras_sigmas": True}),
+        "DPMSolverMultistep.from_sd15": ("DPMSolverMultistepScheduler", BETAS | OWN["PNDMScheduler"]),
+        "PNDM.class_defaults_skip_prk": ("PNDMScheduler", {"skip_prk_steps": True}),
+    }
+    for case, (scheduler_class, config) in extra.items():
+        add(tensors, cases, f"{case}.10", scheduler_class, config, 10, start[0], output, noise)
+    write("schedulers", "schedulers", tensors, SEED, cases=cases)
+
+
+def add(tensors, cases, case, scheduler_class, config, steps, start, output, noise):
+    scheduler, states, kept = run(scheduler_class, config, steps, start, output, noise)
+    tensors[f"timesteps.{case}"] = scheduler.timesteps.double()
+    tensors[f"states.{case}"] = states
+    cases[case] = {"class": scheduler_class, "config": json.loads(json.dumps(config)), "steps": steps, "kept": kept,
+                   "init_noise_sigma": float(scheduler.init_noise_sigma)}
+
+
+main()
