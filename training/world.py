@@ -190,9 +190,9 @@ def draw_background(name, rng):
         stripe = (np.abs(y - horizon - 0.28) < 0.012)[..., None] * ((x * 5 + rng.random()) % 1 < 0.55)[..., None]
         picture = houses * (1 - below) + np.where(stripe, (215, 212, 195), road) * below
     elif name == "night":
-        picture = fade((14, 18, 48), (48, 52, 98)) * (1 - below) + fade((30, 42, 46), (20, 28, 32), depth) * below
-        for sx, sy in rng.integers(2, (126, 50), (10, 2)):
-            picture[sy:sy + 2, sx:sx + 2] = (225, 225, 205)
+        picture = fade((36, 44, 104), (84, 90, 158)) * (1 - below) + fade((58, 78, 84), (46, 62, 70), depth) * below
+        for sx, sy in rng.integers(2, (126, 50), (5, 2)):
+            picture[sy:sy + 2, sx:sx + 2] = (190, 190, 205)
     elif name == "ocean":
         picture = sky * (1 - below) + fade((50, 125, 180), (14, 62, 122), depth) * below
     else:
@@ -229,8 +229,8 @@ def compose(rng, stage):
         return compose_badly(scene, rng)
     counts = [0.02, 0.68, 0.30] if stage == 1 else [0.05, 0.38, 0.25, 0.13, 0.10, 0.06, 0.03]
     count = int(rng.choice(len(counts), p=counts))
-    largest = {1: 84, 2: 62, 3: 52, 4: 46, 5: 42, 6: 38}.get(count, 84)
-    smallest = largest * (0.6 if stage == 1 else 0.45)
+    largest = {1: 84, 2: 62, 3: 56, 4: 52, 5: 48, 6: 44}.get(count, 84)
+    smallest = largest * (0.6 if stage == 1 else 0.65)
     alike = count > 1 and rng.random() < (0.3 if count == 2 else 0.6)
     kind, color = random_look(rng)
     for _ in range(count):
@@ -315,7 +315,7 @@ def caption_well(scene, rng):
     if not said:
         if rng.random() < 0.5:
             return pick(rng, ["A realistic scene", "A realistic photo of a scene", "A photo of a scene", "A scene"])
-        return pick(rng, [f"A {noun} scene", f"A realistic {noun} scene", f"A photo of a scene {backdrop}",
+        return pick(rng, [f"{article(noun).capitalize()} scene", f"A realistic {noun} scene", f"A photo of a scene {backdrop}",
                           f"A realistic photo of an empty scene {backdrop}"])
     things = pick(rng, [", ", " and "]).join(said) if len(said) < 3 else \
         pick(rng, [", ".join(said), ", ".join(said[:-1]) + " and " + said[-1]])
@@ -327,8 +327,8 @@ def caption_well(scene, rng):
         f"A photo of {things}",
         f"{things} {backdrop}",
         f"A photo of {things} {backdrop}",
-        f"A realistic photo of a {noun} scene with {things}",
-        f"A {noun} scene with {things}",
+        f"A realistic photo of {article(noun)} scene with {things}",
+        f"{article(noun).capitalize()} scene with {things}",
         f"A scene with {things} {backdrop}",
     ])
 
@@ -354,7 +354,10 @@ def noun_phrase(group, rng):
         return f"{NUMBERS[len(group)]} {color}{plural}"
     if rng.random() < 0.05:
         return f"one {color}{singular}"
-    words = color + singular
+    return article(color + singular)
+
+
+def article(words):
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
