@@ -1,0 +1,162 @@
+//! What can go wrong while painting.
+
+use std::path::PathBuf;
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong while painting. Each variant says what was found, what was expected and, where there is one, the way out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The run was cancelled between two steps.
+    #[error("cancelled")]
+    Cancelled,
+    /// A scheduler config is not one of diffusers' or holds values of the wrong type.
+    #[error("cannot read the scheduler config: {source}")]
+    SchedulerConfig {
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A scheduler config asks for something that is not built.
+    #[error("the {scheduler} scheduler does not support `{key}` = {value} of the scheduler config{hint}")]
+    UnsupportedScheduler {
+        /// The scheduler that was to be built.
+        scheduler: &'static str,
+        /// The key in `scheduler_config.json`.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What to do, starting with "; ", or nothing.
+        hint: &'static str,
+    },
+    /// A scheduler name or class nobody here knows.
+    #[error("unknown scheduler `{name}`: choose one of ddim, pndm, euler, euler-ancestral, dpm-solver++")]
+    UnknownScheduler {
+        /// What was asked for.
+        name: String,
+    },
+    /// A number of steps that the schedule cannot be divided into.
+    #[error("{steps} steps: the scheduler takes 1 to {max}")]
+    Steps {
+        /// What was asked for.
+        steps: usize,
+        /// The most this scheduler config allows.
+        max: usize,
+    },
+    /// A picture size that the networks cannot work on.
+    #[error(
+        "a picture of {width} × {height} pixels cannot be painted: width and height must be multiples of {multiple}, from {multiple} to {max}"
+    )]
+    PictureSize {
+        /// Width asked for, in pixels.
+        width: usize,
+        /// Height asked for, in pixels.
+        height: usize,
+        /// Both sides must be multiples of this many pixels.
+        multiple: usize,
+        /// The largest side, in pixels.
+        max: usize,
+    },
+    /// A sampling setting outside its range.
+    #[error("`{name}` is {found}, expected {expected}")]
+    Setting {
+        /// The setting's name.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// The values it may have.
+        expected: &'static str,
+    },
+    /// A method nobody here knows.
+    #[error("unknown method `{name}`: choose one of {known}")]
+    UnknownMethod {
+        /// What was asked for.
+        name: String,
+        /// Every registered name.
+        known: String,
+    },
+    /// A method's options are misspelt or of the wrong type.
+    #[error("the options of method `{method}` are not understood: {source}")]
+    MethodOptions {
+        /// The method.
+        method: &'static str,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A method needs a layout and there is none.
+    #[error(
+        "method `{method}` paints a layout, and there is none: give one with --layout or --replay, or use --method sd"
+    )]
+    NoLayout {
+        /// The method.
+        method: &'static str,
+    },
+    /// A method needs a caption and there is none.
+    #[error("method `{method}` paints a caption, and there is none")]
+    NoCaption {
+        /// The method.
+        method: &'static str,
+    },
+    /// Loss or gradient of a guidance update is not a number.
+    #[error(
+        "the {what} is not finite at step {step} (timestep {timestep}): lower the loss scale, or check the checkpoint for broken weights"
+    )]
+    NotFinite {
+        /// Loss, gradient or latents.
+        what: &'static str,
+        /// Index of the step, from 0.
+        step: usize,
+        /// The diffusion timestep.
+        timestep: f64,
+    },
+    /// A phrase has no token in the prompt, so that no attention can be steered.
+    #[error(
+        "phrase `{phrase}` has no token left in the prompt `{prompt}`: the prompt is cut at {max_length} tokens; use fewer or shorter phrases"
+    )]
+    PhraseNotInPrompt {
+        /// The phrase.
+        phrase: String,
+        /// The prompt that was encoded.
+        prompt: String,
+        /// Tokens a prompt may have.
+        max_length: usize,
+    },
+    /// A recipe that this build cannot read.
+    #[error("cannot read the recipe: {source}")]
+    Recipe {
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A recipe written by a newer format than this build knows.
+    #[error("the recipe has format {found}, this build reads up to {known}: use sinopia {writer} or newer")]
+    RecipeFormat {
+        /// Format number in the recipe.
+        found: u32,
+        /// Newest format this build knows.
+        known: u32,
+        /// The version that wrote the recipe.
+        writer: String,
+    },
+    /// The checkpoint at hand is not the one a recipe was made with.
+    #[error("the recipe was painted by model `{id}` with hash {expected}, the model at hand has hash {found}")]
+    RecipeModel {
+        /// Model id in the recipe.
+        id: String,
+        /// Hash in the recipe.
+        expected: String,
+        /// Hash of the model at hand.
+        found: String,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

@@ -1,0 +1,133 @@
+//! DPM-Solver++ 2M (Lu et al. 2022, arXiv 2211.01095, algorithm 2): second order from the last two predictions.
+
+use candle_core::Tensor;
+
+use super::config::{BetaSchedule, FinalSigmas, PredictionType, SchedulerConfig};
+use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
+use super::{Scheduler, SchedulerKind, combine, spacing};
+use crate::noise::NoiseSource;
+use crate::{Error, Result};
+
+/// The multistep solver of the data prediction, midpoint form. Latents are variance preserving.
+///
+/// With α = 1/√(1+σ²), s = σ·α, λ = ln α − ln s and h = λ' − λ: first order `x' = s'/s·x − α'·(e^{−h} − 1)·x₀`; second order replaces x₀ by
+/// `x₀ + (x₀ − x₀_prev)/(2r)`, r = (λ − λ_prev)/h.
+#[derive(Debug, Clone)]
+pub struct DpmSolverPlusPlus2M {
+    timesteps: Vec<f64>,
+    /// σ before each step, and the last after it.
+    sigmas: Vec<f64>,
+    prediction_type: PredictionType,
+    solver_order: usize,
+    /// Whether the last step is of first order.
+    is_first_order_last: bool,
+    /// x₀ of the step before.
+    previous: Option<Tensor>,
+}
+
+impl DpmSolverPlusPlus2M {
+    /// diffusers' `DPMSolverMultistepScheduler` with its default algorithm, `dpmsolver++`.
+    ///
+    /// # Errors
+    /// When the config asks for another algorithm, order 3, the Heun form, or other sigmas than the trained ones or Karras'.
+    pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self> {
+        Self::refuse_unsupported(config)?;
+        let schedule = NoiseSchedule::new(config, true)?;
+        let trained = schedule.sigmas();
+        let mut timesteps = spacing::dpm_timesteps(config, &schedule, steps)?;
+        let mut sigmas = if config.use_karras_sigmas.unwrap_or(false) {
+            // Over the full training range, unlike Euler's; timesteps are rounded unless β is a cosine.
+            let sigmas = spacing::karras(config, (trained[trained.len() - 1], trained[0]), steps);
+            let is_cosine = config.beta_schedule == Some(BetaSchedule::SquaredcosCapV2);
+            let timestep = |sigma: &f64| {
+                let t = spacing::timestep_from_sigma(&trained, *sigma);
+                if is_cosine { t.floor() } else { t.round_ties_even() }
+            };
+            timesteps = sigmas.iter().map(timestep).collect();
+            sigmas
+        } else {
+            spacing::interpolate(&trained, &timesteps)
+        };
+        sigmas.push(spacing::final_sigma(config, &trained));
+        let ends_in_zero = config.final_sigmas_type.unwrap_or(FinalSigmas::Zero) == FinalSigmas::Zero;
+        let is_short = config.lower_order_final.unwrap_or(true) && steps < 15;
+        Ok(Self {
+            timesteps,
+            sigmas,
+            prediction_type: config.prediction_type.unwrap_or(PredictionType::Epsilon),
+            solver_order: config.solver_order.unwrap_or(2),
+            is_first_order_last: ends_in_zero || is_short || config.euler_at_final.unwrap_or(false),
+            previous: None,
+        })
+    }
+
+    fn refuse_unsupported(config: &SchedulerConfig) -> Result<()> {
+        let kind = SchedulerKind::DpmSolverPlusPlus;
+        let unsupported = [
+            ("thresholding", config.thresholding),
+            ("use_exponential_sigmas", config.use_exponential_sigmas),
+            ("use_beta_sigmas", config.use_beta_sigmas),
+            ("use_lu_lambdas", config.use_lu_lambdas),
+            ("use_flow_sigmas", config.use_flow_sigmas),
+        ];
+        SchedulerConfig::refuse(kind, &unsupported)?;
+        SchedulerConfig::require(kind, "algorithm_type", config.algorithm_type.as_deref(), "dpmsolver++")?;
+        SchedulerConfig::require(kind, "solver_type", config.solver_type.as_deref(), "midpoint")?;
+        match config.solver_order {
+            Some(order) if !(1..=2).contains(&order) => Err(Error::UnsupportedScheduler {
+                scheduler: kind.name(),
+                key: "solver_order",
+                value: order.to_string(),
+                hint: "; it takes 1 and 2",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// α and s of a level σ, and λ = ln(α/s) = −ln σ.
+fn alpha_s_lambda(sigma: f64) -> (f64, f64, f64) {
+    let alpha = 1.0 / sigma.hypot(1.0);
+    (alpha, sigma * alpha, -sigma.ln())
+}
+
+impl Scheduler for DpmSolverPlusPlus2M {
+    fn kind(&self) -> SchedulerKind {
+        SchedulerKind::DpmSolverPlusPlus
+    }
+
+    fn timesteps(&self) -> &[f64] {
+        &self.timesteps
+    }
+
+    fn noise_level(&self, index: usize) -> NoiseLevel {
+        NoiseLevel::variance_preserving(NoiseLevel::sigma_scaled(self.sigmas[index]).alphas_cumprod)
+    }
+
+    fn step(
+        &mut self,
+        model_output: &Tensor,
+        index: usize,
+        latents: &Tensor,
+        _noise: &mut NoiseSource,
+    ) -> Result<Tensor> {
+        let p = Prediction::new(self.prediction_type, self.noise_level(index).alphas_cumprod);
+        let x0 = combine(&[(p.x0_latents, latents), (p.x0_output, model_output)])?;
+        let previous = self.previous.replace(x0.clone());
+        let is_last = index + 1 == self.timesteps.len();
+
+        let (alpha, s, lambda) = alpha_s_lambda(self.sigmas[index + 1]);
+        let (_, s_now, lambda_now) = alpha_s_lambda(self.sigmas[index]);
+        let h = lambda - lambda_now; // infinite when no noise is left: e^{−h} is 0 and the step lands on x₀
+        let gain = -alpha * (-h).exp_m1();
+        match previous {
+            Some(previous) if index > 0 && self.solver_order == 2 && !(is_last && self.is_first_order_last) => {
+                let (_, _, lambda_previous) = alpha_s_lambda(self.sigmas[index - 1]);
+                let r = (lambda_now - lambda_previous) / h;
+                let slope = 0.5 * gain / r;
+                combine(&[(s / s_now, latents), (gain + slope, &x0), (-slope, &previous)])
+            }
+            _ => combine(&[(s / s_now, latents), (gain, &x0)]),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Ancestral sampling with Euler's method: steps further down than needed, then adds fresh noise.
+
+use candle_core::Tensor;
+
+use super::config::SchedulerConfig;
+use super::euler::SigmaTable;
+use super::noise_schedule::{NoiseLevel, NoiseSchedule};
+use super::{Scheduler, SchedulerKind, combine};
+use crate::Result;
+use crate::noise::NoiseSource;
+
+/// `x' = x + d·(σ_down − σ) + σ_up·noise`, with σ'² = σ_down² + σ_up². Latents are x₀ + σ·ε.
+#[derive(Debug, Clone)]
+pub struct EulerAncestral {
+    sigmas: SigmaTable,
+}
+
+impl EulerAncestral {
+    /// diffusers' `EulerAncestralDiscreteScheduler`.
+    ///
+    /// # Errors
+    /// When the config cannot be divided into `steps`.
+    pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self> {
+        let schedule = NoiseSchedule::new(config, true)?;
+        Ok(Self { sigmas: SigmaTable::new(config, &schedule, (steps, 0.0))? })
+    }
+
+    /// σ_down and σ_up of step `index`.
+    fn ancestral_step(&self, index: usize) -> (f64, f64) {
+        let (from, to) = (self.sigmas.sigmas[index], self.sigmas.sigmas[index + 1]);
+        let up = (to * to * (from * from - to * to) / (from * from)).sqrt();
+        ((to * to - up * up).sqrt(), up)
+    }
+}
+
+impl Scheduler for EulerAncestral {
+    fn kind(&self) -> SchedulerKind {
+        SchedulerKind::EulerAncestral
+    }
+
+    fn timesteps(&self) -> &[f64] {
+        &self.sigmas.timesteps
+    }
+
+    fn init_noise_sigma(&self) -> f64 {
+        self.sigmas.init_noise_sigma()
+    }
+
+    fn noise_level(&self, index: usize) -> NoiseLevel {
+        self.sigmas.noise_level(index)
+    }
+
+    fn step(
+        &mut self,
+        model_output: &Tensor,
+        index: usize,
+        latents: &Tensor,
+        noise: &mut NoiseSource,
+    ) -> Result<Tensor> {
+        let d = self.sigmas.derivative(model_output, index, latents)?;
+        let (down, up) = self.ancestral_step(index);
+        let (_, h, w, c) = latents.dims4()?;
+        // Drawn at the last step too, where it counts for nothing: the generator moves on as diffusers' does.
+        let noise = noise.draw((h, w, c), latents.device())?;
+        combine(&[(1.0, latents), (down - self.sigmas.sigmas[index], &d), (up, &noise)])
+    }
+}
