@@ -1,9 +1,16 @@
 //! Two-dimensional convolution over channels-last images with frozen weights.
 
-use candle_core::{DType, Tensor};
+use std::cell::RefCell;
 
+use candle_core::{DType, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
+use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
 use crate::frozen::{frozen, frozen_vector, with_input_gradient};
+use crate::linear::fill_rows;
 
 const OP: &str = "conv2d";
 
@@ -113,6 +120,9 @@ impl Conv2d {
                 return Err(Error::shape(OP, "input", expected, x));
             }
         }
+        if x.device().is_cpu() {
+            return Ok(apply1(self.clone(), x)?);
+        }
         self.forward_composed(x)
     }
 
@@ -162,5 +172,344 @@ impl Conv2d {
             padded_w - ((grad_w - 1) * stride + kw),
         )?;
         Ok(padded.narrow(2, top, h)?.narrow(3, left, w)?.permute((0, 2, 3, 1))?.contiguous()?)
+    }
+}
+
+/// Elements of a block of windows: 4 MiB of scratch a thread.
+const BLOCK_ELEMENTS: usize = 1 << 20;
+/// Windows in a block: enough for the weight to be read seldom, few enough to share the work.
+const BLOCK_WINDOWS: std::ops::RangeInclusive<usize> = 64..=256;
+/// From this many blocks on, threads take whole blocks; below, they share the product of each block.
+const MIN_BLOCKS_TO_SHARE_OUT: usize = 8;
+
+thread_local! {
+    /// Windows of the block that this thread works on, kept from call to call.
+    static WINDOWS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The sizes of one application of a layer.
+#[derive(Debug, Clone, Copy)]
+struct Geometry {
+    /// Input pixels, channels.
+    h: usize,
+    w: usize,
+    c: usize,
+    /// Output pixels.
+    out_h: usize,
+    out_w: usize,
+    /// Kernel, stride and leading padding.
+    kh: usize,
+    kw: usize,
+    stride: usize,
+    top: usize,
+    left: usize,
+}
+
+impl Geometry {
+    /// Elements of a window: kh·kw·C.
+    fn window(&self) -> usize {
+        self.kh * self.kw * self.c
+    }
+
+    /// Does the product read the image as it is?
+    fn is_pointwise(&self) -> bool {
+        self.window() == self.c && self.stride == 1 && (self.out_h, self.out_w) == (self.h, self.w)
+    }
+
+    /// The columns of the kernel that lie on the image at output column `x`, and the image's column under the first.
+    fn columns_on_image(&self, x: usize) -> (std::ops::Range<usize>, usize) {
+        let first = self.left.saturating_sub(x * self.stride);
+        let end = (self.w + self.left).saturating_sub(x * self.stride).min(self.kw);
+        if first >= end {
+            return (0..0, 0);
+        }
+        (first..end, x * self.stride + first - self.left)
+    }
+
+    /// The image's row under row `u` of the kernel at output row `y`, if it is on the image.
+    fn row_on_image(&self, y: usize, u: usize) -> Option<usize> {
+        (y * self.stride + u).checked_sub(self.top).filter(|&row| row < self.h)
+    }
+
+    /// Copies the windows of the output pixels from `first` on, counted over the batch, into the rows of `windows`.
+    fn gather(&self, image: &[f32], first: usize, windows: &mut [f32]) {
+        let span = self.kw * self.c; // a row of a window
+        for (pixel, window) in (first..).zip(windows.chunks_exact_mut(self.window())) {
+            let (b, y, x) = self.place(pixel);
+            let (columns, image_column) = self.columns_on_image(x);
+            for (u, span) in window.chunks_exact_mut(span).enumerate() {
+                let Some(image_row) = self.row_on_image(y, u) else {
+                    span.fill(0.0);
+                    continue;
+                };
+                let from = ((b * self.h + image_row) * self.w + image_column) * self.c;
+                let inside = columns.start * self.c..columns.end * self.c;
+                span[..inside.start].fill(0.0);
+                span[inside.end..].fill(0.0);
+                let len = inside.len();
+                span[inside].copy_from_slice(&image[from..from + len]);
+            }
+        }
+    }
+
+    /// Adds to one row of the image, `row` counted over the batch, what the windows of the output rows `out_rows`
+    /// (counted over the batch, too) have for it.
+    fn scatter_row(&self, windows: &[f32], out_rows: &std::ops::Range<usize>, row: usize, image_row: &mut [f32]) {
+        let (b, y_image) = (row / self.h, row % self.h);
+        let span = self.kw * self.c;
+        for u in 0..self.kh {
+            let Some(offset) = (y_image + self.top).checked_sub(u) else { break };
+            let (y, out_row) = (offset / self.stride, b * self.out_h + offset / self.stride);
+            if offset % self.stride != 0 || y >= self.out_h || !out_rows.contains(&out_row) {
+                continue;
+            }
+            let first = (out_row - out_rows.start) * self.out_w;
+            for x in 0..self.out_w {
+                let (columns, image_column) = self.columns_on_image(x);
+                let window = &windows[(first + x) * self.window() + u * span..][..span];
+                let values = &window[columns.start * self.c..columns.end * self.c];
+                let sums = &mut image_row[image_column * self.c..][..values.len()];
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum += value;
+                }
+            }
+        }
+    }
+
+    /// Image, row and column of an output pixel counted over the batch.
+    fn place(&self, pixel: usize) -> (usize, usize, usize) {
+        let row = pixel / self.out_w;
+        (row / self.out_h, row % self.out_h, pixel % self.out_w)
+    }
+}
+
+impl Conv2d {
+    /// The sizes for an image of `h` × `w` pixels that [`Self::forward`] has accepted.
+    fn geometry(&self, h: usize, w: usize) -> Geometry {
+        let (Conv2dOptions { stride, padding }, (kh, kw)) = (self.options, self.kernel);
+        Geometry {
+            h,
+            w,
+            c: self.in_channels,
+            out_h: (h + padding.top + padding.bottom - kh) / stride + 1,
+            out_w: (w + padding.left + padding.right - kw) / stride + 1,
+            kh,
+            kw,
+            stride,
+            top: padding.top,
+            left: padding.left,
+        }
+    }
+
+    /// Adds `windows · weight` to `y` block by block, each block's windows gathered in scratch memory.
+    fn add_products(&self, geometry: Geometry, x: &[f32], weight: Matrix<'_>, y: &mut [f32]) {
+        let (window, out) = (geometry.window(), self.out_channels);
+        let block = (BLOCK_ELEMENTS / window).clamp(*BLOCK_WINDOWS.start(), *BLOCK_WINDOWS.end());
+        let share_out = y.len() >= MIN_BLOCKS_TO_SHARE_OUT * block * out;
+        let run = |index: usize, y: &mut [f32], threads: Threads| {
+            with_scratch(y.len() / out * window, |windows| {
+                let first = index * block;
+                match threads {
+                    Threads::One => geometry.gather(x, first, windows),
+                    Threads::All => for_rows_mut(windows, window, |row, windows| {
+                        geometry.gather(x, first + row, windows);
+                    }),
+                }
+                let rows = y.len() / out;
+                let windows = Matrix::new(windows, rows, window);
+                let y = MatrixMut::new(y, rows, out);
+                multiply(y, Store::Add, 1.0, windows, weight, threads);
+            });
+        };
+        if share_out {
+            let blocks = y.par_chunks_mut(block * out).enumerate();
+            blocks.for_each(|(index, y)| run(index, y, Threads::One));
+        } else {
+            let blocks = y.chunks_mut(block * out).enumerate();
+            blocks.for_each(|(index, y)| run(index, y, Threads::All));
+        }
+    }
+
+    /// Adds the gradient of the windows, `∂y · weightᵀ`, to the pixels that they were gathered from.
+    fn add_gradients(&self, geometry: Geometry, grad: &[f32], weight: Matrix<'_>, grad_x: &mut [f32]) {
+        let (window, out) = (geometry.window(), self.out_channels);
+        let image_row = geometry.w * geometry.c;
+        let grad_row = geometry.out_w * out;
+        let windows_max = (BLOCK_ELEMENTS / window).clamp(*BLOCK_WINDOWS.start(), *BLOCK_WINDOWS.end());
+        let block = (windows_max / geometry.out_w).max(1); // output rows
+        for (index, grad) in grad.chunks(block * grad_row).enumerate() {
+            let rows = grad.len() / grad_row;
+            let out_rows = index * block..index * block + rows;
+            with_scratch(rows * geometry.out_w * window, |windows| {
+                let product = MatrixMut::new(windows, rows * geometry.out_w, window);
+                let grad = Matrix::new(grad, rows * geometry.out_w, out);
+                multiply(product, Store::Replace, 1.0, grad, weight.transposed(), Threads::All);
+                // Only images that these output rows belong to change.
+                let images = out_rows.start / geometry.out_h..(out_rows.end - 1) / geometry.out_h + 1;
+                let first_row = images.start * geometry.h;
+                let changed = first_row * image_row..images.end * geometry.h * image_row;
+                for_rows_mut(&mut grad_x[changed], image_row, |row, pixels| {
+                    for (row, pixels) in (first_row + row..).zip(pixels.chunks_exact_mut(image_row)) {
+                        geometry.scatter_row(windows, &out_rows, row, pixels);
+                    }
+                });
+            });
+        }
+    }
+}
+
+impl Kernel1 for Conv2d {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (b, h, w, _) = shape.dims4()?;
+        let geometry = self.geometry(h, w);
+        let (out_h, out_w, out) = (geometry.out_h, geometry.out_w, self.out_channels);
+        let mut y = vec![0.0; b * out_h * out_w * out];
+        if let Some(bias) = &self.bias {
+            fill_rows(&mut y, Elements::of(bias)?.f32()?);
+        }
+        let weight = Elements::of(&self.weight)?;
+        let weight = weight.widened(0..self.weight.elem_count())?;
+        let weight = Matrix::new(&weight, geometry.window(), out);
+        if geometry.is_pointwise() {
+            let rows = b * h * w;
+            let (x, y) = (Matrix::new(x, rows, self.in_channels), MatrixMut::new(&mut y, rows, out));
+            multiply(y, Store::Add, 1.0, x, weight, Threads::All);
+        } else if !y.is_empty() {
+            self.add_products(geometry, x, weight, &mut y);
+        }
+        Ok((y, (b, out_h, out_w, out).into()))
+    }
+
+    fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let (_, h, w, _) = x.dims4()?;
+        let geometry = self.geometry(h, w);
+        let grad = Elements::of(grad)?;
+        let grad = grad.f32()?;
+        let mut grad_x = vec![0.0; x.elem_count()];
+        let weight = Elements::of(&self.weight)?;
+        let weight = weight.widened(0..self.weight.elem_count())?;
+        let weight = Matrix::new(&weight, geometry.window(), self.out_channels);
+        if geometry.is_pointwise() {
+            let rows = grad.len() / self.out_channels.max(1);
+            let grad = Matrix::new(grad, rows, self.out_channels);
+            let grad_x = MatrixMut::new(&mut grad_x, rows, self.in_channels);
+            multiply(grad_x, Store::Replace, 1.0, grad, weight.transposed(), Threads::All);
+        } else if !grad.is_empty() && !grad_x.is_empty() {
+            self.add_gradients(geometry, grad, weight, &mut grad_x);
+        }
+        tensor(grad_x, x.shape())
+    }
+}
+
+/// Lends this thread's scratch memory, `len` elements with whatever was left in them.
+fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Taken out meanwhile: a thread that waits in `f` may be given another block.
+    let mut scratch = WINDOWS.take();
+    if scratch.len() < len {
+        scratch = vec![0.0; len];
+    }
+    let result = f(&mut scratch[..len]);
+    WINDOWS.set(scratch);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Tensor};
+
+    use super::{Conv2d, Conv2dOptions, Padding};
+    use crate::check::{assert_close, assert_gradient, noise};
+    use crate::error::Error;
+
+    /// A layer of the given channels (in, out), kernel and options.
+    fn layer(channels: [usize; 2], kernel: usize, stride: usize, padding: Padding) -> Conv2d {
+        let weight = noise(1, &[channels[1], channels[0], kernel, kernel]);
+        let bias = noise(2, &[channels[1]]);
+        Conv2d::new(&weight, Some(&bias), Conv2dOptions { stride, padding }).unwrap()
+    }
+
+    const VAE_DOWN: Padding = Padding { top: 0, left: 0, bottom: 1, right: 1 };
+
+    #[test]
+    fn fast_equals_plain() {
+        for (layer, shape) in [
+            (layer([5, 7], 3, 1, Padding::same(1)), [2, 9, 11, 5]),
+            (layer([4, 64], 3, 1, Padding::same(1)), [1, 16, 16, 4]),
+            (layer([33, 3], 3, 1, Padding::same(1)), [1, 5, 1, 33]),
+            (layer([6, 8], 3, 2, Padding::same(1)), [2, 9, 8, 6]),
+            (layer([6, 8], 3, 2, VAE_DOWN), [2, 8, 7, 6]),
+            (layer([6, 8], 1, 1, Padding::same(0)), [2, 8, 7, 6]),
+            (layer([6, 8], 1, 2, Padding::same(0)), [2, 8, 7, 6]),
+            (layer([2, 3], 3, 1, Padding::same(0)), [1, 3, 3, 2]),
+            (layer([2, 3], 2, 3, Padding { top: 3, left: 2, bottom: 4, right: 3 }), [2, 5, 6, 2]),
+            // Channels, rows and columns alike: a layout cannot be told from strides.
+            (layer([9, 9], 3, 1, Padding::same(1)), [1, 9, 9, 9]),
+            (layer([16, 16], 3, 2, Padding::same(1)), [3, 16, 16, 16]),
+            // More than eight blocks, the last one short.
+            (layer([3, 5], 3, 1, Padding::same(1)), [2, 37, 31, 3]),
+        ] {
+            let x = noise(3, &shape);
+            assert_close(&layer.forward(&x).unwrap(), &layer.plain(&x).unwrap(), 2e-6);
+        }
+    }
+
+    #[test]
+    fn gradient_matches_plain_and_finite_differences() {
+        for (layer, shape) in [
+            (layer([5, 7], 3, 1, Padding::same(1)), [2, 4, 5, 5]),
+            (layer([5, 5], 3, 1, Padding::same(1)), [1, 5, 5, 5]),
+            (layer([3, 4], 3, 2, Padding::same(1)), [2, 7, 6, 3]),
+            (layer([3, 4], 3, 2, VAE_DOWN), [2, 6, 7, 3]),
+            (layer([3, 4], 1, 1, Padding::same(0)), [2, 6, 7, 3]),
+            (layer([3, 4], 1, 2, Padding::same(0)), [2, 6, 7, 3]),
+            (layer([2, 3], 2, 3, Padding { top: 3, left: 2, bottom: 4, right: 3 }), [2, 5, 6, 2]),
+            // Several blocks an image, and an image that ends within a block.
+            (layer([2, 3], 3, 1, Padding::same(1)), [3, 37, 11, 2]),
+        ] {
+            let x = noise(3, &shape);
+            let composed = |x: &[Tensor]| layer.forward_composed(&x[0]);
+            assert_gradient(&[x.clone()], |x| layer.forward(&x[0]), composed, 1e-5);
+            // The tensor library's own gradient does not know strides that leave a different rest in rows and columns.
+            if layer.options.stride == 1 {
+                assert_gradient(&[x], composed, |x| layer.plain(&x[0]), 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn half_weights_stay_half_and_give_what_their_widened_copies_give() {
+        for dtype in [DType::F16, DType::BF16] {
+            let half = noise(1, &[5, 6, 3, 3]).to_dtype(dtype).unwrap();
+            let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+            let wide = Conv2d::new(&half.to_dtype(DType::F32).unwrap(), None, options).unwrap();
+            let half = Conv2d::new(&half, None, options).unwrap();
+            assert_eq!(half.weight.dtype(), dtype);
+            let x = noise(2, &[1, 7, 8, 6]);
+            assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.0);
+            assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.plain(&x[0]), 1e-5);
+        }
+    }
+
+    #[test]
+    fn channels_first_views_are_taken_as_they_look() {
+        let layer = layer([4, 6], 3, 1, Padding::same(1));
+        let x = noise(3, &[2, 4, 5, 7]).permute((0, 2, 3, 1)).unwrap();
+        assert_close(&layer.forward(&x).unwrap(), &layer.plain(&x).unwrap(), 2e-6);
+    }
+
+    #[test]
+    fn wrong_shapes_are_named() {
+        let layer = layer([4, 6], 3, 1, Padding::same(0));
+        let error = layer.forward(&noise(1, &[1, 2, 8, 4])).unwrap_err();
+        let expected = "conv2d: input has shape [1, 2, 8, 4], expected [B, H, W, 4] of at least 3×3 pixels";
+        assert_eq!(error.to_string(), expected);
+        let weight = Tensor::zeros((2, 2), DType::F32, &candle_core::Device::Cpu).unwrap();
+        let error = Conv2d::new(&weight, None, Conv2dOptions::default());
+        assert!(matches!(error, Err(Error::Shape { .. })));
+        let options = Conv2dOptions { stride: 0, padding: Padding::same(0) };
+        let error = Conv2d::new(&noise(1, &[1, 1, 1, 1]), None, options);
+        assert!(matches!(error, Err(Error::Option { .. })));
     }
 }

@@ -2,7 +2,10 @@
 
 pub mod activation;
 pub mod attention;
+#[cfg(test)]
+mod check;
 mod conv2d;
+mod cpu;
 mod error;
 mod frozen;
 mod group_norm;

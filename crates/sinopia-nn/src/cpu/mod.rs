@@ -1,0 +1,6 @@
+//! What the CPU kernels share: slices of tensors, work split over threads, matrix products and vectorisable functions.
+
+pub(crate) mod elements;
+pub(crate) mod matrix;
+pub(crate) mod numeric;
+pub(crate) mod split;
