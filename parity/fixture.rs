@@ -1,5 +1,6 @@
 //! Reads the golden fixtures of `parity/` and compares with them; shared by the tests through `#[path]`.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests, and their figures are worth seeing")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub fn json(relative: &str) -> Value {
 pub struct Fixture {
     path: PathBuf,
     tensors: HashMap<String, Tensor>,
-    metadata: HashMap<String, String>,
+    metadata: Value,
 }
 
 impl Fixture {
@@ -37,9 +38,10 @@ impl Fixture {
         let path = fixture_path(relative);
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).unwrap();
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let metadata = header.metadata().clone().unwrap_or_default();
-        Self { path, tensors, metadata }
+        // Eight bytes of length, then JSON: https://github.com/huggingface/safetensors#format
+        let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header: Value = serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
+        Self { path, tensors, metadata: header["__metadata__"].take() }
     }
 
     /// A tensor as it is in the file.
@@ -60,13 +62,15 @@ impl Fixture {
 
     /// A value of the header that holds JSON.
     pub fn header(&self, key: &str) -> Value {
-        let text = self.metadata.get(key).unwrap_or_else(|| panic!("{} has no header `{key}`", self.path.display()));
+        let text = self.metadata[key].as_str();
+        let text = text.unwrap_or_else(|| panic!("{} has no header `{key}`", self.path.display()));
         serde_json::from_str(text).unwrap()
     }
 
     /// The names that start with `prefix`, without it, sorted.
     pub fn names_after(&self, prefix: &str) -> Vec<String> {
-        let mut names: Vec<String> = self.tensors.keys().filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect();
+        let mut names: Vec<String> =
+            self.tensors.keys().filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect();
         names.sort();
         names
     }
@@ -104,12 +108,21 @@ pub fn largest_difference(what: &str, found: &Tensor, expected: &Tensor) -> Diff
         at.insert(0, rest % size);
         rest /= size;
     }
-    Difference { relative: distance(worst) / scale, absolute: distance(worst), at, found: found_values[worst], expected: expected_values[worst] }
+    Difference {
+        relative: distance(worst) / scale,
+        absolute: distance(worst),
+        at,
+        found: found_values[worst],
+        expected: expected_values[worst],
+    }
 }
 
 /// Fails, with the largest difference and where it is, if it is above `tolerance` times the largest expected value.
 pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: f64) {
     let difference = largest_difference(what, found, expected);
     println!("{what}: largest difference {:.2e} of the largest value", difference.relative);
-    assert!(difference.relative <= tolerance, "{what} differs by more than {tolerance:e} of its largest value: {difference:?}");
+    assert!(
+        difference.relative <= tolerance,
+        "{what} differs by more than {tolerance:e} of its largest value: {difference:?}"
+    );
 }
