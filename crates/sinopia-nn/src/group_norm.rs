@@ -1,8 +1,11 @@
 //! Group normalisation of channels-last images.
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 use crate::activation::silu;
+use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::numeric::sigmoid;
+use crate::cpu::split::{for_rows_mut, map, piece_rows};
 use crate::error::{Error, Result, expect_f32};
 use crate::frozen::frozen_vector;
 
@@ -48,6 +51,9 @@ impl GroupNorm {
     /// [`Error::Shape`] if `x` has no batch axis or not C channels.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
+        if x.device().is_cpu() {
+            return Ok(apply1(Normalise { layer: self.clone(), silu: false }, x)?);
+        }
         self.plain(x)
     }
 
@@ -56,7 +62,11 @@ impl GroupNorm {
     /// # Errors
     /// As [`Self::forward`].
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        silu(&self.forward(x)?)
+        self.check(x)?;
+        if x.device().is_cpu() {
+            return Ok(apply1(Normalise { layer: self.clone(), silu: true }, x)?);
+        }
+        silu(&self.plain(x)?)
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
@@ -79,5 +89,231 @@ impl GroupNorm {
         let variance = centred.sqr()?.mean_keepdim(3)?.mean_keepdim(1)?;
         let normal = centred.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
         Ok(normal.reshape(x.shape())?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)?)
+    }
+}
+
+/// The layer as a CPU operation, with or without SiLU behind it.
+struct Normalise {
+    layer: GroupNorm,
+    silu: bool,
+}
+
+/// Per-channel numbers of one sample, such that `x̂ = (x − mean) · rstd`.
+struct Statistics {
+    mean: Vec<f32>,
+    rstd: Vec<f32>,
+}
+
+impl Normalise {
+    /// For every channel of a sample (HW, C) the two sums that `add(sums, row)` collects in f64, then added up over each
+    /// group and handed back to its channels.
+    fn group_sums(&self, rows: usize, add: impl Fn(&mut [[f64; 2]], usize) + Send + Sync) -> Vec<[f64; 2]> {
+        let channels = self.layer.weight.elem_count();
+        let piece = piece_rows(channels);
+        let pieces = map(rows.div_ceil(piece), rows * channels, |index| {
+            let mut sums = vec![[0.0; 2]; channels];
+            for row in index * piece..rows.min((index + 1) * piece) {
+                add(&mut sums, row);
+            }
+            sums
+        });
+        let group = channels / self.layer.num_groups;
+        let mut sums = vec![[0.0; 2]; self.layer.num_groups];
+        for piece in &pieces {
+            for (sum, channels) in sums.iter_mut().zip(piece.chunks_exact(group)) {
+                for channel in channels {
+                    sum[0] += channel[0];
+                    sum[1] += channel[1];
+                }
+            }
+        }
+        (0..channels).map(|channel| sums[channel / group]).collect()
+    }
+
+    /// Mean and inverse deviation of a sample (HW, C). Squares are summed in f64, where nothing is lost for any image.
+    fn statistics(&self, sample: &[f32]) -> Statistics {
+        let channels = self.layer.weight.elem_count();
+        let rows = sample.len() / channels;
+        let count = (sample.len() / self.layer.num_groups) as f64;
+        let sums = self.group_sums(rows, |sums, row| {
+            for (sum, &x) in sums.iter_mut().zip(&sample[row * channels..][..channels]) {
+                let x = f64::from(x);
+                sum[0] += x;
+                sum[1] += x * x;
+            }
+        });
+        let moments = sums.iter().map(|sum| {
+            let mean = sum[0] / count;
+            let variance = (sum[1] / count - mean * mean).max(0.0);
+            (mean as f32, (1.0 / (variance + self.layer.eps).sqrt()) as f32)
+        });
+        let (mean, rstd) = moments.unzip();
+        Statistics { mean, rstd }
+    }
+
+    /// `y = x̂ · weight + bias`, then SiLU if asked.
+    fn apply(&self, sample: &[f32], y: &mut [f32], weight: &[f32], bias: &[f32]) {
+        let channels = weight.len();
+        let Statistics { mean, rstd } = self.statistics(sample);
+        let scale: Vec<f32> = rstd.iter().zip(weight).map(|(rstd, weight)| rstd * weight).collect();
+        for_rows_mut(y, channels, |first, y| {
+            let x = &sample[first * channels..][..y.len()];
+            for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
+                let parameters = mean.iter().zip(&scale).zip(bias);
+                for ((y, &x), ((mean, scale), bias)) in y.iter_mut().zip(x).zip(parameters) {
+                    *y = (x - mean) * scale + bias;
+                }
+                if self.silu {
+                    for y in y {
+                        *y *= sigmoid(*y);
+                    }
+                }
+            }
+        });
+    }
+
+    /// `∂x = rstd · (∂x̂ − mean(∂x̂) − x̂ · mean(∂x̂ · x̂))` with `∂x̂ = ∂z · weight`, `∂z = ∂y · silu′(z)`.
+    fn apply_gradient(&self, sample: &[f32], grad: &[f32], grad_x: &mut [f32], weight: &[f32], bias: &[f32]) {
+        let channels = weight.len();
+        let rows = sample.len() / channels;
+        let count = (sample.len() / self.layer.num_groups) as f64;
+        let Statistics { mean, rstd } = self.statistics(sample);
+        // ∂x̂ of one element, and x̂.
+        let normal_and_grad = |channel: usize, x: f32, grad: f32| {
+            let normal = (x - mean[channel]) * rstd[channel];
+            let grad = match self.silu {
+                true => {
+                    let z = normal * weight[channel] + bias[channel];
+                    let s = sigmoid(z);
+                    grad * s * (1.0 + z * (1.0 - s))
+                }
+                false => grad,
+            };
+            (normal, grad * weight[channel])
+        };
+        let sums = self.group_sums(rows, |sums, row| {
+            let row = row * channels..(row + 1) * channels;
+            for (channel, ((sum, &x), &grad)) in sums.iter_mut().zip(&sample[row.clone()]).zip(&grad[row]).enumerate() {
+                let (normal, grad) = normal_and_grad(channel, x, grad);
+                sum[0] += f64::from(grad);
+                sum[1] += f64::from(grad * normal);
+            }
+        });
+        let means: Vec<[f32; 2]> = sums.iter().map(|sum| [(sum[0] / count) as f32, (sum[1] / count) as f32]).collect();
+        for_rows_mut(grad_x, channels, |first, grad_x| {
+            let from = first * channels;
+            let (x, grad) = (&sample[from..][..grad_x.len()], &grad[from..][..grad_x.len()]);
+            let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels));
+            for ((x, grad), grad_x) in rows.zip(grad_x.chunks_exact_mut(channels)) {
+                for (channel, ((&x, &grad), grad_x)) in x.iter().zip(grad).zip(grad_x).enumerate() {
+                    let (normal, grad) = normal_and_grad(channel, x, grad);
+                    let [mean_grad, mean_product] = means[channel];
+                    *grad_x = rstd[channel] * (grad - mean_grad - normal * mean_product);
+                }
+            }
+        });
+    }
+}
+
+impl Kernel1 for Normalise {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (weight, bias) = (Elements::of(&self.layer.weight)?, Elements::of(&self.layer.bias)?);
+        let mut y = vec![0.0; x.len()];
+        let sample = (x.len() / shape.dims()[0].max(1)).max(1);
+        for (x, y) in x.chunks_exact(sample).zip(y.chunks_exact_mut(sample)) {
+            self.apply(x, y, weight.f32()?, bias.f32()?);
+        }
+        Ok((y, shape.clone()))
+    }
+
+    fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let (weight, bias) = (Elements::of(&self.layer.weight)?, Elements::of(&self.layer.bias)?);
+        let (x_in, grad) = (Elements::of(x)?, Elements::of(grad)?);
+        let (x_in, grad) = (x_in.f32()?, grad.f32()?);
+        let mut grad_x = vec![0.0; x_in.len()];
+        let sample = (x_in.len() / x.dim(0)?.max(1)).max(1);
+        let samples = x_in.chunks_exact(sample).zip(grad.chunks_exact(sample));
+        for ((x, grad), grad_x) in samples.zip(grad_x.chunks_exact_mut(sample)) {
+            self.apply_gradient(x, grad, grad_x, weight.f32()?, bias.f32()?);
+        }
+        tensor(grad_x, x.shape())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::GroupNorm;
+    use crate::activation::silu;
+    use crate::check::{assert_close, assert_gradient, noise};
+    use crate::error::Error;
+
+    fn layer(channels: usize, num_groups: usize) -> GroupNorm {
+        let weight = (noise(1, &[channels]) + 1.0).unwrap();
+        GroupNorm::new(&weight, &noise(2, &[channels]), num_groups, 1e-5).unwrap()
+    }
+
+    const SHAPES: [(&[usize], usize); 6] = [
+        (&[1, 1, 1, 2], 1),
+        (&[2, 3, 5, 12], 4),
+        (&[2, 15, 12], 12),
+        (&[1, 6, 6, 6], 3),
+        (&[3, 7, 9, 21], 7),
+        // Several pieces of work for each sample.
+        (&[2, 50, 41, 24], 8),
+    ];
+
+    #[test]
+    fn fast_equals_plain() {
+        for (shape, num_groups) in SHAPES {
+            let layer = layer(shape[shape.len() - 1], num_groups);
+            let x = noise(3, shape);
+            let plain = layer.plain(&x).unwrap();
+            assert_close(&layer.forward(&x).unwrap(), &plain, 5e-6);
+            assert_close(&layer.forward_silu(&x).unwrap(), &silu(&plain).unwrap(), 5e-6);
+        }
+    }
+
+    #[test]
+    fn gradient_matches_plain_and_finite_differences() {
+        for (shape, num_groups) in &SHAPES[1..] {
+            let layer = layer(shape[shape.len() - 1], *num_groups);
+            let x = [noise(3, shape)];
+            assert_gradient(&x, |x| layer.forward(&x[0]), |x| layer.plain(&x[0]), 2e-5);
+            let plain = |x: &[_]| Ok(layer.plain(&x[0])?.silu()?);
+            assert_gradient(&x, |x| layer.forward_silu(&x[0]), plain, 2e-5);
+        }
+    }
+
+    #[test]
+    fn a_large_mean_costs_no_accuracy() {
+        // Integers and a power of two: exact in f32 whatever is added.
+        let x = (noise(3, &[1, 64, 64, 8]) * 16.0).unwrap().round().unwrap();
+        let moved = (&x + 4096.0).unwrap();
+        let layer = layer(8, 2);
+        assert_close(&layer.forward(&moved).unwrap(), &layer.forward(&x).unwrap(), 1e-5);
+    }
+
+    #[test]
+    fn samples_do_not_mix() {
+        let layer = layer(6, 3);
+        let x = noise(3, &[2, 5, 6]);
+        let second = x.narrow(0, 1, 1).unwrap();
+        let found = layer.forward(&x).unwrap().narrow(0, 1, 1).unwrap().contiguous().unwrap();
+        assert_close(&found, &layer.forward(&second).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn wrong_shapes_are_named() {
+        let error = layer(6, 3).forward(&noise(1, &[2, 5, 4])).unwrap_err();
+        assert_eq!(error.to_string(), "group_norm: input has shape [2, 5, 4], expected [B, …, 6]");
+        let error = GroupNorm::new(&noise(1, &[6]), &noise(1, &[6]), 4, 1e-5).unwrap_err();
+        assert_eq!(error.to_string(), "group_norm: num_groups is 4, expected a divisor of the 6 channels");
+        let half = noise(1, &[6]).to_dtype(DType::BF16).unwrap();
+        assert!(GroupNorm::new(&half, &half, 3, 1e-5).is_ok());
+        assert!(matches!(GroupNorm::new(&half, &noise(1, &[5]), 3, 1e-5), Err(Error::Shape { .. })));
     }
 }

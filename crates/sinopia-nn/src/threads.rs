@@ -16,3 +16,52 @@ pub fn set_num_threads(threads: usize) -> Result<()> {
 pub fn num_threads() -> usize {
     rayon::current_num_threads()
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Tensor;
+
+    use crate::check::noise;
+    use crate::{Conv2d, Conv2dOptions, GroupNorm, LayerNorm, Linear, Padding, Result, activation, attention, vjp};
+
+    /// Sizes at which every operation hands work to other threads, forward and backward.
+    fn everything(x: &[Tensor]) -> Result<Vec<Tensor>> {
+        let (b, h, w, c) = x[0].dims4()?;
+        let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+        let conv = Conv2d::new(&noise(1, &[c, c, 3, 3]), None, options)?;
+        let group_norm = GroupNorm::new(&noise(2, &[c]), &noise(3, &[c]), 8, 1e-5)?;
+        let layer_norm = LayerNorm::new(&noise(2, &[c]), &noise(3, &[c]), 1e-5)?;
+        let linear = Linear::new(&noise(4, &[2 * c, c]), Some(&noise(5, &[2 * c])))?;
+        let hidden = conv.forward(&group_norm.forward_silu(&x[0])?)?;
+        let tokens = layer_norm.forward(&hidden.reshape((b, h * w, c))?)?;
+        let gated = activation::geglu(&linear.forward(&tokens)?)?;
+        let mixed = attention::attention(&gated, &tokens, &gated, 4, false)?;
+        let (recorded, probs) =
+            attention::attention_recorded(&mixed, &tokens.narrow(1, 0, 77)?, &mixed.narrow(1, 0, 77)?, 4)?;
+        let conv_down = Conv2d::new(&noise(6, &[c, c, 3, 3]), None, Conv2dOptions { stride: 2, ..options })?;
+        let down = conv_down.forward(&recorded.reshape((b, h, w, c))?)?;
+        Ok(vec![crate::upsample::nearest_2x(&down)?, probs])
+    }
+
+    #[test]
+    fn results_are_the_same_bits_for_any_number_of_threads() {
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let x = noise(9, &[2, 32, 30, 32]);
+                let outputs = everything(&[x.clone()]).unwrap();
+                let cotangents: Vec<_> = outputs.iter().map(|y| Some(noise(10, y.dims()))).collect();
+                let gradient = vjp(&[x], everything, &cotangents).unwrap();
+                let bits = |x: &Tensor| -> Vec<u32> {
+                    let values = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    values.into_iter().map(f32::to_bits).collect()
+                };
+                outputs.iter().chain(&gradient).map(bits).collect::<Vec<_>>()
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 5] {
+            assert!(run(threads) == one, "{threads} threads give other bits than one");
+        }
+    }
+}

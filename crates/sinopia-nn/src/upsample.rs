@@ -1,7 +1,9 @@
 //! Nearest-neighbour enlargement of channels-last images.
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
+use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
 
 const OP: &str = "upsample";
@@ -29,7 +31,11 @@ pub fn nearest_to(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
             found: format!("{h}×{w}"),
         });
     }
-    plain(x, &sources(from_h, h), &sources(from_w, w))
+    let sources = Nearest { rows: sources(from_h, h), columns: sources(from_w, w) };
+    if x.device().is_cpu() {
+        return Ok(apply1(sources, x)?);
+    }
+    plain(x, &sources)
 }
 
 fn image_dims(x: &Tensor) -> Result<(usize, usize, usize, usize)> {
@@ -55,10 +61,107 @@ fn sources(from: usize, to: usize) -> Vec<usize> {
 }
 
 /// Composed from the tensor library's operations; its own nearest upsampling loses gradients when the input is used twice.
-fn plain(x: &Tensor, rows: &[usize], columns: &[usize]) -> Result<Tensor> {
-    let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
-    let columns: Vec<u32> = columns.iter().map(|&column| column as u32).collect();
-    let rows = Tensor::new(rows, x.device())?;
-    let columns = Tensor::new(columns, x.device())?;
+fn plain(x: &Tensor, sources: &Nearest) -> Result<Tensor> {
+    let index = |pixels: &[usize]| {
+        let pixels: Vec<u32> = pixels.iter().map(|&pixel| pixel as u32).collect();
+        Tensor::new(pixels, x.device())
+    };
+    let (rows, columns) = (index(&sources.rows)?, index(&sources.columns)?);
     Ok(x.contiguous()?.index_select(&rows, 1)?.index_select(&columns, 2)?)
+}
+
+/// For each row and column of the result the one of the image that it copies; both lists ascend.
+struct Nearest {
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+}
+
+impl Kernel1 for Nearest {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (b, h, w, c) = shape.dims4()?;
+        let (out_h, out_w) = (self.rows.len(), self.columns.len());
+        let mut y = vec![0.0; b * out_h * out_w * c];
+        for_rows_mut(&mut y, out_w * c, |first, y| {
+            for (row, y) in (first..).zip(y.chunks_exact_mut(out_w * c)) {
+                let image_row = row / out_h * h + self.rows[row % out_h];
+                let x = &x[image_row * w * c..][..w * c];
+                for (y, &column) in y.chunks_exact_mut(c).zip(&self.columns) {
+                    y.copy_from_slice(&x[column * c..][..c]);
+                }
+            }
+        });
+        Ok((y, (b, out_h, out_w, c).into()))
+    }
+
+    fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let (_, h, w, c) = x.dims4()?;
+        let (out_h, out_w) = (self.rows.len(), self.columns.len());
+        let grad = Elements::of(grad)?;
+        let grad = grad.f32()?;
+        let mut grad_x = vec![0.0; x.elem_count()];
+        for_rows_mut(&mut grad_x, w * c, |first, grad_x| {
+            for (row, grad_x) in (first..).zip(grad_x.chunks_exact_mut(w * c)) {
+                let (b, image_row) = (row / h, row % h);
+                let copies = self.rows.partition_point(|&row| row < image_row)
+                    ..self.rows.partition_point(|&row| row <= image_row);
+                for copy in copies {
+                    let grad = &grad[(b * out_h + copy) * out_w * c..][..out_w * c];
+                    for (grad, &column) in grad.chunks_exact(c).zip(&self.columns) {
+                        let sums = &mut grad_x[column * c..][..c];
+                        for (sum, grad) in sums.iter_mut().zip(grad) {
+                            *sum += grad;
+                        }
+                    }
+                }
+            }
+        });
+        tensor(grad_x, x.shape())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::{Nearest, nearest_2x, nearest_to, plain, sources};
+    use crate::check::{assert_close, assert_gradient, noise};
+
+    #[test]
+    fn doubling_repeats_every_pixel() {
+        let x = Tensor::new(&[[[[1.0_f32], [2.0]]]], &Device::Cpu).unwrap(); // (1, 1, 2, 1)
+        let y = nearest_2x(&x).unwrap();
+        assert_eq!(y.dims(), [1, 2, 4, 1]);
+        assert_eq!(y.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [1., 1., 2., 2., 1., 1., 2., 2.]);
+    }
+
+    #[test]
+    fn sources_follow_the_ratio_rounded_down() {
+        assert_eq!(sources(3, 6), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(sources(3, 7), [0, 0, 0, 1, 1, 2, 2]);
+        assert_eq!(sources(5, 3), [0, 1, 3]);
+        assert_eq!(sources(4, 4), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn fast_equals_plain_and_so_does_the_gradient() {
+        for (shape, h, w) in
+            [([2, 3, 5, 7], 6, 10), ([1, 4, 4, 4], 7, 9), ([2, 5, 3, 2], 3, 3), ([1, 20, 21, 30], 40, 42)]
+        {
+            let oracle =
+                |x: &[Tensor]| plain(&x[0], &Nearest { rows: sources(shape[1], h), columns: sources(shape[2], w) });
+            let x = noise(1, &shape);
+            assert_close(&nearest_to(&x, h, w).unwrap(), &oracle(&[x.clone()]).unwrap(), 0.0);
+            assert_gradient(&[x], |x| nearest_to(&x[0], h, w), oracle, 1e-5);
+        }
+    }
+
+    #[test]
+    fn wrong_sizes_are_named() {
+        let error = nearest_to(&noise(1, &[1, 2, 2, 1]), 0, 4).unwrap_err();
+        assert_eq!(error.to_string(), "upsample: size is 0×4, expected at least 1×1");
+        let error = nearest_2x(&noise(1, &[2, 2, 1])).unwrap_err();
+        assert_eq!(error.to_string(), "upsample: input has shape [2, 2, 1], expected [B, H, W, C]");
+    }
 }

@@ -72,14 +72,6 @@ impl<'a> MatrixMut<'a> {
         assert!(extent(rows, columns, row_stride) <= elements.len(), "matrix outside its slice");
         Self { first: elements.as_mut_ptr(), rows, columns, row_stride, elements: PhantomData }
     }
-
-    /// Row `row`.
-    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        assert!(row < self.rows, "row {row} of {}", self.rows);
-        // SAFETY: the row lies within the matrix, whose elements this view alone may touch; `&mut self` makes this the
-        // only row in use.
-        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row_stride), self.columns) }
-    }
 }
 
 /// A buffer whose rows hold one block of columns for each head, to be written head by head from several threads.

@@ -36,13 +36,11 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The error function to about 3e-7: a rational function of x in −4..=4, outside of which it is ±1 in f32.
+/// The error function to about 3e-7: a rational function of x in −4..=4, ±1 outside, where it is ±1 in f32.
 ///
 /// The coefficients are those that Eigen and XLA use for f32.
 #[inline(always)]
 pub(crate) fn erf(x: f32) -> f32 {
-    let x = if x < -4.0 { -4.0 } else { x };
-    let x = if x > 4.0 { 4.0 } else { x };
     let s = x * x;
     let p = -2.726_142_3e-10;
     let p = p * s + 2.770_681_4e-8;
@@ -57,8 +55,8 @@ pub(crate) fn erf(x: f32) -> f32 {
     let q = q * s - 7.373_329e-3;
     let q = q * s - 1.426_473_9e-2;
     let y = x * p / q;
-    let y = if y < -1.0 { -1.0 } else { y };
-    if y > 1.0 { 1.0 } else { y }
+    let y = if y < -1.0 || x <= -4.0 { -1.0 } else { y };
+    if y > 1.0 || x >= 4.0 { 1.0 } else { y }
 }
 
 /// How many sums run side by side in a reduction.
