@@ -104,27 +104,49 @@ struct Statistics {
     rstd: Vec<f32>,
 }
 
+/// What turns `x` and `∂y` of a channel into `x̂` and `∂x̂`.
+#[derive(Clone, Copy)]
+struct Channel {
+    mean: f32,
+    rstd: f32,
+    weight: f32,
+    bias: f32,
+}
+
+impl Channel {
+    /// `x̂` and `∂x̂ = ∂z · weight`, where `∂z = ∂y · silu′(z)` if SiLU follows.
+    #[inline(always)]
+    fn normal_and_grad<const SILU: bool>(self, x: f32, grad: f32) -> (f32, f32) {
+        let normal = (x - self.mean) * self.rstd;
+        if !SILU {
+            return (normal, grad * self.weight);
+        }
+        let z = normal * self.weight + self.bias;
+        let s = sigmoid(z);
+        (normal, grad * s * (1.0 + z * (1.0 - s)) * self.weight)
+    }
+}
+
 impl Normalise {
-    /// For every channel of a sample (HW, C) the two sums that `add(sums, row)` collects in f64, then added up over each
-    /// group and handed back to its channels.
-    fn group_sums(&self, rows: usize, add: impl Fn(&mut [[f64; 2]], usize) + Send + Sync) -> Vec<[f64; 2]> {
+    /// Two sums over the pixels of a sample (HW, C) for every channel, collected in f64 by `add(first, second, row)`, then
+    /// added up over each group and handed back to its channels.
+    fn group_sums(&self, rows: usize, add: impl Fn(&mut [f64], &mut [f64], usize) + Send + Sync) -> Vec<[f64; 2]> {
         let channels = self.layer.weight.elem_count();
         let piece = piece_rows(channels);
         let pieces = map(rows.div_ceil(piece), rows * channels, |index| {
-            let mut sums = vec![[0.0; 2]; channels];
+            let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
             for row in index * piece..rows.min((index + 1) * piece) {
-                add(&mut sums, row);
+                add(&mut first, &mut second, row);
             }
-            sums
+            (first, second)
         });
         let group = channels / self.layer.num_groups;
         let mut sums = vec![[0.0; 2]; self.layer.num_groups];
-        for piece in &pieces {
-            for (sum, channels) in sums.iter_mut().zip(piece.chunks_exact(group)) {
-                for channel in channels {
-                    sum[0] += channel[0];
-                    sum[1] += channel[1];
-                }
+        for (first, second) in &pieces {
+            let groups = first.chunks_exact(group).zip(second.chunks_exact(group));
+            for (sum, (first, second)) in sums.iter_mut().zip(groups) {
+                sum[0] += first.iter().sum::<f64>();
+                sum[1] += second.iter().sum::<f64>();
             }
         }
         (0..channels).map(|channel| sums[channel / group]).collect()
@@ -133,18 +155,18 @@ impl Normalise {
     /// Mean and inverse deviation of a sample (HW, C). Squares are summed in f64, where nothing is lost for any image.
     fn statistics(&self, sample: &[f32]) -> Statistics {
         let channels = self.layer.weight.elem_count();
-        let rows = sample.len() / channels;
         let count = (sample.len() / self.layer.num_groups) as f64;
-        let sums = self.group_sums(rows, |sums, row| {
-            for (sum, &x) in sums.iter_mut().zip(&sample[row * channels..][..channels]) {
+        let sums = self.group_sums(sample.len() / channels, |sums, squares, row| {
+            let x = &sample[row * channels..][..channels];
+            for ((sum, square), &x) in sums.iter_mut().zip(squares).zip(x) {
                 let x = f64::from(x);
-                sum[0] += x;
-                sum[1] += x * x;
+                *sum += x;
+                *square += x * x;
             }
         });
-        let moments = sums.iter().map(|sum| {
-            let mean = sum[0] / count;
-            let variance = (sum[1] / count - mean * mean).max(0.0);
+        let moments = sums.iter().map(|[sum, squares]| {
+            let mean = sum / count;
+            let variance = (squares / count - mean * mean).max(0.0);
             (mean as f32, (1.0 / (variance + self.layer.eps).sqrt()) as f32)
         });
         let (mean, rstd) = moments.unzip();
@@ -172,43 +194,39 @@ impl Normalise {
         });
     }
 
-    /// `∂x = rstd · (∂x̂ − mean(∂x̂) − x̂ · mean(∂x̂ · x̂))` with `∂x̂ = ∂z · weight`, `∂z = ∂y · silu′(z)`.
-    fn apply_gradient(&self, sample: &[f32], grad: &[f32], grad_x: &mut [f32], weight: &[f32], bias: &[f32]) {
+    /// `∂x = rstd · (∂x̂ − mean(∂x̂) − x̂ · mean(∂x̂ · x̂))`, means over the group.
+    fn apply_gradient<const SILU: bool>(
+        &self,
+        sample: &[f32],
+        grad: &[f32],
+        grad_x: &mut [f32],
+        (weight, bias): (&[f32], &[f32]),
+    ) {
         let channels = weight.len();
-        let rows = sample.len() / channels;
         let count = (sample.len() / self.layer.num_groups) as f64;
         let Statistics { mean, rstd } = self.statistics(sample);
-        // ∂x̂ of one element, and x̂.
-        let normal_and_grad = |channel: usize, x: f32, grad: f32| {
-            let normal = (x - mean[channel]) * rstd[channel];
-            let grad = match self.silu {
-                true => {
-                    let z = normal * weight[channel] + bias[channel];
-                    let s = sigmoid(z);
-                    grad * s * (1.0 + z * (1.0 - s))
-                }
-                false => grad,
-            };
-            (normal, grad * weight[channel])
-        };
-        let sums = self.group_sums(rows, |sums, row| {
+        let parameters: Vec<Channel> = (mean.iter().zip(&rstd).zip(weight.iter().zip(bias)))
+            .map(|((&mean, &rstd), (&weight, &bias))| Channel { mean, rstd, weight, bias })
+            .collect();
+        let sums = self.group_sums(sample.len() / channels, |grads, products, row| {
             let row = row * channels..(row + 1) * channels;
-            for (channel, ((sum, &x), &grad)) in sums.iter_mut().zip(&sample[row.clone()]).zip(&grad[row]).enumerate() {
-                let (normal, grad) = normal_and_grad(channel, x, grad);
-                sum[0] += f64::from(grad);
-                sum[1] += f64::from(grad * normal);
+            let elements = sample[row.clone()].iter().zip(&grad[row]).zip(&parameters);
+            for ((sum, product), ((&x, &grad), channel)) in grads.iter_mut().zip(products).zip(elements) {
+                let (normal, grad) = channel.normal_and_grad::<SILU>(x, grad);
+                *sum += f64::from(grad);
+                *product += f64::from(grad * normal);
             }
         });
-        let means: Vec<[f32; 2]> = sums.iter().map(|sum| [(sum[0] / count) as f32, (sum[1] / count) as f32]).collect();
+        let means: Vec<[f32; 2]> = sums.iter().map(|sum| sum.map(|sum| (sum / count) as f32)).collect();
         for_rows_mut(grad_x, channels, |first, grad_x| {
             let from = first * channels;
             let (x, grad) = (&sample[from..][..grad_x.len()], &grad[from..][..grad_x.len()]);
             let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels));
             for ((x, grad), grad_x) in rows.zip(grad_x.chunks_exact_mut(channels)) {
-                for (channel, ((&x, &grad), grad_x)) in x.iter().zip(grad).zip(grad_x).enumerate() {
-                    let (normal, grad) = normal_and_grad(channel, x, grad);
-                    let [mean_grad, mean_product] = means[channel];
-                    *grad_x = rstd[channel] * (grad - mean_grad - normal * mean_product);
+                let elements = x.iter().zip(grad).zip(parameters.iter().zip(&means));
+                for (grad_x, ((&x, &grad), (channel, [mean_grad, mean_product]))) in grad_x.iter_mut().zip(elements) {
+                    let (normal, grad) = channel.normal_and_grad::<SILU>(x, grad);
+                    *grad_x = channel.rstd * (grad - mean_grad - normal * mean_product);
                 }
             }
         });
@@ -236,7 +254,11 @@ impl Kernel1 for Normalise {
         let sample = (x_in.len() / x.dim(0)?.max(1)).max(1);
         let samples = x_in.chunks_exact(sample).zip(grad.chunks_exact(sample));
         for ((x, grad), grad_x) in samples.zip(grad_x.chunks_exact_mut(sample)) {
-            self.apply_gradient(x, grad, grad_x, weight.f32()?, bias.f32()?);
+            let parameters = (weight.f32()?, bias.f32()?);
+            match self.silu {
+                true => self.apply_gradient::<true>(x, grad, grad_x, parameters),
+                false => self.apply_gradient::<false>(x, grad, grad_x, parameters),
+            }
         }
         tensor(grad_x, x.shape())
     }
