@@ -470,7 +470,7 @@ mod tests {
         ] {
             let x = noise(3, &shape);
             let composed = |x: &[Tensor]| layer.forward_composed(&x[0]);
-            assert_gradient(&[x.clone()], |x| layer.forward(&x[0]), composed, 1e-5);
+            assert_gradient(std::slice::from_ref(&x), |x| layer.forward(&x[0]), composed, 1e-5);
             // The tensor library's own gradient does not know strides that leave a different rest in rows and columns.
             if layer.options.stride == 1 {
                 assert_gradient(&[x], composed, |x| layer.plain(&x[0]), 1e-5);

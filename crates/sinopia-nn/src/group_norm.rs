@@ -29,7 +29,7 @@ impl GroupNorm {
     /// [`Error::Shape`] if scale and shift are no vectors of one length, [`Error::Option`] if the groups do not divide it.
     pub fn new(weight: &Tensor, bias: &Tensor, num_groups: usize, eps: f64) -> Result<Self> {
         let channels = weight.elem_count();
-        if num_groups == 0 || channels % num_groups != 0 {
+        if num_groups == 0 || !channels.is_multiple_of(num_groups) {
             return Err(Error::Option {
                 op: OP,
                 what: "num_groups",

@@ -49,7 +49,7 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let x = noise(9, &[2, 32, 30, 32]);
-                let outputs = everything(&[x.clone()]).unwrap();
+                let outputs = everything(std::slice::from_ref(&x)).unwrap();
                 let cotangents: Vec<_> = outputs.iter().map(|y| Some(noise(10, y.dims()))).collect();
                 let gradient = vjp(&[x], everything, &cotangents).unwrap();
                 let bits = |x: &Tensor| -> Vec<u32> {

@@ -126,8 +126,8 @@ mod tests {
         let x = noise(4, &[1, 4, 4, 6]);
         let middle = block.forward(&x).unwrap();
         let cotangent = Some(noise(5, &[1, 4, 4, 6]));
-        let between = vjp(&[middle], run, &[cotangent.clone()]).unwrap();
-        let found = vjp(&[x.clone()], run, &[Some(between[0].clone())]).unwrap();
+        let between = vjp(&[middle], run, std::slice::from_ref(&cotangent)).unwrap();
+        let found = vjp(std::slice::from_ref(&x), run, &[Some(between[0].clone())]).unwrap();
         let twice = |x: &[Tensor]| Ok(vec![block.forward(&block.forward(&x[0])?)?]);
         let expected = vjp(&[x], twice, &[cotangent]).unwrap();
         assert_close(&found[0], &expected[0], 1e-5);
