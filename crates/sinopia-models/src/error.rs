@@ -105,8 +105,8 @@ pub enum Error {
         value: f32,
     },
 
-    /// Text that is not JSON.
-    #[error("`{file}` is not valid JSON")]
+    /// Text that is not JSON, or not JSON of the kind wanted.
+    #[error("cannot understand `{file}`")]
     Json {
         /// The file.
         file: String,
@@ -178,6 +178,10 @@ pub enum Error {
         /// The server's answer or the network's.
         problem: String,
     },
+
+    /// An operation refused its input.
+    #[error(transparent)]
+    Nn(#[from] sinopia_nn::Error),
 
     /// The tensor library refused an operation.
     #[error(transparent)]

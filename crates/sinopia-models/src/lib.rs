@@ -1,7 +1,20 @@
 //! CLIP text encoder, UNet, VAE, tokenizers and checkpoint loading.
 
+pub mod checkpoint;
+pub mod clip;
 pub mod error;
+pub mod hub;
+mod layers;
+mod ldm;
+mod resnet;
+#[doc(hidden)]
+pub mod testing;
+pub mod tokenizer;
+pub mod unet;
+pub mod vae;
 pub mod weights;
 
+pub use checkpoint::{Checkpoint, ModelSource, OpenOptions};
 pub use error::{Error, Result};
+pub use tokenizer::{Tokenizer, Tokens};
 pub use weights::{Precision, Weights};

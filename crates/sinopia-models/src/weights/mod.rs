@@ -4,6 +4,7 @@
 
 mod mapped;
 mod near;
+mod pickle;
 mod read;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,8 +13,10 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::testing::MadeUp;
 use crate::{Error, Result};
 use mapped::{Bytes, Header, Record};
+use pickle::Pickle;
 
 /// How frozen weights are kept in memory. Arithmetic is f32 either way (on the CPU); vectors (biases, norms) are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,6 +82,8 @@ struct Store {
     files: Vec<File>,
     records: BTreeMap<String, (usize, Record)>,
     tensors: HashMap<String, Tensor>,
+    pickle: Option<Pickle>,
+    made_up: Option<MadeUp>,
 }
 
 struct File {
@@ -87,6 +92,28 @@ struct File {
 }
 
 impl Weights {
+    /// Opens the files of one component: safetensors, sharded or not, or one PyTorch file (`.bin`, `.ckpt`, `.pt`, `.pth`).
+    ///
+    /// # Errors
+    /// As [`Weights::from_safetensors`] and [`Weights::from_pickle`].
+    pub fn open(paths: &[PathBuf], device: &Device, precision: Precision) -> Result<Self> {
+        match paths {
+            [path] if is_pickle(path) => Self::from_pickle(path, device, precision),
+            _ => Self::from_safetensors(paths, device, precision),
+        }
+    }
+
+    /// Opens a PyTorch file without executing anything in it. Only for checkpoints that come in no other form: tensors are
+    /// copied, not mapped.
+    ///
+    /// # Errors
+    /// If the file is missing, is not a PyTorch archive (since version 1.6), or announces impossible tensors.
+    pub fn from_pickle(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
+        let pickle = Pickle::open(path)?;
+        let store = Store { pickle: Some(pickle), ..Store::empty(path.display().to_string()) };
+        Ok(Self::new(store, device, precision))
+    }
+
     /// Maps safetensors files; the shards of one component together.
     ///
     /// # Errors
@@ -108,8 +135,23 @@ impl Weights {
     /// Takes tensors that are in memory already, as they are: precision and device do not change them.
     pub fn from_tensors(origin: &str, tensors: HashMap<String, Tensor>) -> Self {
         let device = tensors.values().next().map_or(Device::Cpu, |tensor| tensor.device().clone());
-        let store = Store { origin: origin.to_owned(), files: Vec::new(), records: BTreeMap::new(), tensors };
+        let store = Store { tensors, ..Store::empty(origin.to_owned()) };
         Self::new(store, &device, Precision::Auto)
+    }
+
+    /// Weights for tests: any tensor asked for is made up, reproducibly, and remembered for [`Weights::made_up`].
+    ///
+    /// Tensors that a model only asks for if they are there do not exist.
+    #[doc(hidden)]
+    pub fn random(seed: u64) -> Self {
+        let store = Store { made_up: Some(MadeUp::new(seed)), ..Store::empty(format!("random weights {seed}")) };
+        Self::new(store, &Device::Cpu, Precision::F32)
+    }
+
+    /// What [`Weights::random`] was asked for so far, by full name: a complete checkpoint once a network was loaded.
+    #[doc(hidden)]
+    pub fn made_up(&self) -> HashMap<String, Tensor> {
+        self.store.made_up.as_ref().map(MadeUp::made).unwrap_or_default()
     }
 
     fn new(store: Store, device: &Device, precision: Precision) -> Self {
@@ -145,6 +187,9 @@ impl Weights {
     /// # Errors
     /// If there is no such tensor, or it has another shape, or holds a NaN or an infinity.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        if let Some(made_up) = &self.store.made_up {
+            return made_up.get(&self.full_name(name), shape);
+        }
         let found = self.shape(name).ok_or_else(|| self.missing(name))?;
         if !same_weights(&found, shape) {
             return Err(Error::TensorShape {
@@ -182,7 +227,7 @@ impl Weights {
         match alias.transform {
             Transform::AsIs => {}
             Transform::Transpose => shape.reverse(),
-            Transform::Part { count, .. } => shape[0] /= count,
+            Transform::Part { count, .. } => *shape.first_mut()? /= count,
         }
         Some(shape)
     }
@@ -288,6 +333,17 @@ impl File {
 }
 
 impl Store {
+    fn empty(origin: String) -> Self {
+        Self {
+            origin,
+            files: Vec::new(),
+            records: BTreeMap::new(),
+            tensors: HashMap::new(),
+            pickle: None,
+            made_up: None,
+        }
+    }
+
     fn from_files(files: Vec<File>) -> Result<Self> {
         let mut records = BTreeMap::new();
         for (index, file) in files.iter().enumerate() {
@@ -303,59 +359,77 @@ impl Store {
             [file] => file.name.clone(),
             [first, rest @ ..] => format!("{} and {} more", first.name, rest.len()),
         };
-        Ok(Self { origin, files, records, tensors: HashMap::new() })
+        Ok(Self { files, records, ..Self::empty(origin) })
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.records.keys().chain(self.tensors.keys()).cloned().collect();
+        let pickled = self.pickle.iter().flat_map(Pickle::names);
+        let mut names: Vec<String> = self.records.keys().chain(self.tensors.keys()).chain(pickled).cloned().collect();
         names.sort();
         names
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        match self.records.get(name) {
-            Some((_, record)) => Some(record.shape.clone()),
-            None => self.tensors.get(name).map(|tensor| tensor.dims().to_vec()),
+        match (self.records.get(name), self.tensors.get(name), &self.pickle) {
+            (Some((_, record)), ..) => Some(record.shape.clone()),
+            (_, Some(tensor), _) => Some(tensor.dims().to_vec()),
+            (.., Some(pickle)) => pickle.shape(name),
+            _ => None,
         }
     }
 
     fn format(&self, name: &str) -> Option<String> {
-        match self.records.get(name) {
-            Some((_, record)) => Some(record.format.clone()),
-            None => self.tensors.get(name).map(|tensor| tensor.dtype().as_str().to_uppercase()),
+        match (self.records.get(name), self.tensors.get(name), &self.pickle) {
+            (Some((_, record)), ..) => Some(record.format.clone()),
+            (_, Some(tensor), _) => Some(tensor.dtype().as_str().to_uppercase()),
+            (.., Some(pickle)) => pickle.format(name),
+            _ => None,
         }
     }
 
     fn file_of(&self, name: &str) -> &str {
-        self.records.get(name).map_or(&self.origin, |(file, _)| &self.files[*file].name)
+        match (self.records.get(name), &self.pickle) {
+            (Some((file, _)), _) => &self.files[*file].name,
+            (_, Some(pickle)) => pickle.file(),
+            _ => &self.origin,
+        }
     }
 
     fn read(&self, name: &str, precision: Precision, device: &Device) -> Result<Option<Tensor>> {
+        let (Some(shape), Some(format)) = (self.shape(name), self.format(name)) else {
+            return Ok(None);
+        };
         if let Some(tensor) = self.tensors.get(name) {
             read::require_finite(&self.origin, name, tensor)?;
             return Ok(Some(tensor.to_device(device)?));
         }
-        let Some((file, record)) = self.records.get(name) else {
-            return Ok(None);
-        };
-        let file = &self.files[*file];
-        let target = target_dtype(record, precision);
-        let tensor = read::tensor(&file.name, name, record, file.bytes.range(record.range.clone()), target, device);
-        file.bytes.release(record.range.clone());
-        tensor.map(Some)
+        let target = target_dtype(&shape, &format, precision);
+        if let Some((file, record)) = self.records.get(name) {
+            let file = &self.files[*file];
+            let bytes = file.bytes.range(record.range.clone());
+            let tensor = read::tensor(&file.name, name, record, bytes, target, device);
+            file.bytes.release(record.range.clone());
+            return tensor.map(Some);
+        }
+        self.pickle.as_ref().map_or(Ok(None), |pickle| pickle.read(name, target, device))
     }
 }
 
 /// The in-memory format: vectors and scalars are f32, since they are small and precision matters most there.
-fn target_dtype(record: &Record, precision: Precision) -> DType {
-    if record.shape.len() < 2 {
+fn target_dtype(shape: &[usize], format: &str, precision: Precision) -> DType {
+    if shape.len() < 2 {
         return DType::F32;
     }
-    match (precision, record.format.as_str()) {
+    match (precision, format) {
         (Precision::Bf16, _) | (Precision::Auto, "BF16") => DType::BF16,
         (Precision::Auto, "F16") => DType::F16,
         _ => DType::F32,
     }
+}
+
+fn is_pickle(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    matches!(extension, "bin" | "ckpt" | "pt" | "pth")
 }
 
 /// Whether two shapes differ at most by trailing 1×1 kernel axes.

@@ -1,0 +1,161 @@
+//! Where a checkpoint's files are: in a folder, or in the program.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Precision, Result, Weights};
+
+/// Files that are part of the program: relative path with `/`, contents.
+pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
+
+/// A set of files under relative names.
+#[derive(Debug, Clone)]
+pub(crate) enum Files {
+    Folder(PathBuf),
+    Embedded { name: String, files: EmbeddedFiles },
+}
+
+impl Files {
+    /// How a file is called in messages.
+    pub(crate) fn display(&self, file: &str) -> String {
+        match self {
+            Self::Folder(folder) => folder.join(file).display().to_string(),
+            Self::Embedded { name, .. } if file.is_empty() => name.clone(),
+            Self::Embedded { name, .. } => format!("{name}:{file}"),
+        }
+    }
+
+    /// A file's bytes, or nothing if there is no such file.
+    pub(crate) fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        match self {
+            Self::Embedded { files, .. } => Ok(embedded(files, file).map(Cow::Borrowed)),
+            Self::Folder(folder) => {
+                let path = folder.join(file);
+                match std::fs::read(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Read { path, source }),
+                }
+            }
+        }
+    }
+
+    /// A file that holds a JSON object, or nothing if there is no such file.
+    pub(crate) fn read_object(&self, file: &str) -> Result<Option<Map<String, Value>>> {
+        let Some(bytes) = self.read(file)? else {
+            return Ok(None);
+        };
+        let json = serde_json::from_slice(&bytes).map_err(|source| Error::Json { file: self.display(file), source })?;
+        match json {
+            Value::Object(object) => Ok(Some(object)),
+            other => Err(Error::Config {
+                file: self.display(file),
+                key: "the whole file".into(),
+                found: kind(&other).into(),
+                expected: "a JSON object".into(),
+            }),
+        }
+    }
+
+    /// All files at the top and one level below, sorted.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let mut names = match self {
+            Self::Embedded { files, .. } => files.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            Self::Folder(folder) => {
+                let mut names = Vec::new();
+                for name in entries(folder)? {
+                    let path = folder.join(&name);
+                    if path.is_dir() {
+                        names.extend(entries(&path)?.into_iter().map(|inner| format!("{name}/{inner}")));
+                    } else {
+                        names.push(name);
+                    }
+                }
+                names
+            }
+        };
+        names.sort();
+        Ok(names)
+    }
+
+    /// The tensors of some of the files together.
+    pub(crate) fn weights(&self, names: &[String], device: &Device, precision: Precision) -> Result<Weights> {
+        match self {
+            Self::Folder(folder) => {
+                let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
+                Weights::open(&paths, device, precision)
+            }
+            Self::Embedded { files, .. } => {
+                let name = names.first().map_or("", String::as_str);
+                let bytes = embedded(files, name).ok_or_else(|| Error::NotFound { path: self.display(name).into() })?;
+                Weights::from_bytes(&self.display(name), bytes, device, precision)
+            }
+        }
+    }
+
+    /// The SHA-256 of a file's contents. Read in pieces, so that gigabytes do not pass through memory at once.
+    pub(crate) fn sha256(&self, file: &str) -> Result<[u8; 32]> {
+        match self {
+            Self::Embedded { files, .. } => Ok(Sha256::digest(embedded(files, file).unwrap_or_default()).into()),
+            Self::Folder(folder) => sha256_of(&folder.join(file)),
+        }
+    }
+
+    /// A file's size in bytes, 0 if there is no such file.
+    pub(crate) fn size(&self, file: &str) -> u64 {
+        match self {
+            Self::Embedded { files, .. } => embedded(files, file).map_or(0, |bytes| bytes.len() as u64),
+            Self::Folder(folder) => std::fs::metadata(folder.join(file)).map_or(0, |metadata| metadata.len()),
+        }
+    }
+}
+
+/// The SHA-256 of a file on disk.
+pub(crate) fn sha256_of(path: &Path) -> Result<[u8; 32]> {
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let mut file = std::fs::File::open(path).map_err(read_error)?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece).map_err(read_error)? {
+            0 => return Ok(hasher.finalize().into()),
+            length => hasher.update(&piece[..length]),
+        }
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What kind of JSON value this is, in words.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn embedded(files: EmbeddedFiles, file: &str) -> Option<&'static [u8]> {
+    files.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes)
+}
+
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    let read_error = |source| Error::Read { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read_error)? {
+        // Names that are not Unicode cannot be any of ours.
+        names.extend(entry.map_err(read_error)?.file_name().into_string());
+    }
+    Ok(names)
+}
