@@ -1,0 +1,345 @@
+//! CLIP's text encoder: what turns a prompt into the embeddings that a UNet looks at.
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+use sinopia_nn::{LayerNorm, Linear, activation, attention};
+
+use crate::layers::{layer_norm, linear, linear_no_bias};
+use crate::{Error, Result, Weights};
+
+/// Where the configuration comes from, for messages.
+const FILE: &str = "text_encoder/config.json";
+
+/// `text_encoder/config.json`, in transformers' words; absent keys have transformers' defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipTextConfig {
+    /// Number of tokens the model knows.
+    pub vocab_size: usize,
+    /// Width of embeddings and hidden states.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Width of the projected pooled state, in models that have one.
+    pub projection_dim: Option<usize>,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads in each layer.
+    pub num_attention_heads: usize,
+    /// The longest text, in tokens.
+    pub max_position_embeddings: usize,
+    /// `quick_gelu` or `gelu`.
+    pub hidden_act: String,
+    /// Added to the variance in layer norms.
+    pub layer_norm_eps: f64,
+    /// The token that ends a text; 2 in old files, where it means the largest id of the text.
+    pub eos_token_id: u32,
+}
+
+impl Default for ClipTextConfig {
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            projection_dim: Some(512),
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: "quick_gelu".to_owned(),
+            layer_norm_eps: 1e-5,
+            eos_token_id: 49407,
+        }
+    }
+}
+
+impl ClipTextConfig {
+    /// Reads the text of a `config.json`.
+    ///
+    /// # Errors
+    /// If it is not JSON, or a value has the wrong kind, or [`ClipTextConfig::validate`] refuses it.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let config: Self =
+            serde_json::from_str(text).map_err(|source| Error::Json { file: FILE.to_owned(), source })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Whether this is an encoder that we build.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first key that is out of range or not supported.
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(refused(key, "0", "a number above 0"));
+        }
+        if self.hidden_size % self.num_attention_heads != 0 {
+            let expected = format!("a divisor of hidden_size, {}", self.hidden_size);
+            return Err(refused("num_attention_heads", self.num_attention_heads.to_string(), expected));
+        }
+        Activation::parse(&self.hidden_act).map(|_| ())
+    }
+}
+
+/// What a [`ClipTextModel`] makes of a batch of texts.
+#[derive(Debug, Clone)]
+pub struct ClipOutput {
+    /// (B, L, C): the last layer's output after the final layer norm; what Stable Diffusion 1 and 2 condition on.
+    pub last_hidden_state: Tensor,
+    /// (B, C): `last_hidden_state` at the token that ends the text. Not projected.
+    pub pooled: Tensor,
+    /// (B, P): `pooled` through the text projection, in checkpoints that have one.
+    pub text_embeds: Option<Tensor>,
+    /// (B, L, C) each: the embeddings and every layer's output, before the final layer norm.
+    hidden_states: Vec<Tensor>,
+}
+
+impl ClipOutput {
+    /// The output of the layer `clip_skip` before the last, (B, L, C), before the final layer norm.
+    ///
+    /// 0 is the last layer, 1 the penultimate (Stable Diffusion XL's choice). [`ClipTextModel::final_layer_norm`] applies the norm, which
+    /// Stable Diffusion 1 does after skipping.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there are not so many layers.
+    pub fn hidden_state(&self, clip_skip: usize) -> Result<&Tensor> {
+        let last = self.hidden_states.len() - 1;
+        last.checked_sub(clip_skip).and_then(|index| self.hidden_states.get(index)).ok_or_else(|| Error::Input {
+            what: "clip skip",
+            expected: format!("at most {last}, the number of layers"),
+            found: clip_skip.to_string(),
+        })
+    }
+}
+
+/// The text encoder with frozen weights.
+#[derive(Debug, Clone)]
+pub struct ClipTextModel {
+    config: ClipTextConfig,
+    /// (vocabulary, C), in the precision of the weights.
+    token_embedding: Tensor,
+    /// (positions, C) f32
+    position_embedding: Tensor,
+    layers: Vec<EncoderLayer>,
+    final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
+}
+
+impl ClipTextModel {
+    /// Builds the encoder that `config` describes, from names with or without the prefix `text_model.`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the encoder is not supported, and those of [`Weights::get`].
+    pub fn load(config: &ClipTextConfig, weights: &Weights) -> Result<Self> {
+        config.validate()?;
+        let width = config.hidden_size;
+        let inner = if weights.contains("text_model.final_layer_norm.weight") {
+            weights.pp("text_model")
+        } else {
+            weights.clone()
+        };
+        let embeddings = inner.pp("embeddings");
+        let positions = [config.max_position_embeddings, width];
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| EncoderLayer::load(config, &inner.pp(format!("encoder.layers.{layer}"))))
+            .collect::<Result<_>>()?;
+        let projection = weights.pp("text_projection");
+        let projection_dim = config.projection_dim.filter(|_| projection.contains("weight"));
+        Ok(Self {
+            token_embedding: embeddings.get("token_embedding.weight", &[config.vocab_size, width])?,
+            position_embedding: embeddings.get("position_embedding.weight", &positions)?.to_dtype(DType::F32)?,
+            layers,
+            final_layer_norm: layer_norm(&inner.pp("final_layer_norm"), width, config.layer_norm_eps)?,
+            text_projection: projection_dim.map(|out| linear_no_bias(&projection, width, out)).transpose()?,
+            config: config.clone(),
+        })
+    }
+
+    /// What the encoder was built from.
+    pub fn config(&self) -> &ClipTextConfig {
+        &self.config
+    }
+
+    /// Encodes texts of equal length, each a list of token ids with its start, end and padding.
+    ///
+    /// Every token sees itself and those before it; padding is not masked, since Stable Diffusion was trained without.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is no text, lengths differ or exceed the model's, or an id is outside the vocabulary.
+    pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipOutput> {
+        let length = self.check(ids)?;
+        let mut hidden = self.embed(ids, length)?; // (B, L, C), so all the way
+        let mut hidden_states = vec![hidden.clone()];
+        for layer in &self.layers {
+            hidden = layer.forward(&hidden)?;
+            hidden_states.push(hidden.clone());
+        }
+        let last_hidden_state = self.final_layer_norm.forward(&hidden)?;
+        let pooled = self.pool(ids, &last_hidden_state)?;
+        let text_embeds = self.text_projection.as_ref().map(|project| project.forward(&pooled)).transpose()?;
+        Ok(ClipOutput { last_hidden_state, pooled, text_embeds, hidden_states })
+    }
+
+    /// The norm behind the last layer, for a [`ClipOutput::hidden_state`].
+    ///
+    /// # Errors
+    /// If `hidden_state` is not (…, C).
+    pub fn final_layer_norm(&self, hidden_state: &Tensor) -> Result<Tensor> {
+        Ok(self.final_layer_norm.forward(hidden_state)?)
+    }
+
+    fn check(&self, ids: &[Vec<u32>]) -> Result<usize> {
+        let input = |expected: String, found: String| Err(Error::Input { what: "token ids", expected, found });
+        let max = self.config.max_position_embeddings;
+        let length = ids.first().map_or(0, Vec::len);
+        if length == 0 || length > max {
+            return input(format!("1 to {max} for each text"), length.to_string());
+        }
+        if let Some(other) = ids.iter().find(|text| text.len() != length) {
+            return input(format!("{length} for every text of the batch"), other.len().to_string());
+        }
+        match ids.iter().flatten().find(|id| **id as usize >= self.config.vocab_size) {
+            Some(id) => input(format!("below the vocabulary's {}", self.config.vocab_size), id.to_string()),
+            None => Ok(length),
+        }
+    }
+
+    /// Token plus position embeddings, (B, L, C) f32.
+    fn embed(&self, ids: &[Vec<u32>], length: usize) -> Result<Tensor> {
+        let flat = Tensor::new(ids.concat(), self.token_embedding.device())?; // (B·L)
+        let tokens = self.token_embedding.index_select(&flat, 0)?.to_dtype(DType::F32)?;
+        let tokens = tokens.reshape((ids.len(), length, self.config.hidden_size))?;
+        Ok(tokens.broadcast_add(&self.position_embedding.narrow(0, 0, length)?)?)
+    }
+
+    /// The state (B, C) at the token that ends each text.
+    fn pool(&self, ids: &[Vec<u32>], last_hidden_state: &Tensor) -> Result<Tensor> {
+        let rows = ids
+            .iter()
+            .enumerate()
+            .map(|(row, ids)| last_hidden_state.get(row)?.get(end_of_text(ids, self.config.eos_token_id)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Tensor::stack(&rows, 0)?)
+    }
+}
+
+/// The `eos_token_id` of files from before transformers 4.32, which was wrong: the end is then the largest id of the text.
+const LEGACY_EOS: u32 = 2;
+
+/// The position of the token that ends a text; the first, since padding may repeat it, and 0 if there is none, as in transformers.
+fn end_of_text(ids: &[u32], eos_token_id: u32) -> usize {
+    let end = if eos_token_id == LEGACY_EOS { ids.iter().max().copied() } else { Some(eos_token_id) };
+    ids.iter().position(|id| Some(*id) == end).unwrap_or(0)
+}
+
+/// Causal self-attention and a feed-forward, each after a layer norm and added to its input.
+#[derive(Debug, Clone)]
+struct EncoderLayer {
+    layer_norm1: LayerNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    heads: usize,
+    activation: Activation,
+}
+
+impl EncoderLayer {
+    fn load(config: &ClipTextConfig, weights: &Weights) -> Result<Self> {
+        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let attention = |name: &str| linear(&weights.pp("self_attn").pp(name), width, width);
+        let norm = |name: &str| layer_norm(&weights.pp(name), width, config.layer_norm_eps);
+        Ok(Self {
+            layer_norm1: norm("layer_norm1")?,
+            q_proj: attention("q_proj")?,
+            k_proj: attention("k_proj")?,
+            v_proj: attention("v_proj")?,
+            out_proj: attention("out_proj")?,
+            layer_norm2: norm("layer_norm2")?,
+            fc1: linear(&weights.pp("mlp.fc1"), width, inner)?,
+            fc2: linear(&weights.pp("mlp.fc2"), inner, width)?,
+            heads: config.num_attention_heads,
+            activation: Activation::parse(&config.hidden_act)?,
+        })
+    }
+
+    /// (B, L, C) to the same.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let normal = self.layer_norm1.forward(x)?;
+        let (query, key, value) =
+            (self.q_proj.forward(&normal)?, self.k_proj.forward(&normal)?, self.v_proj.forward(&normal)?);
+        let seen = attention::attention(&query, &key, &value, self.heads, true)?;
+        let x = (x + self.out_proj.forward(&seen)?)?;
+        let inner = self.activation.apply(&self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
+        Ok((self.fc2.forward(&inner)? + x)?)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Activation {
+    QuickGelu,
+    Gelu,
+}
+
+impl Activation {
+    fn parse(name: &str) -> Result<Self> {
+        match name {
+            "quick_gelu" => Ok(Self::QuickGelu),
+            "gelu" => Ok(Self::Gelu),
+            _ => Err(refused("hidden_act", format!("\"{name}\""), "\"quick_gelu\" or \"gelu\"")),
+        }
+    }
+
+    fn apply(self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
+        match self {
+            Self::QuickGelu => activation::quick_gelu(x),
+            Self::Gelu => activation::gelu(x),
+        }
+    }
+}
+
+fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
+    Error::Config { file: FILE.to_owned(), key: key.to_owned(), found: found.into(), expected: expected.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_the_first_end_token_or_the_largest_id_in_old_files() {
+        assert_eq!(end_of_text(&[0, 5, 9, 9, 9], 9), 2);
+        assert_eq!(end_of_text(&[7, 3, 9, 1, 1], LEGACY_EOS), 2);
+        assert_eq!(end_of_text(&[7, 2, 8, 9, 9], LEGACY_EOS), 3);
+        assert_eq!(end_of_text(&[7, 3, 1], 9), 0);
+    }
+
+    #[test]
+    fn bad_configurations_are_named() {
+        for (json, part) in [
+            (r#"{"hidden_act": "relu"}"#, "`hidden_act` in `text_encoder/config.json` is \"relu\""),
+            (r#"{"num_attention_heads": 7}"#, "a divisor of hidden_size, 512"),
+            (r#"{"num_hidden_layers": 0}"#, "`num_hidden_layers`"),
+        ] {
+            let message = ClipTextConfig::from_json(json).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn absent_keys_have_the_defaults_and_unknown_ones_are_ignored() {
+        let config = ClipTextConfig::from_json(r#"{"hidden_size": 768, "model_type": "clip_text_model"}"#).unwrap();
+        assert_eq!(config, ClipTextConfig { hidden_size: 768, ..ClipTextConfig::default() });
+    }
+}

@@ -1,0 +1,106 @@
+//! The forward pass: a walk through the units, ended early where nothing behind is wanted.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use super::request::Plan;
+use super::unit::Conditions;
+use super::{AttnKey, UNet2DConditionModel, UNetReply, UNetRequest};
+use crate::{Error, Result};
+
+/// A unit that a walk is about to run, and all that is needed to run it again.
+pub(super) struct Visit<'a> {
+    pub(super) unit: usize,
+    pub(super) inputs: &'a [Tensor],
+    pub(super) skip_grid: Option<(usize, usize)>,
+}
+
+/// Where a walk ended.
+pub(super) struct Walk {
+    /// (B, H, W, C); `None` if the walk stopped early.
+    pub(super) noise: Option<Tensor>,
+    pub(super) maps: BTreeMap<AttnKey, Tensor>,
+    /// Skip connections that nothing has taken yet.
+    pub(super) num_open_skips: usize,
+}
+
+impl UNet2DConditionModel {
+    /// Predicts the noise (or velocity, as the model was trained) and records what `request` asks for.
+    ///
+    /// Differentiable: if the latents are tracked, noise and maps carry their gradient. For guidance
+    /// [`gradient`](Self::gradient) needs far less memory.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if latents, text, keys or tokens do not fit the network or each other.
+    pub fn forward(&self, request: &UNetRequest) -> Result<UNetReply> {
+        let plan = self.check(request)?;
+        let conditions = self.conditions(request, &plan)?;
+        let Walk { noise, maps, .. } = self.walk(request.latents, &conditions, |_| ())?;
+        Ok(UNetReply { noise, maps })
+    }
+
+    /// Runs unit after unit; `visit` sees each before it runs.
+    pub(super) fn walk(
+        &self,
+        latents: &Tensor,
+        conditions: &Conditions,
+        mut visit: impl FnMut(Visit),
+    ) -> sinopia_nn::Result<Walk> {
+        let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
+        let mut skips: Vec<Tensor> = Vec::new();
+        let mut maps = BTreeMap::new();
+        for (index, unit) in self.units.iter().enumerate() {
+            let mut inputs = vec![hidden];
+            if unit.takes_skip {
+                inputs.extend(skips.pop());
+            }
+            let skip_grid = skips.last().map(|skip| (skip.dims()[1], skip.dims()[2]));
+            visit(Visit { unit: index, inputs: &inputs, skip_grid });
+            let outcome = unit.forward(&inputs, skip_grid, conditions)?;
+            maps.extend(outcome.maps);
+            let Some(output) = outcome.hidden else {
+                return Ok(Walk { noise: None, maps, num_open_skips: skips.len() });
+            };
+            if unit.keeps_skip {
+                skips.push(output.clone());
+            }
+            hidden = output;
+        }
+        Ok(Walk { noise: Some(hidden), maps, num_open_skips: skips.len() })
+    }
+
+    /// What is the same for all units.
+    pub(super) fn conditions<'a>(&self, request: &UNetRequest<'a>, plan: &'a Plan<'a>) -> Result<Conditions<'a>> {
+        let time = self.time_embedding.activated(request.timestep, request.latents.device())?;
+        Ok(Conditions { time, text: request.text, plan })
+    }
+
+    /// Whether the request fits the network.
+    pub(super) fn check<'a>(&self, request: &UNetRequest<'a>) -> Result<Plan<'a>> {
+        let input = |what, expected: String, found: String| Err(Error::Input { what, expected, found });
+        let (latents, text) = (request.latents, request.text);
+        let channels = self.config.in_channels;
+        let fits = matches!(*latents.dims(), [b, h, w, c] if b > 0 && h > 0 && w > 0 && c == channels);
+        if !fits || latents.dtype() != DType::F32 {
+            let found = format!("{:?} {:?}", latents.dims(), latents.dtype());
+            return input("latents", format!("(batch, height, width, {channels}) F32"), found);
+        }
+        if !request.timestep.is_finite() {
+            return input("timestep", "a finite number".into(), request.timestep.to_string());
+        }
+        if text.width() != self.text_width {
+            let expected = format!("of width {} for this UNet", self.text_width);
+            return input("text embeddings", expected, format!("width {}", text.width()));
+        }
+        if text.batch_size() != latents.dims()[0] {
+            let expected = format!("as many as latents, {}", latents.dims()[0]);
+            return input("text embeddings", expected, text.batch_size().to_string());
+        }
+        if let Some(grounding) = request.grounding {
+            let expected = "left out: this UNet has no grounding adapters (GLIGEN fusers)".into();
+            return input("grounding boxes", expected, format!("boxes {:?}", grounding.boxes.dims()));
+        }
+        Plan::new(request, &self.keys)
+    }
+}

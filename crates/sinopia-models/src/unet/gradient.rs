@@ -1,0 +1,157 @@
+//! The gradient of a loss on attention maps with respect to the latents, in little more memory than a forward pass.
+//!
+//! The forward pass keeps the inputs of each unit and nothing inside it. The loss is differentiated with respect to the maps; then a
+//! sweep from the last unit to the first runs each unit once more, tracked, and turns the cotangents of its outputs into those of
+//! its inputs. The text and the time embedding are constants.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Tensor, Var};
+use sinopia_nn::vjp;
+
+use super::forward::Visit;
+use super::unit::Conditions;
+use super::{AttnKey, UNet2DConditionModel, UNetRequest};
+use crate::{Error, Result};
+
+/// A unit's inputs, kept for the way back.
+struct Saved {
+    unit: usize,
+    inputs: Vec<Tensor>,
+    skip_grid: Option<(usize, usize)>,
+}
+
+impl From<Visit<'_>> for Saved {
+    fn from(visit: Visit) -> Self {
+        Self { unit: visit.unit, inputs: visit.inputs.to_vec(), skip_grid: visit.skip_grid }
+    }
+}
+
+impl UNet2DConditionModel {
+    /// The value of `loss` on the recorded maps, and its gradient with respect to the latents, (B, H, W, C).
+    ///
+    /// `loss` gets the maps that `request` records and returns a scalar computed from them by differentiable operations. The pass
+    /// ends at `last_key`, or at the last recorded key if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the request does not fit the network, records nothing, or the loss is not a scalar; whatever `loss` returns.
+    pub fn gradient<E: From<Error>>(
+        &self,
+        request: &UNetRequest,
+        loss: &mut dyn FnMut(&BTreeMap<AttnKey, Tensor>) -> Result<Tensor, E>,
+    ) -> Result<(f32, Tensor), E> {
+        let plan = self.check(request)?.stop_after_maps();
+        if plan.keys().is_empty() {
+            return Err(E::from(nothing_recorded()));
+        }
+        let conditions = self.conditions(request, &plan)?;
+        let mut saved: Vec<Saved> = Vec::with_capacity(self.units.len());
+        let walk =
+            self.walk(&request.latents.detach(), &conditions, |visit| saved.push(visit.into())).map_err(Error::from)?;
+        let (value, cotangents) = differentiate(&walk.maps, loss)?;
+        let gradient = self.sweep_back(saved, cotangents, walk.num_open_skips, &conditions).map_err(Error::from)?;
+        let gradient = match gradient {
+            Some(gradient) => gradient,
+            None => request.latents.zeros_like().map_err(Error::from)?,
+        };
+        Ok((value, gradient))
+    }
+
+    /// From the cotangents of the maps to that of the latents; `None` if the loss does not depend on them.
+    fn sweep_back(
+        &self,
+        saved: Vec<Saved>,
+        mut map_cotangents: BTreeMap<AttnKey, Tensor>,
+        num_open_skips: usize,
+        conditions: &Conditions,
+    ) -> sinopia_nn::Result<Option<Tensor>> {
+        let mut cotangent: Option<Tensor> = None;
+        // The stack of the forward walk in reverse: what was taken is put back. Nothing flows through what was never taken.
+        let mut skip_cotangents: Vec<Option<Tensor>> = vec![None; num_open_skips];
+        for Saved { unit, inputs, skip_grid } in saved.into_iter().rev() {
+            let unit = &self.units[unit];
+            if unit.keeps_skip {
+                cotangent = sum(cotangent, skip_cotangents.pop().flatten())?;
+            }
+            let of_maps = unit
+                .keys()
+                .into_iter()
+                .filter(|key| conditions.plan.records(*key))
+                .map(|key| (key, map_cotangents.remove(&key)))
+                .collect();
+            let mut gradients = unit.vjp(&inputs, skip_grid, conditions, cotangent, of_maps)?.into_iter();
+            cotangent = gradients.next().flatten();
+            if unit.takes_skip {
+                skip_cotangents.push(gradients.next().flatten());
+            }
+        }
+        Ok(cotangent)
+    }
+}
+
+impl super::unit::Unit {
+    /// The cotangents of the unit's inputs, given those of its output and of its recorded maps.
+    fn vjp(
+        &self,
+        inputs: &[Tensor],
+        skip_grid: Option<(usize, usize)>,
+        conditions: &Conditions,
+        of_hidden: Option<Tensor>,
+        of_maps: Vec<(AttnKey, Option<Tensor>)>,
+    ) -> sinopia_nn::Result<Vec<Option<Tensor>>> {
+        if of_hidden.is_none() && of_maps.iter().all(|(_, cotangent)| cotangent.is_none()) {
+            return Ok(vec![None; inputs.len()]);
+        }
+        let ends_here = self.keys().into_iter().any(|key| conditions.plan.stops_at(key));
+        let of_hidden = (!ends_here).then_some(of_hidden);
+        let cotangents: Vec<Option<Tensor>> =
+            of_hidden.into_iter().chain(of_maps.into_iter().map(|(_, cotangent)| cotangent)).collect();
+        let run = |inputs: &[Tensor]| {
+            let outcome = self.forward(inputs, skip_grid, conditions)?;
+            Ok(outcome.hidden.into_iter().chain(outcome.maps.into_iter().map(|(_, map)| map)).collect())
+        };
+        Ok(vjp(inputs, run, &cotangents)?.into_iter().map(Some).collect())
+    }
+}
+
+/// The loss, and its gradient with respect to each map it depends on.
+fn differentiate<E: From<Error>>(
+    maps: &BTreeMap<AttnKey, Tensor>,
+    loss: &mut dyn FnMut(&BTreeMap<AttnKey, Tensor>) -> Result<Tensor, E>,
+) -> Result<(f32, BTreeMap<AttnKey, Tensor>), E> {
+    let leaves = maps
+        .iter()
+        .map(|(key, map)| Ok((*key, Var::from_tensor(map)?.as_tensor().clone())))
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    let loss = loss(&leaves)?;
+    let (value, mut gradients) = scalar_gradients(&loss)?;
+    let cotangents = leaves.iter().filter_map(|(key, leaf)| Some((*key, gradients.remove(leaf)?))).collect();
+    Ok((value, cotangents))
+}
+
+fn scalar_gradients(loss: &Tensor) -> Result<(f32, candle_core::backprop::GradStore)> {
+    if loss.elem_count() != 1 {
+        return Err(Error::Input {
+            what: "the loss of a gradient call",
+            expected: "a scalar".into(),
+            found: format!("shape {:?}", loss.dims()),
+        });
+    }
+    let loss = loss.flatten_all()?.squeeze(0)?;
+    Ok((loss.to_dtype(candle_core::DType::F32)?.to_scalar()?, loss.backward()?))
+}
+
+fn sum(a: Option<Tensor>, b: Option<Tensor>) -> sinopia_nn::Result<Option<Tensor>> {
+    Ok(match (a, b) {
+        (Some(a), Some(b)) => Some((a + b)?),
+        (a, b) => a.or(b),
+    })
+}
+
+fn nothing_recorded() -> Error {
+    Error::Input {
+        what: "the recording of a gradient call",
+        expected: "at least one attention key, for the loss to look at".into(),
+        found: "none".into(),
+    }
+}

@@ -1,0 +1,273 @@
+//! What one call of the UNet is asked for and what it answers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{DType, Tensor};
+use sinopia_nn::Linear;
+
+use super::AttnKey;
+use crate::{Error, Result};
+
+/// One call of a [`UNet2DConditionModel`](super::UNet2DConditionModel), described by data: what it sees and what is wanted back.
+#[derive(Debug, Clone, Copy)]
+pub struct UNetRequest<'a> {
+    /// (B, H, W, C) f32.
+    pub latents: &'a Tensor,
+    /// The noise level, 0..1000 in published models; fractions are allowed. The same for the whole batch.
+    pub timestep: f64,
+    /// The prompts, one for each of the batch.
+    pub text: &'a TextConditioning,
+    /// What should stand where, for models with grounding adapters.
+    pub grounding: Option<&'a Grounding>,
+    /// Which attention maps to return.
+    pub record: Option<&'a Recording>,
+    /// Stop as soon as this key's probabilities are known; the reply then carries no noise.
+    pub last_key: Option<AttnKey>,
+}
+
+impl<'a> UNetRequest<'a> {
+    /// A plain call: the noise and nothing else.
+    pub fn new(latents: &'a Tensor, timestep: f64, text: &'a TextConditioning) -> Self {
+        Self { latents, timestep, text, grounding: None, record: None, last_key: None }
+    }
+}
+
+/// The answer to a [`UNetRequest`].
+#[derive(Debug, Clone)]
+pub struct UNetReply {
+    /// The prediction (B, H, W, C); `None` if the pass stopped before its end.
+    pub noise: Option<Tensor>,
+    /// For each recorded key the probabilities (B', heads, HW, L') f32: B' and L' are the parts of batch and tokens asked for.
+    pub maps: BTreeMap<AttnKey, Tensor>,
+}
+
+/// Which cross-attention maps a call returns, and which part of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// The layers.
+    pub keys: Vec<AttnKey>,
+    /// The columns: which tokens of the text.
+    pub tokens: TokenColumns,
+    /// The rows: which images of the batch.
+    pub batch: BatchPart,
+}
+
+impl Recording {
+    /// Whole maps of the given layers.
+    pub fn new(keys: impl Into<Vec<AttnKey>>) -> Self {
+        Self { keys: keys.into(), tokens: TokenColumns::All, batch: BatchPart::All }
+    }
+}
+
+/// Which tokens' columns of an attention map are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TokenColumns {
+    /// All of them; each row of the map sums to 1.
+    #[default]
+    All,
+    /// These positions, in this order.
+    Some(Vec<usize>),
+}
+
+/// Which images of a batch are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BatchPart {
+    /// All of them.
+    #[default]
+    All,
+    /// The second half: under classifier-free guidance a batch is [unconditional, conditional].
+    Conditional,
+}
+
+/// Text embeddings and what every cross-attention layer makes of them.
+///
+/// Keys and values depend on the text alone, so each layer computes them once, on its first call, and finds them here afterwards.
+/// One conditioning can serve any number of calls and of UNets.
+#[derive(Debug)]
+pub struct TextConditioning {
+    /// (B, L, D) f32.
+    embeds: Tensor,
+    projected: Mutex<HashMap<LayerId, KeyValue>>,
+}
+
+/// A cross-attention layer, unique in the process.
+pub(super) type LayerId = u64;
+
+/// A text's keys and values in one layer, (B, L, C) each.
+#[derive(Debug, Clone)]
+pub(super) struct KeyValue {
+    pub(super) key: Tensor,
+    pub(super) value: Tensor,
+}
+
+impl TextConditioning {
+    /// From text embeddings (B, L, D); whatever graph they belong to is left out.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if they do not have three axes, or one is empty.
+    pub fn new(embeds: &Tensor) -> Result<Self> {
+        if embeds.rank() != 3 || embeds.elem_count() == 0 {
+            return Err(Error::Input {
+                what: "text embeddings",
+                expected: "(batch, tokens, width), none of them 0".into(),
+                found: format!("{:?}", embeds.dims()),
+            });
+        }
+        let embeds = embeds.detach().to_dtype(DType::F32)?.contiguous()?;
+        Ok(Self { embeds, projected: Mutex::default() })
+    }
+
+    /// The text embeddings (B, L, D).
+    pub fn embeds(&self) -> &Tensor {
+        &self.embeds
+    }
+
+    /// `len` of the batch from `start`: the conditional half of a guidance batch, for example.
+    ///
+    /// # Errors
+    /// If the batch is shorter.
+    pub fn narrow(&self, start: usize, len: usize) -> Result<Self> {
+        Self::new(&self.embeds.narrow(0, start, len)?)
+    }
+
+    /// B.
+    pub fn batch_size(&self) -> usize {
+        self.embeds.dims()[0]
+    }
+
+    /// L.
+    pub fn num_tokens(&self) -> usize {
+        self.embeds.dims()[1]
+    }
+
+    /// D.
+    pub fn width(&self) -> usize {
+        self.embeds.dims()[2]
+    }
+
+    /// The text's keys and values in a layer.
+    pub(super) fn project(&self, layer: LayerId, key: &Linear, value: &Linear) -> sinopia_nn::Result<KeyValue> {
+        // A panic while the lock was held cannot have left the map half-written.
+        let mut projected = self.projected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = projected.get(&layer) {
+            return Ok(found.clone());
+        }
+        let made = KeyValue { key: key.forward(&self.embeds)?, value: value.forward(&self.embeds)? };
+        projected.insert(layer, made.clone());
+        Ok(made)
+    }
+}
+
+/// What should stand where: the input of GLIGEN's grounding adapters.
+///
+/// N slots for each image; a slot with mask 0 is empty and counts as the learned null token.
+#[derive(Debug, Clone)]
+pub struct Grounding {
+    /// (B, N, 4) f32: x0, y0, x1, y1 in proportions of the canvas, y down.
+    pub boxes: Tensor,
+    /// (B, N, D) f32: the text encoder's pooled state for each phrase, not projected.
+    pub phrases: Tensor,
+    /// (B, N) f32: 1 for a slot in use, 0 for an empty one.
+    pub mask: Tensor,
+}
+
+/// A [`Recording`] and a last key that were found to fit the network and each other.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    keys: BTreeSet<AttnKey>,
+    tokens: &'a TokenColumns,
+    batch: BatchPart,
+    last_key: Option<AttnKey>,
+}
+
+impl<'a> Plan<'a> {
+    /// Checks against the network's `known` keys, the batch size and the number of tokens.
+    pub(super) fn new(request: &UNetRequest<'a>, known: &[AttnKey]) -> Result<Self> {
+        let last_key = request.last_key;
+        if let Some(key) = last_key {
+            require_known(key, known)?;
+        }
+        let Some(record) = request.record else {
+            return Ok(Self { keys: BTreeSet::new(), tokens: &TokenColumns::All, batch: BatchPart::All, last_key });
+        };
+        for key in &record.keys {
+            require_known(*key, known)?;
+            if let Some(last_key) = last_key.filter(|last_key| last_key < key) {
+                return Err(Error::Input {
+                    what: "a recorded attention key",
+                    expected: format!("at or before the last key, {last_key}"),
+                    found: key.to_string(),
+                });
+            }
+        }
+        check_tokens(&record.tokens, request.text.num_tokens())?;
+        if record.batch == BatchPart::Conditional && request.text.batch_size() % 2 != 0 {
+            return Err(Error::Input {
+                what: "the batch of a call that records the conditional half",
+                expected: "an even number of images".into(),
+                found: request.text.batch_size().to_string(),
+            });
+        }
+        let keys = record.keys.iter().copied().collect();
+        Ok(Self { keys, tokens: &record.tokens, batch: record.batch, last_key })
+    }
+
+    /// The recorded keys.
+    pub(super) fn keys(&self) -> &BTreeSet<AttnKey> {
+        &self.keys
+    }
+
+    /// Stops after the last recorded key, if nothing else was asked for.
+    pub(super) fn stop_after_maps(mut self) -> Self {
+        self.last_key = self.last_key.or(self.keys.last().copied());
+        self
+    }
+
+    pub(super) fn records(&self, key: AttnKey) -> bool {
+        self.keys.contains(&key)
+    }
+
+    pub(super) fn stops_at(&self, key: AttnKey) -> bool {
+        self.last_key == Some(key)
+    }
+
+    /// The part of (B, heads, HW, L) that was asked for.
+    pub(super) fn select(&self, probs: &Tensor) -> sinopia_nn::Result<Tensor> {
+        let b = probs.dim(0)?;
+        let part = match self.batch {
+            BatchPart::All => probs.clone(),
+            BatchPart::Conditional => probs.narrow(0, b / 2, b / 2)?,
+        };
+        let TokenColumns::Some(tokens) = self.tokens else {
+            return Ok(part);
+        };
+        let columns: Vec<u32> = tokens.iter().map(|token| *token as u32).collect();
+        let columns = Tensor::new(columns, probs.device())?;
+        Ok(part.contiguous()?.index_select(&columns, 3)?)
+    }
+}
+
+fn require_known(key: AttnKey, known: &[AttnKey]) -> Result<()> {
+    if known.contains(&key) {
+        return Ok(());
+    }
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    Err(Error::Input {
+        what: "an attention key of this UNet",
+        expected: format!("one of {}", known.join(", ")),
+        found: key.to_string(),
+    })
+}
+
+fn check_tokens(tokens: &TokenColumns, num_tokens: usize) -> Result<()> {
+    let TokenColumns::Some(tokens) = tokens else { return Ok(()) };
+    match tokens.iter().find(|token| **token >= num_tokens) {
+        None if !tokens.is_empty() => Ok(()),
+        outside => Err(Error::Input {
+            what: "recorded token positions",
+            expected: format!("at least one, each below the {num_tokens} of the text"),
+            found: outside.map_or_else(|| "none".into(), ToString::to_string),
+        }),
+    }
+}

@@ -1,0 +1,382 @@
+//! What a UNet must do whatever its weights are.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Tensor, Var};
+
+use super::*;
+use crate::testing::normal;
+use crate::{Error, Weights};
+
+/// Two levels, attention at the finer one and in the middle: the miniature's shape.
+fn two_levels() -> UNetConfig {
+    config(
+        r#"{"block_out_channels": [8, 16], "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "layers_per_block": 2, "norm_num_groups": 4,
+            "cross_attention_dim": 12, "attention_head_dim": 2}"#,
+    )
+}
+
+/// Three levels with everything different at each, attention where it is least expected, several layers in a transformer.
+fn three_levels() -> UNetConfig {
+    config(
+        r#"{"block_out_channels": [4, 12, 8],
+            "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"], "layers_per_block": [1, 2, 1],
+            "norm_num_groups": 2, "cross_attention_dim": 6, "attention_head_dim": [1, 3, 4], "in_channels": 3, "out_channels": 5,
+            "transformer_layers_per_block": [1, 1, 2], "use_linear_projection": true, "flip_sin_to_cos": false, "freq_shift": 1}"#,
+    )
+}
+
+fn one_level() -> UNetConfig {
+    config(
+        r#"{"block_out_channels": [8], "down_block_types": ["DownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
+            "layers_per_block": 1, "norm_num_groups": 4, "cross_attention_dim": 6, "attention_head_dim": 2}"#,
+    )
+}
+
+fn config(json: &str) -> UNetConfig {
+    UNetConfig::from_json(json).unwrap()
+}
+
+fn unet(config: &UNetConfig) -> UNet2DConditionModel {
+    UNet2DConditionModel::load(config, &Weights::random(1)).unwrap()
+}
+
+/// Latents and a text for a network.
+struct Inputs {
+    latents: Tensor,
+    text: TextConditioning,
+}
+
+impl Inputs {
+    fn new(unet: &UNet2DConditionModel, b: usize, (h, w): (usize, usize)) -> Self {
+        let text = normal(3, (b, 7, unet.text_width())).unwrap();
+        Self {
+            latents: normal(2, (b, h, w, unet.config().in_channels)).unwrap(),
+            text: TextConditioning::new(&text).unwrap(),
+        }
+    }
+
+    fn request<'a>(&'a self, record: Option<&'a Recording>, last_key: Option<AttnKey>) -> UNetRequest<'a> {
+        UNetRequest { record, last_key, ..UNetRequest::new(&self.latents, 321.5, &self.text) }
+    }
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// The largest difference in parts of the largest value.
+#[track_caller]
+fn assert_near(found: &Tensor, expected: &Tensor, tolerance: f32) {
+    assert_eq!(found.dims(), expected.dims());
+    let (found, expected) = (values(found), values(expected));
+    let scale = expected.iter().fold(f32::MIN_POSITIVE, |scale, x| scale.max(x.abs()));
+    let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / scale;
+    assert!(worst <= tolerance, "largest difference {worst:e} of the largest value {scale}");
+}
+
+#[test]
+fn noise_has_the_grid_of_the_latents_whatever_it_is() {
+    for config in [two_levels(), three_levels(), one_level()] {
+        let unet = unet(&config);
+        for (b, (h, w)) in [(1, (8, 8)), (2, (9, 7)), (3, (5, 12)), (1, (1, 1)), (1, (2, 3))] {
+            let inputs = Inputs::new(&unet, b, (h, w));
+            let noise = unet.forward(&inputs.request(None, None)).unwrap().noise.unwrap();
+            assert_eq!(noise.dims(), [b, h, w, config.out_channels]);
+            assert!(values(&noise).iter().all(|x| x.is_finite()) && values(&noise).iter().any(|x| x.abs() > 1e-3));
+        }
+    }
+}
+
+#[test]
+fn maps_are_probabilities_on_the_keys_grid() {
+    for config in [two_levels(), three_levels(), one_level()] {
+        let unet = unet(&config);
+        let inputs = Inputs::new(&unet, 2, (9, 7));
+        let record = Recording::new(unet.attention_keys());
+        let maps = unet.forward(&inputs.request(Some(&record), None)).unwrap().maps;
+        assert_eq!(maps.keys().copied().collect::<Vec<_>>(), unet.attention_keys());
+        for (key, map) in maps {
+            let (h, w) = unet.attention_grid(key, (9, 7));
+            assert_eq!(map.dims(), [2, unet.num_heads(key).unwrap(), h * w, 7], "{key}");
+            let rows = values(&map.sum(3).unwrap());
+            assert!(rows.iter().all(|sum| (sum - 1.0).abs() < 1e-5) && values(&map).iter().all(|p| *p >= 0.0), "{key}");
+        }
+    }
+}
+
+#[test]
+fn recording_does_not_change_the_noise() {
+    let unet = unet(&three_levels());
+    let inputs = Inputs::new(&unet, 2, (8, 6));
+    let record = Recording::new(unet.attention_keys());
+    let plain = unet.forward(&inputs.request(None, None)).unwrap();
+    let recorded = unet.forward(&inputs.request(Some(&record), None)).unwrap();
+    assert!(plain.maps.is_empty());
+    assert_near(&recorded.noise.unwrap(), &plain.noise.unwrap(), 1e-5);
+}
+
+#[test]
+fn an_early_exit_gives_the_same_maps_and_no_noise() {
+    let unet = unet(&three_levels());
+    let inputs = Inputs::new(&unet, 1, (8, 6));
+    let keys = unet.attention_keys();
+    let full = unet.forward(&inputs.request(Some(&Recording::new(keys.clone())), None)).unwrap();
+    for (index, last) in keys.iter().enumerate() {
+        let record = Recording::new(&keys[..=index]);
+        let early = unet.forward(&inputs.request(Some(&record), Some(*last))).unwrap();
+        assert!(early.noise.is_none());
+        assert_eq!(early.maps.len(), index + 1);
+        for (key, map) in &early.maps {
+            assert_near(map, &full.maps[key], 1e-5);
+        }
+    }
+}
+
+#[test]
+fn columns_and_half_batches_are_parts_of_the_whole_map() {
+    let unet = unet(&two_levels());
+    let inputs = Inputs::new(&unet, 4, (6, 6));
+    let whole = Recording::new([AttnKey::mid(0)]);
+    let part = Recording { tokens: TokenColumns::Some(vec![5, 2]), batch: BatchPart::Conditional, ..whole.clone() };
+    let whole = &unet.forward(&inputs.request(Some(&whole), None)).unwrap().maps[&AttnKey::mid(0)];
+    for last_key in [None, Some(AttnKey::mid(0))] {
+        let part = &unet.forward(&inputs.request(Some(&part), last_key)).unwrap().maps[&AttnKey::mid(0)];
+        let half = whole.narrow(0, 2, 2).unwrap();
+        let expected = Tensor::cat(&[half.narrow(3, 5, 1).unwrap(), half.narrow(3, 2, 1).unwrap()], 3).unwrap();
+        assert_near(part, &expected, 1e-6);
+    }
+}
+
+#[test]
+fn a_text_serves_several_calls_and_networks() {
+    let (first, second) =
+        (unet(&two_levels()), UNet2DConditionModel::load(&two_levels(), &Weights::random(9)).unwrap());
+    let inputs = Inputs::new(&first, 2, (4, 4));
+    let run = |unet: &UNet2DConditionModel| unet.forward(&inputs.request(None, None)).unwrap().noise.unwrap();
+    let (a, b) = (run(&first), run(&second));
+    assert_eq!(values(&run(&first)), values(&a));
+    assert_eq!(values(&run(&second)), values(&b));
+    assert_ne!(values(&a), values(&b));
+}
+
+#[test]
+fn the_batch_is_a_row_of_independent_images() {
+    let unet = unet(&three_levels());
+    let both = Inputs::new(&unet, 2, (6, 4));
+    let together = unet.forward(&both.request(None, None)).unwrap().noise.unwrap();
+    let second = Inputs {
+        latents: both.latents.narrow(0, 1, 1).unwrap().contiguous().unwrap(),
+        text: both.text.narrow(1, 1).unwrap(),
+    };
+    let alone = unet.forward(&second.request(None, None)).unwrap().noise.unwrap();
+    assert_near(&together.narrow(0, 1, 1).unwrap(), &alone, 1e-5);
+}
+
+/// A loss in which every entry of every map counts differently.
+fn loss(maps: &BTreeMap<AttnKey, Tensor>) -> crate::Result<Tensor> {
+    let mut total = Tensor::new(0_f32, &candle_core::Device::Cpu)?;
+    for (index, map) in maps.values().enumerate() {
+        let weights = normal(40 + index as u64, map.dims())?;
+        total = (total + (map.sqr()? * weights)?.sum_all()?)?;
+    }
+    Ok(total)
+}
+
+/// The same gradient by one graph over the whole network.
+fn gradient_of_whole_graph(unet: &UNet2DConditionModel, request: &UNetRequest) -> (f32, Tensor) {
+    let latents = Var::from_tensor(request.latents).unwrap();
+    let maps = unet.forward(&UNetRequest { latents: latents.as_tensor(), ..*request }).unwrap().maps;
+    let value = loss(&maps).unwrap();
+    let gradient = value.backward().unwrap().remove(latents.as_tensor()).unwrap();
+    (value.to_scalar().unwrap(), gradient)
+}
+
+#[test]
+fn the_gradient_is_that_of_the_whole_graph() {
+    for (config, b, grid) in [(two_levels(), 1, (8, 8)), (three_levels(), 2, (9, 7)), (one_level(), 3, (4, 5))] {
+        let unet = unet(&config);
+        let inputs = Inputs::new(&unet, b, grid);
+        let keys = unet.attention_keys();
+        let few = vec![keys[0], keys[keys.len() - 2]];
+        for (keys, last_key) in [(keys.clone(), None), (unet.guidance_keys(), None), (few, keys.last().copied())] {
+            let record = Recording::new(keys);
+            let request = inputs.request(Some(&record), last_key);
+            let (value, gradient) = unet.gradient(&request, &mut loss).unwrap();
+            let (expected_value, expected) = gradient_of_whole_graph(&unet, &request);
+            assert!((value - expected_value).abs() <= 1e-5 * expected_value.abs(), "{value} {expected_value}");
+            assert_near(&gradient, &expected, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_gradient_is_that_of_parts_of_maps_too() {
+    let unet = unet(&two_levels());
+    let inputs = Inputs::new(&unet, 2, (6, 6));
+    let record =
+        Recording { keys: unet.guidance_keys(), tokens: TokenColumns::Some(vec![1, 4]), batch: BatchPart::Conditional };
+    let request = inputs.request(Some(&record), None);
+    let (_, gradient) = unet.gradient(&request, &mut loss).unwrap();
+    assert_near(&gradient, &gradient_of_whole_graph(&unet, &request).1, 1e-5);
+    let unconditional = values(&gradient.narrow(0, 0, 1).unwrap());
+    assert!(unconditional.iter().all(|x| *x == 0.0), "the half that is not recorded has no influence");
+}
+
+#[test]
+fn the_gradient_is_that_of_finite_differences() {
+    for (config, b, grid) in [(two_levels(), 1, (8, 8)), (three_levels(), 2, (5, 6))] {
+        let unet = unet(&config);
+        let inputs = Inputs::new(&unet, b, grid);
+        let record = Recording::new(unet.guidance_keys());
+        let (_, gradient) = unet.gradient(&inputs.request(Some(&record), None), &mut loss).unwrap();
+        let value_at = |latents: Tensor| -> f64 {
+            let request = UNetRequest { latents: &latents, ..inputs.request(Some(&record), None) };
+            loss_in_f64(&unet.forward(&request).unwrap().maps)
+        };
+        let norm: f64 = values(&gradient).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        for seed in 0..4 {
+            let direction = normal(70 + seed, gradient.dims()).unwrap();
+            let expected = slope_by_differences(&inputs.latents, &direction, value_at);
+            let slope: f64 = values(&(&direction * &gradient).unwrap()).iter().map(|x| f64::from(*x)).sum();
+            // Rounding of f32 in the maps is about a tenth of this.
+            assert!((expected - slope).abs() < 2e-3 * norm, "{slope}, by finite differences {expected}; norm {norm}");
+        }
+    }
+}
+
+/// Central differences at two steps, combined so that the third derivative cancels (Richardson).
+fn slope_by_differences(at: &Tensor, direction: &Tensor, value_at: impl Fn(Tensor) -> f64) -> f64 {
+    let slope = |step: f64| {
+        let step_tensor = (direction * step).unwrap();
+        (value_at((at + &step_tensor).unwrap()) - value_at((at - &step_tensor).unwrap())) / (2.0 * step)
+    };
+    (4.0 * slope(2e-3) - slope(4e-3)) / 3.0
+}
+
+fn loss_in_f64(maps: &BTreeMap<AttnKey, Tensor>) -> f64 {
+    let term = |(index, map): (usize, &Tensor)| {
+        let weights = values(&normal(40 + index as u64, map.dims()).unwrap());
+        values(map).iter().zip(weights).map(|(p, w)| f64::from(*p).powi(2) * f64::from(w)).sum::<f64>()
+    };
+    maps.values().enumerate().map(term).sum()
+}
+
+#[test]
+fn a_loss_that_ignores_the_maps_has_no_gradient() {
+    let unet = unet(&two_levels());
+    let inputs = Inputs::new(&unet, 1, (4, 4));
+    let record = Recording::new([AttnKey::mid(0)]);
+    let mut constant = |_: &BTreeMap<AttnKey, Tensor>| -> crate::Result<Tensor> {
+        Ok(Tensor::new(2.5_f32, &candle_core::Device::Cpu)?)
+    };
+    let (value, gradient) = unet.gradient(&inputs.request(Some(&record), None), &mut constant).unwrap();
+    assert_eq!(value, 2.5);
+    assert_eq!(gradient.dims(), inputs.latents.dims());
+    assert!(values(&gradient).iter().all(|x| *x == 0.0));
+}
+
+#[test]
+fn guidance_looks_where_it_does_in_stable_diffusion() {
+    let stable = config(
+        r#"{"block_out_channels": [4, 4, 4, 4], "norm_num_groups": 2, "attention_head_dim": 2, "cross_attention_dim": 4}"#,
+    );
+    let unet = unet(&stable);
+    let texts = |keys: Vec<AttnKey>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(unet.guidance_keys()), ["mid.0", "up.1.0", "up.1.1", "up.1.2"]);
+    assert_eq!(unet.object_mask_key().to_string(), "down.2.1");
+    assert_eq!(unet.attention_keys().len(), 16);
+    let grids = ["down.0.1", "down.2.1", "mid.0", "up.1.0", "up.3.2"];
+    let grids = grids.map(|key| unet.attention_grid(key.parse().unwrap(), (64, 64)).0);
+    assert_eq!(grids, [64, 16, 8, 16, 64]);
+    assert_eq!(unet.num_heads(AttnKey::up(1, 0)), Some(2));
+    assert_eq!(unet.num_heads(AttnKey::up(0, 0)), None);
+}
+
+#[test]
+fn requests_that_do_not_fit_are_answered() {
+    let unet = unet(&two_levels());
+    let good = Inputs::new(&unet, 1, (4, 4));
+    let grounding = Grounding {
+        boxes: normal(0, (1, 2, 4)).unwrap(),
+        phrases: normal(0, (1, 2, 12)).unwrap(),
+        mask: normal(0, (1, 2)).unwrap(),
+    };
+    let (three, two) = (normal(0, (1, 4, 4, 3)).unwrap(), normal(0, (2, 4, 4, 4)).unwrap());
+    let wide = TextConditioning::new(&normal(0, (1, 7, 16)).unwrap()).unwrap();
+    let recording = |key: &str| Recording::new([key.parse::<AttnKey>().unwrap()]);
+    let (unknown, late, first) = (recording("up.0.0"), recording("up.1.1"), recording("down.0.0"));
+    let outside = Recording { tokens: TokenColumns::Some(vec![7]), ..first.clone() };
+    let none = Recording { tokens: TokenColumns::Some(vec![]), ..first.clone() };
+    let half = Recording { batch: BatchPart::Conditional, ..first.clone() };
+    let request = good.request(None, None);
+    let check = |request: UNetRequest, parts: &[&str]| {
+        let message = unet.forward(&request).unwrap_err().to_string();
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    };
+    check(UNetRequest { latents: &three, ..request }, &["latents", "(batch, height, width, 4)", "[1, 4, 4, 3]"]);
+    check(UNetRequest { latents: &two, ..request }, &["text embeddings", "as many as latents, 2", "found 1"]);
+    check(UNetRequest { text: &wide, ..request }, &["text embeddings", "width 12", "width 16"]);
+    check(UNetRequest { timestep: f64::NAN, ..request }, &["timestep", "NaN"]);
+    check(UNetRequest { grounding: Some(&grounding), ..request }, &["no grounding adapters"]);
+    check(good.request(Some(&unknown), None), &["attention key", "down.0.0, down.0.1, mid.0, up.1.0", "found up.0.0"]);
+    check(good.request(None, Some(AttnKey::mid(1))), &["attention key", "found mid.1"]);
+    check(good.request(Some(&late), Some(AttnKey::mid(0))), &["at or before the last key, mid.0", "found up.1.1"]);
+    check(good.request(Some(&outside), None), &["token positions", "below the 7", "found 7"]);
+    check(good.request(Some(&none), None), &["token positions", "found none"]);
+    check(good.request(Some(&half), None), &["conditional half", "even number", "found 1"]);
+
+    let message = unet.gradient(&request, &mut loss).unwrap_err().to_string();
+    assert!(message.contains("at least one attention key"), "{message}");
+    let mut vector =
+        |maps: &BTreeMap<AttnKey, Tensor>| -> crate::Result<Tensor> { Ok(maps[&AttnKey::down(0, 0)].clone()) };
+    let message = unet.gradient(&good.request(Some(&first), None), &mut vector).unwrap_err().to_string();
+    assert!(message.contains("loss") && message.contains("a scalar"), "{message}");
+    assert!(TextConditioning::new(&three).is_err());
+}
+
+/// A complete checkpoint for `config`.
+fn checkpoint(config: &UNetConfig) -> HashMap<String, Tensor> {
+    let weights = Weights::random(1);
+    UNet2DConditionModel::load(config, &weights).unwrap();
+    weights.made_up()
+}
+
+#[test]
+fn tensors_are_asked_for_by_the_checkpoints_names() {
+    let names = checkpoint(&two_levels());
+    for (name, shape) in [
+        ("conv_in.weight", &[8, 4, 3, 3][..]),
+        ("time_embedding.linear_2.weight", &[32, 32]),
+        ("down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_k.weight", &[8, 12]),
+        ("down_blocks.0.attentions.1.transformer_blocks.0.ff.net.0.proj.weight", &[64, 8]),
+        ("down_blocks.0.downsamplers.0.conv.weight", &[8, 8, 3, 3]),
+        ("down_blocks.1.resnets.0.conv_shortcut.weight", &[16, 8, 1, 1]),
+        ("mid_block.attentions.0.proj_in.weight", &[16, 16]),
+        ("up_blocks.0.resnets.2.norm1.weight", &[24]),
+        ("up_blocks.0.upsamplers.0.conv.bias", &[16]),
+        ("up_blocks.1.resnets.0.conv1.weight", &[8, 24, 3, 3]),
+        ("up_blocks.1.attentions.2.transformer_blocks.0.attn1.to_out.0.bias", &[8]),
+        ("conv_norm_out.weight", &[8]),
+        ("conv_out.weight", &[4, 8, 3, 3]),
+    ] {
+        assert_eq!(names.get(name).unwrap_or_else(|| panic!("{name}")).dims(), shape, "{name}");
+    }
+}
+
+#[test]
+fn a_wrong_checkpoint_is_refused_by_tensor_and_shape() {
+    let mut tensors = checkpoint(&two_levels());
+    assert!(UNet2DConditionModel::load(&two_levels(), &Weights::from_tensors("tiny", tensors.clone())).is_ok());
+    let name = "up_blocks.1.resnets.0.conv1.weight";
+    tensors.insert(name.to_owned(), normal(0, (8, 16, 3, 3)).unwrap());
+    let load = |tensors: &HashMap<String, Tensor>| {
+        UNet2DConditionModel::load(&two_levels(), &Weights::from_tensors("tiny", tensors.clone())).unwrap_err()
+    };
+    assert!(matches!(load(&tensors), Error::TensorShape { tensor, found, expected, .. }
+        if tensor == name && found == [8, 16, 3, 3] && expected == [8, 24, 3, 3]));
+    tensors.remove(name);
+    assert!(matches!(load(&tensors), Error::MissingTensor { tensor, .. } if tensor == name));
+}

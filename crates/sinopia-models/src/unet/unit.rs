@@ -1,0 +1,78 @@
+//! The smallest parts that a UNet is run, differentiated and counted in.
+
+use candle_core::Tensor;
+use sinopia_nn::{Conv2d, GroupNorm};
+
+use super::AttnKey;
+use super::request::{Plan, TextConditioning};
+use super::transformer::{Outcome, SpatialTransformer};
+use crate::resnet::{Downsample, ResnetBlock, Upsample};
+
+/// One step of the walk through a UNet.
+#[derive(Debug, Clone)]
+pub(super) struct Unit {
+    pub(super) kind: UnitKind,
+    /// Whether its input is joined, along the channels, with the last image on the stack of skip connections.
+    pub(super) takes_skip: bool,
+    /// Whether its output is put on that stack.
+    pub(super) keeps_skip: bool,
+}
+
+/// What a unit computes.
+#[derive(Debug, Clone)]
+pub(super) enum UnitKind {
+    ConvIn(Conv2d),
+    Resnet(ResnetBlock),
+    Transformer(SpatialTransformer),
+    Downsample(Downsample),
+    Upsample(Upsample),
+    Out { norm: GroupNorm, conv: Conv2d },
+}
+
+/// What all units of a pass share; constant under differentiation.
+#[derive(Debug)]
+pub(super) struct Conditions<'a> {
+    /// (1, T), activated.
+    pub(super) time: Tensor,
+    pub(super) text: &'a TextConditioning,
+    pub(super) plan: &'a Plan<'a>,
+}
+
+impl Unit {
+    /// The cross-attention layers in it.
+    pub(super) fn keys(&self) -> Vec<AttnKey> {
+        match &self.kind {
+            UnitKind::Transformer(transformer) => transformer.keys().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Applies the unit to its one or two inputs; `skip_grid` is the grid of the next skip connection, which upsampling aims at.
+    pub(super) fn forward(
+        &self,
+        inputs: &[Tensor],
+        skip_grid: Option<(usize, usize)>,
+        conditions: &Conditions,
+    ) -> sinopia_nn::Result<Outcome> {
+        let joined;
+        let x = match inputs {
+            [x] => x,
+            _ => {
+                joined = Tensor::cat(inputs, 3)?; // (B, H, W, C + C')
+                &joined
+            }
+        };
+        let hidden = match &self.kind {
+            UnitKind::ConvIn(conv) => conv.forward(x)?,
+            UnitKind::Resnet(resnet) => resnet.forward(x, Some(&conditions.time))?,
+            UnitKind::Transformer(transformer) => return transformer.forward(x, conditions.text, conditions.plan),
+            UnitKind::Downsample(downsample) => downsample.forward(x)?,
+            UnitKind::Upsample(upsample) => match skip_grid {
+                Some(grid) => upsample.forward_to(x, grid)?,
+                None => upsample.forward(x)?,
+            },
+            UnitKind::Out { norm, conv } => conv.forward(&norm.forward_silu(x)?)?,
+        };
+        Ok(Outcome { hidden: Some(hidden), maps: Vec::new() })
+    }
+}

@@ -1,0 +1,169 @@
+//! The two halves of the autoencoder, as lists of layers under the checkpoint's names.
+
+use candle_core::Tensor;
+use sinopia_nn::{Conv2d, GroupNorm, Linear, attention};
+
+use super::VaeConfig;
+use crate::layers::{conv3x3, group_norm, linear};
+use crate::resnet::{Downsample, ResnetBlock, ResnetOptions, Upsample};
+use crate::{Result, Weights};
+
+/// Of every group norm.
+const EPS: f64 = 1e-6;
+
+/// Image to latent statistics: residual blocks, a smaller grid, and so on; then the middle block.
+#[derive(Debug, Clone)]
+pub(super) struct Encoder {
+    conv_in: Conv2d,
+    blocks: Vec<Layer>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+/// Latents to image: the middle block; then residual blocks, a larger grid, and so on.
+#[derive(Debug, Clone)]
+pub(super) struct Decoder {
+    conv_in: Conv2d,
+    blocks: Vec<Layer>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+#[derive(Debug, Clone)]
+enum Layer {
+    Resnet(ResnetBlock),
+    Attention(PixelAttention),
+    Downsample(Downsample),
+    Upsample(Upsample),
+}
+
+impl Encoder {
+    /// The encoder's last convolution gives means and log variances, so twice the latent channels.
+    pub(super) fn load(config: &VaeConfig, weights: &Weights) -> Result<Self> {
+        let (first, last) = ends(config);
+        let mut blocks = Vec::new();
+        let mut channels = first;
+        for (block, &out_channels) in config.block_out_channels.iter().enumerate() {
+            let block_weights = weights.pp(format!("down_blocks.{block}"));
+            for layer in 0..config.layers_per_block {
+                blocks.push(resnet(config, &block_weights.pp(format!("resnets.{layer}")), channels, out_channels)?);
+                channels = out_channels;
+            }
+            if block + 1 < config.block_out_channels.len() {
+                let downsample = Downsample::load_asymmetric(&block_weights.pp("downsamplers.0"), channels)?;
+                blocks.push(Layer::Downsample(downsample));
+            }
+        }
+        blocks.extend(mid_block(config, &weights.pp("mid_block"), last)?);
+        Ok(Self {
+            conv_in: conv3x3(&weights.pp("conv_in"), config.in_channels, first)?,
+            blocks,
+            conv_norm_out: group_norm(&weights.pp("conv_norm_out"), last, config.norm_num_groups, EPS)?,
+            conv_out: conv3x3(&weights.pp("conv_out"), last, 2 * config.latent_channels)?,
+        })
+    }
+
+    /// (B, H, W, 3) to (B, h, w, 2C).
+    pub(super) fn forward(&self, image: &Tensor) -> sinopia_nn::Result<Tensor> {
+        let hidden = run(&self.blocks, self.conv_in.forward(image)?)?;
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)
+    }
+}
+
+impl Decoder {
+    pub(super) fn load(config: &VaeConfig, weights: &Weights) -> Result<Self> {
+        let (first, last) = ends(config);
+        let mut blocks = mid_block(config, &weights.pp("mid_block"), last)?;
+        let mut channels = last;
+        for (block, &out_channels) in config.block_out_channels.iter().rev().enumerate() {
+            let block_weights = weights.pp(format!("up_blocks.{block}"));
+            for layer in 0..=config.layers_per_block {
+                blocks.push(resnet(config, &block_weights.pp(format!("resnets.{layer}")), channels, out_channels)?);
+                channels = out_channels;
+            }
+            if block + 1 < config.block_out_channels.len() {
+                blocks.push(Layer::Upsample(Upsample::load(&block_weights.pp("upsamplers.0"), channels)?));
+            }
+        }
+        Ok(Self {
+            conv_in: conv3x3(&weights.pp("conv_in"), config.latent_channels, last)?,
+            blocks,
+            conv_norm_out: group_norm(&weights.pp("conv_norm_out"), first, config.norm_num_groups, EPS)?,
+            conv_out: conv3x3(&weights.pp("conv_out"), first, config.out_channels)?,
+        })
+    }
+
+    /// (B, h, w, C) to (B, H, W, 3).
+    pub(super) fn forward(&self, latents: &Tensor) -> sinopia_nn::Result<Tensor> {
+        let hidden = run(&self.blocks, self.conv_in.forward(latents)?)?;
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)
+    }
+}
+
+/// Channels of the finest and of the coarsest level.
+fn ends(config: &VaeConfig) -> (usize, usize) {
+    let channels = &config.block_out_channels;
+    (channels[0], channels[channels.len() - 1])
+}
+
+fn mid_block(config: &VaeConfig, weights: &Weights, channels: usize) -> Result<Vec<Layer>> {
+    let mut layers = vec![resnet(config, &weights.pp("resnets.0"), channels, channels)?];
+    if config.mid_block_add_attention {
+        let attention = PixelAttention::load(&weights.pp("attentions.0"), channels, config.norm_num_groups)?;
+        layers.push(Layer::Attention(attention));
+    }
+    layers.push(resnet(config, &weights.pp("resnets.1"), channels, channels)?);
+    Ok(layers)
+}
+
+fn resnet(config: &VaeConfig, weights: &Weights, in_channels: usize, out_channels: usize) -> Result<Layer> {
+    let num_groups = config.norm_num_groups;
+    let options = ResnetOptions { in_channels, out_channels, num_groups, eps: EPS, time_width: None };
+    Ok(Layer::Resnet(ResnetBlock::load(weights, options)?))
+}
+
+fn run(layers: &[Layer], mut hidden: Tensor) -> sinopia_nn::Result<Tensor> {
+    for layer in layers {
+        hidden = match layer {
+            Layer::Resnet(resnet) => resnet.forward(&hidden, None)?,
+            Layer::Attention(attention) => attention.forward(&hidden)?,
+            Layer::Downsample(downsample) => downsample.forward(&hidden)?,
+            Layer::Upsample(upsample) => upsample.forward(&hidden)?,
+        };
+    }
+    Ok(hidden)
+}
+
+/// One head of self-attention over the pixels of an image, added to it.
+#[derive(Debug, Clone)]
+struct PixelAttention {
+    group_norm: GroupNorm,
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: Linear,
+}
+
+impl PixelAttention {
+    /// Files from before diffusers 0.18 have other names for the projections.
+    fn load(weights: &Weights, channels: usize, num_groups: usize) -> Result<Self> {
+        let is_old = weights.contains("query.weight");
+        let projection = |new: &str, old: &str| linear(&weights.pp(if is_old { old } else { new }), channels, channels);
+        Ok(Self {
+            group_norm: group_norm(&weights.pp("group_norm"), channels, num_groups, EPS)?,
+            to_q: projection("to_q", "query")?,
+            to_k: projection("to_k", "key")?,
+            to_v: projection("to_v", "value")?,
+            to_out: projection("to_out.0", "proj_attn")?,
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
+        let (b, h, w, c) = x.dims4()?;
+        let pixels = self.group_norm.forward(x)?.reshape((b, h * w, c))?; // (B, HW, C)
+        let (query, key, value) =
+            (self.to_q.forward(&pixels)?, self.to_k.forward(&pixels)?, self.to_v.forward(&pixels)?);
+        let seen = self.to_out.forward(&attention::attention(&query, &key, &value, 1, false)?)?;
+        Ok((seen.reshape((b, h, w, c))? + x)?)
+    }
+}

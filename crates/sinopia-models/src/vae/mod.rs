@@ -1,0 +1,205 @@
+//! The autoencoder between images and latents: Stable Diffusion's `AutoencoderKL`, built from its `config.json`.
+//!
+//! Images are (B, H, W, 3) f32 in −1..=1, latents (B, h, w, C) f32, both channels-last.
+
+mod blocks;
+mod config;
+#[cfg(test)]
+mod tests;
+mod tiling;
+
+pub use config::VaeConfig;
+pub use tiling::Tiling;
+
+use candle_core::{DType, Tensor};
+use sinopia_nn::Conv2d;
+
+use crate::layers::conv1x1;
+use crate::{Error, Result, Weights};
+use blocks::{Decoder, Encoder};
+use tiling::Sewing;
+
+/// Log variances outside this range are clamped, as in training.
+const LOGVAR_RANGE: (f64, f64) = (-30.0, 20.0);
+
+/// What the encoder knows about an image's latents: a normal distribution for each cell. Not scaled.
+#[derive(Debug, Clone)]
+pub struct Posterior {
+    /// (B, h, w, C)
+    pub mean: Tensor,
+    /// (B, h, w, C), in −30..=20.
+    pub logvar: Tensor,
+}
+
+impl Posterior {
+    /// `mean + exp(logvar / 2) · noise`, with standard normal `noise` (B, h, w, C).
+    ///
+    /// # Errors
+    /// If the noise has another shape.
+    pub fn sample(&self, noise: &Tensor) -> Result<Tensor> {
+        let deviation = (&self.logvar * 0.5)?.exp()?;
+        Ok((&self.mean + (deviation * noise)?)?)
+    }
+}
+
+/// The autoencoder with frozen weights.
+#[derive(Debug, Clone)]
+pub struct AutoencoderKl {
+    config: VaeConfig,
+    encoder: Encoder,
+    decoder: Decoder,
+    quant_conv: Option<Conv2d>,
+    post_quant_conv: Option<Conv2d>,
+    tiling: Tiling,
+}
+
+impl AutoencoderKl {
+    /// Builds the autoencoder that `config` describes, with the default [`Tiling`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the architecture is not supported, and those of [`Weights::get`].
+    pub fn load(config: &VaeConfig, weights: &Weights) -> Result<Self> {
+        config.validate()?;
+        let conv = |wanted: bool, name: &str, channels: usize| {
+            wanted.then(|| conv1x1(&weights.pp(name), channels, channels)).transpose()
+        };
+        let channels = config.latent_channels;
+        Ok(Self {
+            encoder: Encoder::load(config, &weights.pp("encoder"))?,
+            decoder: Decoder::load(config, &weights.pp("decoder"))?,
+            quant_conv: conv(config.use_quant_conv, "quant_conv", 2 * channels)?,
+            post_quant_conv: conv(config.use_post_quant_conv, "post_quant_conv", channels)?,
+            tiling: Tiling::default(),
+            config: config.clone(),
+        })
+    }
+
+    /// The same autoencoder with other rules for large images.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if tiles would overlap by half or more.
+    pub fn with_tiling(self, tiling: Tiling) -> Result<Self> {
+        tiling.validate()?;
+        Ok(Self { tiling, ..self })
+    }
+
+    /// What the autoencoder was built from.
+    pub fn config(&self) -> &VaeConfig {
+        &self.config
+    }
+
+    /// Pixels to a latent cell, along each axis.
+    pub fn scale_factor(&self) -> usize {
+        self.config.scale_factor()
+    }
+
+    /// The distribution of an image's latents; [`scale`](Self::scale) what is drawn from it before giving it to a UNet.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the image is not (B, H, W, 3) with sides that [`scale_factor`](Self::scale_factor) divides.
+    pub fn encode(&self, image: &Tensor) -> Result<Posterior> {
+        let factor = self.scale_factor();
+        let fits = matches!(*image.dims(), [b, h, w, c]
+            if b > 0 && h > 0 && w > 0 && h % factor == 0 && w % factor == 0 && c == self.config.in_channels);
+        if !fits || image.dtype() != DType::F32 {
+            return Err(Error::Input {
+                what: "the image to encode",
+                expected: format!(
+                    "(batch, height, width, {}) F32, sides divisible by {factor}",
+                    self.config.in_channels
+                ),
+                found: format!("{:?} {:?}", image.dims(), image.dtype()),
+            });
+        }
+        let moments = self.encoder.forward(image)?; // (B, h, w, 2C)
+        let moments = match &self.quant_conv {
+            Some(conv) => conv.forward(&moments)?,
+            None => moments,
+        };
+        let channels = self.config.latent_channels;
+        let (low, high) = LOGVAR_RANGE;
+        Ok(Posterior {
+            mean: moments.narrow(3, 0, channels)?.contiguous()?,
+            logvar: moments.narrow(3, channels, channels)?.contiguous()?.clamp(low, high)?,
+        })
+    }
+
+    /// The image (B, H, W, 3) of scaled latents (B, h, w, C); close to −1..=1 but not clamped.
+    ///
+    /// Latents larger than [`Tiling::above`] are decoded in tiles.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the latents have the wrong shape.
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        let channels = self.config.latent_channels;
+        let grid = match *latents.dims() {
+            [b, h, w, c] if b > 0 && h > 0 && w > 0 && c == channels && latents.dtype() == DType::F32 => (h, w),
+            _ => {
+                return Err(Error::Input {
+                    what: "the latents to decode",
+                    expected: format!("(batch, height, width, {channels}) F32"),
+                    found: format!("{:?} {:?}", latents.dims(), latents.dtype()),
+                });
+            }
+        };
+        let latents = self.unscale(latents)?;
+        if self.tiling.applies(grid) { self.decode_tiles(&latents, grid) } else { self.decode_whole(&latents) }
+    }
+
+    /// To the UNet's units: `(z − mean − shift) · scaling_factor / std`.
+    ///
+    /// # Errors
+    /// If the latents have another number of channels than the model.
+    pub fn scale(&self, latents: &Tensor) -> Result<Tensor> {
+        let (offset, factor) = self.statistics(latents)?;
+        Ok(latents.broadcast_sub(&offset)?.broadcast_mul(&factor)?)
+    }
+
+    /// Back from the UNet's units.
+    ///
+    /// # Errors
+    /// As [`scale`](Self::scale).
+    pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
+        let (offset, factor) = self.statistics(latents)?;
+        Ok(latents.broadcast_div(&factor)?.broadcast_add(&offset)?)
+    }
+
+    /// What is subtracted from each latent channel and what the rest is multiplied by, (1, 1, 1, C) both.
+    fn statistics(&self, latents: &Tensor) -> Result<(Tensor, Tensor)> {
+        let config = &self.config;
+        let channels = config.latent_channels;
+        let channel = |values: &Option<Vec<f64>>, index: usize, default: f64| {
+            values.as_ref().and_then(|values| values.get(index)).copied().unwrap_or(default)
+        };
+        let shift = config.shift_factor.unwrap_or(0.0);
+        let offsets: Vec<f32> =
+            (0..channels).map(|index| (channel(&config.latents_mean, index, 0.0) + shift) as f32).collect();
+        let factors: Vec<f32> = (0..channels)
+            .map(|index| (config.scaling_factor / channel(&config.latents_std, index, 1.0)) as f32)
+            .collect();
+        let shape = (1, 1, 1, channels);
+        Ok((Tensor::from_vec(offsets, shape, latents.device())?, Tensor::from_vec(factors, shape, latents.device())?))
+    }
+
+    /// (B, h, w, C), not scaled, to (B, H, W, 3).
+    fn decode_whole(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(match &self.post_quant_conv {
+            Some(conv) => self.decoder.forward(&conv.forward(latents)?)?,
+            None => self.decoder.forward(latents)?,
+        })
+    }
+
+    fn decode_tiles(&self, latents: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+        let (rows, columns) = (self.tiling.spans(h), self.tiling.spans(w));
+        let mut sewing = Sewing::new(rows.clone(), columns.clone(), self.scale_factor());
+        for (row, row_span) in rows.iter().enumerate() {
+            let strip = latents.narrow(1, row_span.start, row_span.len)?;
+            for (column, column_span) in columns.iter().enumerate() {
+                let tile = strip.narrow(2, column_span.start, column_span.len)?.contiguous()?;
+                sewing.add(row, column, &self.decode_whole(&tile)?)?;
+            }
+        }
+        // A grid has at least one tile.
+        sewing.finish().map_or_else(|| self.decode_whole(latents), Ok)
+    }
+}
