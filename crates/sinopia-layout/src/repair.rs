@@ -159,18 +159,17 @@ fn keep(
 fn early_reason(object: &LayoutObject, canvas: Canvas, mode: RepairMode) -> Option<DropReason> {
     let bbox = &object.bbox;
     let (width, height) = canvas.sides();
+    let starts_outside = bbox.x() > width || bbox.y() > height;
+    // The published rule knows no other way of lying outside: it moves such boxes in.
+    let lies_outside = starts_outside || (mode == RepairMode::Clip && !bbox.clipped_to(canvas).has_area());
     if object.phrase.is_empty() {
         Some(DropReason::EmptyPhrase)
     } else if !bbox.has_area() {
         Some(DropReason::NoArea)
     } else if bbox.width() >= width && bbox.height() >= height {
         Some(DropReason::CoversCanvas)
-    } else if bbox.x() > width || bbox.y() > height {
-        Some(DropReason::OutsideCanvas)
-    } else if mode == RepairMode::Clip && !bbox.clipped_to(canvas).has_area() {
-        Some(DropReason::OutsideCanvas)
     } else {
-        None
+        lies_outside.then_some(DropReason::OutsideCanvas)
     }
 }
 

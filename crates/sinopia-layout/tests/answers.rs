@@ -1,5 +1,7 @@
 //! Real answers of two language models: all of them parse, and become scenes once repaired.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
 use sinopia_layout::{LayoutCache, RepairMode, Scene, parse_answer, repair, repair_with, write_answer};
 
 const SAMPLE: &str = include_str!("data/answers.json");

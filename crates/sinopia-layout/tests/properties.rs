@@ -1,5 +1,7 @@
 //! What holds for every layout and for every text.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
 use proptest::prelude::*;
 use sinopia_layout::{
     Canvas, Layout, LayoutCache, LayoutObject, PixelBox, RepairMode, Scene, locate_phrases, parse_answer,

@@ -2,6 +2,8 @@
 //!
 //! The few keywords that the schema uses are interpreted here, so that no validator and its tree of crates is needed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
 use serde_json::{Value, json};
 use sinopia_layout::{Canvas, Layout, PixelBox, json::SCHEMA};
 
