@@ -81,7 +81,7 @@ impl ClipTextConfig {
         if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(refused(key, "0", "a number above 0"));
         }
-        if self.hidden_size % self.num_attention_heads != 0 {
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let expected = format!("a divisor of hidden_size, {}", self.hidden_size);
             return Err(refused("num_attention_heads", self.num_attention_heads.to_string(), expected));
         }

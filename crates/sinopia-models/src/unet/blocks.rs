@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
             time_width: Some(self.config.time_width()),
         };
         let resnet = ResnetBlock::load(&self.weights.pp(name), options)?;
-        self.push(UnitKind::Resnet(resnet));
+        self.push(UnitKind::Resnet(Box::new(resnet)));
         self.channels = out_channels;
         Ok(())
     }
@@ -139,7 +139,7 @@ impl<'a> Builder<'a> {
             text_width: self.text_width,
         };
         let transformer = SpatialTransformer::load(&self.weights.pp(name), key, options)?;
-        self.push(UnitKind::Transformer(transformer));
+        self.push(UnitKind::Transformer(Box::new(transformer)));
         Ok(())
     }
 

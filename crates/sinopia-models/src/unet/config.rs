@@ -322,7 +322,7 @@ fn same_value(found: &Value, wanted: &str) -> bool {
     match found {
         Value::Array(values) => !values.is_empty() && values.iter().all(|value| same_value(value, wanted)),
         Value::Number(number) => wanted.parse().ok() == number.as_f64(),
-        other => other.to_string() == wanted,
+        other => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| *other == wanted),
     }
 }
 

@@ -1,12 +1,10 @@
 //! The forward pass: a walk through the units, ended early where nothing behind is wanted.
 
-use std::collections::BTreeMap;
-
 use candle_core::{DType, Tensor};
 
 use super::request::Plan;
 use super::unit::Conditions;
-use super::{AttnKey, UNet2DConditionModel, UNetReply, UNetRequest};
+use super::{AttnMaps, UNet2DConditionModel, UNetReply, UNetRequest};
 use crate::{Error, Result};
 
 /// A unit that a walk is about to run, and all that is needed to run it again.
@@ -20,7 +18,7 @@ pub(super) struct Visit<'a> {
 pub(super) struct Walk {
     /// (B, H, W, C); `None` if the walk stopped early.
     pub(super) noise: Option<Tensor>,
-    pub(super) maps: BTreeMap<AttnKey, Tensor>,
+    pub(super) maps: AttnMaps,
     /// Skip connections that nothing has taken yet.
     pub(super) num_open_skips: usize,
 }
@@ -49,7 +47,7 @@ impl UNet2DConditionModel {
     ) -> sinopia_nn::Result<Walk> {
         let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
         let mut skips: Vec<Tensor> = Vec::new();
-        let mut maps = BTreeMap::new();
+        let mut maps = AttnMaps::new();
         for (index, unit) in self.units.iter().enumerate() {
             let mut inputs = vec![hidden];
             if unit.takes_skip {

@@ -4,14 +4,12 @@
 //! sweep from the last unit to the first runs each unit once more, tracked, and turns the cotangents of its outputs into those of
 //! its inputs. The text and the time embedding are constants.
 
-use std::collections::BTreeMap;
-
 use candle_core::{Tensor, Var};
 use sinopia_nn::vjp;
 
 use super::forward::Visit;
 use super::unit::Conditions;
-use super::{AttnKey, UNet2DConditionModel, UNetRequest};
+use super::{AttnKey, AttnMaps, UNet2DConditionModel, UNetRequest};
 use crate::{Error, Result};
 
 /// A unit's inputs, kept for the way back.
@@ -38,7 +36,7 @@ impl UNet2DConditionModel {
     pub fn gradient<E: From<Error>>(
         &self,
         request: &UNetRequest,
-        loss: &mut dyn FnMut(&BTreeMap<AttnKey, Tensor>) -> Result<Tensor, E>,
+        loss: &mut dyn FnMut(&AttnMaps) -> Result<Tensor, E>,
     ) -> Result<(f32, Tensor), E> {
         let plan = self.check(request)?.stop_after_maps();
         if plan.keys().is_empty() {
@@ -61,7 +59,7 @@ impl UNet2DConditionModel {
     fn sweep_back(
         &self,
         saved: Vec<Saved>,
-        mut map_cotangents: BTreeMap<AttnKey, Tensor>,
+        mut map_cotangents: AttnMaps,
         num_open_skips: usize,
         conditions: &Conditions,
     ) -> sinopia_nn::Result<Option<Tensor>> {
@@ -116,13 +114,13 @@ impl super::unit::Unit {
 
 /// The loss, and its gradient with respect to each map it depends on.
 fn differentiate<E: From<Error>>(
-    maps: &BTreeMap<AttnKey, Tensor>,
-    loss: &mut dyn FnMut(&BTreeMap<AttnKey, Tensor>) -> Result<Tensor, E>,
-) -> Result<(f32, BTreeMap<AttnKey, Tensor>), E> {
+    maps: &AttnMaps,
+    loss: &mut dyn FnMut(&AttnMaps) -> Result<Tensor, E>,
+) -> Result<(f32, AttnMaps), E> {
     let leaves = maps
         .iter()
         .map(|(key, map)| Ok((*key, Var::from_tensor(map)?.as_tensor().clone())))
-        .collect::<Result<BTreeMap<_, _>>>()?;
+        .collect::<Result<AttnMaps>>()?;
     let loss = loss(&leaves)?;
     let (value, mut gradients) = scalar_gradients(&loss)?;
     let cotangents = leaves.iter().filter_map(|(key, leaf)| Some((*key, gradients.remove(leaf)?))).collect();

@@ -20,7 +20,7 @@ mod unit;
 
 pub use config::{PerBlock, UNetConfig};
 pub use key::AttnKey;
-pub use request::{BatchPart, Grounding, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};
+pub use request::{AttnMaps, BatchPart, Grounding, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};
 
 use crate::{Result, Weights};
 use time::TimeEmbedding;

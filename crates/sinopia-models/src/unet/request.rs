@@ -33,13 +33,16 @@ impl<'a> UNetRequest<'a> {
     }
 }
 
+/// Recorded cross-attention: for each key the probabilities (B', heads, HW, L') f32.
+pub type AttnMaps = BTreeMap<AttnKey, Tensor>;
+
 /// The answer to a [`UNetRequest`].
 #[derive(Debug, Clone)]
 pub struct UNetReply {
     /// The prediction (B, H, W, C); `None` if the pass stopped before its end.
     pub noise: Option<Tensor>,
-    /// For each recorded key the probabilities (B', heads, HW, L') f32: B' and L' are the parts of batch and tokens asked for.
-    pub maps: BTreeMap<AttnKey, Tensor>,
+    /// The maps of the recorded keys; B' and L' are the parts of batch and tokens asked for.
+    pub maps: AttnMaps,
 }
 
 /// Which cross-attention maps a call returns, and which part of them.
@@ -202,7 +205,7 @@ impl<'a> Plan<'a> {
             }
         }
         check_tokens(&record.tokens, request.text.num_tokens())?;
-        if record.batch == BatchPart::Conditional && request.text.batch_size() % 2 != 0 {
+        if record.batch == BatchPart::Conditional && !request.text.batch_size().is_multiple_of(2) {
             return Err(Error::Input {
                 what: "the batch of a call that records the conditional half",
                 expected: "an even number of images".into(),

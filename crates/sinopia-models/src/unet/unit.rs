@@ -22,8 +22,8 @@ pub(super) struct Unit {
 #[derive(Debug, Clone)]
 pub(super) enum UnitKind {
     ConvIn(Conv2d),
-    Resnet(ResnetBlock),
-    Transformer(SpatialTransformer),
+    Resnet(Box<ResnetBlock>),
+    Transformer(Box<SpatialTransformer>),
     Downsample(Downsample),
     Upsample(Upsample),
     Out { norm: GroupNorm, conv: Conv2d },

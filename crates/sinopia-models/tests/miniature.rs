@@ -1,0 +1,108 @@
+//! The built-in checkpoint through all three networks: what it was trained for must come out, roughly.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+use sinopia_models::clip::{ClipTextConfig, ClipTextModel};
+use sinopia_models::testing::normal;
+use sinopia_models::unet::{AttnKey, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest};
+use sinopia_models::vae::{AutoencoderKl, VaeConfig};
+use sinopia_models::{Precision, Result, Weights};
+
+fn folder(component: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../sinopia-miniature/assets").join(component)
+}
+
+fn config(component: &str) -> String {
+    std::fs::read_to_string(folder(component).join("config.json")).unwrap()
+}
+
+fn weights(component: &str, file: &str) -> Weights {
+    Weights::from_safetensors(&[folder(component).join(file)], &Device::Cpu, Precision::F32).unwrap()
+}
+
+fn text_encoder() -> ClipTextModel {
+    let config = ClipTextConfig::from_json(&config("text_encoder")).unwrap();
+    ClipTextModel::load(&config, &weights("text_encoder", "model.safetensors")).unwrap()
+}
+
+fn unet() -> UNet2DConditionModel {
+    let config = UNetConfig::from_json(&config("unet")).unwrap();
+    UNet2DConditionModel::load(&config, &weights("unet", "diffusion_pytorch_model.safetensors")).unwrap()
+}
+
+fn vae() -> AutoencoderKl {
+    let config = VaeConfig::from_json(&config("vae")).unwrap();
+    AutoencoderKl::load(&config, &weights("vae", "diffusion_pytorch_model.safetensors")).unwrap()
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn mean_square(x: &Tensor) -> f32 {
+    x.sqr().unwrap().mean_all().unwrap().to_scalar().unwrap()
+}
+
+/// A sky over a meadow with a red disc, (1, 128, 128, 3).
+fn picture() -> Tensor {
+    let colour = |row: usize, column: usize| {
+        let distance = (row as f32 - 70.0).hypot(column as f32 - 50.0);
+        if distance < 24.0 {
+            [0.8, -0.6, -0.6]
+        } else if row < 64 {
+            [-0.2, 0.3, 0.8]
+        } else {
+            [-0.4, 0.4, -0.5]
+        }
+    };
+    let pixels: Vec<f32> = (0..128 * 128).flat_map(|pixel| colour(pixel / 128, pixel % 128)).collect();
+    Tensor::from_vec(pixels, (1, 128, 128, 3), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn the_autoencoder_gives_pictures_back() {
+    let vae = vae();
+    let latents = vae.scale(&vae.encode(&picture()).unwrap().mean).unwrap();
+    let side = 128 / vae.scale_factor();
+    assert_eq!(latents.dims(), [1, side, side, vae.config().latent_channels]);
+    let error = mean_square(&(vae.decode(&latents).unwrap() - picture()).unwrap());
+    // 22 dB on values of range 2; its training scenes come back better.
+    assert!(error < 0.025, "mean squared error {error}");
+}
+
+#[test]
+fn the_unet_finds_the_noise_in_a_picture() {
+    let (vae, unet, text_encoder) = (vae(), unet(), text_encoder());
+    let clean = vae.scale(&vae.encode(&picture()).unwrap().mean).unwrap();
+    let noise = normal(1, clean.dims()).unwrap();
+    // At this level of the schedule half of the variance is noise; velocity is √ᾱ·ε − √(1−ᾱ)·x.
+    let (timestep, half) = (330.0, 0.5_f64.sqrt());
+    let latents = ((&clean * half).unwrap() + (&noise * half).unwrap()).unwrap();
+    let velocity = ((&noise * half).unwrap() - (&clean * half).unwrap()).unwrap();
+    let end = text_encoder.config().eos_token_id;
+    let ids: Vec<u32> = std::iter::once(end - 1).chain(std::iter::repeat_n(end, 76)).collect();
+    let text = TextConditioning::new(&text_encoder.forward(&[ids]).unwrap().last_hidden_state).unwrap();
+    let predicted = unet.forward(&UNetRequest::new(&latents, timestep, &text)).unwrap().noise.unwrap();
+    let (left, all) = (mean_square(&(predicted - &velocity).unwrap()), mean_square(&velocity));
+    assert!(left < 0.5 * all, "{left} of {all} is not explained");
+}
+
+#[test]
+fn guidance_reaches_the_latents() {
+    let unet = unet();
+    let latents = normal(1, (1, 16, 16, 4)).unwrap();
+    let text = TextConditioning::new(&normal(2, (1, 77, unet.text_width())).unwrap()).unwrap();
+    let record = Recording::new(unet.guidance_keys());
+    assert_eq!(record.keys[0], AttnKey::mid(0));
+    assert!(record.keys.len() > 1 && unet.attention_keys().contains(&unet.object_mask_key()));
+    let request = UNetRequest { record: Some(&record), ..UNetRequest::new(&latents, 500.0, &text) };
+    let (_, gradient) = unet
+        .gradient(&request, &mut |maps| -> Result<Tensor> {
+            let columns = maps.values().map(|map| map.narrow(3, 3, 1)?.sqr()?.sum_all());
+            Ok(Tensor::stack(&columns.collect::<Result<Vec<_>, _>>()?, 0)?.sum_all()?)
+        })
+        .unwrap();
+    assert_eq!(gradient.dims(), latents.dims());
+    assert!(values(&gradient).iter().all(|x| x.is_finite()) && values(&gradient).iter().any(|x| *x != 0.0));
+}
