@@ -1,7 +1,5 @@
 //! What can go wrong while painting.
 
-use std::path::PathBuf;
-
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -110,17 +108,15 @@ pub enum Error {
         /// The diffusion timestep.
         timestep: f64,
     },
-    /// A phrase has no token in the prompt, so that no attention can be steered.
-    #[error(
-        "phrase `{phrase}` has no token left in the prompt `{prompt}`: the prompt is cut at {max_length} tokens; use fewer or shorter phrases"
-    )]
-    PhraseNotInPrompt {
-        /// The phrase.
-        phrase: String,
-        /// The prompt that was encoded.
-        prompt: String,
-        /// Tokens a prompt may have.
-        max_length: usize,
+    /// A recorded attention map is missing or has another shape than the loss expects.
+    #[error("the attention map of `{key}` has shape {found:?}, expected {expected}")]
+    AttentionMap {
+        /// The attention key.
+        key: String,
+        /// Its shape; empty if there is no such map.
+        found: Vec<usize>,
+        /// The shape expected.
+        expected: String,
     },
     /// A recipe that this build cannot read.
     #[error("cannot read the recipe: {source}")]
@@ -148,14 +144,12 @@ pub enum Error {
         /// Hash of the model at hand.
         found: String,
     },
-    /// A file that could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The layout cannot be composed into prompts.
+    #[error(transparent)]
+    Layout(#[from] sinopia_layout::Error),
+    /// A network or tokenizer refused its input.
+    #[error(transparent)]
+    Model(#[from] sinopia_models::Error),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -1,7 +1,45 @@
-//! Schedulers, noise, guidance losses and generation methods.
+//! Schedulers, noise, guidance losses and the methods that paint with them.
+//!
+//! A [`Pipeline`] is a frozen Stable Diffusion checkpoint. A [`Method`](methods::Method) paints a [`PaintRequest`] with it, tells a [`Run`] how it goes, and
+//! answers with a [`Painting`], whose [`Recipe`] is enough to paint it again, bit for bit, on any number of threads.
+//!
+//! ```no_run
+//! use sinopia_diffusion::noise::Seed;
+//! use sinopia_diffusion::{Cancellation, PaintRequest, Pipeline, Run, Sampling, Silent, methods};
+//!
+//! fn paint(pipeline: &Pipeline) -> sinopia_diffusion::Result<()> {
+//!     let (width, height) = pipeline.native_size();
+//!     let sampling = Sampling { num_inference_steps: 25, ..Sampling::new(Seed(1), width, height) };
+//!     let request = PaintRequest { caption: Some("a red dog".into()), layout: None, negative: None, sampling };
+//!     let method = methods::build("sd", serde_json::Value::Null)?;
+//!     let painting = method.generate(&request, pipeline, &Run::new(&Silent, &Cancellation::default()))?;
+//!     assert_eq!(painting.image.pixels().len(), 3 * width * height);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Start reading at [`methods`]; everything a method does is a named function of another module: [`losses`] and [`guidance`] (where attention
+//! should be), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
 
-mod error;
+pub mod methods;
+
+pub mod guidance;
+pub mod losses;
+
+pub mod collage;
+pub mod masks;
+
 pub mod noise;
+pub mod pipeline;
 pub mod schedulers;
 
+mod error;
+pub mod observer;
+pub mod painting;
+pub mod recipe;
+
 pub use error::{Error, Result};
+pub use observer::{Cancellation, Observer, Run, Silent, Stage, StepReport, Timing};
+pub use painting::{GuidanceReport, Image, PaintRequest, PaintedObject, Painting, Prompts, Sampling};
+pub use pipeline::{Pipeline, PipelineParts};
+pub use recipe::{ModelId, Recipe};

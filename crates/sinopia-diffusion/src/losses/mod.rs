@@ -1,0 +1,123 @@
+//! Losses on cross-attention maps: what an attention-guided method wants of the picture. One loss a file.
+//!
+//! A loss looks at the maps of one UNet call, `maps[key]` being (1, heads, HW, L'), probabilities, with one column for each of the
+//! [`TokenSet`]'s positions. It returns a differentiable scalar.
+
+mod attention_transfer;
+mod box_loss;
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use sinopia_layout::{BBox, Grid};
+use sinopia_models::unet::{AttnKey, TokenColumns};
+
+pub use attention_transfer::{AttentionTransfer, ReferenceMaps};
+pub use box_loss::{BoxLoss, BoxLossOptions, OverHeads};
+
+use crate::Result;
+
+/// The maps of one UNet call.
+pub type AttentionMaps = BTreeMap<AttnKey, Tensor>;
+
+/// A guidance loss.
+pub trait GuidanceLoss {
+    /// The loss of the maps at step `index`, a scalar that carries its gradient.
+    ///
+    /// # Errors
+    /// When a map is missing or has another shape than expected.
+    fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor>;
+}
+
+/// The sum of several losses.
+#[derive(Default)]
+pub struct LossSum<'a>(Vec<Box<dyn GuidanceLoss + 'a>>);
+
+impl std::fmt::Debug for LossSum<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LossSum of {}", self.0.len())
+    }
+}
+
+impl<'a> LossSum<'a> {
+    /// With one more loss.
+    #[must_use]
+    pub fn plus(mut self, loss: impl GuidanceLoss + 'a) -> Self {
+        self.0.push(Box::new(loss));
+        self
+    }
+}
+
+impl GuidanceLoss for LossSum<'_> {
+    fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor> {
+        let mut sum: Option<Tensor> = None;
+        for loss in &self.0 {
+            let value = loss.loss(index, maps)?;
+            sum = Some(match sum {
+                None => value,
+                Some(sum) => (sum + value)?,
+            });
+        }
+        match sum {
+            Some(sum) => Ok(sum),
+            None => Ok(Tensor::new(0f32, &candle_core::Device::Cpu)?),
+        }
+    }
+}
+
+/// The token positions whose attention is recorded: sorted, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSet(Vec<usize>);
+
+impl TokenSet {
+    /// All positions that some objects use.
+    pub fn of(objects: &[GroundedTokens]) -> Self {
+        let mut positions: Vec<usize> = objects.iter().flat_map(|object| object.positions.iter().copied()).collect();
+        positions.extend(objects.iter().map(|object| object.word));
+        positions.sort_unstable();
+        positions.dedup();
+        Self(positions)
+    }
+
+    /// For a recording.
+    pub fn columns(&self) -> TokenColumns {
+        TokenColumns::Some(self.0.clone())
+    }
+
+    /// The column of a position in the recorded maps.
+    fn column(&self, position: usize) -> Option<usize> {
+        self.0.binary_search(&position).ok()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A phrase as losses see it: its tokens and where they should look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroundedTokens {
+    /// Positions of all tokens of the phrase; never empty.
+    pub positions: Vec<usize>,
+    /// Position of the noun's last token.
+    pub word: usize,
+    /// The phrase's boxes; never empty.
+    pub bboxes: Vec<BBox>,
+}
+
+/// The query grid of each guidance key.
+pub type KeyGrids = BTreeMap<AttnKey, Grid>;
+
+/// The recorded map of a key, with its batch axis removed: (heads, HW, L').
+fn map_of(maps: &AttentionMaps, key: AttnKey, (cells, columns): (usize, usize)) -> Result<Tensor> {
+    let wrong = |found: Vec<usize>| crate::Error::AttentionMap {
+        key: key.to_string(),
+        found,
+        expected: format!("(1, heads, {cells}, {columns})"),
+    };
+    let map = maps.get(&key).ok_or_else(|| wrong(Vec::new()))?;
+    match *map.dims() {
+        [1, heads, hw, l] if heads > 0 && hw == cells && l == columns => Ok(map.squeeze(0)?),
+        _ => Err(wrong(map.dims().to_vec())),
+    }
+}

@@ -1,0 +1,123 @@
+//! The methods: ways to turn a caption or a layout into a picture. One file each, one line each in [`METHODS`].
+
+mod lmd;
+mod sd;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use lmd::{Lmd, LmdOptions, VerticalPlacement};
+pub use sd::{Sd, SdOptions};
+
+use crate::observer::Run;
+use crate::painting::{PaintRequest, Painting};
+use crate::pipeline::Pipeline;
+use crate::{Error, Result};
+
+/// A way to paint.
+pub trait Method: Send + Sync + std::fmt::Debug {
+    /// The name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// All options with their values, defaults included: [`build`] makes the same method of them.
+    fn options(&self) -> Value;
+
+    /// Paints.
+    ///
+    /// # Errors
+    /// When the request lacks what the method paints from, does not fit the model, or the run is cancelled.
+    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting>;
+}
+
+/// A registered method.
+pub struct MethodInfo {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// One sentence of help.
+    pub help: &'static str,
+    /// Whether it paints a layout (or else a caption alone).
+    pub needs_layout: bool,
+    build: fn(Value) -> Result<Box<dyn Method>>,
+    reference: fn() -> Value,
+}
+
+impl std::fmt::Debug for MethodInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MethodInfo").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Every method. A new one is a new file and a line here.
+#[rustfmt::skip]
+pub static METHODS: &[MethodInfo] = &[
+    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, looks at no boxes", needs_layout: false, build: Sd::build, reference: Sd::reference },
+    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, build: Lmd::build, reference: Lmd::reference },
+];
+
+/// The registered method of a name.
+///
+/// # Errors
+/// [`Error::UnknownMethod`].
+pub fn find(name: &str) -> Result<&'static MethodInfo> {
+    METHODS.iter().find(|method| method.name == name).ok_or_else(|| Error::UnknownMethod {
+        name: name.to_owned(),
+        known: METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// A method with options: a JSON object in which any may be left out, or `null` for all defaults.
+///
+/// # Errors
+/// [`Error::UnknownMethod`]; [`Error::MethodOptions`] for an unknown key or a value of the wrong type.
+pub fn build(name: &str, options: Value) -> Result<Box<dyn Method>> {
+    (find(name)?.build)(options)
+}
+
+/// The options with which a method behaves as published, oddities included: what `--reference` sets.
+///
+/// # Errors
+/// [`Error::UnknownMethod`].
+pub fn reference_options(name: &str) -> Result<Value> {
+    Ok((find(name)?.reference)())
+}
+
+/// Reads a method's options; `null` means the defaults.
+fn read_options<T: DeserializeOwned + Default>(method: &'static str, options: Value) -> Result<T> {
+    match options {
+        Value::Null => Ok(T::default()),
+        options => serde_json::from_value(options).map_err(|source| Error::MethodOptions { method, source }),
+    }
+}
+
+/// Options as JSON. They are plain structs, so nothing can fail.
+fn write_options(options: &impl Serialize) -> Value {
+    serde_json::to_value(options).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_built_by_its_name_and_from_its_own_options() {
+        for info in METHODS {
+            let method = build(info.name, Value::Null).unwrap();
+            assert_eq!(method.name(), info.name);
+            assert_eq!(build(info.name, method.options()).unwrap().options(), method.options());
+            assert!(!info.help.ends_with('.') && !info.help.is_empty());
+            let reference = reference_options(info.name).unwrap();
+            assert_eq!(build(info.name, reference.clone()).unwrap().options(), reference);
+        }
+    }
+
+    #[test]
+    fn unknown_names_and_options_are_refused_by_name() {
+        let message = build("magic", Value::Null).unwrap_err().to_string();
+        assert_eq!(message, "unknown method `magic`: choose one of sd, lmd");
+        for info in METHODS {
+            let message = build(info.name, serde_json::json!({"no_such_option": 1})).unwrap_err().to_string();
+            assert!(message.contains("no_such_option") && message.contains(info.name), "{message}");
+        }
+    }
+}

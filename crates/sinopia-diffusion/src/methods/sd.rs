@@ -1,0 +1,140 @@
+//! Plain Stable Diffusion: the caption, painted without a look at the boxes. The baseline of every other method.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sinopia_layout::scene::OVERALL_NEGATIVE;
+
+use super::{Method, read_options, write_options};
+use crate::noise::NoiseSource;
+use crate::observer::{Run, Stage};
+use crate::painting::{PaintRequest, Painting, Prompts};
+use crate::pipeline::Pipeline;
+use crate::{Error, Result};
+
+/// Options of [`Sd`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SdOptions {
+    /// Leave the layout's negative prompt out: what the language model found excluded in the caption does not help then, as in plain Stable
+    /// Diffusion. The default keywords stay. Default: false.
+    pub ignore_negative_prompt: bool,
+}
+
+/// Plain Stable Diffusion.
+#[derive(Debug, Clone, Default)]
+pub struct Sd {
+    options: SdOptions,
+}
+
+impl Sd {
+    /// The name on the command line.
+    pub const NAME: &'static str = "sd";
+
+    /// With options.
+    pub fn new(options: SdOptions) -> Self {
+        Self { options }
+    }
+
+    pub(super) fn build(options: Value) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Self::new(read_options(Self::NAME, options)?)))
+    }
+
+    pub(super) fn reference() -> Value {
+        write_options(&SdOptions::default())
+    }
+
+    /// The layout's negative prompt and the default keywords.
+    fn negative(&self, request: &PaintRequest) -> String {
+        let own = match &request.layout {
+            Some(layout) if !self.options.ignore_negative_prompt => layout.negative.trim(),
+            _ => "",
+        };
+        let keywords = request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim();
+        let parts = [own, keywords].into_iter().filter(|part| !part.is_empty());
+        parts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Method for Sd {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn options(&self) -> Value {
+        write_options(&self.options)
+    }
+
+    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+        let caption = request.caption.as_deref().ok_or(Error::NoCaption { method: Self::NAME })?;
+        let negative = self.negative(request);
+        let mut sampling = request.sampling.clone();
+        let scheduler = match sampling.scheduler {
+            Some(kind) => kind,
+            None => pipeline.scheduler_config().kind()?,
+        };
+        sampling.scheduler = Some(scheduler);
+        let size = pipeline.latent_size(&sampling)?;
+
+        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[caption], &negative, &sampling, run))?;
+        let mut noise = NoiseSource::new(sampling.seed);
+        let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
+        let mut sampler = pipeline.sampler(scheduler, &sampling, noise)?;
+        let mut latents = sampler.scale_noise(&start)?;
+        run.stage(&Stage::Picture, || {
+            for index in 0..sampler.num_calls() {
+                run.check()?;
+                latents = sampler.denoise(&latents, index, &text[0], None)?.latents;
+                sampler.report(&latents, index, (&Stage::Picture, None), run)?;
+            }
+            Ok(())
+        })?;
+        let image = pipeline.decode_one(&latents, run)?;
+        Ok(Painting {
+            image,
+            objects: Vec::new(),
+            prompts: Prompts { overall: caption.to_owned(), overall_negative: negative, ..Prompts::default() },
+            sampling,
+            options: self.options(),
+            guidance: Vec::new(),
+            warnings: run.warnings(),
+            timings: run.timings(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinopia_layout::Layout;
+
+    use super::*;
+    use crate::noise::Seed;
+    use crate::painting::Sampling;
+
+    #[track_caller]
+    fn check(options: SdOptions, negative: Option<&str>, expected: &str) {
+        let layout = Layout::from_json(
+            r#"{"canvas": {"width": 8, "height": 8}, "objects": [], "background": "a beach", "negative": " dogs "}"#,
+        );
+        let request = PaintRequest {
+            caption: Some("a beach without dogs".to_owned()),
+            layout: Some(layout.unwrap()),
+            negative: negative.map(str::to_owned),
+            sampling: Sampling::new(Seed(1), 64, 64),
+        };
+        assert_eq!(Sd::new(options).negative(&request), expected);
+    }
+
+    #[test]
+    fn the_layouts_negative_comes_before_the_keywords() {
+        check(SdOptions::default(), None, &format!("dogs, {OVERALL_NEGATIVE}"));
+        check(SdOptions::default(), Some("rain"), "dogs, rain");
+        check(SdOptions::default(), Some(""), "dogs");
+    }
+
+    #[test]
+    fn the_layouts_negative_can_be_left_out() {
+        let options = SdOptions { ignore_negative_prompt: true };
+        check(options.clone(), None, OVERALL_NEGATIVE);
+        check(options, Some(" "), "");
+    }
+}

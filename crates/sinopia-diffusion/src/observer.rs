@@ -1,0 +1,222 @@
+//! Who is told how a run goes, and who may end it.
+//!
+//! A method knows nothing of bars, event streams or terminals: it tells a [`Run`], which passes stages, steps and warnings to an [`Observer`],
+//! remembers warnings and timings for the [`Painting`](crate::Painting), and ends the run at the next step once it is cancelled.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A part of a run that takes a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// Prompts to text embeddings.
+    Encode,
+    /// One object is painted alone.
+    Object {
+        /// Which one, from 0.
+        index: usize,
+        /// Out of how many.
+        count: usize,
+        /// The object in words.
+        name: String,
+    },
+    /// The whole picture is painted.
+    Picture,
+    /// Latents to pixels.
+    Decode,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode => f.write_str("reading the prompts"),
+            Self::Object { index, count, name } => write!(f, "painting {name} ({} of {count})", index + 1),
+            Self::Picture => f.write_str("painting the picture"),
+            Self::Decode => f.write_str("decoding"),
+        }
+    }
+}
+
+/// A step that has just ended.
+#[derive(Debug)]
+pub struct StepReport<'a> {
+    /// The stage it belongs to.
+    pub stage: &'a Stage,
+    /// Which step, from 0.
+    pub index: usize,
+    /// Out of how many in this stage.
+    pub count: usize,
+    /// The diffusion timestep.
+    pub timestep: f64,
+    /// Loss of the last guidance update in this step, if there was one.
+    pub loss: Option<f32>,
+    /// The latents after the step, variance preserving, (1, H, W, C): a preview decodes them with
+    /// [`Pipeline::preview`](crate::Pipeline::preview).
+    pub latents: &'a Tensor,
+}
+
+/// Someone who waits for a picture. All methods do nothing by default.
+pub trait Observer: Sync {
+    /// A stage begins.
+    fn stage(&self, _stage: &Stage) {}
+
+    /// A step of the current stage has ended.
+    fn step(&self, _step: &StepReport) {}
+
+    /// Something that the person who asked for the picture should know.
+    fn warning(&self, _warning: &str) {}
+}
+
+/// An observer that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// A switch that ends a run at its next step. Clones share the switch.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation(Arc<AtomicBool>);
+
+impl Cancellation {
+    /// Asks the run to end.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone asked.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long a stage took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// The stage in words.
+    pub stage: String,
+    /// Wall time in seconds.
+    pub seconds: f64,
+}
+
+/// One run of a method: its observer, its switch, and what it has to say afterwards.
+pub struct Run<'a> {
+    observer: &'a dyn Observer,
+    cancellation: Cancellation,
+    warnings: Mutex<Vec<String>>,
+    timings: Mutex<Vec<Timing>>,
+}
+
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("cancellation", &self.cancellation).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A run that tells `observer` and ends when `cancellation` says so.
+    pub fn new(observer: &'a dyn Observer, cancellation: &Cancellation) -> Self {
+        Self { observer, cancellation: cancellation.clone(), warnings: Mutex::default(), timings: Mutex::default() }
+    }
+
+    /// A run that nobody watches.
+    pub fn silent() -> Self {
+        Self::new(&Silent, &Cancellation::default())
+    }
+
+    /// Ends the run if it was cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`].
+    pub fn check(&self) -> Result<()> {
+        if self.cancellation.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Does the work of a stage, announced and timed.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], or what the work returns.
+    pub fn stage<T>(&self, stage: &Stage, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check()?;
+        self.observer.stage(stage);
+        let start = Instant::now();
+        let result = work()?;
+        let timing = Timing { stage: stage.to_string(), seconds: start.elapsed().as_secs_f64() };
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).push(timing);
+        Ok(result)
+    }
+
+    /// Reports a finished step.
+    pub fn step(&self, report: &StepReport) {
+        self.observer.step(report);
+    }
+
+    /// Tells a warning, once.
+    pub fn warn(&self, warning: impl Into<String>) {
+        let warning = warning.into();
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warnings.contains(&warning) {
+            self.observer.warning(&warning);
+            warnings.push(warning);
+        }
+    }
+
+    /// All warnings so far.
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All finished stages so far.
+    pub fn timings(&self) -> Vec<Timing> {
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Diary(Mutex<Vec<String>>);
+
+    impl Observer for Diary {
+        fn stage(&self, stage: &Stage) {
+            self.0.lock().unwrap().push(stage.to_string());
+        }
+
+        fn warning(&self, warning: &str) {
+            self.0.lock().unwrap().push(format!("! {warning}"));
+        }
+    }
+
+    #[test]
+    fn stages_and_warnings_reach_the_observer_and_the_painting() -> Result<()> {
+        let diary = Diary::default();
+        let run = Run::new(&diary, &Cancellation::default());
+        let stage = Stage::Object { index: 0, count: 2, name: "a dog".to_owned() };
+        run.stage(&stage, || {
+            run.warn("careful");
+            run.warn("careful");
+            Ok(())
+        })?;
+        assert_eq!(*diary.0.lock().unwrap(), ["painting a dog (1 of 2)", "! careful"]);
+        assert_eq!(run.warnings(), ["careful"]);
+        assert_eq!(run.timings()[0].stage, "painting a dog (1 of 2)");
+        Ok(())
+    }
+
+    #[test]
+    fn a_cancelled_run_starts_no_stage() {
+        let cancellation = Cancellation::default();
+        let run = Run::new(&Silent, &cancellation);
+        assert!(run.check().is_ok());
+        cancellation.cancel();
+        assert!(matches!(run.stage(&Stage::Decode, || Ok(())), Err(Error::Cancelled)));
+    }
+}

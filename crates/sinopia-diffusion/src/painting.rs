@@ -1,0 +1,218 @@
+//! What is asked of a method, and what it answers.
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+use sinopia_layout::{BBox, GridMask, Layout};
+
+use crate::noise::Seed;
+use crate::observer::Timing;
+use crate::schedulers::SchedulerKind;
+use crate::{Error, Result};
+
+/// How a picture is sampled, whatever the method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// Where the noise starts.
+    pub seed: Seed,
+    /// Pixels, a multiple of the autoencoder's factor (8).
+    pub width: usize,
+    /// Pixels, likewise.
+    pub height: usize,
+    /// Denoising steps, at least 1. Published: 50.
+    pub num_inference_steps: usize,
+    /// How strictly the picture follows the prompt; 1 or less turns classifier-free guidance off. Published: 7.5.
+    pub guidance_scale: f64,
+    /// Share of the guided prediction whose contrast is set back to the conditional one's (arXiv 2305.08891, equation 16); 0 is off.
+    #[serde(default)]
+    pub guidance_rescale: f64,
+    /// The scheduler; `None` leaves it to the method.
+    #[serde(default)]
+    pub scheduler: Option<SchedulerKind>,
+}
+
+impl Sampling {
+    /// The published settings for a picture of a size: 50 steps, guidance 7.5.
+    pub fn new(seed: Seed, width: usize, height: usize) -> Self {
+        Self {
+            seed,
+            width,
+            height,
+            num_inference_steps: 50,
+            guidance_scale: 7.5,
+            guidance_rescale: 0.0,
+            scheduler: None,
+        }
+    }
+
+    /// Refuses settings outside their ranges (sizes and steps are checked against the model).
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn validate(&self) -> Result<()> {
+        let setting = |name, found: f64, expected| Err(Error::Setting { name, found: found.to_string(), expected });
+        if !self.guidance_scale.is_finite() || !(0.0..=100.0).contains(&self.guidance_scale) {
+            return setting("guidance_scale", self.guidance_scale, "a number from 0 to 100");
+        }
+        if !(0.0..=1.0).contains(&self.guidance_rescale) {
+            return setting("guidance_rescale", self.guidance_rescale, "a number from 0 to 1");
+        }
+        Ok(())
+    }
+}
+
+/// A picture that someone wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaintRequest {
+    /// What the picture shows, in the user's words.
+    pub caption: Option<String>,
+    /// What stands where. Repaired: every box inside its canvas.
+    pub layout: Option<Layout>,
+    /// Takes the place of the method's default negative keywords; the layout's own negative prompt still comes first.
+    pub negative: Option<String>,
+    /// How it is sampled.
+    pub sampling: Sampling,
+}
+
+/// An RGB picture, rows from the top.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({} × {})", self.width, self.height)
+    }
+}
+
+impl Image {
+    /// The pictures of a batch (B, H, W, 3) in −1..=1: `round(255 · clamp(x/2 + 1/2, 0, 1))`, half to even.
+    ///
+    /// # Errors
+    /// When the shape is another.
+    pub fn from_tensor(images: &Tensor) -> Result<Vec<Self>> {
+        let (b, height, width, _) = images.dims4()?;
+        let values = images.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let pixel = |x: &f32| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
+        let size = values.len() / b.max(1);
+        let images = values.chunks_exact(size.max(1)).map(|image| Self {
+            width,
+            height,
+            pixels: image.iter().map(pixel).collect(),
+        });
+        Ok(images.collect())
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// RGB bytes, (H, W, 3).
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// RGB bytes, (H, W, 3).
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+}
+
+/// The prompts that a method gave to the text encoder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prompts {
+    /// Of the whole picture.
+    pub overall: String,
+    /// What the whole picture must not show.
+    pub overall_negative: String,
+    /// Of each object painted alone.
+    pub objects: Vec<String>,
+    /// What an object's picture must not show.
+    pub object_negative: String,
+}
+
+/// An object as it was painted alone.
+#[derive(Debug, Clone)]
+pub struct PaintedObject {
+    /// The object in words.
+    pub name: String,
+    /// The box it was painted into, in proportions.
+    pub bbox: BBox,
+    /// Its picture, if the method was asked for it.
+    pub image: Option<Image>,
+    /// Its outline on the latent grid of that picture.
+    pub mask: GridMask,
+    /// Where it was moved for the whole picture, in latent cells: (down, right).
+    pub shift: (i64, i64),
+}
+
+/// How the guidance of a stage went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuidanceReport {
+    /// The stage in words.
+    pub stage: String,
+    /// Updates of the latents.
+    pub updates: usize,
+    /// The first loss and the last.
+    pub first_loss: Option<f32>,
+    /// The loss before the last update, or at the last check.
+    pub last_loss: Option<f32>,
+}
+
+/// A finished picture and how it came about.
+#[derive(Debug, Clone)]
+pub struct Painting {
+    /// The picture.
+    pub image: Image,
+    /// The objects that were painted alone, in the scene's order.
+    pub objects: Vec<PaintedObject>,
+    /// The prompts used.
+    pub prompts: Prompts,
+    /// The sampling settings with the method's scheduler filled in.
+    pub sampling: Sampling,
+    /// All options of the method, defaults included.
+    pub options: serde_json::Value,
+    /// How guidance went, stage by stage.
+    pub guidance: Vec<GuidanceReport>,
+    /// What the person who asked should know.
+    pub warnings: Vec<String>,
+    /// How long each stage took.
+    pub timings: Vec<Timing>,
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn pixels_are_clamped_and_rounded_half_to_even() -> Result<()> {
+        let values = [-1.5f32, -1.0, 0.0, 1.0, 9.0, 1.0 / 255.0];
+        let images = Image::from_tensor(&Tensor::from_slice(&values, (1, 1, 2, 3), &Device::Cpu)?)?;
+        assert_eq!(images.len(), 1);
+        assert_eq!((images[0].width(), images[0].height()), (2, 1));
+        assert_eq!(images[0].pixels(), [0, 0, 128, 255, 255, 128]);
+        Ok(())
+    }
+
+    #[test]
+    fn settings_outside_their_range_are_refused() {
+        let good = Sampling::new(Seed(1), 64, 64);
+        assert!(good.validate().is_ok());
+        for scale in [f64::NAN, -1.0, 1e9] {
+            let message =
+                Sampling { guidance_scale: scale, ..good.clone() }.validate().map_err(|error| error.to_string());
+            assert!(message.as_ref().is_err_and(|message| message.contains("guidance_scale")), "{message:?}");
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The frozen model as methods see it: prompts in, denoising steps, pictures out.
+
+use std::collections::BTreeMap;
+
+use candle_core::{D, Device, Tensor};
+use sinopia_models::Tokenizer;
+use sinopia_models::clip::ClipTextModel;
+use sinopia_models::unet::{AttnKey, BatchPart, Recording, TextConditioning, UNet2DConditionModel, UNetRequest};
+use sinopia_models::vae::AutoencoderKl;
+
+use crate::noise::NoiseSource;
+use crate::observer::{Run, Stage, StepReport};
+use crate::painting::{Image, Sampling};
+use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::{Error, Result};
+
+/// The parts of a Stable Diffusion checkpoint, ready to run.
+#[derive(Debug)]
+pub struct PipelineParts {
+    /// Text to ids.
+    pub tokenizer: Tokenizer,
+    /// Ids to text embeddings.
+    pub text_encoder: ClipTextModel,
+    /// Latents to noise.
+    pub unet: UNet2DConditionModel,
+    /// Latents to pixels.
+    pub vae: AutoencoderKl,
+    /// The content of `scheduler/scheduler_config.json`.
+    pub scheduler_config: serde_json::Value,
+    /// Where the weights are.
+    pub device: Device,
+}
+
+/// A checkpoint that methods paint with.
+#[derive(Debug)]
+pub struct Pipeline {
+    tokenizer: Tokenizer,
+    text_encoder: ClipTextModel,
+    unet: UNet2DConditionModel,
+    vae: AutoencoderKl,
+    scheduler_config: SchedulerConfig,
+    device: Device,
+}
+
+/// A prompt and what it is weighed against, ready for the UNet.
+#[derive(Debug)]
+pub struct GuidedText {
+    /// [unconditional, conditional] under classifier-free guidance, else conditional alone: (B, L, D).
+    both: TextConditioning,
+    /// (1, L, D).
+    conditional: TextConditioning,
+    guidance_scale: f64,
+    guidance_rescale: f64,
+}
+
+impl GuidedText {
+    /// The prompt alone, for guidance passes.
+    pub fn conditional(&self) -> &TextConditioning {
+        &self.conditional
+    }
+
+    fn is_guided(&self) -> bool {
+        self.both.batch_size() > 1
+    }
+}
+
+impl Pipeline {
+    /// Longest side of a picture, in pixels.
+    pub const MAX_SIDE: usize = 4096;
+
+    /// Puts a checkpoint together.
+    ///
+    /// # Errors
+    /// When the parts do not fit each other: text width, latent channels, scheduler config.
+    pub fn new(parts: PipelineParts) -> Result<Self> {
+        let PipelineParts { tokenizer, text_encoder, unet, vae, scheduler_config, device } = parts;
+        let fits = |name, found: usize, wanted: usize, expected| match found == wanted {
+            true => Ok(()),
+            false => Err(Error::Setting { name, found: format!("{found} against {wanted}"), expected }),
+        };
+        let (width, channels) = (text_encoder.config().hidden_size, vae.config().latent_channels);
+        fits("width of text encoder and UNet", width, unet.text_width(), "the same width in both")?;
+        fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
+        let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?;
+        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The UNet.
+    pub fn unet(&self) -> &UNet2DConditionModel {
+        &self.unet
+    }
+
+    /// The autoencoder.
+    pub fn vae(&self) -> &AutoencoderKl {
+        &self.vae
+    }
+
+    /// The text encoder.
+    pub fn text_encoder(&self) -> &ClipTextModel {
+        &self.text_encoder
+    }
+
+    /// The checkpoint's scheduler config.
+    pub fn scheduler_config(&self) -> &SchedulerConfig {
+        &self.scheduler_config
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The size that the checkpoint was trained for, (width, height) in pixels.
+    pub fn native_size(&self) -> (usize, usize) {
+        let (height, width) = self.unet.config().sample_hw().unwrap_or((64, 64));
+        (width * self.vae.scale_factor(), height * self.vae.scale_factor())
+    }
+
+    /// The latents' (H, W, C) for sampling settings, which are checked.
+    ///
+    /// # Errors
+    /// [`Error::PictureSize`] unless both sides are multiples of the autoencoder's factor; [`Error::Setting`].
+    pub fn latent_size(&self, sampling: &Sampling) -> Result<(usize, usize, usize)> {
+        sampling.validate()?;
+        let (width, height, multiple) = (sampling.width, sampling.height, self.vae.scale_factor());
+        let fits = |side: usize| side > 0 && side <= Self::MAX_SIDE && side.is_multiple_of(multiple);
+        if !fits(width) || !fits(height) {
+            return Err(Error::PictureSize { width, height, multiple, max: Self::MAX_SIDE });
+        }
+        Ok((height / multiple, width / multiple, self.vae.config().latent_channels))
+    }
+
+    /// Text embeddings (B, L, D) of prompts; what does not fit the text encoder's window is warned about.
+    ///
+    /// # Errors
+    /// When the text encoder refuses.
+    pub fn encode(&self, prompts: &[&str], run: &Run) -> Result<Tensor> {
+        let mut ids = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let tokens = self.tokenizer.encode(prompt)?;
+            if let Some(rest) = &tokens.truncated {
+                let max_length = self.tokenizer.max_length();
+                run.warn(format!(
+                    "the text encoder reads {max_length} tokens; it never sees the end of a prompt: `{rest}`"
+                ));
+            }
+            ids.push(tokens.ids);
+        }
+        Ok(self.text_encoder.forward(&ids)?.last_hidden_state)
+    }
+
+    /// Each prompt together with one negative prompt.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_pairs(
+        &self,
+        prompts: &[&str],
+        negative: &str,
+        sampling: &Sampling,
+        run: &Run,
+    ) -> Result<Vec<GuidedText>> {
+        let embeds = self.encode(&[prompts, &[negative]].concat(), run)?; // (B + 1, L, D)
+        let unconditional = embeds.narrow(0, prompts.len(), 1)?;
+        let pair = |index| {
+            let conditional = embeds.narrow(0, index, 1)?; // (1, L, D)
+            let both = match sampling.guidance_scale > 1.0 {
+                true => Tensor::cat(&[&unconditional, &conditional], 0)?,
+                false => conditional.clone(),
+            };
+            Ok(GuidedText {
+                both: TextConditioning::new(&both)?,
+                conditional: TextConditioning::new(&conditional)?,
+                guidance_scale: sampling.guidance_scale,
+                guidance_rescale: sampling.guidance_rescale,
+            })
+        };
+        (0..prompts.len()).map(pair).collect()
+    }
+
+    /// A trajectory from noise to a picture.
+    ///
+    /// # Errors
+    /// When the scheduler cannot be built from the checkpoint's config.
+    pub fn sampler(&self, kind: SchedulerKind, sampling: &Sampling, noise: NoiseSource) -> Result<Sampler<'_>> {
+        let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
+        Ok(Sampler { unet: &self.unet, scheduler, noise })
+    }
+
+    /// The pictures of final latents (B, H, W, C).
+    ///
+    /// # Errors
+    /// When the autoencoder refuses.
+    pub fn decode(&self, latents: &Tensor) -> Result<Vec<Image>> {
+        Image::from_tensor(&self.vae.decode(latents)?)
+    }
+
+    /// The picture of one latent, as a stage of a run.
+    pub(crate) fn decode_one(&self, latents: &Tensor, run: &Run) -> Result<Image> {
+        let mut images = run.stage(&Stage::Decode, || self.decode(&latents.narrow(0, 0, 1)?))?;
+        Ok(images.swap_remove(0))
+    }
+
+    /// A rough picture of latents on their way, as a [`StepReport`] has them: decoded as they are, noise and all.
+    ///
+    /// # Errors
+    /// When the autoencoder refuses.
+    pub fn preview(&self, latents: &Tensor) -> Result<Image> {
+        Ok(self.decode(&latents.narrow(0, 0, 1)?)?.swap_remove(0))
+    }
+}
+
+/// A trajectory: a scheduler, its noise, and the UNet that drives it.
+pub struct Sampler<'a> {
+    unet: &'a UNet2DConditionModel,
+    scheduler: Box<dyn Scheduler>,
+    noise: NoiseSource,
+}
+
+impl std::fmt::Debug for Sampler<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler").field("scheduler", &self.scheduler.kind()).finish_non_exhaustive()
+    }
+}
+
+/// What a denoising step leaves.
+#[derive(Debug)]
+pub struct Denoised {
+    /// The latents after the step, in the scheduler's scale, (1, H, W, C).
+    pub latents: Tensor,
+    /// The attention maps asked for, of the conditional half: (1, heads, HW, L').
+    pub maps: BTreeMap<AttnKey, Tensor>,
+}
+
+impl Sampler<'_> {
+    /// How often the model is called.
+    pub fn num_calls(&self) -> usize {
+        self.scheduler.timesteps().len()
+    }
+
+    /// The timestep of a call.
+    pub fn timestep(&self, index: usize) -> f64 {
+        self.scheduler.timesteps()[index]
+    }
+
+    /// How noisy the latents are before a call.
+    pub fn noise_level(&self, index: usize) -> NoiseLevel {
+        self.scheduler.noise_level(index)
+    }
+
+    /// The latents as the UNet wants to see them at a call.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn model_input(&self, latents: &Tensor, index: usize) -> Result<Tensor> {
+        self.scheduler.scale_model_input(latents, index)
+    }
+
+    /// Unit-variance noise as the latents to start with.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn scale_noise(&self, noise: &Tensor) -> Result<Tensor> {
+        Ok((noise * self.scheduler.init_noise_sigma())?)
+    }
+
+    /// One step of classifier-free guidance: `ε = ε_u + g·(ε_c − ε_u)`, then the scheduler's.
+    ///
+    /// # Errors
+    /// When the UNet refuses, or its prediction is not finite.
+    pub fn denoise(
+        &mut self,
+        latents: &Tensor,
+        index: usize,
+        text: &GuidedText,
+        record: Option<&Recording>,
+    ) -> Result<Denoised> {
+        let timestep = self.timestep(index);
+        let input = self.model_input(latents, index)?;
+        let input = if text.is_guided() { Tensor::cat(&[&input, &input], 0)? } else { input }; // (B, H, W, C)
+        let record = record.map(|record| Recording {
+            batch: if text.is_guided() { BatchPart::Conditional } else { BatchPart::All },
+            ..record.clone()
+        });
+        let request = UNetRequest { record: record.as_ref(), ..UNetRequest::new(&input, timestep, &text.both) };
+        let reply = self.unet.forward(&request)?;
+        let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
+        let prediction = if text.is_guided() { classifier_free_guidance(&prediction, text)? } else { prediction };
+        let latents = self.scheduler.step(&prediction, index, latents, &mut self.noise)?;
+        if !latents.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Err(Error::NotFinite { what: "prediction", step: index, timestep });
+        }
+        Ok(Denoised { latents, maps: reply.maps })
+    }
+
+    /// Tells the run that a step has ended.
+    pub(crate) fn report(
+        &self,
+        latents: &Tensor,
+        index: usize,
+        (stage, loss): (&Stage, Option<f32>),
+        run: &Run,
+    ) -> Result<()> {
+        let count = self.num_calls();
+        // The level after the step is that before the next one; at the end both scales agree.
+        let latents = if index + 1 < count { self.model_input(latents, index + 1)? } else { latents.clone() };
+        run.step(&StepReport { stage, index, count, timestep: self.timestep(index), loss, latents: &latents });
+        Ok(())
+    }
+}
+
+/// `ε_u + g·(ε_c − ε_u)` of a batch [unconditional, conditional], its contrast brought back towards ε_c's by the share `guidance_rescale`.
+fn classifier_free_guidance(prediction: &Tensor, text: &GuidedText) -> Result<Tensor> {
+    let unconditional = prediction.narrow(0, 0, 1)?;
+    let conditional = prediction.narrow(0, 1, 1)?;
+    let guided = (&unconditional + ((&conditional - &unconditional)? * text.guidance_scale)?)?; // (1, H, W, C)
+    if text.guidance_rescale == 0.0 {
+        return Ok(guided);
+    }
+    let contrast = (deviation(&conditional)? / deviation(&guided)?)?.to_scalar::<f32>()?;
+    let factor = text.guidance_rescale * f64::from(contrast) + 1.0 - text.guidance_rescale;
+    Ok((guided * factor)?)
+}
+
+/// Standard deviation over all values of one picture.
+fn deviation(x: &Tensor) -> Result<Tensor> {
+    Ok(x.flatten_all()?.var(D::Minus1)?.sqrt()?)
+}

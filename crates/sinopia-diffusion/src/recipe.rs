@@ -1,0 +1,197 @@
+//! Everything needed to paint a picture again: what a PNG's text chunk holds.
+
+use serde::{Deserialize, Serialize};
+use sinopia_layout::Layout;
+
+use crate::methods::{self, Method};
+use crate::painting::{PaintRequest, Painting, Sampling};
+use crate::{Error, Result};
+
+/// How a picture was made. The same build, checkpoint and recipe give the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The recipe format, [`Recipe::FORMAT`].
+    pub format: u32,
+    /// The version of Sinopia that painted it.
+    pub sinopia: String,
+    /// The user's caption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// The layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// The user's negative keywords, if they replaced the default ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
+    /// The method's name.
+    pub method: String,
+    /// All of its options, defaults included.
+    pub options: serde_json::Value,
+    /// Seed, size, steps, guidance, scheduler.
+    pub sampling: Sampling,
+    /// The checkpoint.
+    pub model: ModelId,
+    /// How the weights were kept in memory: `f32`, `bf16` or `auto`.
+    pub precision: String,
+}
+
+/// A checkpoint, by name and content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelId {
+    /// The name, path or Hub id it was asked for by.
+    pub id: String,
+    /// SHA-256 of its content.
+    pub hash: String,
+}
+
+impl Recipe {
+    /// The newest recipe format.
+    pub const FORMAT: u32 = 1;
+
+    /// The keyword of the PNG text chunk that holds a recipe.
+    pub const KEYWORD: &'static str = "sinopia";
+
+    /// The recipe of a finished picture.
+    pub fn new(
+        request: &PaintRequest,
+        method: &dyn Method,
+        painting: &Painting,
+        (model, precision): (ModelId, &str),
+    ) -> Self {
+        Self {
+            format: Self::FORMAT,
+            sinopia: env!("CARGO_PKG_VERSION").to_owned(),
+            caption: request.caption.clone(),
+            layout: request.layout.clone(),
+            negative: request.negative.clone(),
+            method: method.name().to_owned(),
+            options: painting.options.clone(),
+            sampling: painting.sampling.clone(),
+            model,
+            precision: precision.to_owned(),
+        }
+    }
+
+    /// The recipe as one line of JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_value(self).map(|value| value.to_string()).unwrap_or_default()
+    }
+
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// [`Error::RecipeFormat`] if it was written by a newer format, [`Error::Recipe`] if it is no recipe.
+    pub fn from_json(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Header {
+            format: u32,
+            #[serde(default)]
+            sinopia: String,
+        }
+        let read = |source| Error::Recipe { source };
+        let header: Header = serde_json::from_str(text).map_err(read)?;
+        if header.format > Self::FORMAT {
+            return Err(Error::RecipeFormat { found: header.format, known: Self::FORMAT, writer: header.sinopia });
+        }
+        serde_json::from_str(text).map_err(read)
+    }
+
+    /// What to ask the method for.
+    pub fn request(&self) -> PaintRequest {
+        PaintRequest {
+            caption: self.caption.clone(),
+            layout: self.layout.clone(),
+            negative: self.negative.clone(),
+            sampling: self.sampling.clone(),
+        }
+    }
+
+    /// The method with its options.
+    ///
+    /// # Errors
+    /// When this build does not know the method or one of its options.
+    pub fn build_method(&self) -> Result<Box<dyn Method>> {
+        methods::build(&self.method, self.options.clone())
+    }
+
+    /// Refuses a checkpoint whose content is not the recipe's.
+    ///
+    /// # Errors
+    /// [`Error::RecipeModel`].
+    pub fn check_model(&self, hash: &str) -> Result<()> {
+        if self.model.hash == hash {
+            return Ok(());
+        }
+        Err(Error::RecipeModel { id: self.model.id.clone(), expected: self.model.hash.clone(), found: hash.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noise::Seed;
+    use crate::schedulers::SchedulerKind;
+
+    fn recipe() -> Recipe {
+        let layout = Layout::from_json(
+            r#"{"canvas": {"width": 512, "height": 512}, "objects": [{"phrase": "a \"blue\" dog", "bbox": [0.1, 2.5, 333.3333333333333, 4]}],
+            "background": "söme scene", "negative": ""}"#,
+        )
+        .unwrap();
+        let mut sampling = Sampling::new(Seed(u64::MAX), 128, 256);
+        sampling.guidance_scale = 7.3;
+        sampling.scheduler = Some(SchedulerKind::DpmSolverPlusPlus);
+        Recipe {
+            format: Recipe::FORMAT,
+            sinopia: "0.1.0".to_owned(),
+            caption: Some("a dog\nand more".to_owned()),
+            layout: Some(layout),
+            negative: None,
+            method: "lmd".to_owned(),
+            options: methods::build("lmd", serde_json::json!({})).unwrap().options(),
+            sampling,
+            model: ModelId { id: "miniature".to_owned(), hash: "00ff".to_owned() },
+            precision: "auto".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_recipe_survives_json() -> Result<()> {
+        let recipe = recipe();
+        let text = recipe.to_json();
+        assert!(!text.contains('\n'));
+        let again = Recipe::from_json(&text)?;
+        assert_eq!(again, recipe);
+        assert_eq!(again.to_json(), text);
+        assert_eq!(again.build_method()?.options(), recipe.options);
+        assert_eq!(again.request().sampling.seed, Seed(u64::MAX));
+        Ok(())
+    }
+
+    #[test]
+    fn a_newer_format_is_named() {
+        let text = r#"{"format": 9, "sinopia": "3.1.0", "something": "new"}"#;
+        let message = Recipe::from_json(text).unwrap_err().to_string();
+        assert_eq!(message, "the recipe has format 9, this build reads up to 1: use sinopia 3.1.0 or newer");
+    }
+
+    #[test]
+    fn what_is_no_recipe_is_refused() {
+        for text in ["", "{}", "[1]", r#"{"format": 1}"#] {
+            assert!(matches!(Recipe::from_json(text), Err(Error::Recipe { .. })), "{text}");
+        }
+        let mut value: serde_json::Value = serde_json::from_str(&recipe().to_json()).unwrap();
+        value["surprise"] = 1.into();
+        assert!(Recipe::from_json(&value.to_string()).unwrap_err().to_string().contains("surprise"));
+    }
+
+    #[test]
+    fn another_checkpoint_is_refused() {
+        let recipe = recipe();
+        assert!(recipe.check_model("00ff").is_ok());
+        let message = recipe.check_model("0bad").unwrap_err().to_string();
+        assert!(message.contains("00ff") && message.contains("0bad") && message.contains("miniature"), "{message}");
+    }
+}
