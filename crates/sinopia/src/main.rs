@@ -1,3 +1,28 @@
-//! The command-line program.
+//! The command-line program: reads what was typed, runs one command, answers with an exit code.
+//!
+//! Start reading at [`run`]; each command is a file of `cli/`.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => cli::failure::report(&error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Generate(args) => cli::generate::run(args),
+        Command::Paint(args) => cli::paint::run(args),
+        Command::Inspect(args) => cli::inspect::run(&args),
+        Command::Models(args) => cli::models::run(args),
+        Command::Completions { shell } => cli::completions::run(shell),
+    }
+}

@@ -1,0 +1,280 @@
+//! What can be typed. Parsing does no work; [`super::settings`] turns it into what the program works with.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use sinopia_models::Precision;
+
+const EXAMPLES: &str = "\
+Examples:
+  Paint a layout with the built-in miniature, no network needed
+      sinopia generate --layout examples/blue-dog-white-bowl.json --seed 1 --out dog.png
+  Take the layout from a cache of LLM answers
+      sinopia generate \"A photo of a cat left of a dog\" --replay answers.json --out pets.png
+  Plain Stable Diffusion from a folder of weights
+      sinopia generate \"a lighthouse at dawn\" --method sd --model ./stable-diffusion-v1-5 --out dawn.png
+  Make an image again, byte for byte
+      sinopia generate --from dog.png --out same-dog.png
+
+Defaults can be kept in ./sinopia.toml or in SINOPIA_METHOD, SINOPIA_MODEL, SINOPIA_STEPS, SINOPIA_GUIDANCE_SCALE,
+SINOPIA_SCHEDULER, SINOPIA_PRECISION, SINOPIA_THREADS and SINOPIA_CONFIG; flags win.
+
+Exit codes: 0 done, 1 the work failed or was cancelled, 2 the request was wrong.";
+
+/// Text-to-image that obeys: a layout says what goes where, and a frozen diffusion model paints it.
+#[derive(Debug, Parser)]
+#[command(name = "sinopia", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an image from a caption, a layout, or an image made before
+    Generate(GenerateArgs),
+    /// Paint a layout file
+    Paint(PaintArgs),
+    /// Show how an image was made: its caption, layout, method, options, seed and model
+    Inspect(InspectArgs),
+    /// List, describe and fetch models
+    Models(ModelsArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell to complete for
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sinopia generate \"A realistic photo of a scene with a blue dog and a white bowl\" \\
+      --layout examples/blue-dog-white-bowl.json --seed 1 --out dog.png --grid
+  echo \"a red car\" | sinopia generate - --method sd --out - > car.png")]
+pub(crate) struct GenerateArgs {
+    /// What to paint; `-` reads it from stdin
+    pub(crate) caption: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) source: LayoutSource,
+
+    #[command(flatten)]
+    pub(crate) painting: PaintingArgs,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Where the layout comes from.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub(crate) struct LayoutSource {
+    /// Layout to paint: JSON, or the text an LLM answered; `-` reads it from stdin
+    #[arg(long, value_name = "FILE", help_heading = "Layout")]
+    pub(crate) layout: Option<PathBuf>,
+
+    /// Cache of LLM answers (JSON: caption to list of answers) to take the caption's layout from
+    #[arg(long, value_name = "CACHE", help_heading = "Layout")]
+    pub(crate) replay: Option<PathBuf>,
+
+    /// Image made by Sinopia: repeat it; flags given beside it change that one thing
+    #[arg(long, value_name = "IMAGE", help_heading = "Layout")]
+    pub(crate) from: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sinopia paint examples/cat-left-of-car.json --seed 7 --count 4 --out cat.png")]
+pub(crate) struct PaintArgs {
+    /// Layout to paint: JSON, or the text an LLM answered; `-` reads it from stdin
+    pub(crate) layout: PathBuf,
+
+    /// Caption to record with the image (and to paint from, with `--method sd`)
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) caption: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) painting: PaintingArgs,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// How to paint. What is not given comes from `SINOPIA_*`, `sinopia.toml`, then the method's defaults.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Painting")]
+pub(crate) struct PaintingArgs {
+    /// How the layout is obeyed: `lmd` (boxes guide the attention) or `sd` (plain Stable Diffusion) [default: lmd]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) method: Option<String>,
+
+    /// `miniature` (built in), a diffusers folder, a `.safetensors` file, or a Hub id such as `owner/name` [default: miniature]
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+
+    /// Where the noise starts: same seed, same image (0 to 18446744073709551615) [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Denoising steps: more is finer and takes proportionally longer (1 to 1000) [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) steps: Option<u32>,
+
+    /// How strictly the picture follows the prompt; 1 turns classifier-free guidance off [default: 7.5]
+    #[arg(long, value_name = "X", value_parser = guidance_scale)]
+    pub(crate) guidance_scale: Option<f64>,
+
+    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: ddim for lmd, the model's own for sd]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) scheduler: Option<String>,
+
+    /// What must not be in the picture, in place of the default quality keywords; the layout's negative caption comes first
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) negative: Option<String>,
+
+    /// Leave the layout's negative caption out (the `sd` baseline that depends on no LLM)
+    #[arg(long)]
+    pub(crate) ignore_negative_prompt: bool,
+
+    /// Width in pixels [default: the model's own]
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub(crate) width: Option<u32>,
+
+    /// Height in pixels [default: the model's own]
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    pub(crate) height: Option<u32>,
+
+    /// How the weights are kept in memory: `bf16` halves it [default: auto]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) precision: Option<PrecisionArg>,
+
+    /// One option of the method, as `name=value`; `sinopia inspect` shows them all. Repeatable
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Images to make, with seeds counting up from `--seed` (1 to 10000) [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) count: Option<u32>,
+
+    /// Threads to compute with; the image does not depend on it [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+
+    /// Settings file [default: ./sinopia.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PrecisionArg {
+    /// As the checkpoint stores them, widened only where the processor needs it
+    Auto,
+    /// 32-bit floats
+    F32,
+    /// 16-bit brain floats
+    Bf16,
+}
+
+impl PrecisionArg {
+    /// The word on the command line and in recipes.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Reads the word.
+    pub(crate) fn parse(name: &str) -> anyhow::Result<Self> {
+        let all = [Self::Auto, Self::F32, Self::Bf16];
+        all.into_iter().find(|kind| kind.name() == name).with_context(|| format!("unknown precision `{name}`"))
+    }
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(kind: PrecisionArg) -> Self {
+        match kind {
+            PrecisionArg::Auto => Self::Auto,
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Where the result goes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Image to write (PNG); `-` writes it to stdout. With `--count`, a number is put before the ending
+    #[arg(long, value_name = "FILE", default_value = "painting.png")]
+    pub(crate) out: PathBuf,
+
+    /// Also write a contact sheet beside it: the layout, each object on its own, the result
+    #[arg(long)]
+    pub(crate) grid: bool,
+
+    /// Show the picture in the terminal (Kitty, iTerm, or coloured blocks)
+    #[arg(long)]
+    pub(crate) preview: bool,
+
+    /// Print what was made as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// No progress and no layout on stderr, only warnings and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Image made by Sinopia
+    pub(crate) image: PathBuf,
+
+    /// Print the recipe as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(crate) command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Models at hand: the built-in ones and those in the Hub cache
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a model holds: family, parts, parameters, precision, size
+    Info {
+        /// `miniature`, a folder, a file or a Hub id
+        #[arg(default_value = "miniature")]
+        model: String,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch a model from the Hub into the cache
+    Pull {
+        /// Hub id, `owner/name`
+        model: String,
+    },
+}
+
+fn guidance_scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (1.0..=100.0).contains(&value) => Ok(value),
+        _ => Err("a number from 1 to 100 is expected".to_owned()),
+    }
+}

@@ -1,0 +1,46 @@
+//! `sinopia inspect IMAGE`: the recipe in an image, for people or as JSON.
+
+use anyhow::Context;
+use sinopia_diffusion::Recipe;
+
+use super::args::InspectArgs;
+use super::{output, painting_file};
+
+pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
+    let text = painting_file::read_recipe(&args.image)?;
+    let recipe = Recipe::from_json(&text).with_context(|| format!("cannot read `{}`", args.image.display()))?;
+    if args.json {
+        return output::print(&format!("{:#}", serde_json::to_value(&recipe)?));
+    }
+    output::print(&lines(&recipe).join("\n"))
+}
+
+fn lines(recipe: &Recipe) -> Vec<String> {
+    let sampling = &recipe.sampling;
+    let mut lines = Vec::new();
+    let mut say = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
+    say("caption", recipe.caption.clone().unwrap_or_else(|| "(none)".to_owned()));
+    if let Some(layout) = &recipe.layout {
+        for object in &layout.objects {
+            say("object", format!("{} {}", object.phrase, object.bbox));
+        }
+        say("background", layout.background.clone());
+        say("negative", layout.negative.clone());
+    }
+    if let Some(negative) = &recipe.negative {
+        say("--negative", negative.clone());
+    }
+    say("method", recipe.method.clone());
+    say("seed", sampling.seed.0.to_string());
+    say("size", format!("{} × {} px", sampling.width, sampling.height));
+    let scheduler = sampling.scheduler.map_or("the model's own", |kind| kind.name());
+    say("steps", format!("{} with {scheduler}, guidance scale {}", sampling.num_inference_steps, sampling.guidance_scale));
+    say("model", format!("{} ({}, sha256 {})", recipe.model.id, recipe.precision, recipe.model.hash));
+    say("made by", format!("Sinopia {}", recipe.sinopia));
+    if let serde_json::Value::Object(options) = &recipe.options {
+        for (name, value) in options {
+            say("option", format!("{name}={value}"));
+        }
+    }
+    lines
+}

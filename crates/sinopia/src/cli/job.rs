@@ -1,0 +1,288 @@
+//! One request, from what was typed to the files it leaves: checked before any work, then painted once a seed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use image::RgbImage;
+use serde_json::{Map, Value, json};
+use sinopia_diffusion::methods::{self, Method};
+use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::schedulers::SchedulerKind;
+use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling};
+use sinopia_layout::{Layout, svg};
+
+use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
+use super::contact_sheet::{self, Panel};
+use super::failure::bad_request;
+use super::model::{self, Model};
+use super::progress::{Bars, cancellation_on_interrupt};
+use super::{output, painting_file};
+
+/// What is to be painted, and how.
+#[derive(Debug)]
+pub(crate) struct Job {
+    caption: Option<String>,
+    layout: Option<Layout>,
+    /// What had to be mended in the layout, in words.
+    changes: Vec<String>,
+    negative: Option<String>,
+    method: Box<dyn Method>,
+    settings: Settings,
+    model: String,
+    /// The recipe to repeat, if the model must be the one it was made with.
+    repeated: Option<Recipe>,
+    precision: PrecisionArg,
+    count: u32,
+}
+
+/// [`Sampling`] before the model, which knows its own size, is there.
+#[derive(Debug)]
+struct Settings {
+    seed: u64,
+    steps: usize,
+    guidance_scale: f64,
+    guidance_rescale: f64,
+    scheduler: Option<SchedulerKind>,
+    width: Option<usize>,
+    height: Option<usize>,
+}
+
+impl Job {
+    /// A job for a caption or a layout.
+    pub(crate) fn new(
+        caption: Option<String>,
+        layout: Option<Layout>,
+        changes: Vec<String>,
+        args: PaintingArgs,
+    ) -> anyhow::Result<Self> {
+        set_threads(&args)?;
+        let name = args.method.as_deref().unwrap_or("lmd");
+        let info = methods::find(name)?;
+        if info.needs_layout && layout.is_none() {
+            return Err(bad_request(NO_LAYOUT));
+        }
+        if !info.needs_layout && caption.is_none() {
+            return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
+        }
+        let method = methods::build(name, Value::Object(method_options(Map::new(), &args)?))?;
+        Ok(Self {
+            caption,
+            layout,
+            changes,
+            negative: args.negative,
+            method,
+            settings: Settings {
+                seed: args.seed.unwrap_or(0),
+                steps: args.steps.unwrap_or(50) as usize,
+                guidance_scale: args.guidance_scale.unwrap_or(7.5),
+                guidance_rescale: 0.0,
+                scheduler: scheduler(args.scheduler.as_deref())?,
+                width: args.width.map(|px| px as usize),
+                height: args.height.map(|px| px as usize),
+            },
+            model: args.model.unwrap_or_else(|| sinopia_miniature::NAME.to_owned()),
+            repeated: None,
+            precision: args.precision.unwrap_or(PrecisionArg::Auto),
+            count: args.count.unwrap_or(1),
+        })
+    }
+
+    /// The job that made `image`, with what is given in `args` changed.
+    pub(crate) fn again(
+        recipe_json: &str,
+        image: &Path,
+        caption: Option<&str>,
+        args: PaintingArgs,
+    ) -> anyhow::Result<Self> {
+        set_threads(&args)?;
+        let recipe = Recipe::from_json(recipe_json).with_context(|| format!("cannot repeat `{}`", image.display()))?;
+        let sampling = &recipe.sampling;
+        let same_method = args.method.as_ref().is_none_or(|name| *name == recipe.method);
+        let options = match recipe.options.clone() {
+            Value::Object(options) if same_method => options,
+            _ => Map::new(),
+        };
+        let method = args.method.as_deref().unwrap_or(&recipe.method);
+        let method = methods::build(method, Value::Object(method_options(options, &args)?))?;
+        let caption = caption.map(super::input::caption).transpose()?;
+        Ok(Self {
+            caption: caption.or_else(|| recipe.caption.clone()),
+            layout: recipe.layout.clone(),
+            changes: Vec::new(),
+            negative: args.negative.or_else(|| recipe.negative.clone()),
+            method,
+            settings: Settings {
+                seed: args.seed.unwrap_or(sampling.seed.0),
+                steps: args.steps.map_or(sampling.num_inference_steps, |n| n as usize),
+                guidance_scale: args.guidance_scale.unwrap_or(sampling.guidance_scale),
+                guidance_rescale: sampling.guidance_rescale,
+                scheduler: scheduler(args.scheduler.as_deref())?.or(sampling.scheduler),
+                width: Some(args.width.map_or(sampling.width, |px| px as usize)),
+                height: Some(args.height.map_or(sampling.height, |px| px as usize)),
+            },
+            precision: match args.precision {
+                Some(precision) => precision,
+                None => PrecisionArg::parse(&recipe.precision)?,
+            },
+            count: args.count.unwrap_or(1),
+            model: args.model.clone().unwrap_or_else(|| recipe.model.id.clone()),
+            // A model named on the command line is a choice; otherwise it must be the very same.
+            repeated: args.model.is_none().then_some(recipe),
+        })
+    }
+
+    /// The sampling settings of image number `index`, for a model of `native` (width, height) pixels.
+    fn sampling(&self, index: u32, native: (usize, usize)) -> anyhow::Result<Sampling> {
+        let settings = &self.settings;
+        let seed = settings.seed.checked_add(u64::from(index));
+        let seed = seed.ok_or_else(|| bad_request("`--seed` plus `--count` goes beyond the largest seed"))?;
+        let (width, height) = (settings.width.unwrap_or(native.0), settings.height.unwrap_or(native.1));
+        Ok(Sampling {
+            num_inference_steps: settings.steps,
+            guidance_scale: settings.guidance_scale,
+            guidance_rescale: settings.guidance_rescale,
+            scheduler: settings.scheduler,
+            ..Sampling::new(Seed(seed), width, height)
+        })
+    }
+}
+
+const NO_LAYOUT: &str = "\
+there is no layout to paint, and Sinopia never invents one
+hint: give one with `--layout FILE` (JSON or an LLM's answer),
+      take one from a cache of answers with `--replay CACHE.json`,
+      or paint the caption alone with `--method sd`";
+
+/// Paints the job and writes its files.
+pub(crate) fn run(job: Job, output: &OutputArgs) -> anyhow::Result<()> {
+    let to_stdout = output::is_stdout(&output.out);
+    if to_stdout && (output.json || output.preview || output.grid || job.count > 1) {
+        return Err(bad_request("with `--out -` stdout holds one image: `--json`, `--preview`, `--grid` and `--count` need a file"));
+    }
+    output::check_writable(&output.out)?;
+    let bars = Bars::new(output.quiet);
+    bars.lines(&job.changes, "layout mended: ");
+    if let Some(layout) = &job.layout {
+        bars.show_layout(layout);
+    }
+    let cancellation = cancellation_on_interrupt()?;
+    let model = model::open(&job.model, job.precision, &bars)?;
+    if let Some(recipe) = &job.repeated {
+        recipe.check_model(&model.id.hash)?;
+    }
+    let mut made = Vec::new();
+    for index in 0..job.count {
+        let sampling = job.sampling(index, model.pipeline.native_size())?;
+        let request = PaintRequest {
+            caption: job.caption.clone(),
+            layout: job.layout.clone(),
+            negative: job.negative.clone(),
+            sampling,
+        };
+        let run = Run::new(&bars, &cancellation);
+        let painting = job.method.generate(&request, &model.pipeline, &run)?;
+        bars.finish();
+        let path = if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) };
+        made.push(deliver(&job, &request, &painting, &model, &path, output)?);
+    }
+    let svg = match &job.layout {
+        Some(layout) if !to_stdout => {
+            let path = output.out.with_extension("layout.svg");
+            output::write(&path, svg::render(layout).as_bytes())?;
+            Some(path)
+        }
+        _ => None,
+    };
+    for image in &made {
+        bars.line(&format!("wrote {}", image["file"].as_str().unwrap_or_default()));
+    }
+    if output.json {
+        let report = json!({ "images": made, "layout_svg": svg });
+        output::print(&format!("{report:#}"))?;
+    }
+    Ok(())
+}
+
+/// Writes one image and what goes with it, and describes it.
+fn deliver(
+    job: &Job,
+    request: &PaintRequest,
+    painting: &Painting,
+    model: &Model,
+    path: &Path,
+    output: &OutputArgs,
+) -> anyhow::Result<Value> {
+    let recipe = Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.name()));
+    let image = rgb(&painting.image)?;
+    let caption = job.caption.as_deref().unwrap_or(&painting.prompts.overall);
+    output::write(path, &painting_file::encode(&image, caption, &recipe.to_json())?)?;
+    let grid = match output.grid {
+        true => Some(write_contact_sheet(job, painting, &image, path)?),
+        false => None,
+    };
+    if output.preview {
+        super::progress::preview(image)?;
+    }
+    Ok(json!({
+        "file": path,
+        "grid": grid,
+        "seed": request.sampling.seed,
+        "recipe": recipe,
+        "prompts": painting.prompts,
+        "guidance": painting.guidance,
+        "warnings": painting.warnings,
+        "timings": painting.timings,
+    }))
+}
+
+fn write_contact_sheet(job: &Job, painting: &Painting, image: &RgbImage, path: &Path) -> anyhow::Result<PathBuf> {
+    let mut panels = Vec::new();
+    if let Some(layout) = &job.layout {
+        panels.push(contact_sheet::layout_panel(layout, image.width(), image.height()));
+    }
+    for object in &painting.objects {
+        if let Some(image) = &object.image {
+            panels.push(Panel { image: rgb(image)?, label: object.name.clone() });
+        }
+    }
+    let label = format!("{}, seed {}", job.method.name(), painting.sampling.seed.0);
+    panels.push(Panel { image: image.clone(), label });
+    let path = path.with_extension("grid.png");
+    let mut bytes = Vec::new();
+    let sheet = contact_sheet::arrange(&panels);
+    sheet.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png)?;
+    output::write(&path, &bytes)?;
+    Ok(path)
+}
+
+fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
+    let (width, height) = (image.width() as u32, image.height() as u32);
+    RgbImage::from_raw(width, height, image.pixels().to_vec()).context("an image's pixels do not match its size")
+}
+
+/// `options` with what `--set` and the flags that stand for options say.
+fn method_options(mut options: Map<String, Value>, args: &PaintingArgs) -> anyhow::Result<Map<String, Value>> {
+    for given in &args.set {
+        let Some((name, value)) = given.split_once('=') else {
+            return Err(bad_request(format!("`--set {given}`: `name=value` is expected")));
+        };
+        // A value that is not JSON is a word.
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        options.insert(name.trim().to_owned(), value);
+    }
+    if args.ignore_negative_prompt {
+        options.insert("ignore_negative_prompt".to_owned(), Value::Bool(true));
+    }
+    Ok(options)
+}
+
+fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
+    Ok(name.map(str::parse).transpose()?)
+}
+
+fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
+    if let Some(threads) = args.threads {
+        sinopia_nn::threads::set_num_threads(threads as usize)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! Commands, arguments and everything a terminal needs: progress, files, previews, messages.
+
+pub(crate) mod args;
+pub(crate) mod completions;
+mod contact_sheet;
+pub(crate) mod failure;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+mod input;
+mod job;
+mod model;
+pub(crate) mod models;
+mod output;
+pub(crate) mod paint;
+mod painting_file;
+mod progress;
+mod settings;

@@ -1,0 +1,88 @@
+//! Files that are either old or complete: written beside their place, then renamed into it.
+
+use std::fs::Permissions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+/// Writes `bytes` to `path`, or to stdout for `-`.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if is_stdout(path) {
+        let mut stdout = std::io::stdout().lock();
+        return stdout.write_all(bytes).and_then(|()| stdout.flush()).context("cannot write to stdout");
+    }
+    let mut file = temporary(path).with_context(|| format!("cannot write `{}`", path.display()))?;
+    file.write_all(bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+    file.persist(path).map_err(|e| e.error).with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(())
+}
+
+/// Prints a line of data on stdout.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{text}").context("cannot write to stdout")
+}
+
+/// Fails now, before any work, if nothing can be written at `path` later.
+pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
+    if is_stdout(path) {
+        return Ok(());
+    }
+    let why = || format!("cannot write `{}`", path.display());
+    if path.is_dir() {
+        return Err(anyhow::anyhow!("it is a folder; name a file in it")).with_context(why);
+    }
+    temporary(path).with_context(why)?;
+    Ok(())
+}
+
+/// `-` stands for stdout.
+pub(crate) fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// `dog.png` with index 3 becomes `dog-003.png`.
+pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{number:03}{ending}"))
+}
+
+fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".sinopia-").suffix(".part");
+    #[cfg(unix)]
+    builder.permissions(<Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_goes_before_the_ending() {
+        assert_eq!(numbered(Path::new("a/dog.png"), 3), Path::new("a/dog-003.png"));
+        assert_eq!(numbered(Path::new("dog"), 12), Path::new("dog-012"));
+    }
+
+    #[test]
+    fn a_file_appears_whole_and_nothing_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.png");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_folder_is_found_out_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = check_writable(&folder.path().join("no/such/x.png")).unwrap_err();
+        assert!(format!("{error:#}").contains("x.png"), "{error:#}");
+        assert!(check_writable(folder.path()).is_err());
+    }
+}

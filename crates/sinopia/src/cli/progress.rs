@@ -1,0 +1,133 @@
+//! What a person sees while waiting, all of it on stderr: the layout, bars, warnings; and the Ctrl-C that ends it.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+
+use anyhow::Context;
+use image::{DynamicImage, RgbImage};
+use indicatif::{ProgressBar, ProgressStyle};
+use sinopia_diffusion::{Cancellation, Observer, Stage, StepReport};
+use sinopia_layout::Layout;
+use sinopia_models::hub::DownloadProgress;
+
+/// Progress bars, one at a time.
+pub(crate) struct Bars {
+    quiet: bool,
+    current: Mutex<Option<(String, ProgressBar)>>,
+}
+
+impl Bars {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { quiet, current: Mutex::new(None) }
+    }
+
+    /// A line for the person waiting.
+    pub(crate) fn line(&self, text: &str) {
+        if !self.quiet {
+            self.print(text);
+        }
+    }
+
+    /// Lines with the same beginning.
+    pub(crate) fn lines(&self, lines: &[String], prefix: &str) {
+        for line in lines {
+            self.line(&format!("{prefix}{line}"));
+        }
+    }
+
+    /// The layout in words.
+    pub(crate) fn show_layout(&self, layout: &Layout) {
+        let width = layout.objects.iter().map(|o| o.phrase.chars().count()).max().unwrap_or(0);
+        let (w, h) = (layout.canvas.width(), layout.canvas.height());
+        self.line(&format!("layout on {w} × {h}, background: {}", layout.background));
+        for object in &layout.objects {
+            self.line(&format!("  {:<width$}  {}", object.phrase, object.bbox));
+        }
+        if !layout.negative.is_empty() {
+            self.line(&format!("  not: {}", layout.negative));
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some((_, bar)) = self.lock().take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(String, ProgressBar)>> {
+        self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The bar called `name` with `total` steps; a new name takes the old bar away.
+    fn set(&self, name: &str, done: u64, total: u64, template: &str) {
+        if self.quiet {
+            return;
+        }
+        let mut current = self.lock();
+        if current.as_ref().is_none_or(|(shown, _)| shown != name) {
+            if let Some((_, old)) = current.take() {
+                old.finish_and_clear();
+            }
+            let bar = ProgressBar::new(total).with_message(name.to_owned());
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("━╸─"));
+            }
+            *current = Some((name.to_owned(), bar));
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "people read progress on stderr")]
+    fn print(&self, text: &str) {
+        match self.lock().as_ref() {
+            Some((_, bar)) if std::io::stderr().is_terminal() => bar.println(text),
+            _ => eprintln!("{text}"),
+        }
+    }
+}
+
+impl Observer for Bars {
+    fn stage(&self, stage: &Stage) {
+        self.set(&stage.to_string(), 0, 0, "{msg}");
+    }
+
+    fn step(&self, step: &StepReport) {
+        let name = step.stage.to_string();
+        self.set(&format!("{name} "), step.index as u64 + 1, step.count as u64, "{msg:32!} {bar:24} {pos}/{len}, {eta} left");
+    }
+
+    fn warning(&self, warning: &str) {
+        self.print(&format!("warning: {warning}"));
+    }
+}
+
+impl DownloadProgress for Bars {
+    fn update(&self, file: &str, done: u64, total: u64) {
+        self.set(file, done, total, "{msg} {bar:24} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left");
+    }
+}
+
+/// A switch that Ctrl-C throws: the run ends at its next step, nothing half-written. A second Ctrl-C ends the program.
+pub(crate) fn cancellation_on_interrupt() -> anyhow::Result<Cancellation> {
+    let cancellation = Cancellation::default();
+    let switch = cancellation.clone();
+    ctrlc::set_handler(move || {
+        if switch.is_cancelled() {
+            std::process::exit(1);
+        }
+        switch.cancel();
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(cancellation)
+}
+
+/// Shows the picture in the terminal.
+pub(crate) fn preview(image: RgbImage) -> anyhow::Result<()> {
+    let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
+    viuer::print(&DynamicImage::ImageRgb8(image), &config).context("cannot show the picture in this terminal")?;
+    Ok(())
+}

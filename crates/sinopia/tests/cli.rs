@@ -1,0 +1,331 @@
+//! The program as a person meets it: what is typed, what comes back, what lies on disk afterwards.
+//!
+//! Everything runs the real binary on the real miniature, with few steps.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
+
+/// A scratch folder and the program, started inside it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn put(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sinopia"));
+        command.current_dir(self.0.path()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hub"));
+        for name in ["SINOPIA_MODEL", "SINOPIA_METHOD", "SINOPIA_STEPS", "SINOPIA_CONFIG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command().args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn run_with_stdin(&self, args: &[&str], input: &str) -> Output {
+        let mut command = self.command();
+        let mut child =
+            command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> Output {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}\n{}", stderr(&output));
+        output
+    }
+
+    /// Runs what must fail with `code`, and checks that the message holds every one of `words` and that no file appeared.
+    fn refuses(&self, args: &[&str], code: i32, words: &[&str]) {
+        let before = self.files();
+        let output = self.run(args);
+        check_refusal(&output, args, code, words);
+        assert_eq!(self.files(), before, "{args:?} left files behind");
+    }
+}
+
+fn check_refusal(output: &Output, args: &[&str], code: i32, words: &[&str]) {
+    let message = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}\n{message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?}: `{word}` is missing in\n{message}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+    assert!(output.stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn example(name: &str) -> String {
+    format!("{EXAMPLES}/{name}")
+}
+
+fn size_of(path: &Path) -> (u32, u32) {
+    image::open(path).unwrap().to_rgb8().dimensions()
+}
+
+#[test]
+fn lmd_paints_a_layout_and_draws_it() {
+    let desk = Desk::new();
+    let layout = example("blue-dog-white-bowl.json");
+    let output = desk.ok(&["generate", "a dog", "--layout", &layout, "--steps", "2", "--out", "dog.png", "--grid"]);
+    assert_eq!(desk.files(), ["dog.grid.png", "dog.layout.svg", "dog.png"]);
+    assert_eq!(size_of(&desk.path("dog.png")), (128, 128));
+    let shown = stderr(&output);
+    assert!(shown.contains("a blue dog") && shown.contains("a white bowl"), "the layout is not shown:\n{shown}");
+    assert!(output.stdout.is_empty());
+    let svg = std::fs::read_to_string(desk.path("dog.layout.svg")).unwrap();
+    assert!(svg.contains("a white bowl"), "{svg}");
+}
+
+#[test]
+fn an_image_is_made_again_byte_for_byte() {
+    let desk = Desk::new();
+    let layout = example("cat-left-of-car.json");
+    desk.ok(&["paint", &layout, "--steps", "3", "--seed", "5", "--set", "frozen_step_ratio=0.4", "--out", "one.png"]);
+    desk.ok(&["generate", "--from", "one.png", "--threads", "1", "--out", "two.png"]);
+    let (one, two) = (std::fs::read(desk.path("one.png")).unwrap(), std::fs::read(desk.path("two.png")).unwrap());
+    assert!(one == two, "the second image differs");
+    desk.ok(&["generate", "--from", "one.png", "--seed", "6", "--out", "three.png"]);
+    assert!(one != std::fs::read(desk.path("three.png")).unwrap(), "another seed gave the same image");
+}
+
+#[test]
+fn inspect_tells_how_an_image_was_made() {
+    let desk = Desk::new();
+    desk.ok(&["generate", "a red ball", "--method", "sd", "--steps", "2", "--seed", "9", "--out", "ball.png"]);
+    let text = desk.ok(&["inspect", "ball.png"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    for word in ["a red ball", "sd", "9", "miniature"] {
+        assert!(text.contains(word), "`{word}` is missing in\n{text}");
+    }
+    let output = desk.ok(&["inspect", "ball.png", "--json"]);
+    let recipe: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&recipe["caption"], &recipe["sampling"]["seed"]), (&json!("a red ball"), &json!(9)));
+}
+
+#[test]
+fn json_on_stdout_names_what_was_made() {
+    let desk = Desk::new();
+    let output = desk.ok(&["generate", "a cup", "--method", "sd", "--steps", "1", "--count", "2", "--json", "--out", "c.png"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let images = report["images"].as_array().unwrap();
+    assert_eq!(images.len(), 2);
+    assert_eq!((&images[0]["file"], &images[1]["file"]), (&json!("c-001.png"), &json!("c-002.png")));
+    assert_eq!((&images[0]["seed"], &images[1]["seed"]), (&json!(0), &json!(1)));
+    assert_eq!(desk.files(), ["c-001.png", "c-002.png"]);
+}
+
+#[test]
+fn captions_layouts_and_images_go_through_pipes() {
+    let desk = Desk::new();
+    let piped = desk.run_with_stdin(&["generate", "-", "--method", "sd", "--steps", "1", "--out", "-"], "a green car\n");
+    assert!(piped.status.success(), "{}", stderr(&piped));
+    assert!(piped.stdout.starts_with(b"\x89PNG"), "stdout holds no PNG");
+    let layout = std::fs::read_to_string(example("three-apples.txt")).unwrap();
+    let piped = desk.run_with_stdin(&["paint", "-", "--steps", "1", "--out", "-"], &layout);
+    assert!(piped.status.success(), "{}", stderr(&piped));
+    assert!(piped.stdout.starts_with(b"\x89PNG"), "stdout holds no PNG");
+    assert!(desk.files().is_empty(), "{:?}", desk.files());
+}
+
+#[test]
+fn a_cache_of_answers_gives_the_layout_of_its_caption() {
+    let desk = Desk::new();
+    let answer = "[('a blue dog', [50, 200, 200, 300])]\nBackground prompt: A beach\nNegative prompt: cats";
+    desk.put("cache.json", &json!({ "A dog on a beach": [answer] }).to_string());
+    let output = desk.ok(&["generate", "A dog on a beach.", "--replay", "cache.json", "--steps", "1", "--out", "d.png"]);
+    assert!(stderr(&output).contains("a blue dog"), "{}", stderr(&output));
+    desk.refuses(&["generate", "A dog on a beech", "--replay", "cache.json"], 2, &["A dog on a beech", "A dog on a beach"]);
+    desk.put("broken.json", "{\"A dog\": [");
+    desk.refuses(&["generate", "A dog", "--replay", "broken.json"], 2, &["broken.json"]);
+}
+
+#[test]
+fn settings_come_from_the_file_the_environment_and_flags() {
+    let desk = Desk::new();
+    desk.put("sinopia.toml", "steps = 3\nmethod = \"sd\"\n");
+    let steps = |args: &[&str], env: &[(&str, &str)]| {
+        let mut command = desk.command();
+        let mut args = args.to_vec();
+        args.extend(["--json", "--out", "x.png"]);
+        let output = command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["images"][0]["recipe"]["sampling"]["num_inference_steps"].clone()
+    };
+    assert_eq!(steps(&["generate", "a cat"], &[]), json!(3));
+    assert_eq!(steps(&["generate", "a cat"], &[("SINOPIA_STEPS", "2")]), json!(2));
+    assert_eq!(steps(&["generate", "a cat", "--steps", "1"], &[("SINOPIA_STEPS", "2")]), json!(1));
+    desk.put("sinopia.toml", "stepz = 3\n");
+    desk.refuses(&["generate", "a cat"], 2, &["sinopia.toml", "stepz"]);
+}
+
+#[test]
+fn without_a_layout_it_says_what_to_do() {
+    let desk = Desk::new();
+    desk.refuses(&["generate", "two cats"], 2, &["--layout", "--replay", "--method sd"]);
+}
+
+#[test]
+fn bad_requests_are_answered() {
+    let desk = Desk::new();
+    desk.put("not.png", "hello");
+    desk.put("empty.json", "");
+    desk.put("words.txt", "I cannot help with that.");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["generate", "a cat", "--layout", "missing.json"], &["missing.json"]),
+        (&["generate", "", "--method", "sd"], &["caption", "empty"]),
+        (&["generate", "  ", "--method", "sd"], &["caption", "empty"]),
+        (&["generate", "--method", "sd"], &["caption"]),
+        (&["generate", "a cat", "--layout", "empty.json"], &["empty.json"]),
+        (&["generate", "a cat", "--layout", "words.txt"], &["words.txt"]),
+        (&["generate", "a cat", "--method", "lmb", "--layout", "words.txt"], &["lmb", "lmd"]),
+        (&["generate", "a cat", "--method", "sd", "--scheduler", "heun"], &["heun", "ddim"]),
+        (&["generate", "a cat", "--method", "sd", "--seed", "-1"], &["--seed"]),
+        (&["generate", "a cat", "--method", "sd", "--seed", "18446744073709551616"], &["--seed"]),
+        (&["generate", "a cat", "--method", "sd", "--steps", "0"], &["--steps"]),
+        (&["generate", "a cat", "--method", "sd", "--guidance-scale", "NaN"], &["--guidance-scale"]),
+        (&["generate", "a cat", "--method", "sd", "--width", "100"], &["100"]),
+        (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
+        (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
+        (&["generate", "a cat", "--layout", "a.json", "--replay", "b.json"], &["--replay"]),
+        (&["generate", "a cat", "--method", "sd", "--json", "--out", "-"], &["stdout"]),
+    ];
+    for (args, words) in cases {
+        let code = if args.contains(&"missing.json") { 1 } else { 2 };
+        desk.refuses(args, code, words);
+    }
+    desk.refuses(&["generate", "--from", "not.png"], 1, &["not.png", "PNG"]);
+    desk.refuses(&["inspect", "nothing.png"], 1, &["nothing.png"]);
+    desk.refuses(&["generate", "a cat", "--method", "sd", "--out", "no/such/folder/x.png"], 1, &["no/such/folder/x.png"]);
+    desk.refuses(&["generate", "a cat", "--method", "sd", "--model", "no-such-model"], 1, &["no-such-model"]);
+}
+
+fn layout_of(boxes: &[[f64; 4]]) -> String {
+    let objects: Vec<Value> = boxes.iter().map(|b| json!({ "phrase": "a cat", "bbox": b })).collect();
+    let canvas = json!({ "width": 512, "height": 512 });
+    json!({ "canvas": canvas, "objects": objects, "background": "A room", "negative": "" }).to_string()
+}
+
+#[test]
+fn any_number_of_boxes_is_painted_or_refused() {
+    let desk = Desk::new();
+    desk.put("none.json", &layout_of(&[]));
+    desk.ok(&["paint", "none.json", "--steps", "1", "--out", "none.png"]);
+    desk.put("outside.json", &layout_of(&[[400.0, 400.0, 300.0, 300.0]]));
+    let output = desk.ok(&["paint", "outside.json", "--steps", "1", "--out", "outside.png"]);
+    assert!(stderr(&output).contains("a cat"), "the clipped box is not told:\n{}", stderr(&output));
+    desk.put("thousand.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]; 1000]));
+    desk.refuses(&["paint", "thousand.json"], 2, &["1000", "thousand.json"]);
+    desk.put("nan.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replacen("50.0", "1e999", 1));
+    desk.refuses(&["paint", "nan.json"], 2, &["nan.json"]);
+}
+
+/// Writes the miniature as a folder, with `change` applied to each file's bytes.
+fn miniature_folder(folder: &Path, change: impl Fn(&str, &[u8]) -> Vec<u8>) {
+    for (name, bytes) in sinopia_miniature::FILES {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, change(name, bytes)).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_paints_what_the_built_in_model_paints() {
+    let desk = Desk::new();
+    miniature_folder(&desk.path("model"), |_, bytes| bytes.to_vec());
+    let request = ["generate", "a cat", "--method", "sd", "--steps", "2"];
+    desk.ok(&[&request[..], &["--out", "a.png"]].concat());
+    desk.ok(&[&request[..], &["--model", "model", "--out", "b.png"]].concat());
+    let pixels = |name| image::open(desk.path(name)).unwrap().to_rgb8().into_raw();
+    assert_eq!(pixels("a.png"), pixels("b.png"));
+}
+
+#[test]
+fn damaged_checkpoints_are_refused_before_any_work() {
+    const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
+    let desk = Desk::new();
+    let painted = |model: &str, words: &[&str]| {
+        desk.refuses(&["generate", "a cat", "--method", "sd", "--model", model], 1, words);
+    };
+    let cut = |name: &str, bytes: &[u8]| if name == UNET { bytes[..bytes.len() / 2].to_vec() } else { bytes.to_vec() };
+    miniature_folder(&desk.path("cut"), cut);
+    painted("cut", &["diffusion_pytorch_model.safetensors"]);
+    let poison = |name: &str, bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        if name == UNET {
+            // The last f16 of the last tensor becomes NaN.
+            let end = bytes.len();
+            bytes[end - 2..].copy_from_slice(&0x7e00_u16.to_le_bytes());
+        }
+        bytes
+    };
+    miniature_folder(&desk.path("nan"), poison);
+    painted("nan", &["diffusion_pytorch_model.safetensors", "NaN"]);
+    std::fs::create_dir(desk.path("void")).unwrap();
+    painted("void", &["void", "model_index.json"]);
+}
+
+#[test]
+fn models_are_listed_and_described() {
+    let desk = Desk::new();
+    let output = desk.ok(&["models", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(list.as_array().unwrap().iter().any(|m| m["name"] == "miniature"), "{list}");
+    let output = desk.ok(&["models", "info", "--json"]);
+    let info: HashMap<String, Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(info.contains_key("hash"), "{info:?}");
+    desk.refuses(&["models", "pull", "someone/something"], 1, &["someone/something"]);
+}
+
+#[test]
+fn help_shows_examples_and_completions_name_the_commands() {
+    let desk = Desk::new();
+    let help = String::from_utf8(desk.ok(&["generate", "--help"]).stdout).unwrap();
+    assert!(help.contains("Examples:") && help.contains("--guidance-scale"), "{help}");
+    let script = String::from_utf8(desk.ok(&["completions", "bash"]).stdout).unwrap();
+    assert!(script.contains("inspect"), "the script does not know `inspect`");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    let desk = Desk::new();
+    let args = ["generate", "a cat", "--method", "sd", "--steps", "1000", "--out", "cat.png"];
+    let mut child = desk.command().args(args).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(desk.files().is_empty(), "{:?}", desk.files());
+}

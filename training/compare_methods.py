@@ -1,0 +1,65 @@
+"""Paints the benchmark's attribution captions with several methods and counts, by the judge, what came out right.
+
+`python compare_methods.py CACHE.json --sinopia ../target/release/sinopia --out .cache/compare`: CACHE.json holds an LLM's layouts (caption
+to list of answers). Pictures that are there already are not painted again, so an interrupted run goes on where it was.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from score_images import find_all, judge, shares
+
+ATTRIBUTION = re.compile(r"with an? (\w+) (\w+) and an? (\w+) (\w+)$")
+
+
+def attribution_captions(cache):
+    """The captions of the form "… with a blue dog and a white bowl" and what they ask for."""
+    for caption in cache:
+        if found := ATTRIBUTION.search(caption):
+            pairs = (found.group(2, 1), found.group(4, 3))
+            yield caption, [{"kind": kind, "color": color} for kind, color in pairs]
+
+
+def paint(args, method, caption, seed, path):
+    command = [str(args.sinopia), "generate", caption, "--replay", str(args.cache), "--method", method, "--seed", str(seed),
+               "--steps", str(args.steps), "--out", str(path), "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--sinopia", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=["sd", "lmd"])
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--limit", type=int, default=100, help="captions, from the first")
+    args = parser.parse_args()
+    tasks = list(attribution_captions(json.loads(args.cache.read_text())))[:args.limit]
+    for method in args.methods:
+        folder = args.out / method
+        folder.mkdir(parents=True, exist_ok=True)
+        start, painted, verdicts = time.monotonic(), 0, []
+        for index, (caption, _) in enumerate(tasks):
+            path = folder / f"{index:03}.png"
+            if not path.exists():
+                paint(args, method, caption, index, path)
+                painted += 1
+                print(f"\r{method} {index + 1}/{len(tasks)}", end="", file=sys.stderr, flush=True)
+        seconds = (time.monotonic() - start) / max(painted, 1)
+        found = find_all([Image.open(folder / f"{index:03}.png") for index in range(len(tasks))])
+        verdicts = [judge(f, {"objects": objects}) for f, (_, objects) in zip(found, tasks)]
+        both = sum(v["attribution"] for v in verdicts)
+        print(json.dumps({"method": method, "captions": len(tasks), "both things in their colours": both,
+                          "seconds a picture": round(seconds, 2), **shares(verdicts)}))
+
+
+if __name__ == "__main__":
+    main()
