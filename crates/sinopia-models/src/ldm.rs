@@ -205,6 +205,9 @@ fn vae(weights: &Weights) -> Weights {
 
 fn vae_name(name: &str, levels: usize) -> Option<String> {
     let (half, rest) = name.split_once('.')?;
+    if matches!(half, "quant_conv" | "post_quant_conv") {
+        return Some(name.to_owned());
+    }
     let inner = match (half, rest.split_once('.')?) {
         ("encoder" | "decoder", ("mid", rest)) => vae_mid(rest)?,
         ("encoder", ("down", rest)) => {
@@ -218,7 +221,7 @@ fn vae_name(name: &str, levels: usize) -> Option<String> {
         }
         ("encoder" | "decoder", ("norm_out", rest)) => format!("conv_norm_out.{rest}"),
         ("encoder" | "decoder", ("conv_in" | "conv_out", _)) => rest.to_owned(),
-        _ => return matches!(half, "quant_conv" | "post_quant_conv").then(|| name.to_owned()),
+        _ => return None,
     };
     Some(format!("{half}.{inner}"))
 }

@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn plain_words_get_clips_ids() {
         check("a photo of a cat", &[320, 1125, 539, 320, 2368]);
-        check("antidisestablishmentarianism", &[3120, 4262, 7726, 12658, 1585]);
+        check("antidisestablishmentarianism", &[3120, 4262, 7726, 12658, 1585, 44351]);
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
         let long = tokenizer.encode(&format!("{}Näive Dog on a Sofa", "cat ".repeat(74))).unwrap();
         assert_eq!(long.ids.len(), 77);
         assert_eq!(long.ids[76], 49407);
-        assert_eq!(long.truncated.as_deref(), Some("ive Dog on a Sofa"), "from the first token that was dropped");
+        assert_eq!(long.truncated.as_deref(), Some("äive Dog on a Sofa"), "from the first token that was dropped");
     }
 
     #[test]
