@@ -337,6 +337,74 @@ mod tests {
         }
     }
 
+    fn tiny() -> ClipTextConfig {
+        ClipTextConfig {
+            vocab_size: 20,
+            hidden_size: 8,
+            intermediate_size: 12,
+            projection_dim: Some(6),
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            max_position_embeddings: 5,
+            eos_token_id: 19,
+            ..ClipTextConfig::default()
+        }
+    }
+
+    fn values(x: &Tensor) -> Vec<f32> {
+        x.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_token_sees_only_those_before_it() {
+        let model = ClipTextModel::load(&tiny(), &Weights::random(1)).unwrap();
+        let states = |ids: Vec<u32>| model.forward(&[ids]).unwrap().last_hidden_state;
+        let (a, b) = (states(vec![18, 3, 4, 19, 19]), states(vec![18, 3, 5, 19, 0]));
+        let start = |x: &Tensor| values(&x.narrow(1, 0, 2).unwrap());
+        assert_eq!(start(&a), start(&b));
+        let third = |x: &Tensor| values(&x.narrow(1, 2, 1).unwrap());
+        assert_ne!(third(&a), third(&b));
+    }
+
+    #[test]
+    fn a_text_projection_is_used_where_there_is_one() {
+        let weights = Weights::random(1);
+        let model = ClipTextModel::load(&tiny(), &weights).unwrap();
+        let ids = [vec![18, 7, 19], vec![18, 19, 19]];
+        let plain = model.forward(&ids).unwrap();
+        assert!(plain.text_embeds.is_none());
+        let mut tensors = weights.made_up();
+        tensors.insert("text_projection.weight".into(), crate::testing::normal(2, (6, 8)).unwrap());
+        let model = ClipTextModel::load(&tiny(), &Weights::from_tensors("tiny", tensors)).unwrap();
+        let projected = model.forward(&ids).unwrap();
+        assert_eq!(values(&projected.pooled), values(&plain.pooled));
+        assert_eq!(projected.text_embeds.unwrap().dims(), [2, 6]);
+    }
+
+    #[test]
+    fn skipping_counts_from_the_last_layer() {
+        let model = ClipTextModel::load(&tiny(), &Weights::random(1)).unwrap();
+        let output = model.forward(&[vec![18, 19]]).unwrap();
+        let last = model.final_layer_norm(output.hidden_state(0).unwrap()).unwrap();
+        assert_eq!(values(&last), values(&output.last_hidden_state));
+        let message = output.hidden_state(3).unwrap_err().to_string();
+        assert!(message.contains("clip skip must be at most 2") && message.contains("found 3"), "{message}");
+    }
+
+    #[test]
+    fn ids_that_do_not_fit_are_answered() {
+        let model = ClipTextModel::load(&tiny(), &Weights::random(1)).unwrap();
+        for (ids, part) in [
+            (vec![], "1 to 5 for each text"),
+            (vec![vec![1; 6]], "found 6"),
+            (vec![vec![1, 2], vec![1]], "2 for every text of the batch"),
+            (vec![vec![1, 20]], "below the vocabulary's 20"),
+        ] {
+            let message = model.forward(&ids).unwrap_err().to_string();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
     #[test]
     fn absent_keys_have_the_defaults_and_unknown_ones_are_ignored() {
         let config = ClipTextConfig::from_json(r#"{"hidden_size": 768, "model_type": "clip_text_model"}"#).unwrap();

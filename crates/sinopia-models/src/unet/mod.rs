@@ -1,6 +1,6 @@
 //! The network that predicts the noise: Stable Diffusion's `UNet2DConditionModel`, built from its `config.json`.
 //!
-//! A UNet is a list of [units](unit::Unit), each with one input from the unit before it and perhaps a second one from a stack of
+//! A UNet is a list of units, each with one input from the unit before it and perhaps a second one from a stack of
 //! skip connections; [`forward`](UNet2DConditionModel::forward) walks that list and
 //! [`gradient`](UNet2DConditionModel::gradient) walks it forth and back. Start reading at [`UNetRequest`].
 //!
