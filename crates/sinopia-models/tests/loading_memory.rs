@@ -37,8 +37,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// 64 tensors of 2 MiB in f16: a file of 128 MiB.
-const NUM_TENSORS: usize = 64;
+/// 32 tensors of 2 MiB in f16: a file of 64 MiB.
+const NUM_TENSORS: usize = 32;
 const SHAPE: [usize; 2] = [1024, 1024];
 const NUM_WEIGHTS: usize = NUM_TENSORS * SHAPE[0] * SHAPE[1];
 
