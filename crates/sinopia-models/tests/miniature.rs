@@ -1,5 +1,7 @@
 //! The built-in checkpoint through all three networks: what it was trained for must come out, roughly.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};

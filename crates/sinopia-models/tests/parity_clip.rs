@@ -1,5 +1,7 @@
 //! The text encoder against transformers; fixtures by `parity/make_clip.py`.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
 

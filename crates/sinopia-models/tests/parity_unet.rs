@@ -1,5 +1,7 @@
 //! The UNet against diffusers: noise and the attention of every layer; fixtures by `parity/make_unet.py`.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
 

@@ -1,5 +1,7 @@
 //! The autoencoder against diffusers; fixtures by `parity/make_vae.py`.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
 
