@@ -255,10 +255,9 @@ fn clip_tokenizer(
     let pattern = SplitPattern::Regex(SPLIT_PATTERN.into());
     let split = Split::new(pattern, SplitDelimiterBehavior::Removed, true).map_err(fail)?;
     let mut tokenizer = tokenizers::Tokenizer::new(model);
-    tokenizer
-        .with_normalizer(Some(normalizer))
-        .with_pre_tokenizer(Some(PreTokenizers::new(vec![split.into(), ByteLevel::new(false, true, true).into()])));
-    tokenizer.add_special_tokens(&marks);
+    let pre_tokenizer = PreTokenizers::new(vec![split.into(), ByteLevel::new(false, true, true).into()]);
+    tokenizer.with_normalizer(Some(normalizer)).map_err(fail)?.with_pre_tokenizer(Some(pre_tokenizer));
+    tokenizer.add_special_tokens(marks).map_err(fail)?;
     Ok(tokenizer)
 }
 

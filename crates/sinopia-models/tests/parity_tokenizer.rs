@@ -1,4 +1,5 @@
 //! Token ids against transformers' CLIPTokenizer (`parity/make_tokenizer.py`): the full vocabulary and a trimmed one, both pad tokens.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
