@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 HERE = Path(__file__).parent
 FIXTURES = HERE / "fixtures"
@@ -36,10 +36,18 @@ def write(topic, name, tensors, seed, **metadata):
     folder = FIXTURES / topic
     folder.mkdir(parents=True, exist_ok=True)
     header = {"script": Path(sys.argv[0]).name, "versions": json.dumps(VERSIONS), "seed": str(seed)}
-    header |= {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    header |= {key: value if isinstance(value, str) else json.dumps(value, allow_nan=False) for key, value in metadata.items()}
     path = folder / f"{name}.safetensors"
-    save_file({key: value.detach().contiguous() for key, value in tensors.items()}, path, metadata=header)
+    path.write_bytes(with_sorted_header(save({key: value.detach().contiguous() for key, value in tensors.items()}, metadata=header)))
     print(f"{path.relative_to(HERE)}: {len(tensors)} tensors, {path.stat().st_size / 1024:.0f} KiB")
+
+
+def with_sorted_header(file):
+    """The library writes the header's entries in a random order; sorted, the same values give the same bytes."""
+    length = int.from_bytes(file[:8], "little")
+    header = json.dumps(json.loads(file[8:8 + length]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[8 + length:]
 
 
 def randomise(model, seed, gains=None):

@@ -8,6 +8,8 @@ transfer's references are `reference.<object>.<box>.<key>` (heads, HW, 1). The o
 (1, L, C), loss and `<loss>.gradient` with respect to the latents, at `timestep`, over the guidance keys. Boxes are proportions x0, y0, x1, y1.
 """
 
+import itertools
+
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
@@ -16,6 +18,10 @@ from attention_maps import guidance_keys, record
 from common import MODELS, generator, write
 
 SEED = 17
+# Between the last value chosen and the first left out: rounding through a UNet changes probabilities by up to 1e-5, and where it chooses
+# another cell, the gradient jumps. Seeds with a closer call are passed over.
+MIN_GAP = 2e-5
+gaps = []
 TOP_P, BACKGROUND_WEIGHT, TRANSFER_WEIGHT = 0.2, 4.0, 2.0
 OBJECTS = [
     {"boxes": [[0.1, 0.2, 0.55, 0.75]], "tokens": [2, 3], "word": 3},
@@ -38,7 +44,10 @@ def mask_of(boxes, height, width):
 def top_mean(values, cells):
     """Mean over the largest fifth of `cells`, by head."""
     count = max(1, int(np.float32(TOP_P) * np.float32(cells)))
-    return values.topk(count, dim=-1).values.mean(-1)
+    largest = values.topk(min(count + 1, values.shape[-1]), dim=-1).values
+    if cells > count:
+        gaps.append((largest[..., count - 1] - largest[..., count]).min().item())
+    return largest[..., :count].mean(-1)
 
 
 def box_loss(maps, grids, objects, over_heads):
@@ -111,8 +120,20 @@ def losses_of_maps():
 
 
 def losses_of_latents(model, height, width, timestep):
+    """With the first seed that has no close call."""
     unet = UNet2DConditionModel.from_pretrained(MODELS / model / "unet", torch_dtype=torch.float32).eval().requires_grad_(False)
-    random = generator(SEED + 1)
+    for seed in itertools.count(SEED + 1):
+        gaps.clear()
+        tensors, grids = guided(unet, seed, height, width, timestep)
+        if min(gaps) > MIN_GAP:
+            break
+    print(f"{model}: seed {seed}, smallest gap {min(gaps):.1e}")
+    write("losses", model, tensors, seed, timestep=timestep, model=f"models/{model}/unet", **header(grids))
+
+
+def guided(unet, seed, height, width, timestep):
+    """One pass over random latents and text: the fixture's tensors and the grids of the guidance keys."""
+    random = generator(seed)
     latents = torch.randn(1, 4, height, width, generator=random).requires_grad_()
     text = torch.randn(1, 9, unet.config.cross_attention_dim, generator=random)
     recorded = record(unet)
@@ -130,8 +151,7 @@ def losses_of_latents(model, height, width, timestep):
             value = LOSSES[name](maps, grids, references)
             (gradient,) = torch.autograd.grad(value, latents, retain_graph=True)
         tensors |= {name: value.reshape(1), f"{name}.gradient": gradient}
-        print(model, name, f"{value.item():.5f}, gradient's largest {gradient.abs().max():.3e}")
-    write("losses", model, tensors, SEED + 1, timestep=timestep, model=f"models/{model}/unet", **header(grids))
+    return tensors, grids
 
 
 losses_of_maps()
