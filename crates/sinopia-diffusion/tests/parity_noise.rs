@@ -1,5 +1,7 @@
 //! The noise generator against PyTorch's (`parity/make_noise.py`).
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
 
