@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn the_schedule_keeps_its_place_in_shorter_and_longer_runs() {
         let options = GuidanceOptions::default();
-        assert_eq!((0..25).map(|index| options.iterations(index, 25)).sum::<usize>(), 34);
+        assert_eq!((0..25).map(|index| options.iterations(index, 25)).sum::<usize>(), 33);
         assert_eq!(options.num_guided_steps(25), 15);
         assert_eq!(options.num_guided_steps(1), 1);
         assert_eq!(options.iterations(0, 1), 4);

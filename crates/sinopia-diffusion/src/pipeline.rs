@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, Device, Tensor};
-use sinopia_models::Tokenizer;
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::unet::{AttnKey, BatchPart, Recording, TextConditioning, UNet2DConditionModel, UNetRequest};
 use sinopia_models::vae::AutoencoderKl;
+use sinopia_models::{Checkpoint, Tokenizer};
 
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage, StepReport};
@@ -83,6 +83,22 @@ impl Pipeline {
         fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
         let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?;
         Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device })
+    }
+
+    /// Builds all networks of a checkpoint.
+    ///
+    /// # Errors
+    /// When a tensor is missing, has another shape or is not finite; as [`new`](Self::new).
+    pub fn load(checkpoint: &Checkpoint) -> Result<Self> {
+        let Checkpoint { text_encoder, unet, vae, .. } = checkpoint;
+        Self::new(PipelineParts {
+            tokenizer: checkpoint.tokenizer.clone(),
+            text_encoder: ClipTextModel::load(&text_encoder.config, &text_encoder.weights)?,
+            unet: UNet2DConditionModel::load(&unet.config, &unet.weights)?,
+            vae: AutoencoderKl::load(&vae.config, &vae.weights)?,
+            scheduler_config: checkpoint.scheduler.clone(),
+            device: unet.weights.device().clone(),
+        })
     }
 
     /// The tokenizer.

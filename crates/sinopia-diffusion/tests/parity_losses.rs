@@ -1,6 +1,8 @@
 //! Guidance losses against PyTorch's autograd over the published formulas (`parity/make_losses.py`): values, gradients with respect to the
 //! attention maps, and gradients with respect to the latents through whole UNets.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
 

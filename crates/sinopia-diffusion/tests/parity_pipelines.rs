@@ -1,5 +1,7 @@
 //! Whole pictures against diffusers' StableDiffusionPipeline (`parity/make_pipelines.py`): same folder, seed and settings.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
+
 #[path = "../../../parity/fixture.rs"]
 mod fixture;
 

@@ -15,6 +15,7 @@ pub enum OverHeads {
     /// Eight times the mean. With the 8 heads of Stable Diffusion 1 this is the published sum, so its constants hold; with other numbers of
     /// heads, such as the 20 of Stable Diffusion 2, the same attention gives the same loss, and one threshold and one scale serve all models.
     #[default]
+    #[serde(rename = "mean_of_8")]
     MeanOf8,
     /// The published sum: 20 heads give 2.5 times the loss of 8 for the same attention.
     Sum,

@@ -37,7 +37,7 @@ pub struct SchedulerConfig {
     pub clip_sample: Option<bool>,
     /// DDIM: to what range, ±.
     pub clip_sample_range: Option<f64>,
-    /// PNDM: whether to start with PLMS steps at once.
+    /// PNDM: whether to do without Runge–Kutta steps at the start.
     pub skip_prk_steps: Option<bool>,
     /// Whether β is rescaled so that the last timestep is pure noise.
     pub rescale_betas_zero_snr: Option<bool>,

@@ -1,0 +1,359 @@
+//! The methods over a tiny checkpoint with random weights: what they promise whatever the model paints.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+#[path = "../../../parity/fixture.rs"]
+mod fixture;
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use serde_json::{Value, json};
+use sinopia_diffusion::masks::{MaskRequest, MaskSource};
+use sinopia_diffusion::methods::{self, Lmd, LmdOptions, METHODS, Method};
+use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::schedulers::SchedulerKind;
+use sinopia_diffusion::{
+    Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run, Sampling, Stage,
+    StepReport,
+};
+use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox};
+use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use sinopia_models::hub::NoProgress;
+
+static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| {
+    let source = ModelSource::parse(fixture::model_folder("small").to_str().unwrap()).unwrap();
+    Pipeline::load(&Checkpoint::open(&source, &OpenOptions::default(), &NoProgress).unwrap()).unwrap()
+});
+
+/// Boxes `[x, y, width, height]` on a canvas of 512 × 512.
+fn layout(objects: &[(&str, [f64; 4])]) -> Layout {
+    let object = |(phrase, [x, y, width, height]): &(&str, [f64; 4])| LayoutObject {
+        phrase: (*phrase).to_owned(),
+        bbox: PixelBox::new(*x, *y, *width, *height).unwrap(),
+    };
+    Layout {
+        canvas: Canvas::PUBLISHED,
+        objects: objects.iter().map(object).collect(),
+        background: "a photo of a beach".to_owned(),
+        negative: "rain".to_owned(),
+    }
+}
+
+fn dog_and_bowls() -> Layout {
+    layout(&[
+        ("a white bowl", [300.0, 300.0, 150.0, 120.0]),
+        ("a blue dog", [40.0, 150.0, 200.0, 260.0]),
+        ("a white bowl", [320.0, 40.0, 120.0, 120.0]),
+    ])
+}
+
+fn request(layout: Option<Layout>, steps: usize) -> PaintRequest {
+    PaintRequest {
+        caption: Some("a blue dog and two white bowls on a beach".to_owned()),
+        layout,
+        negative: None,
+        sampling: Sampling { num_inference_steps: steps, ..Sampling::new(Seed(3), 64, 64) },
+    }
+}
+
+fn paint(method: &str, options: Value, request: &PaintRequest) -> Result<Painting> {
+    methods::build(method, options)?.generate(request, &PIPELINE, &Run::silent())
+}
+
+#[track_caller]
+fn refused(method: &str, options: Value, request: &PaintRequest) -> String {
+    paint(method, options, request).unwrap_err().to_string()
+}
+
+/// Notes stages, steps and warnings; cancels at a given number of steps.
+#[derive(Default)]
+struct Diary {
+    entries: Mutex<Vec<String>>,
+    cancellation: Cancellation,
+    cancel_at: Option<usize>,
+}
+
+impl Diary {
+    fn note(&self, entry: String) {
+        let mut entries = self.entries.lock().unwrap();
+        entries.push(entry);
+        if self.cancel_at == Some(entries.iter().filter(|entry| entry.starts_with("step")).count()) {
+            self.cancellation.cancel();
+        }
+    }
+}
+
+impl Observer for Diary {
+    fn stage(&self, stage: &Stage) {
+        self.note(stage.to_string());
+    }
+
+    fn step(&self, step: &StepReport) {
+        assert_eq!(step.latents.dims(), [1, 8, 8, 4]);
+        self.note(format!("step {} of {}", step.index + 1, step.count));
+    }
+
+    fn warning(&self, warning: &str) {
+        self.note(format!("warning: {warning}"));
+    }
+}
+
+#[test]
+fn the_same_request_gives_the_same_bytes_on_any_number_of_threads() {
+    let request = request(Some(dog_and_bowls()), 4);
+    for info in METHODS {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| paint(info.name, Value::Null, &request).unwrap())
+        };
+        let (first, again, alone) = (on(3), on(3), on(1));
+        assert_eq!(first.image.pixels(), again.image.pixels(), "{}: twice", info.name);
+        assert_eq!(first.image.pixels(), alone.image.pixels(), "{}: one thread", info.name);
+        let mut other = request.clone();
+        other.sampling.seed = Seed(4);
+        assert_ne!(first.image, paint(info.name, Value::Null, &other).unwrap().image, "{}: another seed", info.name);
+    }
+}
+
+#[test]
+fn a_recipe_paints_the_same_picture() {
+    let request = request(Some(dog_and_bowls()), 3);
+    let model = ModelId { id: "small".to_owned(), hash: "0".to_owned() };
+    let options = [json!({"ignore_negative_prompt": true}), json!({"frozen_step_ratio": 0.7, "fg_seed_start": 7})];
+    for (info, options) in METHODS.iter().zip(options) {
+        let method = methods::build(info.name, options).unwrap();
+        let painting = method.generate(&request, &PIPELINE, &Run::silent()).unwrap();
+        let recipe = Recipe::new(&request, method.as_ref(), &painting, (model.clone(), "auto"));
+        let recipe = Recipe::from_json(&recipe.to_json()).unwrap();
+        assert!(recipe.sampling.scheduler.is_some());
+        let again = recipe.build_method().unwrap().generate(&recipe.request(), &PIPELINE, &Run::silent()).unwrap();
+        assert_eq!(again.image, painting.image, "{}", info.name);
+    }
+}
+
+#[test]
+fn lmd_tells_how_it_goes() {
+    let diary = Diary::default();
+    let lmd = methods::build("lmd", Value::Null).unwrap();
+    let run = Run::new(&diary, &diary.cancellation);
+    let painting = lmd.generate(&request(Some(dog_and_bowls()), 2), &PIPELINE, &run).unwrap();
+    let entries = diary.entries.lock().unwrap();
+    let entries: Vec<&str> = entries.iter().map(String::as_str).filter(|entry| !entry.starts_with("warning")).collect();
+    let steps = ["step 1 of 2", "step 2 of 2"];
+    let stages = [
+        "reading the prompts",
+        "painting a blue dog (1 of 3)",
+        "painting a white bowl (2 of 3)",
+        "painting a white bowl (3 of 3)",
+        "painting the picture",
+        "decoding",
+    ];
+    let expected =
+        [&stages[..2], &steps, &stages[2..3], &steps, &stages[3..4], &steps, &stages[4..5], &steps, &stages[5..]];
+    assert_eq!(entries, expected.concat());
+    assert_eq!(painting.timings.iter().map(|timing| timing.stage.as_str()).collect::<Vec<_>>(), stages);
+    assert_eq!(painting.guidance.len(), 4);
+    assert!(painting.guidance.iter().all(|report| report.first_loss.is_some()), "{:?}", painting.guidance);
+    assert_eq!(painting.prompts.overall, "a photo of a beach with a blue dog, two white bowls");
+    assert_eq!(painting.prompts.objects[1], "a photo of a beach with a white bowl");
+    assert!(painting.prompts.overall_negative.starts_with("rain, artifacts"));
+    assert!(painting.prompts.object_negative.ends_with("border, collate"));
+    assert_eq!(painting.objects.len(), 3);
+    for object in &painting.objects {
+        assert_eq!(object.image.as_ref().map(|image| (image.width(), image.height())), Some((64, 64)));
+        assert!(!object.mask.is_empty());
+    }
+}
+
+#[test]
+fn a_cancelled_run_ends_between_steps() {
+    for info in METHODS {
+        let diary = Diary { cancel_at: Some(2), ..Diary::default() };
+        let run = Run::new(&diary, &diary.cancellation);
+        let method = methods::build(info.name, Value::Null).unwrap();
+        let result = method.generate(&request(Some(dog_and_bowls()), 20), &PIPELINE, &run);
+        assert!(matches!(result, Err(Error::Cancelled)), "{}: {result:?}", info.name);
+        let entries = diary.entries.lock().unwrap();
+        assert_eq!(entries.iter().filter(|entry| entry.starts_with("step")).count(), 2);
+    }
+}
+
+#[test]
+fn without_boxes_lmd_is_stable_diffusion_with_the_background() {
+    let mut background = request(Some(layout(&[])), 3);
+    background.sampling.scheduler = Some(SchedulerKind::Ddim);
+    let lmd = paint("lmd", Value::Null, &background).unwrap();
+    let mut caption = background.clone();
+    caption.caption = Some("a photo of a beach".to_owned());
+    let sd = paint("sd", Value::Null, &caption).unwrap();
+    assert_eq!(lmd.image, sd.image);
+    assert!(lmd.objects.is_empty());
+}
+
+#[test]
+fn one_box_and_thirty_any_size_and_any_number_of_steps() {
+    let names: Vec<String> = (0..30).map(|i| format!("a thing {i}")).collect();
+    let many: Vec<(&str, [f64; 4])> = names
+        .iter()
+        .enumerate()
+        .map(|(i, name)| (name.as_str(), [15.0 * i as f64, 13.0 * i as f64, 9.0 + i as f64, 4.0]))
+        .collect();
+    let mut run = request(Some(layout(&many)), 1);
+    (run.sampling.width, run.sampling.height) = (96, 40);
+    let painting = paint("lmd", Value::Null, &run).unwrap();
+    assert_eq!((painting.image.width(), painting.image.height()), (96, 40));
+    assert_eq!(painting.objects.len(), 30);
+    assert!(
+        painting.warnings.iter().any(|warning| warning.contains("beyond the 77 tokens")),
+        "{:?}",
+        painting.warnings
+    );
+    assert!(painting.warnings.iter().any(|warning| warning.contains("stretched")), "{:?}", painting.warnings);
+
+    let whole = layout(&[("a dog", [0.0, 0.0, 512.0, 512.0])]);
+    assert_eq!(paint("lmd", Value::Null, &request(Some(whole), 2)).unwrap().objects.len(), 1);
+}
+
+#[test]
+fn every_scheduler_paints() {
+    let mut pictures = Vec::new();
+    for kind in SchedulerKind::ALL {
+        for info in METHODS {
+            let mut request = request(Some(layout(&[("a dog", [100.0, 100.0, 200.0, 300.0])])), 5);
+            request.sampling.scheduler = Some(kind);
+            let painting = paint(info.name, Value::Null, &request).unwrap();
+            assert_eq!(painting.sampling.scheduler, Some(kind));
+            pictures.push(painting.image);
+        }
+    }
+    for (i, picture) in pictures.iter().enumerate() {
+        assert!(!pictures[..i].contains(picture), "picture {i} is painted twice");
+    }
+}
+
+#[test]
+fn every_option_of_lmd_changes_the_picture() {
+    let small = layout(&[("a panda bear", [20.0, 150.0, 30.0, 30.0]), ("a panda bear", [280.0, 60.0, 150.0, 350.0])]);
+    let request = request(Some(small), 5);
+    let plain = paint("lmd", Value::Null, &request).unwrap().image;
+    let options = json!({
+        "frozen_step_ratio": 0.0, "loss_scale": 9.0, "loss_threshold": 100.0, "max_iter": [1], "max_index_step": 5,
+        "fg_top_p": 0.9, "bg_top_p": 0.9, "fg_weight": 3.0, "bg_weight": 0.0,
+        "overall_loss_scale": 9.0, "overall_loss_threshold": 100.0, "overall_max_iter": [1], "overall_max_index_step": 5,
+        "overall_fg_top_p": 0.9, "overall_bg_top_p": 0.9, "overall_fg_weight": 3.0, "overall_bg_weight": 0.0,
+        "use_ref_ca": false, "ref_ca_loss_weight": 9.0, "so_center_box": false, "so_horizontal_center_only": true,
+        "so_vertical_placement": "centered", "so_floor_padding": 0.0, "align_with_overall_bboxes": false,
+        "horizontal_shift_only": true, "fg_blending_ratio": 0.9, "gaussian_sigma": 0.2, "mask_threshold": 0.9,
+        "attention_aggregation_start": 45, "fg_seed_start": 5, "overall_prompt": "a panda bear",
+        "over_heads": "sum", "keep_small_boxes": false, "stretch_schedule": false, "alignment_step_cells": 4,
+        "mend_plurals": false,
+    });
+    let mut without_effect = Vec::new();
+    for (option, value) in options.as_object().unwrap() {
+        let changed = paint("lmd", json!({ option: value }), &request).unwrap();
+        assert_eq!(changed.options[option], *value);
+        if changed.image == plain {
+            without_effect.push(option);
+        }
+    }
+    assert!(without_effect.is_empty(), "{without_effect:?}");
+}
+
+#[test]
+fn what_nobody_needs_is_not_painted() {
+    let request = request(Some(dog_and_bowls()), 2);
+    let options = json!({"use_ref_ca": false, "frozen_step_ratio": 0.0});
+    let painting = paint("lmd", options, &request).unwrap();
+    assert!(painting.objects.is_empty() && painting.prompts.objects.is_empty());
+    let painting = paint("lmd", json!({"object_images": false}), &request).unwrap();
+    assert!(painting.objects.iter().all(|object| object.image.is_none()));
+}
+
+#[test]
+fn the_published_behaviour_is_another() {
+    let request = request(Some(dog_and_bowls()), 5);
+    for info in METHODS {
+        let painting = paint(info.name, methods::reference_options(info.name).unwrap(), &request).unwrap();
+        let differs = painting.image != paint(info.name, Value::Null, &request).unwrap().image;
+        assert_eq!(differs, info.name == "lmd", "{}", info.name);
+    }
+}
+
+#[test]
+fn the_foreground_is_that_of_the_objects_own_pictures() {
+    // Frozen to the end, the one object that fills the canvas is the picture.
+    let options = json!({"frozen_step_ratio": 1.0, "align_with_overall_bboxes": false, "so_center_box": false});
+    let lmd = Lmd::new(serde_json::from_value::<LmdOptions>(options).unwrap()).unwrap().with_masks(Arc::new(WholeBox));
+    let request = request(Some(layout(&[("a dog", [0.0, 0.0, 512.0, 512.0])])), 3);
+    let painting = lmd.generate(&request, &PIPELINE, &Run::silent()).unwrap();
+    assert_eq!(painting.objects[0].image.as_ref(), Some(&painting.image));
+}
+
+/// Every cell of the box.
+#[derive(Debug)]
+struct WholeBox;
+
+impl MaskSource for WholeBox {
+    fn wants_image(&self) -> bool {
+        true
+    }
+
+    fn mask(&self, request: &MaskRequest) -> Result<GridMask> {
+        assert_eq!(request.phrase, "a dog");
+        assert!(request.image.is_some());
+        Ok(GridMask::from_bbox(request.bbox, request.latent_grid, GridRounding::AtLeastOneCell))
+    }
+}
+
+#[test]
+fn guidance_lowers_the_loss() {
+    let request = request(Some(layout(&[("a dog", [0.0, 0.0, 256.0, 256.0])])), 1);
+    let options = |updates: usize| json!({"max_iter": [updates], "loss_threshold": 0.0, "loss_scale": 1.0});
+    let reports = paint("lmd", options(8), &request).unwrap().guidance;
+    let (first, last) = (reports[0].first_loss.unwrap(), reports[0].last_loss.unwrap());
+    assert_eq!(reports[0].updates, 8);
+    assert!(last < first, "{first} to {last}");
+}
+
+#[test]
+fn settings_that_no_picture_can_have_are_refused() {
+    let change = |change: fn(&mut PaintRequest)| {
+        let mut request = request(Some(dog_and_bowls()), 2);
+        change(&mut request);
+        request
+    };
+    let cases: [(&str, PaintRequest, &str); 9] = [
+        ("sd", change(|r| r.caption = None), "there is none"),
+        ("lmd", change(|r| r.layout = None), "--layout"),
+        ("sd", change(|r| r.sampling.width = 60), "multiples of 8"),
+        ("lmd", change(|r| r.sampling.height = 0), "multiples of 8"),
+        ("sd", change(|r| r.sampling.width = 1 << 20), "4096"),
+        ("sd", change(|r| r.sampling.num_inference_steps = 0), "0 steps: the scheduler takes 1 to 1000"),
+        ("lmd", change(|r| r.sampling.num_inference_steps = 1001), "1001 steps"),
+        ("sd", change(|r| r.sampling.guidance_scale = f64::NAN), "guidance_scale"),
+        ("lmd", change(|r| r.sampling.guidance_rescale = 2.0), "guidance_rescale"),
+    ];
+    for (method, request, expected) in cases {
+        let message = refused(method, Value::Null, &request);
+        assert!(message.contains(expected), "{message}");
+    }
+    for (option, value) in [
+        ("frozen_step_ratio", json!(1.5)),
+        ("fg_top_p", json!(0.0)),
+        ("loss_scale", json!(-1.0)),
+        ("gaussian_sigma", json!(0.0)),
+        ("alignment_step_cells", json!(0)),
+        ("max_iter", json!("many")),
+        ("over_heads", json!("max")),
+    ] {
+        let error = methods::build("lmd", json!({ option: value })).unwrap_err().to_string();
+        assert!(error.contains(option) || error.contains("lmd"), "{error}");
+    }
+}
+
+#[test]
+fn guidance_that_runs_away_names_the_step() {
+    let request = request(Some(dog_and_bowls()), 2);
+    let message = refused("lmd", json!({"loss_scale": 1e300}), &request);
+    assert!(message.contains("not finite at step 0 (timestep 501)"), "{message}");
+}
