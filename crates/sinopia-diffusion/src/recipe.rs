@@ -170,6 +170,17 @@ mod tests {
         Ok(())
     }
 
+    /// JSON readers may be a last bit off; serde_json's `float_roundtrip` is not.
+    #[test]
+    fn numbers_survive_to_the_last_bit() -> Result<()> {
+        let mut recipe = recipe();
+        for value in crate::noise::Generator::new(Seed(0)).normals(1000) {
+            recipe.sampling.guidance_scale = (f64::from(value) * 1.234_567_890_123).exp();
+            assert_eq!(Recipe::from_json(&recipe.to_json())?, recipe);
+        }
+        Ok(())
+    }
+
     #[test]
     fn a_newer_format_is_named() {
         let text = r#"{"format": 9, "sinopia": "3.1.0", "something": "new"}"#;
