@@ -32,10 +32,10 @@ class Found:
 class Classifier(nn.Module):
     """(B, 3, 128, 128) in −1..=1 to centre heat (B, 1, 16, 16), kind (B, 16, 16, 16) and colour (B, 12, 16, 16) logits."""
 
-    def __init__(self, width=96):
+    def __init__(self, width=64):
         super().__init__()
-        halve = lambda a, b: nn.Sequential(nn.Conv2d(a, b, 5, 2, 2, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-        self.stem = nn.Sequential(halve(3, 24), halve(24, 48), halve(48, width))
+        halve = lambda a, b: nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+        self.stem = nn.Sequential(halve(3, 16), halve(16, 32), halve(32, width))
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 3, 1, d, d, bias=False), nn.BatchNorm2d(width), nn.ReLU())
             for d in (1, 2, 1, 3, 1, 2))

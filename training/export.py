@@ -95,8 +95,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(args.threads)
     export(args.folder)
     pipe = load_pipeline(args.folder)
     megabytes = sum(f.stat().st_size for f in args.folder.rglob("*") if f.is_file()) / 1e6

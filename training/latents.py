@@ -1,4 +1,4 @@
-"""Latents between the two trainings: `python latents.py NAME...` encodes drawn sets to .cache/NAME.latents.npy, scaled.
+"""Latents between the two trainings: `python latents.py NAME[:COUNT]...` encodes drawn sets to .cache/NAME.latents.npy, scaled.
 
 `finished_vae` gives the autoencoder as it is published: average weights, each latent channel with mean 0 and one common
 spread. The shift and stretch of the channels are folded into the two 1×1 convolutions at the bottleneck, so that one
@@ -49,9 +49,9 @@ def channel_statistics(vae):
 
 
 @torch.no_grad()
-def encode_set(name):
+def encode_set(name, count=None):
     vae = finished_vae()
-    pixels, _ = load_set(name)
+    pixels = load_set(name)[0][:count]
     latents = np.empty((len(pixels), 4, 16, 16), np.float32)
     for i in range(0, len(pixels), 32):
         latents[i:i + 32] = vae.encode(to_tensor(pixels[i:i + 32])).latent_dist.mean * vae.config.scaling_factor
@@ -60,10 +60,12 @@ def encode_set(name):
 
 def load_latents(name):
     """Scaled latents (N, 4, 16, 16) and the scenes they show."""
-    return torch.from_numpy(np.load(CACHE / f"{name}.latents.npy")), pickle.loads((CACHE / f"{name}.pkl").read_bytes())
+    latents = torch.from_numpy(np.load(CACHE / f"{name}.latents.npy"))
+    return latents, pickle.loads((CACHE / f"{name}.pkl").read_bytes())[: len(latents)]
 
 
 if __name__ == "__main__":
     pace.Pace("none", 1).set_threads()
-    for name in sys.argv[1:]:
-        encode_set(name)
+    for argument in sys.argv[1:]:
+        name, _, count = argument.partition(":")
+        encode_set(name, int(count) if count else None)

@@ -1,7 +1,8 @@
 """What every training shares: how many threads to use, when to stop, where to go on.
 
 A training has a budget in minutes, not in steps; its learning rate follows the share of the budget that is spent. The
-file `.cache/threads` may be changed at any time and holds the number of CPU threads to use.
+file `.cache/threads` may be changed at any time and holds the number of CPU threads to use; with OMP_NUM_THREADS=1 in
+the environment there is one thread always, and the budget counts its own time only.
 """
 
 import os
@@ -20,7 +21,8 @@ class Pace:
     def __init__(self, name, minutes):
         self.path = CACHE / f"{name}.pt"
         self.minutes, self.step, self.spent = minutes, 0, 0.0
-        self.clock = time.monotonic()
+        self.now = time.process_time if os.environ.get("OMP_NUM_THREADS") == "1" else time.monotonic
+        self.clock = self.now()
         self.set_threads()
 
     def resume(self, state):
@@ -31,7 +33,7 @@ class Pace:
         for name, part in state.items():
             part.load_state_dict(saved[name])
         self.step, self.spent = saved["step"], saved["spent"]
-        self.clock = time.monotonic()
+        self.clock = self.now()
         return True
 
     def save(self, state):
@@ -41,13 +43,15 @@ class Pace:
 
     def tick(self):
         """Call once a step; returns the share of the budget that is spent, 0..=1."""
-        now = time.monotonic()
+        now = self.now()
         self.spent, self.clock, self.step = self.spent + now - self.clock, now, self.step + 1
         if self.step % 20 == 0:
             self.set_threads()
         return min(1.0, self.spent / 60 / self.minutes)
 
     def set_threads(self):
+        if "OMP_NUM_THREADS" in os.environ:
+            return
         try:
             wanted = int((CACHE / "threads").read_text())
         except (OSError, ValueError):

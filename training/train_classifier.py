@@ -98,7 +98,7 @@ def main():
     share, total = pace.spent / 60 / args.minutes, 0.0
     while share < 1:
         pixels, scenes = sets[rng.integers(len(sets))]
-        chosen = [i for i in np.sort(rng.integers(len(scenes), size=32)) if not scenes[i].bad]
+        chosen = [i for i in np.sort(rng.integers(len(scenes), size=16)) if not scenes[i].bad]
         loss = loss_of(model, roughen(to_tensor(pixels[chosen]), rng), [scenes[i] for i in chosen])
         loss.backward()
         optimizer.step(ramp(share, decay_from=0.4))
@@ -108,7 +108,8 @@ def main():
             total = 0.0
     pace.save(state)
     WEIGHTS.parent.mkdir(exist_ok=True)
-    save_file({name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}, WEIGHTS)
+    weights = {name: t.contiguous() for name, t in model.state_dict().items()}
+    save_file({name: t.half() if t.is_floating_point() else t for name, t in weights.items()}, WEIGHTS)
     report()
 
 

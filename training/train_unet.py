@@ -21,9 +21,9 @@ SCHEDULER = dict(
     clip_sample=False, set_alpha_to_one=False, prediction_type="v_prediction",
 )
 UNET = dict(
-    sample_size=16, in_channels=4, out_channels=4, block_out_channels=(64, 128), layers_per_block=2,
+    sample_size=16, in_channels=4, out_channels=4, block_out_channels=(48, 96), layers_per_block=2,
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), mid_block_type="UNetMidBlock2DCrossAttn",
-    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=128, attention_head_dim=4,
+    up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=128, attention_head_dim=3,
     norm_num_groups=16,
 )
 TEXT = dict(
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--muon-lr", type=float, default=3e-3)
-    parser.add_argument("--stage-2-from", type=float, default=0.4)
+    parser.add_argument("--stage-2-from", type=float, default=0.75)
     args = parser.parse_args()
     torch.manual_seed(0)
     tokenizer, text, unet = build()
@@ -95,17 +95,17 @@ def main():
     samples = Samples(tokenizer, pace.step)
     share, total = pace.spent / 60 / args.minutes, 0.0
     while share < 1:
-        # Half of a late batch is stage 1 still: single large things are what most prompts of LMD ask for.
-        names = ["stage1"] if share < args.stage_2_from else ["stage1", "stage2", "stage2"]
+        # Most of a late batch is stage 1 still: single large things are what most prompts of LMD ask for.
+        names = ["stage1"] if share < args.stage_2_from else ["stage1", "stage1", "stage2"]
         loss = loss_of(unet, text, *samples.batch(names, args.batch), alphas_cumprod)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*unet.parameters(), *text.parameters()], 1.0)
-        optimizer.step(ramp(share))
+        optimizer.step(ramp(share, decay_from=0.55))
         averages["unet_average"].update(unet)
         averages["text_average"].update(text)
         share, total = pace.tick(), total + loss.item()
-        if pace.step % 50 == 0:
-            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total / 50:.4f}", flush=True)
+        if pace.step % 20 == 0:
+            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total / 20:.4f}", flush=True)
             total = 0.0
         if pace.step % 200 == 0:
             pace.save(state)
