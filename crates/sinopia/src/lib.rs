@@ -2,11 +2,11 @@
 //!
 //! ```no_run
 //! use sinopia::diffusion::noise::Seed;
-//! use sinopia::diffusion::{PaintRequest, Run, Sampling, methods};
+//! use sinopia::diffusion::{PaintRequest, Pipeline, Run, Sampling, methods};
 //! use sinopia::layout::parse_answer;
 //!
 //! let checkpoint = sinopia::miniature(&Default::default())?;
-//! let pipeline = sinopia::pipeline(&checkpoint)?;
+//! let pipeline = Pipeline::load(&checkpoint)?;
 //! let layout = parse_answer("[('a blue dog', [50, 200, 200, 300])]\nBackground prompt: A beach\nNegative prompt: ")?;
 //! let (width, height) = pipeline.native_size();
 //! let request =
@@ -16,11 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use sinopia_diffusion::{Pipeline, PipelineParts};
 use sinopia_models::checkpoint::{Checkpoint, OpenOptions};
-use sinopia_models::clip::ClipTextModel;
-use sinopia_models::unet::UNet2DConditionModel;
-use sinopia_models::vae::AutoencoderKl;
 
 pub use sinopia_diffusion as diffusion;
 pub use sinopia_layout as layout;
@@ -32,22 +28,4 @@ pub use sinopia_models as models;
 /// Never on a sound build; the type is that of every checkpoint.
 pub fn miniature(options: &OpenOptions) -> sinopia_models::Result<Checkpoint> {
     Checkpoint::from_embedded(sinopia_miniature::NAME, sinopia_miniature::FILES, options)
-}
-
-/// Loads a checkpoint's networks and puts them together.
-///
-/// # Errors
-/// When a tensor is missing, misshapen or not finite, or the parts do not fit each other.
-pub fn pipeline(checkpoint: &Checkpoint) -> sinopia_diffusion::Result<Pipeline> {
-    let text_encoder = ClipTextModel::load(&checkpoint.text_encoder.config, &checkpoint.text_encoder.weights)?;
-    let unet = UNet2DConditionModel::load(&checkpoint.unet.config, &checkpoint.unet.weights)?;
-    let vae = AutoencoderKl::load(&checkpoint.vae.config, &checkpoint.vae.weights)?;
-    Pipeline::new(PipelineParts {
-        tokenizer: checkpoint.tokenizer.clone(),
-        text_encoder,
-        unet,
-        vae,
-        scheduler_config: checkpoint.scheduler.clone(),
-        device: checkpoint.unet.weights.device().clone(),
-    })
 }

@@ -1,5 +1,7 @@
 //! Keeps the crates' arrows as ARCHITECTURE.md draws them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 

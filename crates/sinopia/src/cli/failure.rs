@@ -34,6 +34,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         }
         shown = cause;
     }
+    if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<sinopia_models::Error>()?.hint()) {
+        eprintln!("hint: {hint}");
+    }
     if error.chain().any(is_bad_request) { ExitCode::from(2) } else { ExitCode::from(1) }
 }
 
@@ -50,5 +53,7 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::Layout(_)
         )
     };
-    cause.is::<BadRequest>() || cause.is::<sinopia_layout::Error>() || cause.downcast_ref::<Error>().is_some_and(unpaintable)
+    cause.is::<BadRequest>()
+        || cause.is::<sinopia_layout::Error>()
+        || cause.downcast_ref::<Error>().is_some_and(unpaintable)
 }

@@ -34,7 +34,10 @@ fn lines(recipe: &Recipe) -> Vec<String> {
     say("seed", sampling.seed.0.to_string());
     say("size", format!("{} × {} px", sampling.width, sampling.height));
     let scheduler = sampling.scheduler.map_or("the model's own", |kind| kind.name());
-    say("steps", format!("{} with {scheduler}, guidance scale {}", sampling.num_inference_steps, sampling.guidance_scale));
+    say(
+        "steps",
+        format!("{} with {scheduler}, guidance scale {}", sampling.num_inference_steps, sampling.guidance_scale),
+    );
     say("model", format!("{} ({}, sha256 {})", recipe.model.id, recipe.precision, recipe.model.hash));
     say("made by", format!("Sinopia {}", recipe.sinopia));
     if let serde_json::Value::Object(options) = &recipe.options {

@@ -157,7 +157,9 @@ hint: give one with `--layout FILE` (JSON or an LLM's answer),
 pub(crate) fn run(job: Job, output: &OutputArgs) -> anyhow::Result<()> {
     let to_stdout = output::is_stdout(&output.out);
     if to_stdout && (output.json || output.preview || output.grid || job.count > 1) {
-        return Err(bad_request("with `--out -` stdout holds one image: `--json`, `--preview`, `--grid` and `--count` need a file"));
+        return Err(bad_request(
+            "with `--out -` stdout holds one image: `--json`, `--preview`, `--grid` and `--count` need a file",
+        ));
     }
     output::check_writable(&output.out)?;
     let bars = Bars::new(output.quiet);

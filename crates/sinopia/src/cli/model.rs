@@ -16,7 +16,7 @@ pub(crate) struct Model {
 /// Opens and loads the model called `name`.
 pub(crate) fn open(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Model> {
     let checkpoint = checkpoint(name, precision, bars)?;
-    let pipeline = sinopia::pipeline(&checkpoint).with_context(|| format!("cannot load the model `{name}`"))?;
+    let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"))?;
     let id = ModelId { id: name.to_owned(), hash: checkpoint.content_hash()?.to_owned() };
     bars.finish();
     Ok(Model { pipeline, id })

@@ -97,7 +97,12 @@ impl Observer for Bars {
 
     fn step(&self, step: &StepReport) {
         let name = step.stage.to_string();
-        self.set(&format!("{name} "), step.index as u64 + 1, step.count as u64, "{msg:32!} {bar:24} {pos}/{len}, {eta} left");
+        self.set(
+            &format!("{name} "),
+            step.index as u64 + 1,
+            step.count as u64,
+            "{msg:32!} {bar:24} {pos}/{len}, {eta} left",
+        );
     }
 
     fn warning(&self, warning: &str) {
