@@ -117,15 +117,15 @@ pub(crate) struct PaintingArgs {
     pub(crate) model: Option<String>,
 
     /// Where the noise starts: same seed, same image (0 to 18446744073709551615) [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) seed: Option<u64>,
 
     /// Denoising steps: more is finer and takes proportionally longer (1 to 1000) [default: 50]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) steps: Option<u32>,
 
     /// How strictly the picture follows the prompt; 1 turns classifier-free guidance off [default: 7.5]
-    #[arg(long, value_name = "X", value_parser = guidance_scale)]
+    #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 
     /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: ddim for lmd, the model's own for sd]
@@ -141,11 +141,11 @@ pub(crate) struct PaintingArgs {
     pub(crate) ignore_negative_prompt: bool,
 
     /// Width in pixels [default: the model's own]
-    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    #[arg(long, allow_negative_numbers = true, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub(crate) width: Option<u32>,
 
     /// Height in pixels [default: the model's own]
-    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
+    #[arg(long, allow_negative_numbers = true, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub(crate) height: Option<u32>,
 
     /// How the weights are kept in memory: `bf16` halves it [default: auto]
@@ -157,11 +157,11 @@ pub(crate) struct PaintingArgs {
     pub(crate) set: Vec<String>,
 
     /// Images to make, with seeds counting up from `--seed` (1 to 10000) [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) count: Option<u32>,
 
     /// Threads to compute with; the image does not depend on it [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) threads: Option<u32>,
 
     /// Settings file [default: ./sinopia.toml, if there is one]
