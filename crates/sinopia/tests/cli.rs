@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 use std::collections::HashMap;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -122,6 +122,34 @@ fn an_image_is_made_again_byte_for_byte() {
 }
 
 #[test]
+fn a_new_method_on_an_old_image_brings_its_own_scheduler_and_needs_its_own_input() {
+    let desk = Desk::new();
+    desk.ok(&["generate", "a cat", "--method", "sd", "--scheduler", "euler", "--steps", "1", "--out", "sd.png"]);
+    desk.refuses(&["generate", "--from", "sd.png", "--method", "lmd"], 2, &["--layout"]);
+    let layout = example("cat-left-of-car.json");
+    desk.ok(&["generate", "--from", "sd.png", "--method", "lmd", "--layout", &layout, "--out", "lmd.png"]);
+    let output = desk.ok(&["inspect", "lmd.png", "--json"]);
+    let recipe: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&recipe["sampling"]["scheduler"], &recipe["caption"]), (&json!("ddim"), &json!("a cat")));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_pipes_and_inputs_are_not_replaced() {
+    let desk = Desk::new();
+    desk.put("layout.json", &layout_of(&[[10.0, 10.0, 200.0, 200.0]]));
+    desk.refuses(&["paint", "layout.json", "--steps", "1", "--out", "layout.json"], 2, &["layout.json"]);
+    desk.put("real.png", "old");
+    std::os::unix::fs::symlink("real.png", desk.path("link.png")).unwrap();
+    let request = ["generate", "a cat", "--method", "sd", "--steps", "1", "--out"];
+    desk.ok(&[&request[..], &["link.png"]].concat());
+    assert!(desk.path("link.png").is_symlink());
+    assert_eq!(size_of(&desk.path("real.png")), (128, 128));
+    desk.ok(&[&request[..], &["/dev/null"]].concat());
+    assert!(!Path::new("/dev/null").is_file());
+}
+
+#[test]
 fn inspect_tells_how_an_image_was_made() {
     let desk = Desk::new();
     desk.ok(&["generate", "a red ball", "--method", "sd", "--steps", "2", "--seed", "9", "--out", "ball.png"]);
@@ -229,6 +257,11 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
         (&["generate", "a cat", "--layout", "a.json", "--replay", "b.json"], &["--replay"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--out", "-"], &["stdout"]),
+        (&["generate", "a cat", "--method", "sd", "--json", "--preview"], &["--preview"]),
+        (&["generate", "a cat", "--method", "sd", "--out", "cat.jpg"], &["PNG"]),
+        (&["generate", "a cat", "--method", "sd", "--seed", "18446744073709551615", "--count", "2"], &["--seed"]),
+        (&["generate", "a cat", "--method", "sd", "--scheduler", "dpm-solver++", "--steps", "1000"], &["1000"]),
+        (&["generate", "-", "--layout", "-"], &["stdin"]),
     ];
     for (args, words) in cases {
         let code = if args.contains(&"missing.json") { 1 } else { 2 };
@@ -334,11 +367,13 @@ fn help_shows_examples_and_completions_name_the_commands() {
 #[test]
 fn an_interrupted_run_leaves_nothing_behind() {
     let desk = Desk::new();
-    let args = ["generate", "a cat", "--method", "sd", "--steps", "1000", "--out", "cat.png"];
+    let args = ["generate", "a cat", "--method", "sd", "--steps", "900", "--out", "cat.png"];
     let mut child = desk.command().args(args).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("painting with sd")), "it never began to paint");
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(1));
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line.contains("cancelled")), "{rest:?}");
     assert!(desk.files().is_empty(), "{:?}", desk.files());
 }

@@ -145,7 +145,9 @@ impl Default for LmdOptions {
 }
 
 impl LmdOptions {
-    /// The published behaviour, oddities included. (Outlines come from attention and box here too, unless a segmentation model is plugged in.)
+    /// The published behaviour with its oddities, as far as they are options. Not among them: outlines come from attention and box unless a
+    /// segmentation model is plugged in; a mask's centre is that of its cells, half a cell further; vacated cells keep the background's
+    /// noise instead of zeros; updates are scaled by √(1−ᾱ) for every scheduler. `alignment_step_cells` is that of 64 × 64 latents.
     pub fn reference() -> Self {
         Self {
             frozen_step_ratio: 0.5,
@@ -455,6 +457,11 @@ impl<'a> Painter<'a> {
             let (height, width) = unet.attention_grid(*key, (size.0, size.1));
             (*key, Grid::new(height, width))
         };
+        if matches!(scheduler, SchedulerKind::Pndm | SchedulerKind::DpmSolverPlusPlus) {
+            run.warn(format!(
+                "{scheduler} steps from a history that guidance and pasted objects do not reach, which weakens both; ddim suits lmd"
+            ));
+        }
         let seeds = SceneSeeds::from_seed(sampling.seed);
         let seeds = SceneSeeds { fg_seed_start: lmd.options.fg_seed_start.map_or(seeds.fg_seed_start, Seed), ..seeds };
         let (found, canvas) = (sampling.width * scene.canvas().height() as usize, scene.canvas().width() as usize);
@@ -486,7 +493,9 @@ impl<'a> Painter<'a> {
 
     /// Whether anything of the objects' own pictures is used.
     fn needs_solos(&self) -> bool {
-        self.options().use_ref_ca || self.options().frozen_step_ratio > 0.0
+        let options = self.options();
+        let transfers = options.use_ref_ca && options.ref_ca_loss_weight > 0.0;
+        transfers || options.num_frozen_steps(self.sampling.num_inference_steps) > 0
     }
 
     /// A step number of the published 50 steps in a run of `num_calls`.

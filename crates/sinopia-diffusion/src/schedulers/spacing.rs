@@ -43,6 +43,9 @@ pub(super) fn dpm_timesteps(config: &SchedulerConfig, schedule: &NoiseSchedule, 
         }
         TimestepSpacing::Leading => {
             let ratio = total / (steps + 1);
+            if ratio == 0 {
+                return Err(Error::Steps { steps, max: total - 1 });
+            }
             (1..=steps).rev().map(|k| (k * ratio + offset) as f64).collect()
         }
         TimestepSpacing::Trailing => trailing(total, total, steps),
@@ -64,7 +67,7 @@ fn check_steps(steps: usize, total: usize) -> Result<()> {
 /// With all T steps and an offset the first timestep would be T.
 fn check_first(timesteps: &[f64], total: usize, steps: usize) -> Result<()> {
     match timesteps.first() {
-        Some(first) if *first > (total - 1) as f64 => Err(Error::Steps { steps, max: total / 2 }),
+        Some(first) if *first > (total - 1) as f64 => Err(Error::Steps { steps, max: total - 1 }),
         _ => Ok(()),
     }
 }

@@ -70,14 +70,13 @@ pub(crate) struct GenerateArgs {
 
 /// Where the layout comes from.
 #[derive(Debug, Args)]
-#[group(multiple = false)]
 pub(crate) struct LayoutSource {
     /// Layout to paint: JSON, or the text an LLM answered; `-` reads it from stdin
     #[arg(long, value_name = "FILE", help_heading = "Layout")]
     pub(crate) layout: Option<PathBuf>,
 
     /// Cache of LLM answers (JSON: caption to list of answers) to take the caption's layout from
-    #[arg(long, value_name = "CACHE", help_heading = "Layout")]
+    #[arg(long, value_name = "CACHE", help_heading = "Layout", conflicts_with = "layout")]
     pub(crate) replay: Option<PathBuf>,
 
     /// Image made by Sinopia: repeat it; flags given beside it change that one thing
@@ -219,8 +218,8 @@ pub(crate) struct OutputArgs {
     #[arg(long)]
     pub(crate) grid: bool,
 
-    /// Show the picture in the terminal (Kitty, iTerm, or coloured blocks)
-    #[arg(long)]
+    /// Show the picture in the terminal (Kitty, iTerm, Sixel, or coloured blocks)
+    #[arg(long, conflicts_with = "json")]
     pub(crate) preview: bool,
 
     /// Print what was made as JSON on stdout

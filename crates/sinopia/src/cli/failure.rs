@@ -50,6 +50,9 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::MethodOptions { .. }
                 | Error::Setting { .. }
                 | Error::PictureSize { .. }
+                | Error::Steps { .. }
+                | Error::NoLayout { .. }
+                | Error::NoCaption { .. }
                 | Error::Layout(_)
         )
     };

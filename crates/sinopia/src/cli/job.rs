@@ -61,6 +61,7 @@ impl Job {
         if info.needs_layout && layout.is_none() {
             return Err(bad_request(NO_LAYOUT));
         }
+        check_seeds(args.seed.unwrap_or(0), args.count.unwrap_or(1))?;
         if !info.needs_layout && caption.is_none() {
             return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
         }
@@ -91,7 +92,8 @@ impl Job {
     pub(crate) fn again(
         recipe_json: &str,
         image: &Path,
-        caption: Option<&str>,
+        (caption, layout): (Option<String>, Option<Layout>),
+        changes: Vec<String>,
         args: PaintingArgs,
     ) -> anyhow::Result<Self> {
         set_threads(&args)?;
@@ -102,13 +104,24 @@ impl Job {
             Value::Object(options) if same_method => options,
             _ => Map::new(),
         };
-        let method = args.method.as_deref().unwrap_or(&recipe.method);
-        let method = methods::build(method, Value::Object(method_options(options, &args)?))?;
-        let caption = caption.map(super::input::caption).transpose()?;
+        let name = args.method.as_deref().unwrap_or(&recipe.method);
+        let layout = layout.or_else(|| recipe.layout.clone());
+        if methods::find(name)?.needs_layout && layout.is_none() {
+            return Err(bad_request(NO_LAYOUT));
+        }
+        check_seeds(args.seed.unwrap_or(sampling.seed.0), args.count.unwrap_or(1))?;
+        let method = methods::build(name, Value::Object(method_options(options, &args)?))?;
+        // Another method or model brings its own scheduler, another model its own size.
+        let same_model = args.model.as_ref().is_none_or(|model| *model == recipe.model.id);
+        let recorded = sampling.scheduler.filter(|_| same_method && same_model);
+        let side = |given: Option<u32>, recorded: usize| match given {
+            Some(px) => Some(px as usize),
+            None => same_model.then_some(recorded),
+        };
         Ok(Self {
             caption: caption.or_else(|| recipe.caption.clone()),
-            layout: recipe.layout.clone(),
-            changes: Vec::new(),
+            layout,
+            changes,
             negative: args.negative.or_else(|| recipe.negative.clone()),
             method,
             settings: Settings {
@@ -116,9 +129,9 @@ impl Job {
                 steps: args.steps.map_or(sampling.num_inference_steps, |n| n as usize),
                 guidance_scale: args.guidance_scale.unwrap_or(sampling.guidance_scale),
                 guidance_rescale: sampling.guidance_rescale,
-                scheduler: scheduler(args.scheduler.as_deref())?.or(sampling.scheduler),
-                width: Some(args.width.map_or(sampling.width, |px| px as usize)),
-                height: Some(args.height.map_or(sampling.height, |px| px as usize)),
+                scheduler: scheduler(args.scheduler.as_deref())?.or(recorded),
+                width: side(args.width, sampling.width),
+                height: side(args.height, sampling.height),
             },
             precision: match args.precision {
                 Some(precision) => precision,
@@ -132,18 +145,24 @@ impl Job {
     }
 
     /// The sampling settings of image number `index`, for a model of `native` (width, height) pixels.
-    fn sampling(&self, index: u32, native: (usize, usize)) -> anyhow::Result<Sampling> {
+    fn sampling(&self, index: u32, native: (usize, usize)) -> Sampling {
         let settings = &self.settings;
-        let seed = settings.seed.checked_add(u64::from(index));
-        let seed = seed.ok_or_else(|| bad_request("`--seed` plus `--count` goes beyond the largest seed"))?;
+        let seed = settings.seed + u64::from(index); // within range: the job was checked
         let (width, height) = (settings.width.unwrap_or(native.0), settings.height.unwrap_or(native.1));
-        Ok(Sampling {
+        Sampling {
             num_inference_steps: settings.steps,
             guidance_scale: settings.guidance_scale,
             guidance_rescale: settings.guidance_rescale,
             scheduler: settings.scheduler,
             ..Sampling::new(Seed(seed), width, height)
-        })
+        }
+    }
+}
+
+fn check_seeds(first: u64, count: u32) -> anyhow::Result<()> {
+    match first.checked_add(u64::from(count - 1)) {
+        Some(_) => Ok(()),
+        None => Err(bad_request("`--seed` plus `--count` goes beyond the largest seed")),
     }
 }
 
@@ -154,7 +173,9 @@ hint: give one with `--layout FILE` (JSON or an LLM's answer),
       or paint the caption alone with `--method sd`";
 
 /// Paints the job and writes its files.
-pub(crate) fn run(job: Job, output: &OutputArgs) -> anyhow::Result<()> {
+///
+/// `inputs` are files it was read from: they are not written over.
+pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Result<()> {
     let to_stdout = output::is_stdout(&output.out);
     if to_stdout && (output.json || output.preview || output.grid || job.count > 1) {
         return Err(bad_request(
@@ -162,19 +183,35 @@ pub(crate) fn run(job: Job, output: &OutputArgs) -> anyhow::Result<()> {
         ));
     }
     output::check_writable(&output.out)?;
+    if inputs.iter().any(|input| output::is_same_file(input, &output.out)) {
+        return Err(bad_request(format!(
+            "`--out {}` would write over the layout it is painted from",
+            output.out.display()
+        )));
+    }
+    let ending = output.out.extension().map(|ending| ending.to_ascii_lowercase());
+    if ending.is_some_and(|ending| ["jpg", "jpeg", "webp", "gif", "bmp", "tiff"].iter().any(|other| ending == *other)) {
+        return Err(bad_request(format!("`--out {}`: images are written as PNG; name it .png", output.out.display())));
+    }
     let bars = Bars::new(output.quiet);
     bars.lines(&job.changes, "layout mended: ");
     if let Some(layout) = &job.layout {
         bars.show_layout(layout);
     }
-    let cancellation = cancellation_on_interrupt()?;
-    let model = model::open(&job.model, job.precision, &bars)?;
+    let model = model::open(&job.model, job.precision, &bars);
+    let model = match &job.repeated {
+        Some(_) => model.context("the recipe's model is not where it was; say where with `--model`")?,
+        None => model?,
+    };
     if let Some(recipe) = &job.repeated {
         recipe.check_model(&model.id.hash)?;
     }
+    // From here on Ctrl-C ends the run at its next step; before, it just ends the program.
+    let cancellation = cancellation_on_interrupt()?;
+    bars.line(&format!("painting with {} on {}, {} steps", job.method.name(), job.model, job.settings.steps));
     let mut made = Vec::new();
     for index in 0..job.count {
-        let sampling = job.sampling(index, model.pipeline.native_size())?;
+        let sampling = job.sampling(index, model.pipeline.native_size());
         let request = PaintRequest {
             caption: job.caption.clone(),
             layout: job.layout.clone(),
@@ -186,6 +223,9 @@ pub(crate) fn run(job: Job, output: &OutputArgs) -> anyhow::Result<()> {
         bars.finish();
         let path = if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) };
         made.push(deliver(&job, &request, &painting, &model, &path, output)?);
+        if output.preview {
+            bars.preview(&painting);
+        }
     }
     let svg = match &job.layout {
         Some(layout) if !to_stdout => {
@@ -222,9 +262,6 @@ fn deliver(
         true => Some(write_contact_sheet(job, painting, &image, path)?),
         false => None,
     };
-    if output.preview {
-        super::progress::preview(image)?;
-    }
     Ok(json!({
         "file": path,
         "grid": grid,
@@ -257,7 +294,7 @@ fn write_contact_sheet(job: &Job, painting: &Painting, image: &RgbImage, path: &
     Ok(path)
 }
 
-fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
+pub(super) fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
     let (width, height) = (image.width() as u32, image.height() as u32);
     RgbImage::from_raw(width, height, image.pixels().to_vec()).context("an image's pixels do not match its size")
 }

@@ -12,6 +12,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         let mut stdout = std::io::stdout().lock();
         return stdout.write_all(bytes).and_then(|()| stdout.flush()).context("cannot write to stdout");
     }
+    if is_special(path) {
+        return std::fs::write(path, bytes).with_context(|| format!("cannot write `{}`", path.display()));
+    }
+    // A link stays a link: what it points to is replaced.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut file = temporary(path).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.write_all(bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.persist(path).map_err(|e| e.error).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -33,8 +38,20 @@ pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     if path.is_dir() {
         return Err(anyhow::anyhow!("it is a folder; name a file in it")).with_context(why);
     }
-    temporary(path).with_context(why)?;
+    if !is_special(path) {
+        temporary(path).with_context(why)?;
+    }
     Ok(())
+}
+
+/// Whether something that is not a file stands there, such as a pipe or a device: it is written to, not replaced.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Whether both names lead to the same existing file.
+pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// `-` stands for stdout.

@@ -8,5 +8,5 @@ pub(crate) fn run(args: PaintArgs) -> anyhow::Result<()> {
     let painting = settings::merge(args.painting)?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
     let (layout, changes) = input::layout(&args.layout)?;
-    job::run(Job::new(caption, Some(layout), changes, painting)?, &args.output)
+    job::run(Job::new(caption, Some(layout), changes, painting)?, &[&args.layout], &args.output)
 }

@@ -4,9 +4,9 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 
 use anyhow::Context;
-use image::{DynamicImage, RgbImage};
+use image::DynamicImage;
 use indicatif::{ProgressBar, ProgressStyle};
-use sinopia_diffusion::{Cancellation, Observer, Stage, StepReport};
+use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
 use sinopia_layout::Layout;
 use sinopia_models::hub::DownloadProgress;
 
@@ -52,6 +52,16 @@ impl Bars {
     pub(crate) fn finish(&self) {
         if let Some((_, bar)) = self.lock().take() {
             bar.finish_and_clear();
+        }
+    }
+
+    /// Shows the picture in the terminal. The picture is on disk already, so a terminal that cannot is worth a warning only.
+    pub(crate) fn preview(&self, painting: &Painting) {
+        let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
+        let shown = super::job::rgb(&painting.image)
+            .and_then(|image| Ok(viuer::print(&DynamicImage::ImageRgb8(image), &config)?));
+        if let Err(error) = shown {
+            self.print(&format!("warning: cannot show the picture in this terminal: {error}"));
         }
     }
 
@@ -128,11 +138,4 @@ pub(crate) fn cancellation_on_interrupt() -> anyhow::Result<Cancellation> {
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(cancellation)
-}
-
-/// Shows the picture in the terminal.
-pub(crate) fn preview(image: RgbImage) -> anyhow::Result<()> {
-    let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
-    viuer::print(&DynamicImage::ImageRgb8(image), &config).context("cannot show the picture in this terminal")?;
-    Ok(())
 }

@@ -66,7 +66,7 @@ impl SettingsFile {
             steps: number(env, "SINOPIA_STEPS")?,
             guidance_scale: number(env, "SINOPIA_GUIDANCE_SCALE")?,
             scheduler: env("SINOPIA_SCHEDULER"),
-            precision: env("SINOPIA_PRECISION").as_deref().map(PrecisionArg::parse).transpose()?,
+            precision: precision(env)?,
             threads: number(env, "SINOPIA_THREADS")?,
         };
         settings.check().map_err(|what| bad_request(format!("in the environment: {what}")))?;
@@ -80,11 +80,17 @@ impl SettingsFile {
         if self.guidance_scale.is_some_and(|x| !(1.0..=100.0).contains(&x)) {
             return Err("`guidance-scale` must be from 1 to 100".to_owned());
         }
-        if self.threads == Some(0) {
-            return Err("`threads` must be at least 1".to_owned());
+        if self.threads.is_some_and(|n| !(1..=1024).contains(&n)) {
+            return Err("`threads` must be from 1 to 1024".to_owned());
         }
         Ok(())
     }
+}
+
+fn precision(env: &impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<PrecisionArg>> {
+    let Some(text) = env("SINOPIA_PRECISION") else { return Ok(None) };
+    let known = PrecisionArg::parse(&text);
+    known.map(Some).map_err(|_| bad_request(format!("`SINOPIA_PRECISION` is `{text}`; auto, f32 or bf16 is expected")))
 }
 
 fn number<T: FromStr>(env: &impl Fn(&str) -> Option<String>, name: &str) -> anyhow::Result<Option<T>> {
