@@ -39,10 +39,14 @@ class Muon(torch.optim.Optimizer):
                 p.add_(update.reshape(p.shape), alpha=-group["lr"])
 
 
+# Names of layers that AdamW trains although they are matrices.
+OUTER = ("conv_in", "conv_out", "embedding", "embeddings")
+
+
 class Pair:
     """Muon for the hidden matrices of a model, AdamW for embeddings, first and last layers, norms and biases."""
 
-    def __init__(self, models, lr, muon_lr, outer=("conv_in", "conv_out", "embedding", "embeddings")):
+    def __init__(self, models, lr, muon_lr, outer=OUTER):
         hidden, rest = [], []
         for model in models:
             for name, p in model.named_parameters():

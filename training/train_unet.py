@@ -1,7 +1,10 @@
 """Trains text encoder and UNet together: `python train_unet.py --minutes 90`. Goes on from .cache/unet.pt when it is there.
 
-v-prediction on cached latents. The loss of timesteps cleaner than SNR 5 is scaled down (as min-SNR does); noisy timesteps, where
-kind, colour and place are decided, keep the full weight. Stage 1 scenes until `--stage-2-from` of the budget, then stage 2.
+v-prediction on cached latents. Close-ups come first (see closeups.py), then whole scenes. A helper head (`Sight`) names the kind at every
+cell from the middle of the UNet, in training only: the plain loss hardly notices shapes while they are small. The loss of timesteps cleaner than SNR 5 is scaled down (as min-SNR does); noisy timesteps, where
+kind, colour and place are decided, keep the full weight. Stage 1 scenes follow the close-ups until `--stage-2-from` of the budget, then stages 1 and 2.
+
+`--start-from FOLDER` begins with the weights of an exported miniature instead of random ones.
 """
 
 import argparse
@@ -9,12 +12,14 @@ import argparse
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from latents import load_latents
-from muon import Pair
+from muon import OUTER, Pair
 from pace import Average, Pace, ramp
-from world import CACHE, caption
+from world import CACHE, KINDS, SIZE, caption
 
 SCHEDULER = dict(
     num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
@@ -31,6 +36,7 @@ TEXT = dict(
     hidden_act="quick_gelu", projection_dim=128,
 )
 SNR_LIMIT = 5.0
+SIGHT_WEIGHT = 0.15
 
 
 def build():
@@ -41,6 +47,34 @@ def build():
     return tokenizer, text, UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
 
 
+class Sight(nn.Module):
+    """Names what stands at each cell, from the features after the first up block: 0 nothing, 1 + kind."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.head = nn.Conv2d(UNET["block_out_channels"][-1], 1 + len(KINDS), 1)
+        unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: setattr(self, "seen", output))
+
+    def loss(self, kinds):
+        """Cross-entropy with kinds (B, H, W), things and background weighing the same."""
+        logits = self.head(self.seen)  # (B, 1 + kinds, H, W)
+        error = F.cross_entropy(logits, kinds, reduction="none")
+        thing = kinds > 0
+        parts = [error[mask].mean() for mask in (thing, ~thing) if mask.any()]
+        return sum(parts) / len(parts)
+
+
+def kinds_of(scenes, cells):
+    """What stands at each cell, (B, H, W): 0 nothing, 1 + kind within 0.4 of a thing's size around its centre."""
+    kinds = torch.zeros(len(scenes), cells, cells, dtype=torch.long)
+    centre = (torch.arange(cells) + 0.5) * SIZE / cells
+    for b, scene in enumerate(scenes):
+        for thing in scene.things:
+            near = (centre[:, None] - thing.y) ** 2 + (centre[None, :] - thing.x) ** 2 < (0.4 * thing.size) ** 2
+            kinds[b][near] = 1 + thing.kind
+    return kinds
+
+
 class Samples:
     """Random latents with fresh captions from the stages' cached sets."""
 
@@ -48,8 +82,8 @@ class Samples:
         self.tokenizer, self.rng, self.sets = tokenizer, np.random.default_rng(seed), {}
 
     def batch(self, names, size):
-        """Latents (B, 4, 16, 16) and token ids (B, 77); one caption in ten is empty."""
-        latents, captions = [], []
+        """Latents (B, 4, H, W), token ids (B, 77) and the scenes; one caption in ten is empty."""
+        latents, captions, shown = [], [], []
         for _ in range(size):
             name = names[self.rng.integers(len(names))]
             if name not in self.sets:
@@ -57,21 +91,24 @@ class Samples:
             cached, scenes = self.sets[name]
             i = int(self.rng.integers(len(scenes)))
             latents.append(cached[i])
+            shown.append(scenes[i])
             captions.append("" if self.rng.random() < 0.1 else caption(scenes[i], self.rng))
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, max_length=77, return_tensors="pt")
-        return torch.stack(latents).contiguous(memory_format=torch.channels_last), tokens.input_ids
+        return torch.stack(latents).contiguous(memory_format=torch.channels_last), tokens.input_ids, shown
 
 
-def loss_of(unet, text, latents, ids, alphas_cumprod):
-    batch = len(latents)
+def loss_of(unet, text, sight, batch, alphas_cumprod):
+    """The weighted error of v, and the helper head's."""
+    latents, ids, scenes = batch
+    size = len(latents)
     # One timestep from each of B equal shares: less variance than independent draws.
-    t = ((torch.arange(batch) + torch.rand(batch)) * (1000 / batch)).long()
+    t = ((torch.arange(size) + torch.rand(size)) * (1000 / size)).long()
     alpha, sigma = (f[:, None, None, None] for f in (alphas_cumprod[t].sqrt(), (1 - alphas_cumprod[t]).sqrt()))
     noise = torch.randn_like(latents)
     v = unet(alpha * latents + sigma * noise, t, text(ids).last_hidden_state, return_dict=False)[0]
     snr = (alpha / sigma).flatten() ** 2
     weight = ((1 + SNR_LIMIT) / (1 + snr)).clamp(max=1)
-    return (weight * ((v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3))).mean()
+    return (weight * ((v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3))).mean(), sight.loss(kinds_of(scenes, v.shape[2]))
 
 
 def main():
@@ -81,32 +118,42 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--muon-lr", type=float, default=3e-3)
+    parser.add_argument("--closeups-until", type=float, default=0.4)
+    parser.add_argument("--start-from", help="folder of an exported miniature")
     parser.add_argument("--stage-2-from", type=float, default=0.75)
     args = parser.parse_args()
     torch.manual_seed(0)
     tokenizer, text, unet = build()
-    optimizer = Pair([unet, text], args.lr, args.muon_lr)
+    if args.start_from:
+        text.load_state_dict(CLIPTextModel.from_pretrained(f"{args.start_from}/text_encoder").float().state_dict())
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(f"{args.start_from}/unet").float().state_dict())
+    sight = Sight(unet)
+    optimizer = Pair([unet, text, sight], args.lr, args.muon_lr, outer=(*OUTER, "head"))
     averages = {"unet_average": Average(unet), "text_average": Average(text)}
     pace = Pace(args.name, args.minutes)
-    state = {"unet": unet, "text": text, "optimizer": optimizer, **averages}
+    state = {"unet": unet, "text": text, "sight": sight, "optimizer": optimizer, **averages}
     pace.resume(state)
     torch.manual_seed(pace.step)
     alphas_cumprod = DDIMScheduler(**SCHEDULER).alphas_cumprod
     samples = Samples(tokenizer, pace.step)
-    share, total = pace.spent / 60 / args.minutes, 0.0
+    share, total = pace.spent / 60 / args.minutes, np.zeros(2)
     while share < 1:
-        # Most of a late batch is stage 1 still: single large things are what most prompts of LMD ask for.
-        names = ["stage1"] if share < args.stage_2_from else ["stage1", "stage1", "stage2"]
-        loss = loss_of(unet, text, *samples.batch(names, args.batch), alphas_cumprod)
+        # Close-ups go on beside the scenes. Most scenes are of stage 1 to the end: single large things are what LMD mostly asks for.
+        if share < args.closeups_until or samples.rng.random() < 0.25:
+            names, size = ["closeup"], 3 * args.batch
+        else:
+            names, size = ["stage1"] if share < args.stage_2_from else ["stage1", "stage1", "stage2"], args.batch
+        error, blindness = loss_of(unet, text, sight, samples.batch(names, size), alphas_cumprod)
+        loss = error + SIGHT_WEIGHT * blindness
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*unet.parameters(), *text.parameters()], 1.0)
         optimizer.step(ramp(share, decay_from=0.55))
         averages["unet_average"].update(unet)
         averages["text_average"].update(text)
-        share, total = pace.tick(), total + loss.item()
+        share, total = pace.tick(), total + (error.item(), blindness.item())
         if pace.step % 20 == 0:
-            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total / 20:.4f}", flush=True)
-            total = 0.0
+            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total[0] / 20:.4f} kinds {total[1] / 20:.3f}", flush=True)
+            total[:] = 0
         if pace.step % 200 == 0:
             pace.save(state)
     pace.save(state)
