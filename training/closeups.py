@@ -13,7 +13,7 @@ import torch
 import pace
 from latents import finished_vae
 from train_vae import to_tensor
-from world import BACKGROUND_NAMES, CACHE, SIZE, Scene, Thing, random_look, render
+from world import BACKGROUND_NAMES, CACHE, CELL, SIZE, Scene, Thing, random_look, render, snapped
 
 SIDE = 64  # pixels
 SIZES = 34, 60  # pixels, longer side of the thing
@@ -22,13 +22,12 @@ SIZES = 34, 60  # pixels, longer side of the thing
 def draw(rng):
     """A close-up (64, 64, 3) uint8 and its scene, with places and sizes as seen in the close-up, times two."""
     kind, color = random_look(rng)
-    size = rng.uniform(*SIZES)
-    x, y = rng.uniform(SIDE / 2, SIZE - SIDE / 2, 2)
-    thing = Thing(kind, color, x, y, size, bool(rng.random() < 0.5))
+    size, x, y = snapped(rng, rng.uniform(*SIZES), SIDE / 2, SIZE - SIDE / 2)
+    thing = Thing(kind, color, x, y, size)
     scene = Scene(BACKGROUND_NAMES[rng.integers(len(BACKGROUND_NAMES))], [thing], seed=int(rng.integers(1 << 31)))
     room = (SIDE - size) / 2
-    left, top = (int(np.clip(v - SIDE / 2 + rng.uniform(-room, room), 0, SIZE - SIDE)) for v in (x, y))
-    seen = Thing(kind, color, (x - left) * 2, (y - top) * 2, size * 2, thing.flipped)
+    left, top = (int(np.clip(CELL * round((v - SIDE / 2 + rng.uniform(-room, room)) / CELL), 0, SIZE - SIDE)) for v in (x, y))
+    seen = Thing(kind, color, (x - left) * 2, (y - top) * 2, size * 2)
     return render(scene)[top:top + SIDE, left:left + SIDE], Scene(scene.background, [seen], seed=scene.seed)
 
 

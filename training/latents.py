@@ -1,6 +1,6 @@
 """Latents between the two trainings: `python latents.py NAME[:COUNT]...` encodes drawn sets to .cache/NAME.latents.npy, scaled.
 
-`finished_vae` gives the autoencoder as it is published: average weights, each latent channel with mean 0 and one common
+`finished_vae` gives the autoencoder as it is published (read from the published files where this machine did not train it): average weights, each latent channel with mean 0 and one common
 spread. The shift and stretch of the channels are folded into the two 1×1 convolutions at the bottleneck, so that one
 `scaling_factor` is enough, as in Stable Diffusion.
 """
@@ -15,11 +15,15 @@ from diffusers import AutoencoderKL
 import pace
 from render_cache import load_set
 from train_vae import CONFIG, to_tensor
-from world import CACHE
+from world import CACHE, HERE
+
+PUBLISHED = HERE.parent / "crates" / "sinopia-miniature" / "assets"
 
 
 @torch.no_grad()
 def finished_vae():
+    if not (CACHE / "vae.pt").exists():
+        return AutoencoderKL.from_pretrained(PUBLISHED / "vae").float().eval().to(memory_format=torch.channels_last)
     saved = torch.load(CACHE / "vae.pt", map_location="cpu", weights_only=False)
     vae = AutoencoderKL(**CONFIG).eval()
     vae.load_state_dict(saved["vae"])
