@@ -1,15 +1,17 @@
 //! Two-dimensional convolution over channels-last images with frozen weights.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::cpu::bf16::{Activations, Packed, Rows, Start, Unpacked, product, round_to_bf16};
 use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
-use crate::frozen::{frozen, frozen_vector, with_input_gradient};
+use crate::frozen::{FrozenMatrix, frozen, frozen_vector, with_input_gradient};
 use crate::linear::fill_rows;
 
 const OP: &str = "conv2d";
@@ -56,7 +58,7 @@ impl Default for Conv2dOptions {
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     /// (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
-    weight: Tensor,
+    weight: FrozenMatrix,
     /// (out) f32.
     bias: Option<Tensor>,
     options: Conv2dOptions,
@@ -82,11 +84,20 @@ impl Conv2d {
                 found: "0".to_owned(),
             });
         }
-        let packed = weight
-            .permute((2, 3, 1, 0))? // (kh, kw, in, out)
-            .reshape((kh * kw * in_channels, out_channels))?;
+        let taps = kh * kw;
+        let packed = match weight.dtype() {
+            DType::BF16 if weight.device().is_cpu() => weight.clone(),
+            _ => weight.permute((2, 3, 1, 0))?.reshape((taps * in_channels, out_channels))?,
+        };
         Ok(Self {
-            weight: frozen(OP, "weight", &packed)?,
+            weight: FrozenMatrix::new(frozen(OP, "weight", &packed)?, |bits| Unpacked {
+                bits,
+                taps,
+                channels: in_channels,
+                columns: out_channels,
+                tap_stride: 1,
+                channel_stride: taps,
+            })?,
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_channels)).transpose()?,
             options,
             kernel: (kh, kw),
@@ -138,6 +149,7 @@ impl Conv2d {
         let (kh, kw) = self.kernel;
         Ok(self
             .weight
+            .tensor()?
             .to_dtype(DType::F32)?
             .reshape((kh, kw, self.in_channels, self.out_channels))?
             .permute((3, 2, 0, 1))?
@@ -217,7 +229,7 @@ impl Geometry {
     }
 
     /// The columns of the kernel that lie on the image at output column `x`, and the image's column under the first.
-    fn columns_on_image(&self, x: usize) -> (std::ops::Range<usize>, usize) {
+    fn columns_on_image(&self, x: usize) -> (Range<usize>, usize) {
         let first = self.left.saturating_sub(x * self.stride);
         let end = (self.w + self.left).saturating_sub(x * self.stride).min(self.kw);
         if first >= end {
@@ -254,7 +266,7 @@ impl Geometry {
 
     /// Adds to one row of the image, `row` counted over the batch, what the windows of the output rows `out_rows`
     /// (counted over the batch, too) have for it.
-    fn scatter_row(&self, windows: &[f32], out_rows: &std::ops::Range<usize>, row: usize, image_row: &mut [f32]) {
+    fn scatter_row(&self, windows: &[f32], out_rows: &Range<usize>, row: usize, image_row: &mut [f32]) {
         let (b, y_image) = (row / self.h, row % self.h);
         let span = self.kw * self.c;
         for u in 0..self.kh {
@@ -298,6 +310,29 @@ impl Conv2d {
             stride,
             top: padding.top,
             left: padding.left,
+        }
+    }
+
+    /// The layer with bf16 weights, applied to `b` images.
+    fn packed_product(&self, geometry: Geometry, x: &[f32], weight: &Packed, b: usize) -> candle_core::Result<Vec<f32>> {
+        let bias = self.bias.as_ref().map(Elements::of).transpose()?;
+        let start = match &bias {
+            Some(bias) => Start::Bias(bias.f32()?),
+            None => Start::Zero,
+        };
+        let pixels = b * geometry.out_h * geometry.out_w;
+        Ok(match geometry.is_pointwise() {
+            true => product(start, pixels, &Activations { elements: x, width: geometry.c }, weight),
+            false => product(start, pixels, &Windows { geometry, image: x }, weight),
+        })
+    }
+
+    /// The gradient of `b` images under bf16 weights.
+    fn packed_gradient(&self, geometry: Geometry, grad: &[f32], weight: &Packed, b: usize) -> Vec<f32> {
+        let (pixels, width) = (b * geometry.h * geometry.w, self.out_channels);
+        match geometry.is_pointwise() {
+            true => product(Start::Zero, pixels, &Activations { elements: grad, width }, &weight.transposed()),
+            false => product(Start::Zero, pixels, &Readers { geometry, grad, width }, &weight.transposed()),
         }
     }
 
@@ -365,12 +400,19 @@ impl Kernel1 for Conv2d {
         let (b, h, w, _) = shape.dims4()?;
         let geometry = self.geometry(h, w);
         let (out_h, out_w, out) = (geometry.out_h, geometry.out_w, self.out_channels);
+        let weight = match &self.weight {
+            FrozenMatrix::Tensor(weight) => weight,
+            FrozenMatrix::Packed(weight) => {
+                return Ok((self.packed_product(geometry, x, weight, b)?, (b, out_h, out_w, out).into()));
+            }
+        };
         let mut y = vec![0.0; b * out_h * out_w * out];
         if let Some(bias) = &self.bias {
             fill_rows(&mut y, Elements::of(bias)?.f32()?);
         }
-        let weight = Elements::of(&self.weight)?;
-        let weight = weight.widened(0..self.weight.elem_count())?;
+        let weight_count = weight.elem_count();
+        let weight = Elements::of(weight)?;
+        let weight = weight.widened(0..weight_count)?;
         let weight = Matrix::new(&weight, geometry.window(), out);
         if geometry.is_pointwise() {
             let rows = b * h * w;
@@ -387,9 +429,14 @@ impl Kernel1 for Conv2d {
         let geometry = self.geometry(h, w);
         let grad = Elements::of(grad)?;
         let grad = grad.f32()?;
+        let weight = match &self.weight {
+            FrozenMatrix::Tensor(weight) => weight,
+            FrozenMatrix::Packed(weight) => return tensor(self.packed_gradient(geometry, grad, weight, x.dim(0)?), x.shape()),
+        };
         let mut grad_x = vec![0.0; x.elem_count()];
-        let weight = Elements::of(&self.weight)?;
-        let weight = weight.widened(0..self.weight.elem_count())?;
+        let weight_count = weight.elem_count();
+        let weight = Elements::of(weight)?;
+        let weight = weight.widened(0..weight_count)?;
         let weight = Matrix::new(&weight, geometry.window(), self.out_channels);
         if geometry.is_pointwise() {
             let rows = grad.len() / self.out_channels.max(1);
@@ -400,6 +447,72 @@ impl Kernel1 for Conv2d {
             self.add_gradients(geometry, grad, weight, &mut grad_x);
         }
         tensor(grad_x, x.shape())
+    }
+}
+
+/// The windows of an image, one for each pixel of the result.
+struct Windows<'a> {
+    geometry: Geometry,
+    image: &'a [f32],
+}
+
+impl Rows for Windows<'_> {
+    fn write(&self, row: usize, columns: Range<usize>, out: &mut [u16]) {
+        let Geometry { h, w, c, kw, stride, top, left, .. } = self.geometry;
+        let (b, y, x) = self.geometry.place(row);
+        write_taps(c, columns, out, |tap| {
+            let image_row = (y * stride + tap / kw).checked_sub(top).filter(|&row| row < h)?;
+            let column = (x * stride + tap % kw).checked_sub(left).filter(|&column| column < w)?;
+            Some(&self.image[((b * h + image_row) * w + column) * c..][..c])
+        });
+    }
+}
+
+/// For each pixel of the image the gradients of the results that read it, by the tap they read it with.
+struct Readers<'a> {
+    geometry: Geometry,
+    grad: &'a [f32],
+    /// Channels of a result.
+    width: usize,
+}
+
+impl Rows for Readers<'_> {
+    fn write(&self, row: usize, columns: Range<usize>, out: &mut [u16]) {
+        let Geometry { h, w, out_h, out_w, kw, stride, top, left, .. } = self.geometry;
+        let (b, y, x) = (row / w / h, row / w % h, row % w);
+        let reader = |pixel: usize, before: usize, tap: usize, count: usize| {
+            let offset = (pixel + before).checked_sub(tap)?;
+            Some(offset / stride).filter(|&reader| offset % stride == 0 && reader < count)
+        };
+        write_taps(self.width, columns, out, |tap| {
+            let (y, x) = (reader(y, top, tap / kw, out_h)?, reader(x, left, tap % kw, out_w)?);
+            Some(&self.grad[((b * out_h + y) * out_w + x) * self.width..][..self.width])
+        });
+    }
+}
+
+/// Writes the part `columns` of the `width` channels (filled up to an even number) of all taps; a tap outside has zeros.
+fn write_taps<'a>(
+    width: usize,
+    columns: Range<usize>,
+    mut out: &mut [u16],
+    channels: impl Fn(usize) -> Option<&'a [f32]>,
+) {
+    let padded = width.next_multiple_of(2);
+    let mut column = columns.start;
+    while column < columns.end {
+        let (tap, from) = (column / padded, column % padded);
+        let len = (padded - from).min(columns.end - column);
+        let (part, rest) = std::mem::take(&mut out).split_at_mut(len);
+        match channels(tap) {
+            Some(channels) => {
+                let (rounded, padding) = part.split_at_mut(len.min(width - from));
+                round_to_bf16(&channels[from..from + rounded.len()], rounded);
+                padding.fill(0);
+            }
+            None => part.fill(0),
+        }
+        (out, column) = (rest, column + len);
     }
 }
 
@@ -420,8 +533,9 @@ mod tests {
     use candle_core::{DType, Tensor};
 
     use super::{Conv2d, Conv2dOptions, Padding};
-    use crate::check::{assert_close, assert_gradient, noise};
+    use crate::check::{assert_close, assert_gradient, noise, rounded};
     use crate::error::Error;
+    use crate::vjp;
 
     /// A layer of the given channels (in, out), kernel and options.
     fn layer(channels: [usize; 2], kernel: usize, stride: usize, padding: Padding) -> Conv2d {
@@ -480,15 +594,45 @@ mod tests {
 
     #[test]
     fn half_weights_stay_half_and_give_what_their_widened_copies_give() {
-        for dtype in [DType::F16, DType::BF16] {
-            let half = noise(1, &[5, 6, 3, 3]).to_dtype(dtype).unwrap();
-            let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
-            let wide = Conv2d::new(&half.to_dtype(DType::F32).unwrap(), None, options).unwrap();
-            let half = Conv2d::new(&half, None, options).unwrap();
-            assert_eq!(half.weight.dtype(), dtype);
-            let x = noise(2, &[1, 7, 8, 6]);
-            assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.0);
-            assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.plain(&x[0]), 1e-5);
+        let half = noise(1, &[5, 6, 3, 3]).to_dtype(DType::F16).unwrap();
+        let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+        let wide = Conv2d::new(&half.to_dtype(DType::F32).unwrap(), None, options).unwrap();
+        let half = Conv2d::new(&half, None, options).unwrap();
+        assert_eq!(half.weight.tensor().unwrap().dtype(), DType::F16);
+        let x = noise(2, &[1, 7, 8, 6]);
+        assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.0);
+        assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.plain(&x[0]), 1e-5);
+    }
+
+    #[test]
+    fn bf16_layers_equal_f32_layers_on_rounded_numbers() {
+        let options = |stride, padding| Conv2dOptions { stride, padding };
+        for ([inputs, outputs], kernel, options, shape) in [
+            ([5, 7], 3, options(1, Padding::same(1)), [2, 9, 11, 5]),
+            ([4, 64], 3, options(1, Padding::same(1)), [1, 16, 16, 4]),
+            ([64, 4], 3, options(1, Padding::same(1)), [1, 16, 16, 64]),
+            ([33, 3], 3, options(1, Padding::same(1)), [1, 5, 1, 33]),
+            ([6, 40], 3, options(2, Padding::same(1)), [2, 9, 8, 6]),
+            ([6, 8], 3, options(2, VAE_DOWN), [2, 8, 7, 6]),
+            ([70, 34], 1, options(1, Padding::same(0)), [2, 8, 7, 70]),
+            ([6, 8], 1, options(2, Padding::same(0)), [2, 8, 7, 6]),
+            ([2, 3], 2, options(3, Padding { top: 3, left: 2, bottom: 4, right: 3 }), [2, 5, 6, 2]),
+            // Several blocks of K.
+            ([130, 36], 3, options(1, Padding::same(1)), [2, 12, 13, 130]),
+        ] {
+            let weight = noise(1, &[outputs, inputs, kernel, kernel]).to_dtype(DType::BF16).unwrap();
+            let bias = noise(2, &[outputs]);
+            let half = Conv2d::new(&weight, Some(&bias), options).unwrap();
+            let wide = Conv2d::new(&weight.to_dtype(DType::F32).unwrap(), Some(&bias), options).unwrap();
+            let x = rounded(&noise(3, &shape));
+            let y = half.forward(&x).unwrap();
+            assert_close(&y, &wide.forward(&x).unwrap(), 3e-6);
+            let cotangent = Some(rounded(&noise(4, y.dims())));
+            let pull = |layer: &Conv2d| {
+                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
+                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
+            };
+            assert_close(&pull(&half)[0], &pull(&wide)[0], 3e-6);
         }
     }
 

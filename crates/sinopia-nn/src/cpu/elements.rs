@@ -39,6 +39,11 @@ impl<'a> Elements<'a> {
         Ok(&self.cpu()?.as_slice::<f32>()?[self.range.clone()])
     }
 
+    /// The bits of the elements of a bf16 tensor.
+    pub(crate) fn bf16_bits(&self) -> Result<&[u16]> {
+        Ok(self.cpu()?.as_slice::<bf16>()?[self.range.clone()].reinterpret_cast())
+    }
+
     /// A part of the elements as f32: borrowed if they are f32, widened otherwise. Widening is exact.
     pub(crate) fn widened(&self, part: Range<usize>) -> Result<Cow<'_, [f32]>> {
         let part = self.range.start + part.start..self.range.start + part.end;
