@@ -7,7 +7,7 @@ use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::cpu::bf16::{Activations, Packed, Rows, Start, Unpacked, product, round_to_bf16};
-use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::elements::{Elements, Kernel1, Kernel2, apply1, apply2, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
@@ -121,20 +121,56 @@ impl Conv2d {
     /// # Errors
     /// [`Error::Shape`] if `x` has not four axes, not `in` channels, or is smaller than the kernel.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        expect_f32(OP, "input", x)?;
-        let (kh, kw) = self.kernel;
-        let Padding { top, left, bottom, right } = self.options.padding;
-        match *x.dims() {
-            [_, h, w, c] if c == self.in_channels && h + top + bottom >= kh && w + left + right >= kw => {}
-            _ => {
-                let expected = format!("[B, H, W, {}] of at least {kh}×{kw} pixels", self.in_channels);
-                return Err(Error::shape(OP, "input", expected, x));
-            }
-        }
+        self.check(x)?;
         if x.device().is_cpu() {
             return Ok(apply1(self.clone(), x)?);
         }
         self.forward_composed(x)
+    }
+
+    /// [`Self::forward`] with `shift` (out) added to the bias: how a residual block is told the noise level. `shift` gets no gradient.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`Error::Shape`] if there is not one shift for each output channel.
+    pub fn forward_shifted(&self, x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+        let shift = frozen_vector(OP, "shift", shift, self.out_channels)?;
+        let bias = match &self.bias {
+            Some(bias) => (bias + shift)?,
+            None => shift,
+        };
+        Self { bias: Some(bias), ..self.clone() }.forward(x)
+    }
+
+    /// `base + layer(x)`: the end of a residual branch, `base` being (B, H', W', out) like the result.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`Error::Shape`] if `base` does not have the result's shape.
+    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+        self.check(x)?;
+        expect_f32(OP, "base", base)?;
+        let (b, h, w, _) = x.dims4()?;
+        let geometry = self.geometry(h, w);
+        let dims = [b, geometry.out_h, geometry.out_w, self.out_channels];
+        if base.dims() != dims {
+            return Err(Error::shape(OP, "base", format!("{dims:?}"), base));
+        }
+        match self.weight {
+            FrozenMatrix::Tensor(_) => Ok((self.forward(x)? + base)?),
+            FrozenMatrix::Packed(_) => Ok(apply2(Onto(self.clone()), x, base)?),
+        }
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        expect_f32(OP, "input", x)?;
+        let (kh, kw) = self.kernel;
+        let Padding { top, left, bottom, right } = self.options.padding;
+        match *x.dims() {
+            [_, h, w, c] if c == self.in_channels && h + top + bottom >= kh && w + left + right >= kw => Ok(()),
+            _ => {
+                let expected = format!("[B, H, W, {}] of at least {kh}×{kw} pixels", self.in_channels);
+                Err(Error::shape(OP, "input", expected, x))
+            }
+        }
     }
 
     /// The layer in the tensor library's own operations, for devices other than the CPU.
@@ -313,12 +349,20 @@ impl Conv2d {
         }
     }
 
-    /// The layer with bf16 weights, applied to `b` images.
-    fn packed_product(&self, geometry: Geometry, x: &[f32], weight: &Packed, b: usize) -> candle_core::Result<Vec<f32>> {
+    /// The layer with bf16 weights, applied to `b` images; onto `base` if there is one.
+    fn packed_product(
+        &self,
+        geometry: Geometry,
+        x: &[f32],
+        weight: &Packed,
+        b: usize,
+        base: Option<&[f32]>,
+    ) -> candle_core::Result<Vec<f32>> {
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
-        let start = match &bias {
-            Some(bias) => Start::Bias(bias.f32()?),
-            None => Start::Zero,
+        let start = match (base, bias.as_ref().map(Elements::f32).transpose()?) {
+            (Some(base), bias) => Start::Base(base, bias),
+            (None, Some(bias)) => Start::Bias(bias),
+            (None, None) => Start::Zero,
         };
         let pixels = b * geometry.out_h * geometry.out_w;
         Ok(match geometry.is_pointwise() {
@@ -403,7 +447,7 @@ impl Kernel1 for Conv2d {
         let weight = match &self.weight {
             FrozenMatrix::Tensor(weight) => weight,
             FrozenMatrix::Packed(weight) => {
-                return Ok((self.packed_product(geometry, x, weight, b)?, (b, out_h, out_w, out).into()));
+                return Ok((self.packed_product(geometry, x, weight, b, None)?, (b, out_h, out_w, out).into()));
             }
         };
         let mut y = vec![0.0; b * out_h * out_w * out];
@@ -447,6 +491,27 @@ impl Kernel1 for Conv2d {
             self.add_gradients(geometry, grad, weight, &mut grad_x);
         }
         tensor(grad_x, x.shape())
+    }
+}
+
+/// [`Conv2d::forward_onto`] with packed weights.
+struct Onto(Conv2d);
+
+impl Kernel2 for Onto {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let FrozenMatrix::Packed(weight) = &self.0.weight else {
+            candle_core::bail!("a layer that is not packed has no residual kernel");
+        };
+        let (b, h, w, _) = x.1.dims4()?;
+        let y = self.0.packed_product(self.0.geometry(h, w), x.0, weight, b, Some(base.0))?;
+        Ok((y, base.1.clone()))
+    }
+
+    fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
+        let grad_x = x.track_op().then(|| self.0.backward(x, y, grad)).transpose()?;
+        Ok([grad_x, base.track_op().then(|| grad.clone())])
     }
 }
 
@@ -633,6 +698,29 @@ mod tests {
                 vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
             };
             assert_close(&pull(&half)[0], &pull(&wide)[0], 3e-6);
+        }
+    }
+
+    #[test]
+    fn shifts_and_bases_are_added_and_bases_get_their_gradient() {
+        for dtype in [DType::F32, DType::BF16] {
+            let weight = noise(1, &[40, 6, 3, 3]).to_dtype(dtype).unwrap();
+            let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+            let layer = Conv2d::new(&weight, Some(&noise(2, &[40])), options).unwrap();
+            let (shift, inputs) = (noise(5, &[40]), [noise(3, &[2, 5, 7, 6]), noise(4, &[2, 5, 7, 40])]);
+            let shifted = layer.forward_shifted(&inputs[0], &shift).unwrap();
+            let expected = layer.forward(&inputs[0]).unwrap().broadcast_add(&shift).unwrap();
+            assert_close(&shifted, &expected, 1e-6);
+            let composed = |x: &[Tensor]| Ok(vec![(layer.forward(&x[0])? + &x[1])?]);
+            let onto = |x: &[Tensor]| Ok(vec![layer.forward_onto(&x[0], &x[1])?]);
+            assert_close(&onto(&inputs).unwrap()[0], &composed(&inputs).unwrap()[0], 1e-6);
+            let cotangent = [Some(noise(6, &[2, 5, 7, 40]))];
+            let (found, expected) = (vjp(&inputs, onto, &cotangent), vjp(&inputs, composed, &cotangent));
+            for (found, expected) in found.unwrap().iter().zip(&expected.unwrap()) {
+                assert_close(found, expected, 1e-6);
+            }
+            let error = layer.forward_onto(&inputs[0], &inputs[0]).unwrap_err();
+            assert_eq!(error.to_string(), "conv2d: base has shape [2, 5, 7, 6], expected [2, 5, 7, 40]");
         }
     }
 

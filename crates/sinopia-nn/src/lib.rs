@@ -47,6 +47,7 @@
 //! [`attention`]; `cpu` holds what the kernels share, `check` what their tests share.
 
 pub mod activation;
+mod arithmetic;
 pub mod attention;
 #[cfg(test)]
 mod check;
@@ -62,6 +63,7 @@ pub mod threads;
 pub mod upsample;
 mod vjp;
 
+pub use arithmetic::Arithmetic;
 pub use conv2d::{Conv2d, Conv2dOptions, Padding};
 pub use error::{Error, Result};
 pub use group_norm::GroupNorm;

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Shape, Tensor};
 
+use crate::arithmetic::Arithmetic;
 use crate::cpu::bf16::{Activations, Start, Unpacked, product};
-use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::elements::{Elements, Kernel1, Kernel2, apply1, apply2, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
@@ -60,6 +61,14 @@ impl Linear {
         self.out_features
     }
 
+    /// How the layer multiplies.
+    pub fn arithmetic(&self) -> Arithmetic {
+        match self.weight {
+            FrozenMatrix::Tensor(_) => Arithmetic::F32,
+            FrozenMatrix::Packed(_) => Arithmetic::Bf16,
+        }
+    }
+
     /// Applies the layer: (…, in) f32 to (…, out).
     ///
     /// # Errors
@@ -74,6 +83,29 @@ impl Linear {
             return Ok(apply1(self.clone(), x)?);
         }
         self.forward_composed(x)
+    }
+
+    /// `base + layer(x)`: the end of a residual branch, `base` being (…, out) like the result.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`Error::Shape`] if `base` does not have the result's shape.
+    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+        expect_f32(OP, "base", base)?;
+        let mut dims = x.dims().to_vec();
+        if let Some(last) = dims.last_mut() {
+            *last = self.out_features;
+        }
+        if base.dims() != dims {
+            return Err(Error::shape(OP, "base", format!("{dims:?}"), base));
+        }
+        match self.arithmetic() {
+            Arithmetic::F32 => Ok((self.forward(x)? + base)?),
+            Arithmetic::Bf16 if x.dims().last() == Some(&self.in_features) => {
+                expect_f32(OP, "input", x)?;
+                Ok(apply2(Onto(self.clone()), x, base)?)
+            }
+            Arithmetic::Bf16 => Err(Error::shape(OP, "input", format!("[…, {}]", self.in_features), x)),
+        }
     }
 
     /// The layer in the tensor library's own operations, for devices other than the CPU.
@@ -183,6 +215,30 @@ impl Kernel1 for Linear {
     }
 }
 
+/// [`Linear::forward_onto`] with packed weights.
+struct Onto(Linear);
+
+impl Kernel2 for Onto {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let layer = &self.0;
+        let FrozenMatrix::Packed(weight) = &layer.weight else {
+            candle_core::bail!("a layer that is not packed has no residual kernel");
+        };
+        let bias = layer.bias.as_ref().map(Elements::of).transpose()?;
+        let bias = bias.as_ref().map(Elements::f32).transpose()?;
+        let rows = x.1.elem_count() / layer.in_features.max(1);
+        let x = Activations { elements: x.0, width: layer.in_features };
+        Ok((product(Start::Base(base.0, bias), rows, &x, &**weight), base.1.clone()))
+    }
+
+    fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
+        let grad_x = x.track_op().then(|| self.0.backward(x, y, grad)).transpose()?;
+        Ok([grad_x, base.track_op().then(|| grad.clone())])
+    }
+}
+
 /// Copies `row` into every row of `out`.
 pub(crate) fn fill_rows(out: &mut [f32], row: &[f32]) {
     for_rows_mut(out, row.len(), |_, rows| {
@@ -258,6 +314,27 @@ mod tests {
             let expected = cotangent.matmul(&weight.to_dtype(DType::F32).unwrap()).unwrap();
             assert_close(&found[0], &expected, 3e-6);
         }
+    }
+
+    #[test]
+    fn onto_adds_its_base_and_hands_it_its_gradient() {
+        for dtype in [DType::F32, DType::BF16] {
+            for bias in [true, false] {
+                let layer = layer(35, 70, dtype, bias);
+                let (x, base) = (noise(3, &[2, 9, 70]), noise(4, &[2, 9, 35]));
+                let composed = |x: &[Tensor]| Ok(vec![(layer.forward(&x[0])? + &x[1])?]);
+                let onto = |x: &[Tensor]| Ok(vec![layer.forward_onto(&x[0], &x[1])?]);
+                let inputs = [x, base];
+                assert_close(&onto(&inputs).unwrap()[0], &composed(&inputs).unwrap()[0], 1e-6);
+                let cotangent = [Some(noise(5, &[2, 9, 35]))];
+                let (found, expected) = (vjp(&inputs, onto, &cotangent), vjp(&inputs, composed, &cotangent));
+                for (found, expected) in found.unwrap().iter().zip(&expected.unwrap()) {
+                    assert_close(found, expected, 1e-6);
+                }
+            }
+        }
+        let error = layer(3, 4, DType::BF16, true).forward_onto(&noise(1, &[2, 4]), &noise(1, &[2, 4])).unwrap_err();
+        assert_eq!(error.to_string(), "linear: base has shape [2, 4], expected [2, 3]");
     }
 
     #[test]

@@ -81,8 +81,8 @@ impl SpatialTransformer {
                 None => return Ok(Outcome { hidden: None, maps }),
             }
         }
-        let hidden = self.proj_out.forward(&hidden)?.reshape((b, h, w, c))?;
-        Ok(Outcome { hidden: Some((hidden + x)?), maps })
+        let hidden = self.proj_out.forward_onto(&hidden.reshape((b, h, w, c))?, x)?;
+        Ok(Outcome { hidden: Some(hidden), maps })
     }
 }
 
@@ -120,7 +120,7 @@ impl TransformerLayer {
         plan: &Plan,
         maps: &mut Vec<(AttnKey, Tensor)>,
     ) -> sinopia_nn::Result<Option<Tensor>> {
-        let x = (self.attn1.look_around(&self.norm1.forward(x)?)? + x)?;
+        let x = self.attn1.look_around(&self.norm1.forward(x)?, x)?;
         let query = self.norm2.forward(&x)?;
         if plan.stops_at(key) {
             if plan.records(key) {
@@ -129,14 +129,13 @@ impl TransformerLayer {
             return Ok(None);
         }
         let seen = if plan.records(key) {
-            let (seen, probs) = self.attn2.look_at_recorded(&query, text)?;
+            let (seen, probs) = self.attn2.look_at_recorded(&query, text, &x)?;
             maps.push((key, plan.select(&probs)?));
             seen
         } else {
-            self.attn2.look_at(&query, text)?
+            self.attn2.look_at(&query, text, &x)?
         };
-        let x = (seen + x)?;
-        Ok(Some((self.feed_forward.forward(&self.norm3.forward(&x)?)? + x)?))
+        Ok(Some(self.feed_forward.forward(&self.norm3.forward(&seen)?, &seen)?))
     }
 }
 
@@ -164,25 +163,32 @@ impl Attention {
         })
     }
 
-    /// Self-attention, (B, HW, C) to the same.
-    fn look_around(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
+    /// `base` and self-attention, (B, HW, C) to the same.
+    fn look_around(&self, x: &Tensor, base: &Tensor) -> sinopia_nn::Result<Tensor> {
         let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(x)?, self.to_v.forward(x)?);
-        self.to_out.forward(&attention::attention(&query, &key, &value, self.heads, false)?)
+        let seen = attention::attention_with(&query, &key, &value, self.heads, self.to_q.arithmetic())?;
+        self.to_out.forward_onto(&seen, base)
     }
 
-    /// Cross-attention, (B, HW, C) to the same.
-    fn look_at(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<Tensor> {
+    /// `base` and cross-attention, (B, HW, C) to the same.
+    fn look_at(&self, x: &Tensor, text: &TextConditioning, base: &Tensor) -> sinopia_nn::Result<Tensor> {
         let text = text.project(self.id, &self.to_k, &self.to_v)?;
-        let seen = attention::attention(&self.to_q.forward(x)?, &text.key, &text.value, self.heads, false)?;
-        self.to_out.forward(&seen)
+        let query = self.to_q.forward(x)?;
+        let seen = attention::attention_with(&query, &text.key, &text.value, self.heads, self.to_q.arithmetic())?;
+        self.to_out.forward_onto(&seen, base)
     }
 
-    /// Cross-attention with its probabilities (B, heads, HW, L).
-    fn look_at_recorded(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<(Tensor, Tensor)> {
+    /// [`Self::look_at`] with its probabilities (B, heads, HW, L).
+    fn look_at_recorded(
+        &self,
+        x: &Tensor,
+        text: &TextConditioning,
+        base: &Tensor,
+    ) -> sinopia_nn::Result<(Tensor, Tensor)> {
         let text = text.project(self.id, &self.to_k, &self.to_v)?;
         let query = self.to_q.forward(x)?;
         let (seen, probs) = attention::attention_recorded(&query, &text.key, &text.value, self.heads)?;
-        Ok((self.to_out.forward(&seen)?, probs))
+        Ok((self.to_out.forward_onto(&seen, base)?, probs))
     }
 
     /// The probabilities alone.
@@ -209,7 +215,8 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
-        self.out.forward(&activation::geglu(&self.proj.forward(x)?)?)
+    /// `base` and the layers' result.
+    fn forward(&self, x: &Tensor, base: &Tensor) -> sinopia_nn::Result<Tensor> {
+        self.out.forward_onto(&activation::geglu(&self.proj.forward(x)?)?, base)
     }
 }

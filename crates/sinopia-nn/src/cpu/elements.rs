@@ -169,7 +169,7 @@ pub(crate) trait Kernel3: Send + Sync + 'static {
     fn forward(&self, args: [(&[f32], &Shape); 3]) -> Result<(Vec<f32>, Shape)>;
 
     /// The gradients of the arguments. All are contiguous.
-    fn backward(&self, args: [&Tensor; 3], grad: &Tensor) -> Result<[Option<Tensor>; 3]>;
+    fn backward(&self, args: [&Tensor; 3], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]>;
 }
 
 /// Runs a [`Kernel3`] on any f32 CPU tensors, inside the tensor library's graph.
@@ -207,9 +207,9 @@ impl<K: Kernel3> CustomOp3 for Op3<K> {
         a: &Tensor,
         b: &Tensor,
         c: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok(self.0.backward([a, b, c], &grad.contiguous()?)?.into())
+        Ok(self.0.backward([a, b, c], y, &grad.contiguous()?)?.into())
     }
 }

@@ -5,4 +5,5 @@ pub(crate) mod elements;
 pub(crate) mod isa;
 pub(crate) mod matrix;
 pub(crate) mod numeric;
+pub(crate) mod rows;
 pub(crate) mod split;

@@ -17,6 +17,17 @@ pub(crate) fn round_to_bf16(source: &[f32], target: &mut [u16]) {
     round_portable(source, target);
 }
 
+/// Rounds `scale · source`.
+pub(crate) fn round_scaled_to_bf16(source: &[f32], scale: f32, target: &mut [u16]) {
+    for (source, target) in source.chunks(64).zip(target.chunks_mut(64)) {
+        let mut scaled = [0.0; 64];
+        for (scaled, source) in scaled.iter_mut().zip(source) {
+            *scaled = source * scale;
+        }
+        round_to_bf16(&scaled[..source.len()], target);
+    }
+}
+
 fn round_portable(source: &[f32], target: &mut [u16]) {
     for (target, &source) in target.iter_mut().zip(source) {
         *target = bf16::from_f32(source).to_bits();

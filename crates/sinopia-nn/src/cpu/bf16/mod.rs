@@ -2,11 +2,13 @@
 //!
 //! [`Packed`] is the layout, `tile` the innermost loop, [`product`] the blocking around it.
 
+mod columns;
 mod convert;
 mod packed;
 mod product;
 mod tile;
 
+pub(crate) use columns::{Columns, RowBits, Side, multiply_into};
 pub(crate) use convert::round_to_bf16;
 pub(crate) use packed::{Packed, Unpacked};
 pub(crate) use product::{Activations, Rows, Start, product};

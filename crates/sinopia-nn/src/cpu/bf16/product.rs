@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::columns::halves_mut;
 use super::convert::round_to_bf16;
 use super::packed::{LANES, Line, Packed, Transposed};
 use super::tile::{Begin, ROWS, Tile, multiply_tile};
@@ -64,6 +65,8 @@ pub(crate) enum Start<'a> {
     Zero,
     /// A bias (N).
     Bias(&'a [f32]),
+    /// A matrix (M, N) and perhaps a bias (N).
+    Base(&'a [f32], Option<&'a [f32]>),
 }
 
 /// Where a product (M, N) is written, row after row.
@@ -106,8 +109,11 @@ fn multiply(out: &Output<'_>, start: Start<'_>, m: usize, rows: &impl Rows, matr
         return;
     }
     assert!((m - 1) * out.row_stride + n <= out.len && n <= out.row_stride, "product outside its output");
-    if let Start::Bias(bias) = start {
+    if let Start::Bias(bias) | Start::Base(_, Some(bias)) = start {
         assert_eq!(bias.len(), n, "a bias for each column");
+    }
+    if let Start::Base(base, _) = start {
+        assert!(base.len() == m * n && out.row_stride == n, "a base of the result's shape");
     }
     let parallel = m * n * k >= MIN_PARALLEL;
     let block_k = k.min(BLOCK_K);
@@ -144,7 +150,7 @@ impl Block {
         let bits = &mut self.bits[..stride * rows.len()];
         let first = rows.start;
         let write = |(row, bits): (usize, &mut [u32])| {
-            source.write(first + row, columns.clone(), as_bf16_mut(&mut bits[..pairs]));
+            source.write(first + row, columns.clone(), halves_mut(&mut bits[..pairs]));
         };
         if parallel {
             bits.par_chunks_exact_mut(stride).with_min_len(16).enumerate().for_each(write);
@@ -183,10 +189,13 @@ impl Block {
         rows: Range<usize>,
     ) {
         let column = panel * LANES;
-        let begin = match start {
+        let begin_at = |place: usize| match start {
             None => Begin::Result,
             Some(Start::Zero) => Begin::Zero,
             Some(Start::Bias(bias)) => Begin::Bias(bias[column..].as_ptr()),
+            Some(Start::Base(base, bias)) => {
+                Begin::Base(base[place..].as_ptr(), bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()))
+            }
         };
         let isa = Isa::best();
         for first in rows.clone().step_by(ROWS) {
@@ -194,27 +203,21 @@ impl Block {
             // SAFETY: the block holds these rows with `columns` elements each, `lines` two lines for each pair; `multiply` checked that the
             // result lies within the output, whose tiles belong to one piece of work each.
             unsafe {
+                let place = (self.rows.start + first) * out.row_stride + column;
                 let tile = Tile {
                     rows: self.bits[first * self.stride..].as_ptr(),
                     row_stride: self.stride,
                     lines: lines.as_ptr(),
                     pairs: lines.len() / 2,
-                    result: out.first.add((self.rows.start + first) * out.row_stride + column),
+                    result: out.first.add(place),
                     result_stride: out.row_stride,
-                    begin,
+                    begin: begin_at(place),
                     columns: LANES.min(columns - column),
                 };
                 multiply_tile(isa, tile_rows, LANES, &tile);
             }
         }
     }
-}
-
-/// Pairs of bf16 bits, low half first on every processor that has little-endian words.
-fn as_bf16_mut(pairs: &mut [u32]) -> &mut [u16] {
-    const { assert!(cfg!(target_endian = "little"), "pairs are words with the first element in the low half") };
-    // SAFETY: u16 has no invalid values and a smaller alignment, and two fit each u32.
-    unsafe { std::slice::from_raw_parts_mut(pairs.as_mut_ptr().cast(), 2 * pairs.len()) }
 }
 
 /// Rows that lie in memory as f32, `width` elements each; a last element that makes K even is zero.

@@ -17,6 +17,8 @@ pub(crate) enum Begin {
     Zero,
     /// A bias for each column of the tile; as many elements as there are columns in use.
     Bias(*const f32),
+    /// Another matrix of the result's shape and strides, where it has this tile, and a bias unless that is null.
+    Base(*const f32, *const f32),
     /// What the result holds already.
     Result,
 }
@@ -43,7 +45,7 @@ pub(crate) struct Tile {
 ///
 /// # Safety
 /// Every row has `pairs` readable pairs, there are `pairs` · `width`/16 readable lines, and `columns` ≤ `width` elements of each row of the
-/// result are writable and read by nobody else; a bias has `columns` elements.
+/// result are writable and read by nobody else; a base has those elements, too, and a bias `columns`.
 pub(crate) unsafe fn multiply_tile(isa: Isa, rows: usize, width: usize, tile: &Tile) {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512Bf16 {
@@ -114,6 +116,10 @@ unsafe fn plain_rows<const N: usize>(row: usize, vector: usize, vectors: usize, 
                 let begin = match tile.begin {
                     Begin::Zero => 0.0,
                     Begin::Bias(bias) => *bias.add(column),
+                    Begin::Base(base, bias) => {
+                        let bias = if bias.is_null() { 0.0 } else { *bias.add(column) };
+                        *base.add((row + i) * tile.result_stride + column) + bias
+                    }
                     Begin::Result => *result,
                 };
                 *result = begin + sum;
@@ -200,6 +206,18 @@ mod x86 {
                         let bias = _mm512_maskz_loadu_ps(masks[v], bias.add(16 * v));
                         for row in &mut sums {
                             row[v] = bias;
+                        }
+                    }
+                }
+                Begin::Base(base, bias) => {
+                    for v in 0..V {
+                        let bias = match bias.is_null() {
+                            true => _mm512_setzero_ps(),
+                            false => _mm512_maskz_loadu_ps(masks[v], bias.add(16 * v)),
+                        };
+                        for (r, row) in sums.iter_mut().enumerate() {
+                            let base = base.add(r * tile.result_stride + 16 * v);
+                            row[v] = _mm512_add_ps(_mm512_maskz_loadu_ps(masks[v], base), bias);
                         }
                     }
                 }

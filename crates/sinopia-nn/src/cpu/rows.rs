@@ -1,0 +1,175 @@
+//! Loops over rows of f32, compiled for each set of instructions and chosen when called.
+
+#![expect(unsafe_code, reason = "functions compiled for instructions that were found")]
+
+use super::isa::Isa;
+
+/// Compiles a function for AVX2, AVX-512 and any processor, and calls the best.
+macro_rules! for_each_isa {
+    ($(#[$doc:meta])* pub(crate) fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$doc])*
+        pub(crate) fn $name($($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn plain($($arg: $type),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $type),*) $(-> $result)? {
+                    plain($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($arg: $type),*) $(-> $result)? {
+                    plain($($arg),*)
+                }
+                match Isa::best() {
+                    // SAFETY: the processor has these instructions.
+                    Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    Isa::Portable => {}
+                }
+            }
+            plain($($arg),*)
+        }
+    };
+}
+
+/// How many sums run side by side in a reduction.
+const LANES: usize = 32;
+
+/// `2ˣ` for x ≤ 0, to about 3e-7 relative; 0 below −126.
+#[inline(always)]
+fn exp2(x: f32) -> f32 {
+    // Adding this rounds to a whole number, whose bits are then those of an exponent.
+    const ROUND: f32 = 12_582_912.0 + 127.0;
+    let x = if x < -126.5 { -126.5 } else { x };
+    let rounded = x + ROUND;
+    let f = x - (rounded - ROUND);
+    // Taylor coefficients of 2^f, |f| ≤ ½.
+    let p = 1.540_353e-4;
+    let p = p * f + 1.333_355_8e-3;
+    let p = p * f + 9.618_129e-3;
+    let p = p * f + 5.550_411e-2;
+    let p = p * f + 2.402_265e-1;
+    let p = p * f + 6.931_472e-1;
+    let p = p * f + 1.0;
+    // An exponent of −127 has the bits of 0.
+    p * f32::from_bits(rounded.to_bits() << 23)
+}
+
+/// bf16 bits, to the nearest, ties to even; NaN is not expected.
+#[inline(always)]
+fn bits_of(x: f32) -> u16 {
+    let bits = x.to_bits();
+    ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16
+}
+
+for_each_isa! {
+    /// The largest element; −∞ for none. A NaN may or may not be seen.
+    pub(crate) fn max_of(x: &[f32]) -> f32 {
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (largest, &x) in largest.iter_mut().zip(chunk) {
+                *largest = if x > *largest { x } else { *largest };
+            }
+        }
+        let larger = |a: f32, &b: &f32| if b > a { b } else { a };
+        rest.iter().fold(largest.iter().fold(f32::NEG_INFINITY, larger), larger)
+    }
+}
+
+for_each_isa! {
+    /// Writes `2^(x − max)` as bf16, zeros behind the last, and returns the sum before rounding.
+    pub(crate) fn exp2_minus(x: &[f32], max: f32, out: &mut [u16]) -> f32 {
+        let mut sums = [0.0_f32; LANES];
+        let (out, padding) = out.split_at_mut(x.len());
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        let (out_chunks, out_rest) = out.as_chunks_mut::<LANES>();
+        for (x, out) in chunks.iter().zip(out_chunks) {
+            for lane in 0..LANES {
+                let power = exp2(x[lane] - max);
+                sums[lane] += power;
+                out[lane] = bits_of(power);
+            }
+        }
+        let mut sum: f32 = sums.iter().sum();
+        for (x, out) in rest.iter().zip(out_rest) {
+            let power = exp2(x - max);
+            sum += power;
+            *out = bits_of(power);
+        }
+        padding.fill(0);
+        sum
+    }
+}
+
+for_each_isa! {
+    /// `p = 2^(score − max) / sum` and `p · (∂p − mean)` as bf16, zeros behind the last; `row` is [max, 1 / sum, mean].
+    pub(crate) fn probabilities_and_gradients(
+        scores: &[f32],
+        grads: &[f32],
+        row: [f32; 3],
+        probs: &mut [u16],
+        grad_scores: &mut [u16],
+    ) {
+        let [max, scale, mean] = row;
+        let len = scores.len();
+        for (((score, grad), prob), grad_score) in
+            scores.iter().zip(grads).zip(&mut probs[..len]).zip(&mut grad_scores[..len])
+        {
+            let p = exp2(score - max) * scale;
+            *prob = bits_of(p);
+            *grad_score = bits_of(p * (grad - mean));
+        }
+        probs[len..].fill(0);
+        grad_scores[len..].fill(0);
+    }
+}
+
+for_each_isa! {
+    /// Multiplies each element by `factor`.
+    pub(crate) fn scale_row(row: &mut [f32], factor: f32) {
+        for x in row {
+            *x *= factor;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::{exp2, exp2_minus, max_of};
+
+    #[test]
+    fn powers_of_two_are_within_a_few_units() {
+        for tenth in 0..=1260 {
+            for part in 0..13 {
+                let x = -(f64::from(tenth) + f64::from(part) / 13.0) / 10.0;
+                let (found, exact) = (f64::from(exp2(x as f32)), (f64::from(x as f32)).exp2());
+                assert!((found - exact).abs() <= 5e-7 * exact + 1e-38, "2^{x} = {exact}, found {found}");
+            }
+        }
+        assert_eq!(exp2(0.0), 1.0);
+        assert_eq!(exp2(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn rows_of_odd_lengths() {
+        for len in [1, 5, 32, 33, 100] {
+            let row: Vec<f32> = (0..len).map(|i| ((i * 37) % 41) as f32 / 4.0 - 7.0).collect();
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(max_of(&row), max);
+            let mut bits = vec![7; len + 1];
+            let sum = exp2_minus(&row, max, &mut bits);
+            let exact: f64 = row.iter().map(|x| f64::from(x - max).exp2()).sum();
+            assert!((f64::from(sum) - exact).abs() < 1e-5 * exact);
+            for (x, bits) in row.iter().zip(&bits) {
+                let found = bf16::from_bits(*bits).to_f32();
+                assert!((found - (x - max).exp2()).abs() <= 0.004 * found);
+            }
+            assert_eq!(bits[len], 0);
+        }
+    }
+}
