@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::cpu::bf16::{Activations, Packed, Rows, Start, Unpacked, product, round_to_bf16};
+use crate::cpu::bf16::{Activations, Images, Rows, Start, Unpacked, Winograd, product, round_to_bf16};
 use crate::cpu::elements::{Elements, Kernel1, Kernel2, apply1, apply2, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
@@ -57,14 +58,66 @@ impl Default for Conv2dOptions {
 /// The gradient goes to the input only: `∂x` is the scatter of `∂y · w` to the pixels that each window read.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    /// (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
-    weight: FrozenMatrix,
+    weight: Kernel,
     /// (out) f32.
     bias: Option<Tensor>,
     options: Conv2dOptions,
     kernel: (usize, usize),
     in_channels: usize,
     out_channels: usize,
+}
+
+/// The frozen weights of a layer.
+#[derive(Debug, Clone)]
+enum Kernel {
+    /// (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
+    Windows(FrozenMatrix),
+    /// bf16 weights of a 3×3 kernel that moves pixel by pixel, transformed.
+    Winograd(Arc<Winograd>),
+}
+
+/// Largest in · out of a kernel that is transformed. Larger ones stand on coarse grids, where less is won, and would cost the most memory:
+/// transformed weights take 16/9 of the room.
+const MAX_TRANSFORMED: usize = 1_300_000;
+/// Fewer channels on either side do not pay for the transforms.
+const MIN_TRANSFORMED_CHANNELS: usize = 32;
+
+impl Kernel {
+    /// From weights in checkpoint order (out, in, kh, kw).
+    fn new(weight: &Tensor, options: Conv2dOptions) -> Result<Self> {
+        let (out_channels, in_channels, kh, kw) = weight.dims4()?;
+        let taps = kh * kw;
+        if weight.dtype() != DType::BF16 || !weight.device().is_cpu() {
+            let matrix = weight.permute((2, 3, 1, 0))?.reshape((taps * in_channels, out_channels))?;
+            return Ok(Self::Windows(FrozenMatrix::Tensor(frozen(OP, "weight", &matrix)?)));
+        }
+        let weight = frozen(OP, "weight", weight)?;
+        let is_plain = (kh, kw, options.stride) == (3, 3, 1) && options.padding == Padding::same(1);
+        let has_channels = in_channels.min(out_channels) >= MIN_TRANSFORMED_CHANNELS;
+        if is_plain && has_channels && in_channels * out_channels <= MAX_TRANSFORMED {
+            let elements = Elements::of(&weight)?;
+            let winograd = Winograd::new(elements.bf16_bits()?, (out_channels, in_channels));
+            return Ok(Self::Winograd(Arc::new(winograd)));
+        }
+        Ok(Self::Windows(FrozenMatrix::new(weight, |bits| Unpacked {
+            bits,
+            taps,
+            channels: in_channels,
+            columns: out_channels,
+            tap_stride: 1,
+            channel_stride: taps,
+        })?))
+    }
+
+    /// The weights as a tensor, which those on other devices than the CPU always are.
+    fn tensor(&self) -> Result<&Tensor> {
+        match self {
+            Self::Windows(matrix) => matrix.tensor(),
+            Self::Winograd(_) => {
+                Err(candle_core::Error::Msg("weights transformed for the CPU on another device".into()).into())
+            }
+        }
+    }
 }
 
 impl Conv2d {
@@ -84,20 +137,8 @@ impl Conv2d {
                 found: "0".to_owned(),
             });
         }
-        let taps = kh * kw;
-        let packed = match weight.dtype() {
-            DType::BF16 if weight.device().is_cpu() => weight.clone(),
-            _ => weight.permute((2, 3, 1, 0))?.reshape((taps * in_channels, out_channels))?,
-        };
         Ok(Self {
-            weight: FrozenMatrix::new(frozen(OP, "weight", &packed)?, |bits| Unpacked {
-                bits,
-                taps,
-                channels: in_channels,
-                columns: out_channels,
-                tap_stride: 1,
-                channel_stride: taps,
-            })?,
+            weight: Kernel::new(weight, options)?,
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_channels)).transpose()?,
             options,
             kernel: (kh, kw),
@@ -155,8 +196,8 @@ impl Conv2d {
             return Err(Error::shape(OP, "base", format!("{dims:?}"), base));
         }
         match self.weight {
-            FrozenMatrix::Tensor(_) => Ok((self.forward(x)? + base)?),
-            FrozenMatrix::Packed(_) => Ok(apply2(Onto(self.clone()), x, base)?),
+            Kernel::Windows(FrozenMatrix::Tensor(_)) => Ok((self.forward(x)? + base)?),
+            _ => Ok(apply2(Onto(self.clone()), x, base)?),
         }
     }
 
@@ -350,14 +391,9 @@ impl Conv2d {
     }
 
     /// The layer with bf16 weights, applied to `b` images; onto `base` if there is one.
-    fn packed_product(
-        &self,
-        geometry: Geometry,
-        x: &[f32],
-        weight: &Packed,
-        b: usize,
-        base: Option<&[f32]>,
-    ) -> candle_core::Result<Vec<f32>> {
+    fn bf16_product(&self, x: &[f32], shape: &Shape, base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
+        let (b, h, w, c) = shape.dims4()?;
+        let geometry = self.geometry(h, w);
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
         let start = match (base, bias.as_ref().map(Elements::f32).transpose()?) {
             (Some(base), bias) => Start::Base(base, bias),
@@ -365,18 +401,13 @@ impl Conv2d {
             (None, None) => Start::Zero,
         };
         let pixels = b * geometry.out_h * geometry.out_w;
-        Ok(match geometry.is_pointwise() {
-            true => product(start, pixels, &Activations { elements: x, width: geometry.c }, weight),
-            false => product(start, pixels, &Windows { geometry, image: x }, weight),
-        })
-    }
-
-    /// The gradient of `b` images under bf16 weights.
-    fn packed_gradient(&self, geometry: Geometry, grad: &[f32], weight: &Packed, b: usize) -> Vec<f32> {
-        let (pixels, width) = (b * geometry.h * geometry.w, self.out_channels);
-        match geometry.is_pointwise() {
-            true => product(Start::Zero, pixels, &Activations { elements: grad, width }, &weight.transposed()),
-            false => product(Start::Zero, pixels, &Readers { geometry, grad, width }, &weight.transposed()),
+        match &self.weight {
+            Kernel::Winograd(weight) => Ok(weight.convolve(start, x, Images { b, h, w })),
+            Kernel::Windows(FrozenMatrix::Packed(weight)) => Ok(match geometry.is_pointwise() {
+                true => product(start, pixels, &Activations { elements: x, width: c }, &**weight),
+                false => product(start, pixels, &Windows { geometry, image: x }, &**weight),
+            }),
+            Kernel::Windows(FrozenMatrix::Tensor(_)) => candle_core::bail!("f32 weights in a product of bf16"),
         }
     }
 
@@ -444,11 +475,8 @@ impl Kernel1 for Conv2d {
         let (b, h, w, _) = shape.dims4()?;
         let geometry = self.geometry(h, w);
         let (out_h, out_w, out) = (geometry.out_h, geometry.out_w, self.out_channels);
-        let weight = match &self.weight {
-            FrozenMatrix::Tensor(weight) => weight,
-            FrozenMatrix::Packed(weight) => {
-                return Ok((self.packed_product(geometry, x, weight, b, None)?, (b, out_h, out_w, out).into()));
-            }
+        let Kernel::Windows(FrozenMatrix::Tensor(weight)) = &self.weight else {
+            return Ok((self.bf16_product(x, shape, None)?, (b, out_h, out_w, out).into()));
         };
         let mut y = vec![0.0; b * out_h * out_w * out];
         if let Some(bias) = &self.bias {
@@ -469,13 +497,21 @@ impl Kernel1 for Conv2d {
     }
 
     fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let (_, h, w, _) = x.dims4()?;
+        let (b, h, w, _) = x.dims4()?;
         let geometry = self.geometry(h, w);
         let grad = Elements::of(grad)?;
         let grad = grad.f32()?;
+        let (pixels, width) = (b * h * w, self.out_channels);
         let weight = match &self.weight {
-            FrozenMatrix::Tensor(weight) => weight,
-            FrozenMatrix::Packed(weight) => return tensor(self.packed_gradient(geometry, grad, weight, x.dim(0)?), x.shape()),
+            Kernel::Windows(FrozenMatrix::Tensor(weight)) => weight,
+            Kernel::Winograd(weight) => return tensor(weight.gradient(grad, Images { b, h, w }), x.shape()),
+            Kernel::Windows(FrozenMatrix::Packed(weight)) => {
+                let grad_x = match geometry.is_pointwise() {
+                    true => product(Start::Zero, pixels, &Activations { elements: grad, width }, &weight.transposed()),
+                    false => product(Start::Zero, pixels, &Readers { geometry, grad, width }, &weight.transposed()),
+                };
+                return tensor(grad_x, x.shape());
+            }
         };
         let mut grad_x = vec![0.0; x.elem_count()];
         let weight_count = weight.elem_count();
@@ -501,12 +537,7 @@ impl Kernel2 for Onto {
     const NAME: &'static str = OP;
 
     fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
-        let FrozenMatrix::Packed(weight) = &self.0.weight else {
-            candle_core::bail!("a layer that is not packed has no residual kernel");
-        };
-        let (b, h, w, _) = x.1.dims4()?;
-        let y = self.0.packed_product(self.0.geometry(h, w), x.0, weight, b, Some(base.0))?;
-        Ok((y, base.1.clone()))
+        Ok((self.0.bf16_product(x.0, x.1, Some(base.0))?, base.1.clone()))
     }
 
     fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
@@ -597,7 +628,7 @@ fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
 mod tests {
     use candle_core::{DType, Tensor};
 
-    use super::{Conv2d, Conv2dOptions, Padding};
+    use super::{Conv2d, Conv2dOptions, Kernel, Padding};
     use crate::check::{assert_close, assert_gradient, noise, rounded};
     use crate::error::Error;
     use crate::vjp;
@@ -683,7 +714,7 @@ mod tests {
             ([6, 8], 1, options(2, Padding::same(0)), [2, 8, 7, 6]),
             ([2, 3], 2, options(3, Padding { top: 3, left: 2, bottom: 4, right: 3 }), [2, 5, 6, 2]),
             // Several blocks of K.
-            ([130, 36], 3, options(1, Padding::same(1)), [2, 12, 13, 130]),
+            ([130, 31], 3, options(1, Padding::same(1)), [2, 12, 13, 130]),
         ] {
             let weight = noise(1, &[outputs, inputs, kernel, kernel]).to_dtype(DType::BF16).unwrap();
             let bias = noise(2, &[outputs]);
@@ -702,12 +733,43 @@ mod tests {
     }
 
     #[test]
+    fn transformed_kernels_are_near_f32_forward_and_backward() {
+        let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+        for ([inputs, outputs], shape) in [
+            ([32, 32], [1, 1, 1, 32]),
+            ([33, 45], [2, 5, 7, 33]),
+            ([64, 40], [1, 16, 18, 64]),
+            ([40, 96], [3, 33, 31, 40]),
+        ] {
+            let weight = noise(1, &[outputs, inputs, 3, 3]).to_dtype(DType::BF16).unwrap();
+            let bias = noise(2, &[outputs]);
+            let half = Conv2d::new(&weight, Some(&bias), options).unwrap();
+            assert!(matches!(half.weight, Kernel::Winograd(_)));
+            let wide = Conv2d::new(&weight.to_dtype(DType::F32).unwrap(), Some(&bias), options).unwrap();
+            let x = noise(3, &shape);
+            let near = |found: &Tensor, expected: &Tensor| {
+                let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+                let error = norm(&(found - expected).unwrap());
+                assert!(error <= 0.006 * norm(expected), "{shape:?}: {error} of {}", norm(expected));
+            };
+            let y = half.forward(&x).unwrap();
+            near(&y, &wide.forward(&x).unwrap());
+            let cotangent = Some(noise(4, y.dims()));
+            let pull = |layer: &Conv2d| {
+                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
+                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
+            };
+            near(&pull(&half)[0], &pull(&wide)[0]);
+        }
+    }
+
+    #[test]
     fn shifts_and_bases_are_added_and_bases_get_their_gradient() {
-        for dtype in [DType::F32, DType::BF16] {
-            let weight = noise(1, &[40, 6, 3, 3]).to_dtype(dtype).unwrap();
+        for (dtype, channels) in [(DType::F32, 6), (DType::BF16, 6), (DType::BF16, 34)] {
+            let weight = noise(1, &[40, channels, 3, 3]).to_dtype(dtype).unwrap();
             let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
             let layer = Conv2d::new(&weight, Some(&noise(2, &[40])), options).unwrap();
-            let (shift, inputs) = (noise(5, &[40]), [noise(3, &[2, 5, 7, 6]), noise(4, &[2, 5, 7, 40])]);
+            let (shift, inputs) = (noise(5, &[40]), [noise(3, &[2, 5, 7, channels]), noise(4, &[2, 5, 7, 40])]);
             let shifted = layer.forward_shifted(&inputs[0], &shift).unwrap();
             let expected = layer.forward(&inputs[0]).unwrap().broadcast_add(&shift).unwrap();
             assert_close(&shifted, &expected, 1e-6);
@@ -720,7 +782,7 @@ mod tests {
                 assert_close(found, expected, 1e-6);
             }
             let error = layer.forward_onto(&inputs[0], &inputs[0]).unwrap_err();
-            assert_eq!(error.to_string(), "conv2d: base has shape [2, 5, 7, 6], expected [2, 5, 7, 40]");
+            assert_eq!(error.to_string(), format!("conv2d: base has shape [2, 5, 7, {channels}], expected [2, 5, 7, 40]"));
         }
     }
 

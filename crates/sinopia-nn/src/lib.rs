@@ -69,4 +69,4 @@ pub use error::{Error, Result};
 pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use vjp::vjp;
+pub use vjp::{Traced, vjp};

@@ -3,11 +3,12 @@
 use candle_core::{DType, Tensor};
 
 use super::request::Plan;
+use super::transformer::Outcome;
 use super::unit::Conditions;
 use super::{AttnMaps, UNet2DConditionModel, UNetReply, UNetRequest};
 use crate::{Error, Result};
 
-/// A unit that a walk is about to run, and all that is needed to run it again.
+/// A unit that a walk has come to, and all that is needed to run it, once or again.
 pub(super) struct Visit<'a> {
     pub(super) unit: usize,
     pub(super) inputs: &'a [Tensor],
@@ -34,16 +35,16 @@ impl UNet2DConditionModel {
     pub fn forward(&self, request: &UNetRequest) -> Result<UNetReply> {
         let plan = self.check(request)?;
         let conditions = self.conditions(request, &plan)?;
-        let Walk { noise, maps, .. } = self.walk(request.latents, &conditions, |_| ())?;
+        let run = |Visit { unit, inputs, skip_grid }: Visit| self.units[unit].forward(inputs, skip_grid, &conditions);
+        let Walk { noise, maps, .. } = self.walk(request.latents, run)?;
         Ok(UNetReply { noise, maps })
     }
 
-    /// Runs unit after unit; `visit` sees each before it runs.
+    /// Has unit after unit run by `run`.
     pub(super) fn walk(
         &self,
         latents: &Tensor,
-        conditions: &Conditions,
-        mut visit: impl FnMut(Visit),
+        mut run: impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
     ) -> sinopia_nn::Result<Walk> {
         let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
         let mut skips: Vec<Tensor> = Vec::new();
@@ -54,8 +55,7 @@ impl UNet2DConditionModel {
                 inputs.extend(skips.pop());
             }
             let skip_grid = skips.last().map(|skip| (skip.dims()[1], skip.dims()[2]));
-            visit(Visit { unit: index, inputs: &inputs, skip_grid });
-            let outcome = unit.forward(&inputs, skip_grid, conditions)?;
+            let outcome = run(Visit { unit: index, inputs: &inputs, skip_grid })?;
             maps.extend(outcome.maps);
             let Some(output) = outcome.hidden else {
                 return Ok(Walk { noise: None, maps, num_open_skips: skips.len() });

@@ -48,6 +48,13 @@ pub(super) struct Outcome {
     pub(super) maps: Vec<(AttnKey, Tensor)>,
 }
 
+impl Outcome {
+    /// The output, if there is one, and then the maps.
+    pub(super) fn into_tensors(self) -> Vec<Tensor> {
+        self.hidden.into_iter().chain(self.maps.into_iter().map(|(_, map)| map)).collect()
+    }
+}
+
 impl SpatialTransformer {
     pub(super) fn load(weights: &Weights, key: AttnKey, options: TransformerOptions) -> Result<Self> {
         let channels = options.channels;

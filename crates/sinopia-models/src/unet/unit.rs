@@ -47,6 +47,17 @@ impl Unit {
         }
     }
 
+    /// Roughly the numbers that lie between an input of `input` numbers and the output, and are needed for a gradient.
+    pub(super) fn kept_between(&self, input: usize) -> usize {
+        match &self.kind {
+            // Norms, projections and their inputs (6), self-attention (5), cross-attention (4), feed-forward (4 × 3 + 3).
+            UnitKind::Transformer(transformer) => (6 + 24 * transformer.keys().count()) * input,
+            UnitKind::Resnet(_) => 5 * input,
+            UnitKind::Upsample(_) => 8 * input,
+            UnitKind::ConvIn(_) | UnitKind::Downsample(_) | UnitKind::Out { .. } => 2 * input,
+        }
+    }
+
     /// Applies the unit to its one or two inputs; `skip_grid` is the grid of the next skip connection, which upsampling aims at.
     pub(super) fn forward(
         &self,

@@ -136,6 +136,69 @@ for_each_isa! {
     }
 }
 
+for_each_isa! {
+    /// `Bᵀ d B` of Winograd's F(2×2, 3×3) for every channel of 4×4 inputs, as bf16: place p of the tile from `p · stride` on.
+    pub(crate) fn to_tile(inputs: &[&[f32]; 16], out: &mut [u16], stride: usize) {
+        const WIDTH: usize = 16;
+        let channels = inputs[0].len();
+        let mut first = 0;
+        while first < channels {
+            let width = WIDTH.min(channels - first);
+            let mut d = [[0.0_f32; WIDTH]; 16];
+            for (d, input) in d.iter_mut().zip(inputs) {
+                d[..width].copy_from_slice(&input[first..first + width]);
+            }
+            let mut rows = [[0.0_f32; WIDTH]; 16];
+            for column in 0..4 {
+                for c in 0..WIDTH {
+                    let [a, b, e, f] = [d[column][c], d[4 + column][c], d[8 + column][c], d[12 + column][c]];
+                    (rows[column][c], rows[4 + column][c]) = (a - e, b + e);
+                    (rows[8 + column][c], rows[12 + column][c]) = (e - b, b - f);
+                }
+            }
+            for row in 0..4 {
+                let mut bits = [[0_u16; WIDTH]; 4];
+                for c in 0..WIDTH {
+                    let [a, b, e, f] = [rows[4 * row][c], rows[4 * row + 1][c], rows[4 * row + 2][c], rows[4 * row + 3][c]];
+                    (bits[0][c], bits[1][c], bits[2][c], bits[3][c]) =
+                        (bits_of(a - e), bits_of(b + e), bits_of(e - b), bits_of(b - f));
+                }
+                for (column, bits) in bits.iter().enumerate() {
+                    out[(4 * row + column) * stride + first..][..width].copy_from_slice(&bits[..width]);
+                }
+            }
+            first += width;
+        }
+        if channels % 2 == 1 {
+            for place in 0..16 {
+                out[place * stride + channels] = 0;
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// `Aᵀ m A` of Winograd's F(2×2, 3×3) for 32 columns: place p of the tile from `p · stride` on.
+    pub(crate) fn from_tile(sums: &[f32], stride: usize) -> [[f32; 32]; 4] {
+        let mut four = [[0.0; 32]; 4];
+        let mut rows = [[0.0_f32; 32]; 8];
+        for column in 0..4 {
+            for c in 0..32 {
+                let [a, b, e, f] =
+                    [sums[column * stride + c], sums[(4 + column) * stride + c], sums[(8 + column) * stride + c], sums[(12 + column) * stride + c]];
+                (rows[column][c], rows[4 + column][c]) = (a + b + e, b - e - f);
+            }
+        }
+        for row in 0..2 {
+            for c in 0..32 {
+                let [a, b, e, f] = [rows[4 * row][c], rows[4 * row + 1][c], rows[4 * row + 2][c], rows[4 * row + 3][c]];
+                (four[2 * row][c], four[2 * row + 1][c]) = (a + b + e, b - e - f);
+            }
+        }
+        four
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use half::bf16;

@@ -7,8 +7,10 @@ mod convert;
 mod packed;
 mod product;
 mod tile;
+mod winograd;
 
 pub(crate) use columns::{Columns, RowBits, Side, multiply_into};
 pub(crate) use convert::round_to_bf16;
 pub(crate) use packed::{Packed, Unpacked};
 pub(crate) use product::{Activations, Rows, Start, product};
+pub(crate) use winograd::{Images, Winograd};
