@@ -12,13 +12,15 @@ use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
 use sinopia_models::unet::{Recording, TextConditioning, UNetRequest};
 use sinopia_models::{Error, Precision};
+use sinopia_nn::memory::{Allocator, keep_freed};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
+    keep_freed();
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, precision, rest @ ..] = arguments.as_slice() else {
         return Err("usage: time_parts FOLDER f32|bf16 [THREADS]".into());

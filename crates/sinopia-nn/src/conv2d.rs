@@ -13,7 +13,7 @@ use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
 use crate::frozen::{FrozenMatrix, frozen, frozen_vector, with_input_gradient};
-use crate::linear::fill_rows;
+use crate::linear::started;
 
 const OP: &str = "conv2d";
 
@@ -195,9 +195,9 @@ impl Conv2d {
         if base.dims() != dims {
             return Err(Error::shape(OP, "base", format!("{dims:?}"), base));
         }
-        match self.weight {
-            Kernel::Windows(FrozenMatrix::Tensor(_)) => Ok((self.forward(x)? + base)?),
-            _ => Ok(apply2(Onto(self.clone()), x, base)?),
+        match x.device().is_cpu() {
+            true => Ok(apply2(Onto(self.clone()), x, base)?),
+            false => Ok((self.forward_composed(x)? + base)?),
         }
     }
 
@@ -390,12 +390,13 @@ impl Conv2d {
         }
     }
 
-    /// The layer with bf16 weights, applied to `b` images; onto `base` if there is one.
-    fn bf16_product(&self, x: &[f32], shape: &Shape, base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
+    /// The layer applied to images, and added to `base` if there is one.
+    fn product(&self, x: &[f32], shape: &Shape, base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
         let (b, h, w, c) = shape.dims4()?;
         let geometry = self.geometry(h, w);
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
-        let start = match (base, bias.as_ref().map(Elements::f32).transpose()?) {
+        let bias = bias.as_ref().map(Elements::f32).transpose()?;
+        let start = match (base, bias) {
             (Some(base), bias) => Start::Base(base, bias),
             (None, Some(bias)) => Start::Bias(bias),
             (None, None) => Start::Zero,
@@ -407,7 +408,20 @@ impl Conv2d {
                 true => product(start, pixels, &Activations { elements: x, width: c }, &**weight),
                 false => product(start, pixels, &Windows { geometry, image: x }, &**weight),
             }),
-            Kernel::Windows(FrozenMatrix::Tensor(_)) => candle_core::bail!("f32 weights in a product of bf16"),
+            Kernel::Windows(FrozenMatrix::Tensor(weight)) => {
+                let (mut y, store) = started(pixels, self.out_channels, base, bias);
+                let count = weight.elem_count();
+                let weight = Elements::of(weight)?;
+                let weight = weight.widened(0..count)?;
+                let weight = Matrix::new(&weight, geometry.window(), self.out_channels);
+                if geometry.is_pointwise() {
+                    let (x, y) = (Matrix::new(x, pixels, c), MatrixMut::new(&mut y, pixels, self.out_channels));
+                    multiply(y, store, 1.0, x, weight, Threads::All);
+                } else if !y.is_empty() {
+                    self.add_products(geometry, x, weight, &mut y);
+                }
+                Ok(y)
+            }
         }
     }
 
@@ -474,26 +488,7 @@ impl Kernel1 for Conv2d {
     fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
         let (b, h, w, _) = shape.dims4()?;
         let geometry = self.geometry(h, w);
-        let (out_h, out_w, out) = (geometry.out_h, geometry.out_w, self.out_channels);
-        let Kernel::Windows(FrozenMatrix::Tensor(weight)) = &self.weight else {
-            return Ok((self.bf16_product(x, shape, None)?, (b, out_h, out_w, out).into()));
-        };
-        let mut y = vec![0.0; b * out_h * out_w * out];
-        if let Some(bias) = &self.bias {
-            fill_rows(&mut y, Elements::of(bias)?.f32()?);
-        }
-        let weight_count = weight.elem_count();
-        let weight = Elements::of(weight)?;
-        let weight = weight.widened(0..weight_count)?;
-        let weight = Matrix::new(&weight, geometry.window(), out);
-        if geometry.is_pointwise() {
-            let rows = b * h * w;
-            let (x, y) = (Matrix::new(x, rows, self.in_channels), MatrixMut::new(&mut y, rows, out));
-            multiply(y, Store::Add, 1.0, x, weight, Threads::All);
-        } else if !y.is_empty() {
-            self.add_products(geometry, x, weight, &mut y);
-        }
-        Ok((y, (b, out_h, out_w, out).into()))
+        Ok((self.product(x, shape, None)?, (b, geometry.out_h, geometry.out_w, self.out_channels).into()))
     }
 
     fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -530,14 +525,14 @@ impl Kernel1 for Conv2d {
     }
 }
 
-/// [`Conv2d::forward_onto`] with packed weights.
+/// [`Conv2d::forward_onto`].
 struct Onto(Conv2d);
 
 impl Kernel2 for Onto {
     const NAME: &'static str = OP;
 
     fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
-        Ok((self.0.bf16_product(x.0, x.1, Some(base.0))?, base.1.clone()))
+        Ok((self.0.product(x.0, x.1, Some(base.0))?, base.1.clone()))
     }
 
     fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {

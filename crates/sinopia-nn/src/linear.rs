@@ -74,11 +74,7 @@ impl Linear {
     /// # Errors
     /// [`Error::Shape`] if the last axis of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        expect_f32(OP, "input", x)?;
-        if x.dims().last() != Some(&self.in_features) {
-            let expected = format!("[…, {}]", self.in_features);
-            return Err(Error::shape(OP, "input", expected, x));
-        }
+        self.check(x)?;
         if x.device().is_cpu() {
             return Ok(apply1(self.clone(), x)?);
         }
@@ -98,14 +94,19 @@ impl Linear {
         if base.dims() != dims {
             return Err(Error::shape(OP, "base", format!("{dims:?}"), base));
         }
-        match self.arithmetic() {
-            Arithmetic::F32 => Ok((self.forward(x)? + base)?),
-            Arithmetic::Bf16 if x.dims().last() == Some(&self.in_features) => {
-                expect_f32(OP, "input", x)?;
-                Ok(apply2(Onto(self.clone()), x, base)?)
-            }
-            Arithmetic::Bf16 => Err(Error::shape(OP, "input", format!("[…, {}]", self.in_features), x)),
+        self.check(x)?;
+        match x.device().is_cpu() {
+            true => Ok(apply2(Onto(self.clone()), x, base)?),
+            false => Ok((self.forward_composed(x)? + base)?),
         }
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        expect_f32(OP, "input", x)?;
+        if x.dims().last() != Some(&self.in_features) {
+            return Err(Error::shape(OP, "input", format!("[…, {}]", self.in_features), x));
+        }
+        Ok(())
     }
 
     /// The layer in the tensor library's own operations, for devices other than the CPU.
@@ -155,42 +156,61 @@ impl Linear {
     }
 }
 
-impl Kernel1 for Linear {
-    const NAME: &'static str = OP;
-
-    fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
-        let rows = shape.elem_count() / self.in_features.max(1);
-        let mut dims = shape.dims().to_vec();
-        dims.pop();
-        dims.push(self.out_features);
+impl Linear {
+    /// The layer's result for rows of `in` elements, added to `base` if there is one.
+    fn product(&self, x: &[f32], base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
+        let rows = x.len() / self.in_features.max(1);
+        let bias = self.bias.as_ref().map(Elements::of).transpose()?;
+        let bias = bias.as_ref().map(Elements::f32).transpose()?;
         let weight = match &self.weight {
             FrozenMatrix::Tensor(weight) => weight,
             FrozenMatrix::Packed(weight) => {
-                let bias = self.bias.as_ref().map(Elements::of).transpose()?;
-                let start = match &bias {
-                    Some(bias) => Start::Bias(bias.f32()?),
-                    None => Start::Zero,
+                let start = match (base, bias) {
+                    (Some(base), bias) => Start::Base(base, bias),
+                    (None, Some(bias)) => Start::Bias(bias),
+                    (None, None) => Start::Zero,
                 };
-                let x = Activations { elements: x, width: self.in_features };
-                return Ok((product(start, rows, &x, &**weight), dims.into()));
+                return Ok(product(start, rows, &Activations { elements: x, width: self.in_features }, &**weight));
             }
         };
-        let mut y = vec![0.0; rows * self.out_features];
-        let store = match &self.bias {
-            Some(bias) => {
-                let bias = Elements::of(bias)?;
-                fill_rows(&mut y, bias.f32()?);
-                Store::Add
-            }
-            None => Store::Replace,
-        };
+        let (mut y, store) = started(rows, self.out_features, base, bias);
         let x = Matrix::new(x, rows, self.in_features);
         self.for_weight_blocks(weight, |first, weight| {
             let columns = &mut y[first.min(rows * first)..];
             let y = MatrixMut::strided(columns, rows, weight.rows(), self.out_features);
             multiply(y, store, 1.0, x, weight.transposed(), Threads::All);
         })?;
-        Ok((y, dims.into()))
+        Ok(y)
+    }
+}
+
+/// What a product (rows, width) is added to: a base, a bias in every row, both or neither.
+pub(crate) fn started(rows: usize, width: usize, base: Option<&[f32]>, bias: Option<&[f32]>) -> (Vec<f32>, Store) {
+    match (base, bias) {
+        (None, None) => (vec![0.0; rows * width], Store::Replace),
+        (None, Some(bias)) => {
+            let mut y = vec![0.0; rows * width];
+            fill_rows(&mut y, bias);
+            (y, Store::Add)
+        }
+        (Some(base), bias) => {
+            let mut y = base.to_vec();
+            if let Some(bias) = bias {
+                add_rows(&mut y, bias);
+            }
+            (y, Store::Add)
+        }
+    }
+}
+
+impl Kernel1 for Linear {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let mut dims = shape.dims().to_vec();
+        dims.pop();
+        dims.push(self.out_features);
+        Ok((self.product(x, None)?, dims.into()))
     }
 
     fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
@@ -215,22 +235,14 @@ impl Kernel1 for Linear {
     }
 }
 
-/// [`Linear::forward_onto`] with packed weights.
+/// [`Linear::forward_onto`].
 struct Onto(Linear);
 
 impl Kernel2 for Onto {
     const NAME: &'static str = OP;
 
     fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
-        let layer = &self.0;
-        let FrozenMatrix::Packed(weight) = &layer.weight else {
-            candle_core::bail!("a layer that is not packed has no residual kernel");
-        };
-        let bias = layer.bias.as_ref().map(Elements::of).transpose()?;
-        let bias = bias.as_ref().map(Elements::f32).transpose()?;
-        let rows = x.1.elem_count() / layer.in_features.max(1);
-        let x = Activations { elements: x.0, width: layer.in_features };
-        Ok((product(Start::Base(base.0, bias), rows, &x, &**weight), base.1.clone()))
+        Ok((self.0.product(x.0, Some(base.0))?, base.1.clone()))
     }
 
     fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
@@ -240,10 +252,21 @@ impl Kernel2 for Onto {
 }
 
 /// Copies `row` into every row of `out`.
-pub(crate) fn fill_rows(out: &mut [f32], row: &[f32]) {
+fn fill_rows(out: &mut [f32], row: &[f32]) {
     for_rows_mut(out, row.len(), |_, rows| {
         for out in rows.chunks_exact_mut(row.len()) {
             out.copy_from_slice(row);
+        }
+    });
+}
+
+/// Adds `row` to every row of `out`.
+fn add_rows(out: &mut [f32], row: &[f32]) {
+    for_rows_mut(out, row.len(), |_, rows| {
+        for out in rows.chunks_exact_mut(row.len()) {
+            for (out, x) in out.iter_mut().zip(row) {
+                *out += x;
+            }
         }
     });
 }
