@@ -52,7 +52,9 @@ impl ResnetBlock {
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> sinopia_nn::Result<Tensor> {
         let hidden = self.norm1.forward_silu(x)?;
         let hidden = match (&self.time_emb_proj, time) {
-            (Some(project), Some(time)) => self.conv1.forward_shifted(&hidden, &project.forward(time)?.flatten_all()?)?,
+            (Some(project), Some(time)) => {
+                self.conv1.forward_shifted(&hidden, &project.forward(time)?.flatten_all()?)?
+            }
             _ => self.conv1.forward(&hidden)?,
         };
         let hidden = self.norm2.forward_silu(&hidden)?;

@@ -777,7 +777,10 @@ mod tests {
                 assert_close(found, expected, 1e-6);
             }
             let error = layer.forward_onto(&inputs[0], &inputs[0]).unwrap_err();
-            assert_eq!(error.to_string(), format!("conv2d: base has shape [2, 5, 7, {channels}], expected [2, 5, 7, 40]"));
+            assert_eq!(
+                error.to_string(),
+                format!("conv2d: base has shape [2, 5, 7, {channels}], expected [2, 5, 7, 40]")
+            );
         }
     }
 

@@ -41,7 +41,9 @@ impl FrozenMatrix {
     pub(crate) fn tensor(&self) -> Result<&Tensor> {
         match self {
             Self::Tensor(tensor) => Ok(tensor),
-            Self::Packed(_) => Err(candle_core::Error::Msg("weights packed for the CPU on another device".into()).into()),
+            Self::Packed(_) => {
+                Err(candle_core::Error::Msg("weights packed for the CPU on another device".into()).into())
+            }
         }
     }
 }

@@ -137,11 +137,7 @@ const WIDENED_ELEMENTS: usize = 1 << 21;
 
 impl Linear {
     /// Calls `f(first_output, weight)` for blocks of rows of the weight, as f32.
-    fn for_weight_blocks(
-        &self,
-        weight: &Tensor,
-        mut f: impl FnMut(usize, Matrix<'_>),
-    ) -> candle_core::Result<()> {
+    fn for_weight_blocks(&self, weight: &Tensor, mut f: impl FnMut(usize, Matrix<'_>)) -> candle_core::Result<()> {
         let weight = Elements::of(weight)?;
         let block = match weight.is_half()? {
             true => (WIDENED_ELEMENTS / self.in_features.max(1)).max(1),

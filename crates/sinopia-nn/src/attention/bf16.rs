@@ -98,7 +98,14 @@ impl Scratch {
     /// The scores of the block's queries for some keys, (queries, KEYS), as exponents of 2.
     fn score(&mut self, keys: &Columns, range: &std::ops::Range<usize>) {
         self.scores.resize(QUERIES * KEYS, 0.0);
-        multiply_into(&mut self.scores, KEYS, false, &self.queries, 0..self.queries.row_pairs(), keys.part(range.clone()));
+        multiply_into(
+            &mut self.scores,
+            KEYS,
+            false,
+            &self.queries,
+            0..self.queries.row_pairs(),
+            keys.part(range.clone()),
+        );
     }
 
     /// Takes the next keys into the running maximum and sum; `self.probs` then holds `2^(score − max)`.
@@ -136,7 +143,8 @@ impl Kernel3 for Bf16 {
             })
             .collect();
         let mut y = vec![0.0; b * m * heads * dv];
-        let blocks: Vec<(usize, usize)> = (0..b * heads).flat_map(|head| (0..sizes.blocks()).map(move |block| (head, block))).collect();
+        let blocks: Vec<(usize, usize)> =
+            (0..b * heads).flat_map(|head| (0..sizes.blocks()).map(move |block| (head, block))).collect();
         let out = crate::cpu::matrix::Interleaved::new(&mut y, heads * dv);
         blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, (index, block)| {
             let rows = sizes.block(block);
@@ -322,7 +330,8 @@ impl HeadGradients {
             forward.score(&source.keys, &range);
             forward.exponentiate(count, range.len());
         }
-        let means: Vec<f32> = rows.clone().map(|row| y.row(row).iter().zip(grad.row(row)).map(|(y, g)| y * g).sum()).collect();
+        let means: Vec<f32> =
+            rows.clone().map(|row| y.row(row).iter().zip(grad.row(row)).map(|(y, g)| y * g).sum()).collect();
         // Then the probabilities themselves and what follows from them.
         grad_probs.resize(QUERIES * KEYS, 0.0);
         for range in sizes.key_blocks() {

@@ -9,8 +9,8 @@ mod recorded;
 
 use candle_core::Tensor;
 
-use crate::cpu::elements::{apply2, apply3};
 use crate::Arithmetic;
+use crate::cpu::elements::{apply2, apply3};
 use crate::error::{Error, Result, expect_f32};
 
 const OP: &str = "attention";
@@ -113,9 +113,9 @@ mod tests {
 
     use super::{attention, attention_probs, attention_recorded, attention_with, plain};
     use crate::Arithmetic;
-    use crate::vjp;
     use crate::check::{assert_close, assert_gradient, noise};
     use crate::error::{Error, Result};
+    use crate::vjp;
 
     /// Queries, keys and values of B sequences with M queries, N keys and heads · (D, Dv) channels.
     fn arguments([b, m, n, heads, d, dv]: [usize; 6]) -> [Tensor; 3] {
@@ -126,7 +126,13 @@ mod tests {
 
     #[test]
     fn bf16_is_near_f32_forward_and_backward() {
-        let sizes = [[1, 1, 1, 1, 1, 1], [2, 5, 7, 3, 4, 2], [1, 130, 77, 2, 40, 40], [1, 300, 1100, 2, 33, 64], [1, 16, 600, 1, 160, 48]];
+        let sizes = [
+            [1, 1, 1, 1, 1, 1],
+            [2, 5, 7, 3, 4, 2],
+            [1, 130, 77, 2, 40, 40],
+            [1, 300, 1100, 2, 33, 64],
+            [1, 16, 600, 1, 160, 48],
+        ];
         for sizes in sizes {
             let [q, k, v] = arguments(sizes);
             let (q, heads) = ((q * 0.5).unwrap(), sizes[3]);

@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 
-
 use super::convert::{round_scaled_to_bf16, round_to_bf16};
 use super::packed::Line;
 use super::tile::{Begin, ROWS, ROWS_OF_48, Tile, multiply_tile};
@@ -37,7 +36,13 @@ impl RowBits {
     }
 
     /// Fills `rows` rows of `width` elements with `scale · source(row)`.
-    pub(crate) fn fill_scaled<'a>(&mut self, rows: usize, width: usize, scale: f32, source: impl Fn(usize) -> &'a [f32]) {
+    pub(crate) fn fill_scaled<'a>(
+        &mut self,
+        rows: usize,
+        width: usize,
+        scale: f32,
+        source: impl Fn(usize) -> &'a [f32],
+    ) {
         self.reset(rows, width);
         for row in 0..rows {
             round_scaled_to_bf16(source(row), scale, &mut self.row_mut(row)[..width]);

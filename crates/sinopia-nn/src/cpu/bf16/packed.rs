@@ -134,8 +134,7 @@ impl Transposed<'_> {
         let tap_pairs = self.packed.channels / 2;
         let channel_pairs = panel * (LANES / 2)..((panel + 1) * (LANES / 2)).min(tap_pairs);
         let first = tap * tap_pairs;
-        let source =
-            self.packed.panel(2 * pairs.start / LANES, first + channel_pairs.start..first + channel_pairs.end);
+        let source = self.packed.panel(2 * pairs.start / LANES, first + channel_pairs.start..first + channel_pairs.end);
         let lane = 2 * pairs.start % LANES;
         for (i, lines) in source.chunks_exact(2).enumerate() {
             for (pair, out) in out.chunks_exact_mut(2).enumerate() {

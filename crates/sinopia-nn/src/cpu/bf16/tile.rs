@@ -232,7 +232,8 @@ mod x86 {
             }
             let mut line = tile.lines.cast::<__m512i>();
             for pair in 0..tile.pairs {
-                let columns: [__m512bh; V] = std::array::from_fn(|v| std::mem::transmute(_mm512_load_si512(line.add(v))));
+                let columns: [__m512bh; V] =
+                    std::array::from_fn(|v| std::mem::transmute(_mm512_load_si512(line.add(v))));
                 line = line.add(V);
                 for (r, row) in sums.iter_mut().enumerate() {
                     let pair = _mm512_set1_epi32((*tile.rows.add(r * tile.row_stride + pair)).cast_signed());

@@ -65,13 +65,15 @@ impl Winograd {
         let mut transformed = vec![0_u16; columns * channels * PLACES];
         transformed.par_chunks_mut(PLACES).with_min_len(256).zip(bits.par_chunks(9)).for_each(|(out, kernel)| {
             let g: [f32; 9] = std::array::from_fn(|i| bf16::from_bits(kernel[i]).to_f32());
-            let rows: [[f32; 3]; 4] = std::array::from_fn(|i| std::array::from_fn(|j| of_three(i, g[j], g[3 + j], g[6 + j])));
+            let rows: [[f32; 3]; 4] =
+                std::array::from_fn(|i| std::array::from_fn(|j| of_three(i, g[j], g[3 + j], g[6 + j])));
             for (place, out) in out.iter_mut().enumerate() {
                 let [a, b, c] = rows[place / 4];
                 *out = bf16::from_f32(of_three(place % 4, a, b, c)).to_bits();
             }
         });
-        let strides = Unpacked { bits: &transformed, taps: PLACES, channels, columns, tap_stride: 1, channel_stride: PLACES };
+        let strides =
+            Unpacked { bits: &transformed, taps: PLACES, channels, columns, tap_stride: 1, channel_stride: PLACES };
         Self { weights: Packed::new(strides) }
     }
 
@@ -83,7 +85,9 @@ impl Winograd {
     /// The gradient (B, H, W, C) of the images, given that of the result (B, H, W, N).
     pub(crate) fn gradient(&self, grad: &[f32], images: Images) -> Vec<f32> {
         let turned = |i: usize| [3, 1, 2, 0][i];
-        convolve(Start::Zero, grad, images, &self.weights.transposed(), |place| 4 * turned(place / 4) + turned(place % 4))
+        convolve(Start::Zero, grad, images, &self.weights.transposed(), |place| {
+            4 * turned(place / 4) + turned(place % 4)
+        })
     }
 }
 
@@ -144,7 +148,9 @@ impl Result<'_> {
             }
             let place = ((b * self.images.h + y) * self.images.w + x) * self.n + column;
             // SAFETY: pixel and columns lie within the result, and no other thread writes them.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.first.add(place).cast::<std::mem::MaybeUninit<f32>>(), columns) };
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(self.first.add(place).cast::<std::mem::MaybeUninit<f32>>(), columns)
+            };
             let (base, bias) = match self.start {
                 Start::Zero => (None, None),
                 Start::Bias(bias) => (None, Some(bias)),
