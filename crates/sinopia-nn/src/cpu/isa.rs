@@ -44,3 +44,35 @@ fn detect() -> Isa {
 fn detect() -> Isa {
     Isa::Portable
 }
+
+/// Compiles a function for AVX2, AVX-512 and any processor, and calls the best.
+macro_rules! for_each_isa {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$doc])*
+        #[allow(unsafe_code, reason = "a function compiled for instructions that were found")]
+        $vis fn $name($($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn plain($($arg: $type),*) $(-> $result)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $type),*) $(-> $result)? {
+                    plain($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($arg: $type),*) $(-> $result)? {
+                    plain($($arg),*)
+                }
+                match $crate::cpu::isa::Isa::best() {
+                    // SAFETY: the processor has these instructions.
+                    $crate::cpu::isa::Isa::Avx512 | $crate::cpu::isa::Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::cpu::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::cpu::isa::Isa::Portable => {}
+                }
+            }
+            plain($($arg),*)
+        }
+    };
+}
+pub(crate) use for_each_isa;

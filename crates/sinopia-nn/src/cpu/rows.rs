@@ -1,38 +1,6 @@
 //! Loops over rows of f32, compiled for each set of instructions and chosen when called.
 
-#![expect(unsafe_code, reason = "functions compiled for instructions that were found")]
-
-use super::isa::Isa;
-
-/// Compiles a function for AVX2, AVX-512 and any processor, and calls the best.
-macro_rules! for_each_isa {
-    ($(#[$doc:meta])* pub(crate) fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
-        $(#[$doc])*
-        pub(crate) fn $name($($arg: $type),*) $(-> $result)? {
-            #[inline(always)]
-            fn plain($($arg: $type),*) $(-> $result)? $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($arg: $type),*) $(-> $result)? {
-                    plain($($arg),*)
-                }
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-                fn avx512($($arg: $type),*) $(-> $result)? {
-                    plain($($arg),*)
-                }
-                match Isa::best() {
-                    // SAFETY: the processor has these instructions.
-                    Isa::Avx512 | Isa::Avx512Bf16 => return unsafe { avx512($($arg),*) },
-                    // SAFETY: as above.
-                    Isa::Avx2 => return unsafe { avx2($($arg),*) },
-                    Isa::Portable => {}
-                }
-            }
-            plain($($arg),*)
-        }
-    };
-}
+use super::isa::for_each_isa;
 
 /// How many sums run side by side in a reduction.
 const LANES: usize = 32;

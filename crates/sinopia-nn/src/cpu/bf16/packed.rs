@@ -109,8 +109,9 @@ impl Transposed<'_> {
     }
 
     /// The number of columns: rows of a tap of the original.
-    pub(crate) fn columns(&self) -> usize {
-        self.packed.inner
+    pub(crate) fn num_columns(&self) -> usize {
+        let Packed { inner, .. } = self.packed;
+        *inner
     }
 
     /// Writes the lines of the pairs `pairs` in panel `panel`.

@@ -49,7 +49,7 @@ impl Panels for Transposed<'_> {
     }
 
     fn columns(&self) -> usize {
-        Transposed::columns(self)
+        self.num_columns()
     }
 
     fn lines<'a>(&'a self, panel: usize, pairs: Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [Line] {

@@ -52,12 +52,14 @@ pub(crate) unsafe fn multiply_tile(isa: Isa, rows: usize, width: usize, tile: &T
         // SAFETY: the processor has the instructions; the caller vouches for the pointers.
         return unsafe { x86::multiply_tile(rows, width, tile) };
     }
-    // SAFETY: as above.
     match isa {
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Isa::Avx512 => unsafe { x86::plain_avx512(rows, width, tile) },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Isa::Avx2 => unsafe { x86::plain_avx2(rows, width, tile) },
+        // SAFETY: the caller vouches for the pointers.
         _ => unsafe { plain(rows, width, tile) },
     }
 }
@@ -246,6 +248,70 @@ mod x86 {
                 for v in 0..V {
                     let result = tile.result.add(r * tile.result_stride + 16 * v);
                     _mm512_mask_storeu_ps(result, masks[v], row[v]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Begin, ROWS, ROWS_OF_48, Tile, multiply_tile};
+    use crate::cpu::bf16::packed::Line;
+    use crate::cpu::isa::Isa;
+
+    /// A pair of small whole numbers as bf16, whose products and sums are exact in any order.
+    fn pair(i: usize) -> u32 {
+        let bits = |i: usize| half::bf16::from_f32((i * 7 % 13) as f32 - 6.0).to_bits();
+        u32::from(bits(i)) | u32::from(bits(i + 5)) << 16
+    }
+
+    fn result(isa: Isa, rows: usize, width: usize, columns: usize, begin: usize) -> Vec<f32> {
+        const PAIRS: usize = 9;
+        let left: Vec<u32> = (0..rows * PAIRS).map(pair).collect();
+        let lines: Vec<Line> =
+            (0..PAIRS * width / 16).map(|line| Line(std::array::from_fn(|lane| pair(31 * line + lane)))).collect();
+        let base: Vec<f32> = (0..rows * width).map(|i| i as f32).collect();
+        let bias: Vec<f32> = (0..width).map(|i| 1000.0 + i as f32).collect();
+        let mut result = vec![-1.0; rows * width];
+        let begin = match begin {
+            0 => Begin::Zero,
+            1 => Begin::Bias(bias.as_ptr()),
+            2 => Begin::Base(base.as_ptr(), bias.as_ptr()),
+            3 => Begin::Base(base.as_ptr(), std::ptr::null()),
+            _ => Begin::Result,
+        };
+        let tile = Tile {
+            rows: left.as_ptr(),
+            row_stride: PAIRS,
+            lines: lines.as_ptr(),
+            pairs: PAIRS,
+            result: result.as_mut_ptr(),
+            result_stride: width,
+            begin,
+            columns,
+        };
+        // SAFETY: all vectors have the sizes that the tile names.
+        unsafe { multiply_tile(isa, rows, width, &tile) };
+        result
+    }
+
+    #[test]
+    fn all_instructions_give_the_same() {
+        let best = Isa::best();
+        for (width, most) in [(32, ROWS), (48, ROWS_OF_48)] {
+            for rows in 1..=most {
+                for columns in [1, 16, 17, width] {
+                    for begin in 0..5 {
+                        let expected = result(Isa::Portable, rows, width, columns, begin);
+                        for isa in [Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16].into_iter().filter(|isa| *isa <= best) {
+                            assert_eq!(
+                                result(isa, rows, width, columns, begin),
+                                expected,
+                                "{isa:?} {rows} {width} {columns}"
+                            );
+                        }
+                    }
                 }
             }
         }
