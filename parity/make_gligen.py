@@ -82,7 +82,7 @@ def adapters():
     for one, other in itertools.combinations(("off", "gated", "reground"), 2):
         print(f"{one} and {other}: {(tensors[f'noise.{one}'] - tensors[f'noise.{other}']).abs().max():.2f} apart")
     guided, seed, grids = box_gradient(load(), boxes[1:], phrases[1:], mask[1:])
-    header = {"timestep": TIMESTEP, "fuser": FUSER, "objects": make_losses.OBJECTS, "grids": grids, "guided_seed": seed, "model": "models/gligen/unet"}
+    header = {"timestep": TIMESTEP, "fuser": [FUSER], "objects": make_losses.OBJECTS, "grids": grids, "guided_seed": seed, "model": "models/gligen/unet"}
     write("gligen", "unet", tensors | guided, SEED, **header)
 
 

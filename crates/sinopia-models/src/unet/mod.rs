@@ -150,7 +150,8 @@ impl UNet2DConditionModel {
     }
 }
 
-fn holds_adapters(weights: &Weights) -> bool {
+/// Whether grounding adapters, or parts of them, are among the tensors.
+pub(crate) fn holds_adapters(weights: &Weights) -> bool {
     weights.names().iter().any(|name| name.starts_with("position_net.") || name.ends_with(".fuser.alpha_attn"))
 }
 
