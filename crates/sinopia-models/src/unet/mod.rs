@@ -52,7 +52,7 @@ impl UNet2DConditionModel {
     /// Grounding adapters are built if the configuration announces them or the tensors are there: published files do either.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the architecture is not supported, and those of [`Weights::get`].
+    /// [`Error::Config`] if the architecture is not supported, and those of [`Weights::get`].
     pub fn load(config: &UNetConfig, weights: &Weights) -> Result<Self> {
         config.validate()?;
         let is_gated = config.is_gated() || holds_adapters(weights);
