@@ -60,7 +60,9 @@ def randomise(model, seed, gains=None):
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=random)
         is_norm = "norm" in name or "ln_" in name
-        if name.endswith("bias"):
+        if parameter.dim() == 0:
+            value = 0.7 + 0.2 * noise  # the gates of grounding adapters, shut in fresh models
+        elif name.endswith("bias"):
             value = 0.1 * noise
         elif is_norm:
             value = 1 + 0.2 * noise

@@ -153,8 +153,11 @@ impl<'a> Guide<'a> {
     ) -> Result<Option<Tensor>> {
         let timestep = sampler.timestep(index);
         let input = sampler.model_input(latents, index)?;
-        let request =
-            UNetRequest { record: Some(&self.recording), ..UNetRequest::new(&input, timestep, text.conditional()) };
+        let request = UNetRequest {
+            record: Some(&self.recording),
+            grounding: text.guidance_grounding(index, sampler.num_calls()),
+            ..UNetRequest::new(&input, timestep, text.conditional())
+        };
         let (refreshes, threshold) = (self.options.refreshes_loss, self.options.loss_threshold);
         let outcome = self.unet.gradient(&request, &mut |maps| {
             let loss = loss.loss(index, maps).map_err(Ended::Failed)?;

@@ -71,7 +71,11 @@ impl UNet2DConditionModel {
     /// What is the same for all units.
     pub(super) fn conditions<'a>(&self, request: &UNetRequest<'a>, plan: &'a Plan<'a>) -> Result<Conditions<'a>> {
         let time = self.time_embedding.activated(request.timestep, request.latents.device())?;
-        Ok(Conditions { time, text: request.text, plan })
+        let grounding = match request.grounding {
+            Some(grounding) => Some((self.grounding_tokens(grounding)?, grounding)),
+            None => None,
+        };
+        Ok(Conditions { time, text: request.text, grounding, plan })
     }
 
     /// Whether the request fits the network.
@@ -95,9 +99,11 @@ impl UNet2DConditionModel {
             let expected = format!("as many as latents, {}", latents.dims()[0]);
             return input("text embeddings", expected, text.batch_size().to_string());
         }
-        if let Some(grounding) = request.grounding {
-            let expected = "left out: this UNet has no grounding adapters (GLIGEN fusers)".into();
-            return input("grounding boxes", expected, format!("boxes {:?}", grounding.boxes.dims()));
+        if let Some(grounding) = request.grounding
+            && grounding.batch_size() != latents.dims()[0]
+        {
+            let expected = format!("for as many images as latents, {}", latents.dims()[0]);
+            return input("grounding", expected, grounding.batch_size().to_string());
         }
         Plan::new(request, &self.keys)
     }

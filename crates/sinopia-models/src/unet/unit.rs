@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use sinopia_nn::{Conv2d, GroupNorm};
 
-use super::AttnKey;
 use super::request::{Plan, TextConditioning};
 use super::transformer::{Outcome, SpatialTransformer};
+use super::{AttnKey, Grounding};
 use crate::resnet::{Downsample, ResnetBlock, Upsample};
 
 /// One step of the walk through a UNet.
@@ -35,6 +35,8 @@ pub(super) struct Conditions<'a> {
     /// (1, T), activated.
     pub(super) time: Tensor,
     pub(super) text: &'a TextConditioning,
+    /// Grounding tokens (B, N, D) and what they were made of.
+    pub(super) grounding: Option<(Tensor, &'a Grounding)>,
     pub(super) plan: &'a Plan<'a>,
 }
 
@@ -76,7 +78,7 @@ impl Unit {
         let hidden = match &self.kind {
             UnitKind::ConvIn(conv) => conv.forward(x)?,
             UnitKind::Resnet(resnet) => resnet.forward(x, Some(&conditions.time))?,
-            UnitKind::Transformer(transformer) => return transformer.forward(x, conditions.text, conditions.plan),
+            UnitKind::Transformer(transformer) => return transformer.forward(x, conditions),
             UnitKind::Downsample(downsample) => downsample.forward(x)?,
             UnitKind::Upsample(upsample) => match skip_grid {
                 Some(grid) => upsample.forward_to(x, grid)?,

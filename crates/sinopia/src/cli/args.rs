@@ -107,9 +107,14 @@ pub(crate) struct PaintArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Painting")]
 pub(crate) struct PaintingArgs {
-    /// How the layout is obeyed: `lmd` (boxes guide the attention) or `sd` (plain Stable Diffusion) [default: lmd]
+    /// How the layout is obeyed: `lmd` (boxes guide the attention), `lmd-plus` and `gligen` (for models that are told of boxes)
+    /// or `sd` (plain Stable Diffusion) [default: lmd]
     #[arg(long, value_name = "NAME")]
     pub(crate) method: Option<String>,
+
+    /// A method with its options set as someone else has them: `diffusers-lmd-plus`; `--set` still wins
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
 
     /// `miniature` (built in), a diffusers folder, a `.safetensors` file, or a Hub id such as `owner/name` [default: miniature]
     #[arg(long, value_name = "MODEL")]
@@ -127,7 +132,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 
-    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: ddim for lmd, the model's own for sd]
+    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: ddim, the model's own for sd]
     #[arg(long, value_name = "NAME")]
     pub(crate) scheduler: Option<String>,
 

@@ -46,6 +46,8 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
         matches!(
             error,
             Error::UnknownMethod { .. }
+                | Error::UnknownPreset { .. }
+                | Error::NoAdapters { .. }
                 | Error::UnknownScheduler { .. }
                 | Error::MethodOptions { .. }
                 | Error::Setting { .. }

@@ -65,7 +65,8 @@ impl Job {
         if !info.needs_layout && caption.is_none() {
             return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
         }
-        let method = methods::build(name, Value::Object(method_options(Map::new(), &args)?))?;
+        let preset = preset_options(name, &args)?.unwrap_or_default();
+        let method = methods::build(name, Value::Object(method_options(preset, &args)?))?;
         Ok(Self {
             caption,
             layout,
@@ -99,12 +100,14 @@ impl Job {
         set_threads(&args)?;
         let recipe = Recipe::from_json(recipe_json).with_context(|| format!("cannot repeat `{}`", image.display()))?;
         let sampling = &recipe.sampling;
-        let same_method = args.method.as_ref().is_none_or(|name| *name == recipe.method);
-        let options = match recipe.options.clone() {
-            Value::Object(options) if same_method => options,
+        let of_preset = args.preset.as_deref().map(methods::find_preset).transpose()?.map(|preset| preset.method);
+        let name = args.method.as_deref().or(of_preset).unwrap_or(&recipe.method);
+        let same_method = name == recipe.method;
+        let options = match (preset_options(name, &args)?, recipe.options.clone()) {
+            (Some(preset), _) => preset,
+            (None, Value::Object(options)) if same_method => options,
             _ => Map::new(),
         };
-        let name = args.method.as_deref().unwrap_or(&recipe.method);
         let layout = layout.or_else(|| recipe.layout.clone());
         if methods::find(name)?.needs_layout && layout.is_none() {
             return Err(bad_request(NO_LAYOUT));
@@ -297,6 +300,18 @@ fn write_contact_sheet(job: &Job, painting: &Painting, image: &RgbImage, path: &
 pub(super) fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
     let (width, height) = (image.width() as u32, image.height() as u32);
     RgbImage::from_raw(width, height, image.pixels().to_vec()).context("an image's pixels do not match its size")
+}
+
+/// What `--preset` sets, if it is given; it must be one of the method `name`.
+fn preset_options(name: &str, args: &PaintingArgs) -> anyhow::Result<Option<Map<String, Value>>> {
+    let Some(preset) = args.preset.as_deref().map(methods::find_preset).transpose()? else { return Ok(None) };
+    if preset.method != name {
+        return Err(bad_request(format!(
+            "`--preset {}` sets the method `{}`, `--method {name}` another: leave one of them out",
+            preset.name, preset.method
+        )));
+    }
+    Ok(preset.options().as_object().cloned())
 }
 
 /// `options` with what `--set` and the flags that stand for options say.
