@@ -53,7 +53,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// A benchmark nobody here knows.
-    #[error("unknown benchmark `{name}`: choose lmd, or geneval:FILE, t2i-spatial:FILE or t2i-numeracy:FILE with a file of captions")]
+    #[error(
+        "unknown benchmark `{name}`: choose lmd, or geneval:FILE, t2i-spatial:FILE or t2i-numeracy:FILE with a file of captions"
+    )]
     UnknownBenchmark {
         /// What was asked for.
         name: String,

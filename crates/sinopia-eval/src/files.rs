@@ -45,3 +45,23 @@ fn write_unnamed(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
+
+/// Writes a value as JSON that people can read.
+pub(crate) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let json = serde_json::to_vec_pretty(value).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    write(path, &json)
+}
+
+/// Whether this is what a killed process leaves of a file it was writing.
+pub(crate) fn is_part(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.starts_with(".sinopia-") && name.ends_with(".part")
+}
+
+/// Removes such leftovers from a folder that is locked. One that cannot be removed does no harm.
+pub(crate) fn remove_parts(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()).filter(|path| is_part(path)) {
+        let _ = std::fs::remove_file(path);
+    }
+}

@@ -10,8 +10,10 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::LayoutsMissing`] if any caption has no (or too few) answers, saying how many; [`Error::Layout`] for an answer that is no layout.
 pub fn find_all<'a>(cache: &LayoutCache, samples: &[&'a Sample]) -> Result<Vec<(&'a Sample, Layout)>> {
-    let missing: Vec<_> =
-        samples.iter().filter_map(|sample| Some((sample, cache.answer(&sample.caption, sample.occurrence).err()?))).collect();
+    let missing: Vec<_> = samples
+        .iter()
+        .filter_map(|sample| Some((sample, cache.answer(&sample.caption, sample.occurrence).err()?)))
+        .collect();
     let count = missing.len();
     if let Some((sample, first)) = missing.into_iter().next() {
         return Err(Error::LayoutsMissing { missing: count, wanted: samples.len(), index: sample.index, first });

@@ -27,7 +27,11 @@ pub mod benchmark;
 pub mod benchmarks;
 
 pub mod layouts;
+pub mod run;
+pub mod score;
+
 pub mod published;
+pub mod report;
 pub mod stats;
 pub mod tally;
 
@@ -38,3 +42,5 @@ mod random;
 
 pub use benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict};
 pub use error::{Error, Result};
+pub use run::{RunFolder, RunSettings};
+pub use score::{Detector, Scores};

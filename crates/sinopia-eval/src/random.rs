@@ -43,7 +43,9 @@ mod tests {
     /// Expected values by NumPy 2.4.6: `random.seed(seed)`, `choice(11, 2, replace=False)`, then `choice(10, 2, replace=False)`.
     #[test]
     fn draws_are_numpys() {
-        for (seed, colours, objects) in [(0, [4, 9], [8, 3]), (1, [2, 3], [1, 7]), (5, [5, 8], [2, 5]), (7, [8, 5], [1, 3])] {
+        for (seed, colours, objects) in
+            [(0, [4, 9], [8, 3]), (1, [2, 3], [1, 7]), (5, [5, 8], [2, 5]), (7, [8, 5], [1, 3])]
+        {
             let mut random = LegacyRandom::new(seed);
             assert_eq!(random.choose(11, 2), colours, "seed {seed}");
             assert_eq!(random.choose(10, 2), objects, "seed {seed}");

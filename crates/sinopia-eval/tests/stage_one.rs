@@ -13,9 +13,9 @@ fn judge(cache: &str, protocol: Protocol) -> (Box<dyn Benchmark>, Vec<(usize, Ve
     let benchmark = benchmarks::open("lmd").unwrap();
     let samples: Vec<_> = benchmark.samples().iter().collect();
     let found = layouts::find_all(&LayoutCache::from_json(cache).unwrap(), &samples).unwrap();
-    let verdicts = found.into_iter().map(|(sample, layout)| {
-        (sample.index, layouts::judge(benchmark.as_ref(), sample, layout, protocol))
-    });
+    let verdicts = found
+        .into_iter()
+        .map(|(sample, layout)| (sample.index, layouts::judge(benchmark.as_ref(), sample, layout, protocol)));
     let verdicts = verdicts.collect();
     (benchmark, verdicts)
 }
@@ -39,7 +39,13 @@ fn gpt_3_5_scores_396_and_fails_where_it_is_known_to() {
     );
     let rates: Vec<(String, usize, usize)> =
         tally(benchmark.as_ref(), &verdicts).into_iter().map(|t: Tally| (t.task, t.passed, t.total)).collect();
-    let expected = [("negation", 100, 100), ("numeracy", 97, 100), ("attribution", 100, 100), ("spatial", 99, 100), ("overall", 396, 400)];
+    let expected = [
+        ("negation", 100, 100),
+        ("numeracy", 97, 100),
+        ("attribution", 100, 100),
+        ("spatial", 99, 100),
+        ("overall", 396, 400),
+    ];
     assert_eq!(rates, expected.map(|(task, passed, total)| (task.to_owned(), passed, total)));
 }
 
@@ -62,7 +68,8 @@ fn the_strict_protocol_finds_no_more_failures_in_gpt_4() {
 fn a_cache_that_lacks_captions_says_how_many() {
     let benchmark = benchmarks::open("lmd").unwrap();
     let samples: Vec<_> = benchmark.samples().iter().collect();
-    let cache = LayoutCache::from_json(r#"{"A realistic photo of a scene without backpacks": ["[]\nBackground prompt: x"]}"#);
+    let cache =
+        LayoutCache::from_json(r#"{"A realistic photo of a scene without backpacks": ["[]\nBackground prompt: x"]}"#);
     let error = layouts::find_all(&cache.unwrap(), &samples).unwrap_err();
     insta::assert_snapshot!(error, @"the cache lacks layouts for 399 of 400 captions; the first is number 1: the cache has 1 answer(s) for the caption `A realistic photo of a scene without backpacks`; number 2 was asked for");
 }

@@ -213,7 +213,10 @@ impl Benchmark for GenEval {
                 let relation_holds = |a: &Seen, b: &Seen| Relation::parse(relation).is_some_and(|r| r.holds(a, b));
                 let targets = &matched[*target]; // an earlier entry: the line was checked
                 if !found.iter().all(|a| targets.iter().all(|b| relation_holds(a, b))) {
-                    return Verdict::new(false, format!("the {class} is not {relation} the {}", line.include[*target].class));
+                    return Verdict::new(
+                        false,
+                        format!("the {class} is not {relation} the {}", line.include[*target].class),
+                    );
                 }
             }
             matched.push(found);
@@ -221,7 +224,10 @@ impl Benchmark for GenEval {
         for unwanted in &line.exclude {
             let found = of_class(seen, &unwanted.class).len();
             if found >= unwanted.count {
-                return Verdict::new(false, format!("{found} × {}, fewer than {} expected", unwanted.class, unwanted.count));
+                return Verdict::new(
+                    false,
+                    format!("{found} × {}, fewer than {} expected", unwanted.class, unwanted.count),
+                );
             }
         }
         Verdict::new(true, "as asked")
@@ -304,8 +310,14 @@ mod tests {
     fn bad_lines_are_named() {
         refuses("", "no captions");
         refuses("\n{\"tag\": 1}", "line 2");
-        refuses(r#"{"tag": "colors", "prompt": "p", "include": [{"class": "car", "count": 1, "color": "mauve"}]}"#, "mauve");
-        refuses(r#"{"tag": "t", "prompt": "p", "include": [{"class": "car", "count": 1, "position": ["left of", 0]}]}"#, "entry 0");
+        refuses(
+            r#"{"tag": "colors", "prompt": "p", "include": [{"class": "car", "count": 1, "color": "mauve"}]}"#,
+            "mauve",
+        );
+        refuses(
+            r#"{"tag": "t", "prompt": "p", "include": [{"class": "car", "count": 1, "position": ["left of", 0]}]}"#,
+            "entry 0",
+        );
         refuses(r#"{"tag": "t", "prompt": "p", "include": []}"#, "`include` is empty");
     }
 }

@@ -244,7 +244,8 @@ fn counted(kind: &str, expected: usize, found: usize) -> Verdict {
 
 /// At least one box of each name. The article is part of it: a layout's `red book` is not `a red book`.
 fn both(things: &[Thing; 2], seen: &[Seen]) -> Verdict {
-    let missing = things.iter().map(|thing| thing.phrase()).find(|phrase| !seen.iter().any(|s| s.name.contains(phrase)));
+    let missing =
+        things.iter().map(|thing| thing.phrase()).find(|phrase| !seen.iter().any(|s| s.name.contains(phrase)));
     match missing {
         Some(phrase) => Verdict::new(false, format!("{phrase} is missing")),
         None => Verdict::new(true, "both are there"),
@@ -259,8 +260,7 @@ fn only_both(things: &[Thing; 2], seen: &[Seen]) -> Verdict {
             return Verdict::new(false, format!("{} × {}, one expected", alone.len(), thing.kind));
         };
         let words = words(&only.name);
-        let colours: Vec<&str> =
-            COLOURS.into_iter().filter(|colour| words.iter().any(|word| word == colour)).collect();
+        let colours: Vec<&str> = COLOURS.into_iter().filter(|colour| words.iter().any(|word| word == colour)).collect();
         if colours != thing.colour.as_slice() {
             let found = if colours.is_empty() { "no colour".to_owned() } else { colours.join(" and ") };
             return Verdict::new(false, format!("the {} is {found}, {} expected", thing.kind, thing.phrase()));

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
 /// Words that end the phrase behind a number.
 const BOUNDARIES: [&str; 20] = [
-    "and", "or", "with", "on", "in", "at", "of", "by", "near", "under", "over", "beside", "behind", "around", "are", "is", "were", "was",
-    "to", "from",
+    "and", "or", "with", "on", "in", "at", "of", "by", "near", "under", "over", "beside", "behind", "around", "are",
+    "is", "were", "was", "to", "from",
 ];
 /// Boxes of one class that overlap more are the same thing.
 const SAME_IOU: f64 = 0.9;
@@ -169,7 +169,8 @@ mod tests {
             score: 0.5,
             bbox: PixelBox::new(x, 0.0, 50.0, 50.0).unwrap(),
         };
-        let score = |things: &[Seen], protocol| benchmark.judge(&benchmark.samples()[0], things, (512, 512), protocol).score;
+        let score =
+            |things: &[Seen], protocol| benchmark.judge(&benchmark.samples()[0], things, (512, 512), protocol).score;
         let (dogs, cats) = ([0.0, 100.0, 200.0].map(|x| thing("dog", x)), [300.0, 400.0].map(|x| thing("cat", x)));
         let all = [&dogs[..], &cats[..]].concat();
         assert_eq!(score(&all, Protocol::Published), 1.0);

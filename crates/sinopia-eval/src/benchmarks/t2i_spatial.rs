@@ -152,7 +152,10 @@ impl Benchmark for T2iSpatial {
         let (score, reason) = match (a, b) {
             (Some(a), Some(b)) => {
                 let holds = relation.score(a, b, size, protocol);
-                (0.25 * a.score + 0.25 * b.score + 0.5 * holds, format!("both are there, the relation holds to {holds:.2}"))
+                (
+                    0.25 * a.score + 0.25 * b.score + 0.5 * holds,
+                    format!("both are there, the relation holds to {holds:.2}"),
+                )
             }
             (Some(a), None) => (0.25 * a.score, format!("no {second}")),
             (None, Some(b)) => (0.25 * b.score, format!("no {first}")),
@@ -161,7 +164,8 @@ impl Benchmark for T2iSpatial {
         match protocol {
             Protocol::Published => Verdict { score: if score < MIN_SCORE { 0.0 } else { score }, reason },
             Protocol::Strict => {
-                let alone = [first, second].iter().all(|noun| find(noun, if first == second { 2 } else { 1 }).is_none());
+                let alone =
+                    [first, second].iter().all(|noun| find(noun, if first == second { 2 } else { 1 }).is_none());
                 let holds = a.zip(b).is_some_and(|(a, b)| relation.score(a, b, size, protocol) >= 1.0);
                 Verdict::new(holds && alone, if alone { reason } else { format!("{reason}, and more than asked for") })
             }
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn presence_and_relation_share_the_point() {
-        let (case, frog) = (seen("suitcase", [0.0, 200.0, 100.0, 100.0], 0.8), seen("frog", [300.0, 200.0, 100.0, 100.0], 0.6));
+        let (case, frog) =
+            (seen("suitcase", [0.0, 200.0, 100.0, 100.0], 0.8), seen("frog", [300.0, 200.0, 100.0, 100.0], 0.6));
         check(0, &[case.clone(), frog.clone()], 0.25 * 1.4 + 0.5, 1.0);
         check(0, &[case.clone()], 0.0, 0.0); // 0.2 is below a half
         let wrong = seen("frog", [0.0, 20.0, 100.0, 100.0], 0.6);

@@ -166,7 +166,7 @@ fn check_seeds(first: u64, count: u32) -> anyhow::Result<()> {
     }
 }
 
-const NO_LAYOUT: &str = "\
+pub(super) const NO_LAYOUT: &str = "\
 there is no layout to paint, and Sinopia never invents one
 hint: give one with `--layout FILE` (JSON or an LLM's answer),
       take one from a cache of answers with `--replay CACHE.json`,
@@ -300,7 +300,10 @@ pub(super) fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
 }
 
 /// `options` with what `--set` and the flags that stand for options say.
-fn method_options(mut options: Map<String, Value>, args: &PaintingArgs) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn method_options(
+    mut options: Map<String, Value>,
+    args: &PaintingArgs,
+) -> anyhow::Result<Map<String, Value>> {
     for given in &args.set {
         let Some((name, value)) = given.split_once('=') else {
             return Err(bad_request(format!("`--set {given}`: `name=value` is expected")));
@@ -315,11 +318,11 @@ fn method_options(mut options: Map<String, Value>, args: &PaintingArgs) -> anyho
     Ok(options)
 }
 
-fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
+pub(super) fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
     Ok(name.map(str::parse).transpose()?)
 }
 
-fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
+pub(super) fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         sinopia_nn::threads::set_num_threads(threads as usize)?;
     }
