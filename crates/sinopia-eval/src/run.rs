@@ -251,12 +251,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Painting`] with what `paint` said, [`Error::Write`]. Everything painted before is kept.
-    pub fn paint(
-        &self,
-        samples: &[&Sample],
-        paint: &mut dyn FnMut(&Sample, usize) -> Result<Vec<u8>, PaintError>,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Result<()> {
+    pub fn paint(&self, samples: &[&Sample], paint: &mut Paint<'_>, progress: &mut dyn FnMut(&Progress)) -> Result<()> {
         let mut clock = Clock::default();
         let mut elsewhere = Vec::new();
         for sample in samples {
@@ -282,7 +277,7 @@ impl RunFolder {
         lock: File,
         samples: &[&Sample],
         clock: &mut Clock,
-        paint: &mut dyn FnMut(&Sample, usize) -> Result<Vec<u8>, PaintError>,
+        paint: &mut Paint<'_>,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<()> {
         let folder = self.root.join(sample.index.to_string());
@@ -349,7 +344,10 @@ impl RunFolder {
     }
 }
 
-/// What a painter may answer with.
+/// A painter: the bytes of a PNG for a sample and repeat.
+pub type Paint<'a> = dyn FnMut(&Sample, usize) -> Result<Vec<u8>, PaintError> + 'a;
+
+/// What a painter may fail with.
 pub type PaintError = Box<dyn std::error::Error + Send + Sync>;
 
 enum Claim {

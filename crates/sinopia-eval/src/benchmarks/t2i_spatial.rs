@@ -209,7 +209,7 @@ mod tests {
         let (case, frog) =
             (seen("suitcase", [0.0, 200.0, 100.0, 100.0], 0.8), seen("frog", [300.0, 200.0, 100.0, 100.0], 0.6));
         check(0, &[case.clone(), frog.clone()], 0.25 * 1.4 + 0.5, 1.0);
-        check(0, &[case.clone()], 0.0, 0.0); // 0.2 is below a half
+        check(0, std::slice::from_ref(&case), 0.0, 0.0); // 0.2 is below a half
         let wrong = seen("frog", [0.0, 20.0, 100.0, 100.0], 0.6);
         check(0, &[case.clone(), wrong], 0.0, 0.0);
         let overlapping = seen("frog", [50.0, 200.0, 100.0, 100.0], 1.0);

@@ -1,4 +1,4 @@
-//! Reports of one or more runs: tables for people ([`markdown`]), data for programs ([`json`]), a web page with every image ([`html`]).
+//! Reports of one or more runs: tables for people ([`markdown()`]), data for programs ([`json()`]), a web page with every image ([`html()`]).
 
 mod html;
 mod json;

@@ -31,23 +31,21 @@ pub fn detections(
     threshold: f32,
 ) -> Result<Vec<Vec<Detection>>> {
     let (logits, boxes) = (logits.to_vec3::<f32>()?, boxes.to_vec3::<f32>()?);
-    let of_image = |((logits, boxes), size): ((&Vec<Vec<f32>>, &Vec<Vec<f32>>), &(usize, usize))| {
+    let of_image = |logits: &[Vec<f32>], boxes: &[Vec<f32>], size: (usize, usize)| {
         let (width, height) = match kind {
-            OwlKind::OwlVit => *size,
+            OwlKind::OwlVit => size,
             OwlKind::Owlv2 => (size.0.max(size.1), size.0.max(size.1)),
         };
         let candidates = logits.iter().zip(boxes).filter_map(|(logits, bbox)| {
             let (label, logit) = best(logits)?;
             let score = 1.0 / (1.0 + (-logit).exp());
-            (score >= threshold).then(|| Detection {
-                label,
-                score,
-                corners: corners(bbox, width as f32, height as f32),
-            })
+            let corners = corners(bbox, width as f32, height as f32);
+            (score >= threshold).then_some(Detection { label, score, corners })
         });
         candidates.collect()
     };
-    Ok(logits.iter().zip(&boxes).zip(sizes).map(of_image).collect())
+    let images = logits.iter().zip(&boxes).zip(sizes);
+    Ok(images.map(|((logits, boxes), size)| of_image(logits, boxes, *size)).collect())
 }
 
 /// The first of the largest values and its index.

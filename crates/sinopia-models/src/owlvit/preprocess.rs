@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// CLIP's mean colour, 0..=1.
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// CLIP's deviation from it.
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// What an OWLv2 image is padded with: middle grey, as it was trained.
 const PADDING: f32 = 0.5;
 /// Most pixels of an image looked at.

@@ -166,7 +166,7 @@ fn check_seeds(first: u64, count: u32) -> anyhow::Result<()> {
     }
 }
 
-pub(super) const NO_LAYOUT: &str = "\
+const NO_LAYOUT: &str = "\
 there is no layout to paint, and Sinopia never invents one
 hint: give one with `--layout FILE` (JSON or an LLM's answer),
       take one from a cache of answers with `--replay CACHE.json`,
