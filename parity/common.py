@@ -69,7 +69,7 @@ def randomise(model, seed, gains=None):
         elif "embedding" in name and parameter.dim() == 2 and not name.startswith("time_"):
             value = 0.5 * noise
         else:
-            fan_in = parameter[0].numel()
+            fan_in = parameter[0].numel() if parameter.dim() else 1
             gain = math.prod(factor for part, factor in (gains or {}).items() if part in name)
             value = gain * noise / math.sqrt(fan_in)
         parameter.data = value.half().float()

@@ -28,6 +28,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Paint(args) => cli::paint::run(args),
         Command::Inspect(args) => cli::inspect::run(&args),
         Command::Models(args) => cli::models::run(args),
+        Command::Eval(args) => cli::eval::run(args),
         Command::Completions { shell } => cli::completions::run(shell),
     }
 }

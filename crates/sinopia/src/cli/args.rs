@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinopia_models::Precision;
 
+use super::eval::args::EvalArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   Paint a layout with the built-in miniature, no network needed
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// List, describe and fetch models
     Models(ModelsArgs),
+    /// Measure how well pictures follow their captions: layouts, runs of images, reports
+    Eval(EvalArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for

@@ -315,7 +315,10 @@ fn preset_options(name: &str, args: &PaintingArgs) -> anyhow::Result<Option<Map<
 }
 
 /// `options` with what `--set` and the flags that stand for options say.
-fn method_options(mut options: Map<String, Value>, args: &PaintingArgs) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn method_options(
+    mut options: Map<String, Value>,
+    args: &PaintingArgs,
+) -> anyhow::Result<Map<String, Value>> {
     for given in &args.set {
         let Some((name, value)) = given.split_once('=') else {
             return Err(bad_request(format!("`--set {given}`: `name=value` is expected")));
@@ -330,11 +333,11 @@ fn method_options(mut options: Map<String, Value>, args: &PaintingArgs) -> anyho
     Ok(options)
 }
 
-fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
+pub(super) fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
     Ok(name.map(str::parse).transpose()?)
 }
 
-fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
+pub(super) fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         sinopia_nn::threads::set_num_threads(threads as usize)?;
     }

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod completions;
 mod contact_sheet;
+pub(crate) mod eval;
 pub(crate) mod failure;
 pub(crate) mod generate;
 mod input;
