@@ -21,6 +21,7 @@ use sinopia_models::checkpoint::{Checkpoint, OpenOptions};
 pub use sinopia_diffusion as diffusion;
 pub use sinopia_layout as layout;
 pub use sinopia_models as models;
+pub use sinopia_planner as planner;
 
 /// Opens the built-in miniature.
 ///

@@ -8,9 +8,20 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of the workspace, besides tests.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("sinopia", &["sinopia-layout", "sinopia-models", "sinopia-nn", "sinopia-diffusion", "sinopia-miniature"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    (
+        "sinopia",
+        &[
+            "sinopia-layout",
+            "sinopia-models",
+            "sinopia-nn",
+            "sinopia-diffusion",
+            "sinopia-miniature",
+            "sinopia-planner",
+        ],
+    ),
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
+    ("sinopia-planner", &["sinopia-layout"]),
     ("sinopia-models", &["sinopia-nn"]),
     ("sinopia-nn", &[]),
     ("sinopia-layout", &[]),
