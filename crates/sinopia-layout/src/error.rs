@@ -85,6 +85,14 @@ pub enum Error {
         /// Most boxes allowed.
         max: usize,
     },
+    /// A text of another program's format says something that cannot be.
+    #[error("cannot read this as {format}: {problem}", format = with_article(format))]
+    Exchange {
+        /// The format.
+        format: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// The cache has no answer for the caption at all.
     #[error("the cache has no answer for the caption `{caption}`{}", Nearest(nearest))]
     CaptionNotCached {
@@ -145,6 +153,11 @@ impl Error {
         let (x0, y0, x1, y1) = bbox.corners();
         Error::BBox { x0, y0, x1, y1 }
     }
+}
+
+fn with_article(format: &str) -> String {
+    let article = if format.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    format!("{article} {format}")
 }
 
 /// Shows the nearest captions of a failed look-up.

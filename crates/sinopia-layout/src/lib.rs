@@ -29,6 +29,7 @@ mod labels;
 mod literal;
 
 pub mod cache;
+pub mod exchange;
 pub mod json;
 pub mod parse;
 pub mod render;

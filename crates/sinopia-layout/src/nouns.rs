@@ -93,6 +93,18 @@ pub fn plural(phrase: &str) -> String {
     plural_words.join(" ")
 }
 
+/// The noun that a phrase is about: `bowl` in `a bowl of soup`, `cat` in `a sleeping cat`, `man` in `a man holding a kite`.
+/// Empty for an empty phrase.
+///
+/// ```
+/// use sinopia_layout::nouns::head;
+/// assert_eq!(head("a white bowl of soup"), "bowl");
+/// ```
+pub fn head(phrase: &str) -> &str {
+    let words: Vec<&str> = phrase.split_whitespace().collect();
+    words.get(head_noun(&words)).copied().unwrap_or_default()
+}
+
 /// The name without `a`, `an` or `the` in front.
 fn without_article(name: &str) -> &str {
     match name.split_once(' ') {

@@ -3,16 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 use proptest::prelude::*;
+use sinopia_layout::exchange::{coco, ideogram, omost};
 use sinopia_layout::{
     Canvas, Layout, LayoutCache, LayoutObject, PixelBox, RepairMode, Scene, locate_phrases, parse_answer,
     parse_answer_on, repair_with, svg, write_answer,
 };
 
-/// A caption as answers hold it: one trimmed line, and not the word for no caption.
+/// A caption as answers hold it: one trimmed line, and neither the word for no caption nor a code fence.
 fn caption() -> impl Strategy<Value = String> {
     "[ -~é猫'\"]{0,40}"
         .prop_map(|text| text.trim().to_owned())
         .prop_filter("not `None`", |text| !text.trim_end_matches('.').eq_ignore_ascii_case("none"))
+        .prop_filter("not a fence", |text| !text.starts_with("```"))
 }
 
 fn layouts() -> impl Strategy<Value = Layout> {
@@ -127,6 +129,29 @@ proptest! {
         let _ = parse_answer(&text);
         let _ = Layout::from_json(&text);
         let _ = LayoutCache::from_json(&text);
+    }
+
+    #[test]
+    fn other_formats_give_boxes_back(layout in layouts()) {
+        let (repaired, _) = repair_with(layout, RepairMode::Clip);
+        prop_assert_eq!(coco::read(&coco::write(&repaired), None), Ok(repaired.clone()));
+        let canvas = repaired.canvas;
+        let phrases = |layout: &Layout| layout.objects.iter().map(|object| object.phrase.clone()).collect::<Vec<_>>();
+        let back = ideogram::read(&ideogram::write(&repaired, "").unwrap(), canvas).unwrap().layout;
+        prop_assert!(back.objects.iter().all(|object| object.bbox.has_area() && object.bbox.is_inside(canvas)));
+        prop_assert_eq!(back.objects.len(), repaired.objects.len());
+        let written = omost::write(&repaired);
+        if let Ok(back) = omost::read(&written, canvas) {
+            // What Omost has words for stays as it is.
+            prop_assert_eq!(phrases(&omost::read(&omost::write(&back.layout), canvas).unwrap().layout), phrases(&back.layout));
+        }
+    }
+
+    #[test]
+    fn no_text_of_another_format_panics(text in "(?s)(canvas|\\.add_local_description|\\(|location=|'on the left'|,|\\)|=|\\{|\\[|\"images\"|.){0,40}") {
+        let _ = omost::read(&text, Canvas::PUBLISHED);
+        let _ = coco::read(&text, None);
+        let _ = ideogram::read(&text, Canvas::PUBLISHED);
     }
 
     #[test]

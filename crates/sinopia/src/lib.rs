@@ -22,6 +22,7 @@ pub use sinopia_diffusion as diffusion;
 pub use sinopia_eval as eval;
 pub use sinopia_layout as layout;
 pub use sinopia_models as models;
+pub use sinopia_planner as planner;
 
 /// Opens the built-in miniature.
 ///

@@ -24,8 +24,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
-        Command::Generate(args) => cli::generate::run(args),
+        Command::Generate(args) => cli::generate::run(*args),
         Command::Paint(args) => cli::paint::run(args),
+        Command::Plan(args) => cli::plan::run(*args),
+        Command::Convert(args) => cli::convert::run(&args),
+        Command::Cache(args) => cli::cache::run(args),
         Command::Inspect(args) => cli::inspect::run(&args),
         Command::Models(args) => cli::models::run(args),
         Command::Eval(args) => cli::eval::run(args),

@@ -8,13 +8,22 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of the workspace, besides tests.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "sinopia",
-        &["sinopia-layout", "sinopia-models", "sinopia-nn", "sinopia-diffusion", "sinopia-eval", "sinopia-miniature"],
+        &[
+            "sinopia-layout",
+            "sinopia-models",
+            "sinopia-nn",
+            "sinopia-diffusion",
+            "sinopia-eval",
+            "sinopia-miniature",
+            "sinopia-planner",
+        ],
     ),
     ("sinopia-eval", &["sinopia-layout", "sinopia-models", "sinopia-diffusion"]),
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
+    ("sinopia-planner", &["sinopia-layout"]),
     ("sinopia-models", &["sinopia-nn"]),
     ("sinopia-nn", &[]),
     ("sinopia-layout", &[]),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use sinopia_layout::Canvas;
 use sinopia_models::Precision;
 
 use super::eval::args::EvalArgs;
@@ -15,13 +16,17 @@ Examples:
       sinopia generate --layout examples/blue-dog-white-bowl.json --seed 1 --out dog.png
   Take the layout from a cache of LLM answers
       sinopia generate \"A photo of a cat left of a dog\" --replay answers.json --out pets.png
+  Let a language model lay out the caption
+      sinopia generate \"two cats beside a red ball\" --llm-base-url ollama --llm-model qwen3:8b --out cats.png
   Plain Stable Diffusion from a folder of weights
       sinopia generate \"a lighthouse at dawn\" --method sd --model ./stable-diffusion-v1-5 --out dawn.png
   Make an image again, byte for byte
       sinopia generate --from dog.png --out same-dog.png
 
 Defaults can be kept in ./sinopia.toml or in SINOPIA_METHOD, SINOPIA_MODEL, SINOPIA_STEPS, SINOPIA_GUIDANCE_SCALE,
-SINOPIA_SCHEDULER, SINOPIA_PRECISION, SINOPIA_THREADS and SINOPIA_CONFIG; flags win.
+SINOPIA_SCHEDULER, SINOPIA_PRECISION, SINOPIA_THREADS, SINOPIA_PLANNER, SINOPIA_LLM_MODEL and so on (every flag of
+`sinopia plan` under \"Planning\") and SINOPIA_CONFIG; flags win. The key of a language model's server comes from
+SINOPIA_LLM_API_KEY, or from OPENAI_API_KEY for api.openai.com.
 
 Exit codes: 0 done, 1 the work failed or was cancelled, 2 the request was wrong.";
 
@@ -36,9 +41,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make an image from a caption, a layout, or an image made before
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Paint a layout file
     Paint(PaintArgs),
+    /// Have a language model write the layout of a caption, change a layout, or lay out a file of captions
+    Plan(Box<PlanArgs>),
+    /// Read and write layouts in the formats of other programs
+    Convert(ConvertArgs),
+    /// Look at, clear, export and import remembered layouts
+    Cache(CacheArgs),
     /// Show how an image was made: its caption, layout, method, options, seed and model
     Inspect(InspectArgs),
     /// List, describe and fetch models
@@ -64,6 +75,9 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) source: LayoutSource,
+
+    #[command(flatten)]
+    pub(crate) planner: PlannerArgs,
 
     #[command(flatten)]
     pub(crate) painting: PaintingArgs,
@@ -240,6 +254,264 @@ pub(crate) struct OutputArgs {
     pub(crate) quiet: bool,
 }
 
+/// Who lays out a caption, and how. What is not given comes from `SINOPIA_*`, `sinopia.toml`, then from the model's name.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Planning")]
+pub(crate) struct PlannerArgs {
+    /// `openai`: a model behind any server with OpenAI's protocol [default: openai, once `--llm-model` is known]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) planner: Option<PlannerKind>,
+
+    /// The language model, by the name its server knows
+    #[arg(long, value_name = "NAME")]
+    pub(crate) llm_model: Option<String>,
+
+    /// The server: an address such as `http://localhost:8000/v1`, or openai, vllm, llama.cpp, ollama or lm-studio [default: by model]
+    #[arg(long, value_name = "URL")]
+    pub(crate) llm_base_url: Option<String>,
+
+    /// Ask for a chat message or for the continuation of a text [default: by model]
+    #[arg(long, value_name = "KIND", hide_short_help = true)]
+    pub(crate) llm_endpoint: Option<EndpointArg>,
+
+    /// How the model writes a layout [default: by model]
+    #[arg(long, value_name = "KIND", hide_short_help = true, conflicts_with = "template")]
+    pub(crate) llm_format: Option<FormatArg>,
+
+    /// Randomness of the model's answers, 0 to 2 [default: 0.25]
+    #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = temperature, hide_short_help = true)]
+    pub(crate) llm_temperature: Option<f64>,
+
+    /// Longest answer in tokens (16 to 100000) [default: by model, 900 or more]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=100_000), hide_short_help = true)]
+    pub(crate) llm_max_tokens: Option<u32>,
+
+    /// Longest wait for one answer, in seconds [default: 120]
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) llm_timeout: Option<f64>,
+
+    /// Longest time for a whole layout, pauses and repairs included, in seconds [default: 600]
+    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
+    pub(crate) plan_timeout: Option<f64>,
+
+    /// Prompt template of your own (MiniJinja); it may extend `lmd-text` or `lmd-json`
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) template: Option<PathBuf>,
+
+    /// Layouts to choose the best from (1 to 20) [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) candidates: Option<u32>,
+
+    /// Canvas to lay out on, as WIDTHxHEIGHT in pixels [default: 512x512]
+    #[arg(long, value_name = "SIZE", value_parser = canvas, hide_short_help = true)]
+    pub(crate) canvas: Option<Canvas>,
+
+    /// Take the best answer even if it fails a check
+    #[arg(long, hide_short_help = true)]
+    pub(crate) lenient: bool,
+
+    /// File that remembers good layouts [default: sinopia/plans.sqlite in the user's cache folder]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub(crate) plan_cache: Option<PathBuf>,
+
+    /// Remember nothing and ask anew
+    #[arg(long, hide_short_help = true, conflicts_with = "plan_cache")]
+    pub(crate) no_plan_cache: bool,
+}
+
+/// Kinds of planners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PlannerKind {
+    /// A server with OpenAI's protocol
+    Openai,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EndpointArg {
+    /// `chat/completions`
+    Chat,
+    /// `completions`
+    Completions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FormatArg {
+    /// The list of pairs of LLM-grounded Diffusion
+    Text,
+    /// JSON, held to a schema where the server can
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sinopia plan \"two red apples to the left of a sleeping cat, no dogs\" --llm-base-url ollama --llm-model qwen3:8b --out cat.json
+  sinopia plan --edit cat.json \"move the cat up\" --then \"add a hat\" --llm-base-url ollama --llm-model qwen3:8b --out cat2.json
+  sinopia plan --batch captions.txt --jobs 4 --llm-model gpt-4o-mini --out answers.json     # for `--replay answers.json`
+A batch that was stopped goes on where it was when it is started again.")]
+pub(crate) struct PlanArgs {
+    /// What to lay out (with `--edit`: what to change); `-` reads it from stdin
+    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    pub(crate) caption: Option<String>,
+
+    /// Layout to change, JSON or an LLM's answer
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "canvas"])]
+    pub(crate) edit: Option<PathBuf>,
+
+    /// A further change, made to the result of the one before. Repeatable
+    #[arg(long, value_name = "TEXT", requires = "edit")]
+    pub(crate) then: Vec<String>,
+
+    /// File of captions, one a line; `-` reads it from stdin. `--out` becomes a cache of answers for `--replay`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["occurrence", "no_plan_cache"])]
+    pub(crate) batch: Option<PathBuf>,
+
+    /// Captions of a batch to ask for at once (1 to 64) [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), requires = "batch")]
+    pub(crate) jobs: Option<u32>,
+
+    /// Which of several layouts for the same caption, counted from 0
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) occurrence: u32,
+
+    #[command(flatten)]
+    pub(crate) planner: PlannerArgs,
+
+    /// Layout to write; `-` is stdout
+    #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Output")]
+    pub(crate) out: PathBuf,
+
+    /// Print a report as JSON on stdout: layout, findings, tokens
+    #[arg(long, help_heading = "Output")]
+    pub(crate) json: bool,
+
+    /// No progress on stderr, only warnings and errors
+    #[arg(long, short, help_heading = "Output")]
+    pub(crate) quiet: bool,
+
+    /// Settings file [default: ./sinopia.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sinopia convert examples/blue-dog-white-bowl.json --to coco --out dog.coco.json
+  sinopia convert canvas.py --canvas 1024x1024 --to json --out layout.json")]
+pub(crate) struct ConvertArgs {
+    /// Layout to read; `-` reads it from stdin
+    pub(crate) layout: PathBuf,
+
+    /// Format to write
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: LayoutFormat,
+
+    /// Format to read [default: by what the file says]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) from: Option<LayoutFormat>,
+
+    /// Canvas for formats that do not name one, as WIDTHxHEIGHT in pixels [default: 512x512]
+    #[arg(long, value_name = "SIZE", value_parser = canvas)]
+    pub(crate) canvas: Option<Canvas>,
+
+    /// Image of a COCO file with several, by its id
+    #[arg(long, value_name = "ID")]
+    pub(crate) image: Option<u64>,
+
+    /// Caption for formats that describe the whole picture [default: the background]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) caption: Option<String>,
+
+    /// File to write; `-` is stdout
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub(crate) out: PathBuf,
+
+    /// Only warnings and errors on stderr
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// Formats of layouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LayoutFormat {
+    /// Layout JSON
+    Json,
+    /// The text form of LLM-grounded Diffusion
+    Text,
+    /// COCO object detection
+    Coco,
+    /// Ideogram-style JSON caption
+    Ideogram,
+    /// Omost canvas (parsed, never executed)
+    Omost,
+    /// A drawing, to write only
+    Svg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+
+    /// Cache of plans [default: sinopia/plans.sqlite in the user's cache folder]
+    #[arg(long, global = true, value_name = "FILE", id = "cache_file")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Settings file [default: ./sinopia.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Which remembered layouts are meant.
+#[derive(Debug, Args)]
+pub(crate) struct SelectionArgs {
+    /// Only those of this language model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+
+    /// Only those whose caption contains this
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) caption: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// Remembered layouts
+    List {
+        #[command(flatten)]
+        selection: SelectionArgs,
+        /// Print as JSON, with the answers
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget layouts
+    Clear {
+        #[command(flatten)]
+        selection: SelectionArgs,
+        /// Forget all that are selected; needed if no model and no caption is given
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write layouts as a JSON object from captions to answers, the form of the published caches and of `--replay`
+    Export {
+        /// File to write; `-` is stdout
+        out: PathBuf,
+        #[command(flatten)]
+        selection: SelectionArgs,
+    },
+    /// Read such a file: its good answers count as answers of the planner that is configured
+    Import {
+        /// File to read
+        file: PathBuf,
+        #[command(flatten)]
+        planner: Box<PlannerArgs>,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// Image made by Sinopia
@@ -278,6 +550,27 @@ pub(crate) enum ModelsCommand {
         /// Hub id, `owner/name`
         model: String,
     },
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=2.0).contains(&value) => Ok(value),
+        _ => Err("a number from 0 to 2 is expected".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.001..=86_400.0).contains(&value) => Ok(value),
+        _ => Err("a number of seconds, at most 86400, is expected".to_owned()),
+    }
+}
+
+fn canvas(text: &str) -> Result<Canvas, String> {
+    let sides =
+        text.split_once(['x', '×']).and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let (width, height) = sides.ok_or("WIDTHxHEIGHT in pixels is expected, such as 768x512")?;
+    Canvas::new(width, height).map_err(|error| error.to_string())
 }
 
 fn guidance_scale(text: &str) -> Result<f64, String> {

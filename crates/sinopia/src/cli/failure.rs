@@ -34,10 +34,17 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         }
         shown = cause;
     }
-    if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<sinopia_models::Error>()?.hint()) {
+    if let Some(hint) = error.chain().find_map(hint) {
         eprintln!("hint: {hint}");
     }
     if error.chain().any(is_bad_request) { ExitCode::from(2) } else { ExitCode::from(1) }
+}
+
+fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(error) = cause.downcast_ref::<sinopia_planner::Error>() {
+        return error.hint();
+    }
+    cause.downcast_ref::<sinopia_models::Error>()?.hint().map(|hint| hint.to_string())
 }
 
 fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
@@ -75,8 +82,20 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::MixedRuns { .. }
         )
     };
+    let unplannable = |error: &sinopia_planner::Error| {
+        use sinopia_planner::Error;
+        matches!(
+            error,
+            Error::Template { .. }
+                | Error::TemplateLacks { .. }
+                | Error::BaseUrl { .. }
+                | Error::Key { .. }
+                | Error::Layout(_)
+        )
+    };
     cause.is::<BadRequest>()
         || cause.downcast_ref::<sinopia_eval::Error>().is_some_and(unmeasurable)
+        || cause.downcast_ref::<sinopia_planner::Error>().is_some_and(unplannable)
         || cause.is::<sinopia_layout::Error>()
         || cause.downcast_ref::<Error>().is_some_and(unpaintable)
 }

@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 
 use sinopia_layout::Layout;
 
+use sinopia_diffusion::methods;
+
 use super::args::{GenerateArgs, PaintingArgs};
 use super::failure::bad_request;
 use super::job::Job;
+use super::planning::Planning;
+use super::progress::Bars;
 use super::{input, job, output, painting_file, settings};
 
 pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
@@ -24,11 +28,37 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
             let flags = PaintingArgs { threads: settings.threads, ..args.painting };
             Job::again(&recipe, image, (caption, layout), changes, flags)?
         }
-        None => Job::new(caption, layout, changes, settings)?,
+        None => {
+            let (layout, changes) = match &caption {
+                Some(caption) if layout.is_none() => planned(&args, caption, &settings)?,
+                _ => (layout, changes),
+            };
+            Job::new(caption, layout, changes, settings)?
+        }
     };
     let inputs: Vec<&Path> =
         [&args.source.layout, &args.source.replay].into_iter().flatten().map(PathBuf::as_path).collect();
     job::run(job, &inputs, &args.output)
+}
+
+/// The layout that the configured planner writes, if there is one and the method paints layouts.
+fn planned(
+    args: &GenerateArgs,
+    caption: &str,
+    settings: &PaintingArgs,
+) -> anyhow::Result<(Option<Layout>, Vec<String>)> {
+    let method = methods::find(settings.method.as_deref().unwrap_or("lmd"))?;
+    let planner = settings::merge_planner(args.planner.clone(), args.painting.config.as_deref())?;
+    if !method.needs_layout || !Planning::is_configured(&planner) {
+        return Ok((None, Vec::new()));
+    }
+    output::check_writable(&args.output.out)?;
+    let bars = Bars::new(args.output.quiet);
+    let planning = Planning::new(planner, &bars)?;
+    let plan = planning.planner().plan(caption, 0, &|event| bars.line(&event.to_string()))?;
+    planning.tell(&plan, &bars);
+    let changes = plan.changes.to_string();
+    Ok((Some(plan.layout), changes.lines().map(str::to_owned).collect()))
 }
 
 /// The layout that is named beside the caption, and what had to be mended in it.

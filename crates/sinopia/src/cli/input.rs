@@ -33,20 +33,22 @@ pub(crate) fn replay(cache: &Path, caption: &str) -> anyhow::Result<(Layout, Vec
 }
 
 fn mended(layout: Result<Layout, Error>, origin: &str) -> anyhow::Result<(Layout, Vec<String>)> {
-    let layout = layout.map_err(|error| fault(&error, origin))?;
+    let layout = layout.map_err(|error| fault("cannot use the layout", &error, origin))?;
     let (layout, report) = repair(layout);
     let changes = report.to_string();
     Ok((layout, changes.lines().map(str::to_owned).collect()))
 }
 
-fn fault(error: &Error, origin: &str) -> anyhow::Error {
+/// What was wrong with the text of `origin`, with the line and a caret where there is a place.
+pub(crate) fn fault(what: &str, error: &Error, origin: &str) -> anyhow::Error {
     match error.fault() {
-        Some(fault) => bad_request(format!("cannot use the layout in `{origin}`\n{}", fault.snippet(origin))),
-        None => bad_request(format!("cannot use the layout in `{origin}`: {error}")),
+        Some(fault) => bad_request(format!("{what} in `{origin}`\n{}", fault.snippet(origin))),
+        None => bad_request(format!("{what} in `{origin}`: {error}")),
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+/// The text of a file, or of stdin for `-`.
+pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
     if is_stdin(path) {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;

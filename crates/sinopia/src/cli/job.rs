@@ -173,6 +173,7 @@ const NO_LAYOUT: &str = "\
 there is no layout to paint, and Sinopia never invents one
 hint: give one with `--layout FILE` (JSON or an LLM's answer),
       take one from a cache of answers with `--replay CACHE.json`,
+      let a language model write one with `--llm-model NAME` (and `--llm-base-url URL`),
       or paint the caption alone with `--method sd`";
 
 /// Paints the job and writes its files.

@@ -1,8 +1,10 @@
 //! Commands, arguments and everything a terminal needs: progress, files, previews, messages.
 
 pub(crate) mod args;
+pub(crate) mod cache;
 pub(crate) mod completions;
 mod contact_sheet;
+pub(crate) mod convert;
 pub(crate) mod eval;
 pub(crate) mod failure;
 pub(crate) mod generate;
@@ -14,5 +16,7 @@ pub(crate) mod models;
 mod output;
 pub(crate) mod paint;
 mod painting_file;
+pub(crate) mod plan;
+mod planning;
 mod progress;
 mod settings;

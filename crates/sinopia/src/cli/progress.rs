@@ -28,6 +28,11 @@ impl Bars {
         }
     }
 
+    /// A warning, told even if progress is not.
+    pub(crate) fn warn(&self, text: &str) {
+        self.print(&format!("warning: {text}"));
+    }
+
     /// Lines with the same beginning.
     pub(crate) fn lines(&self, lines: &[String], prefix: &str) {
         for line in lines {
@@ -116,7 +121,7 @@ impl Observer for Bars {
     }
 
     fn warning(&self, warning: &str) {
-        self.print(&format!("warning: {warning}"));
+        self.warn(warning);
     }
 }
 

@@ -7,7 +7,9 @@ use anyhow::Context;
 use serde::Deserialize;
 use sinopia_diffusion::methods;
 
-use super::args::{PaintingArgs, PrecisionArg};
+use clap::ValueEnum;
+
+use super::args::{EndpointArg, FormatArg, PaintingArgs, PlannerArgs, PlannerKind, PrecisionArg};
 use super::failure::bad_request;
 
 /// Name of the settings file looked for in the working directory.
@@ -24,6 +26,18 @@ struct SettingsFile {
     scheduler: Option<String>,
     precision: Option<PrecisionArg>,
     threads: Option<u32>,
+    planner: Option<PlannerKind>,
+    llm_model: Option<String>,
+    llm_base_url: Option<String>,
+    llm_endpoint: Option<EndpointArg>,
+    llm_format: Option<FormatArg>,
+    llm_temperature: Option<f64>,
+    llm_max_tokens: Option<u32>,
+    llm_timeout: Option<f64>,
+    plan_timeout: Option<f64>,
+    template: Option<PathBuf>,
+    candidates: Option<u32>,
+    plan_cache: Option<PathBuf>,
 }
 
 /// Fills what was not given in `args` from the environment, then from the settings file.
@@ -31,14 +45,67 @@ pub(crate) fn merge(args: PaintingArgs) -> anyhow::Result<PaintingArgs> {
     merge_with(args, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
+/// Fills what was not given about the planner in the same way; `config` is the settings file named on the command line.
+pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow::Result<PlannerArgs> {
+    merge_planner_with(args, config, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// The key for a language model's server and the variable it comes from.
+///
+/// `OPENAI_API_KEY` is on many machines for other programs, so it goes to OpenAI and nowhere else.
+pub(crate) fn llm_key(is_openai: bool) -> Option<(String, &'static str)> {
+    let variable = |name: &'static str| Some((std::env::var(name).ok().filter(|value| !value.is_empty())?, name));
+    variable("SINOPIA_LLM_API_KEY").or_else(|| is_openai.then(|| variable("OPENAI_API_KEY")).flatten())
+}
+
+/// The folder for files that can be made again, after the customs of the system.
+pub(crate) fn user_cache_folder() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || std::env::home_dir().unwrap_or_else(|| PathBuf::from("."));
+    let customary = if cfg!(windows) { variable("LOCALAPPDATA") } else { None };
+    variable("XDG_CACHE_HOME").or(customary).unwrap_or_else(|| home().join(".cache")).join("sinopia")
+}
+
+fn merge_planner_with(
+    mut args: PlannerArgs,
+    config: Option<&Path>,
+    env: impl Fn(&str) -> Option<String>,
+) -> anyhow::Result<PlannerArgs> {
+    let variables = SettingsFile::from_env(&env)?;
+    let file = settings_file(config, &env)?;
+    args.planner = args.planner.or(variables.planner).or(file.planner);
+    args.llm_model = args.llm_model.or(variables.llm_model).or(file.llm_model);
+    args.llm_base_url = args.llm_base_url.or(variables.llm_base_url).or(file.llm_base_url);
+    args.llm_endpoint = args.llm_endpoint.or(variables.llm_endpoint).or(file.llm_endpoint);
+    // A template has its own format: whichever is named closest to the command line decides.
+    if args.template.is_none() && args.llm_format.is_none() {
+        (args.template, args.llm_format) = match (variables.template, variables.llm_format) {
+            (None, None) => (file.template, file.llm_format),
+            named => named,
+        };
+    }
+    args.llm_temperature = args.llm_temperature.or(variables.llm_temperature).or(file.llm_temperature);
+    args.llm_max_tokens = args.llm_max_tokens.or(variables.llm_max_tokens).or(file.llm_max_tokens);
+    args.llm_timeout = args.llm_timeout.or(variables.llm_timeout).or(file.llm_timeout);
+    args.plan_timeout = args.plan_timeout.or(variables.plan_timeout).or(file.plan_timeout);
+    args.candidates = args.candidates.or(variables.candidates).or(file.candidates);
+    args.plan_cache = args.plan_cache.or(variables.plan_cache).or(file.plan_cache);
+    Ok(args)
+}
+
+/// The settings file that is named, or the one in the working directory.
+fn settings_file(named: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> anyhow::Result<SettingsFile> {
+    let config = named.map(Path::to_owned).or_else(|| env("SINOPIA_CONFIG").map(PathBuf::from));
+    match &config {
+        Some(path) => read(path),
+        None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE)),
+        None => Ok(SettingsFile::default()),
+    }
+}
+
 fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<PaintingArgs> {
     let variables = SettingsFile::from_env(&env)?;
-    let config = args.config.clone().or_else(|| env("SINOPIA_CONFIG").map(PathBuf::from));
-    let file = match &config {
-        Some(path) => read(path)?,
-        None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
-        None => SettingsFile::default(),
-    };
+    let file = settings_file(args.config.as_deref(), &env)?;
     // A preset given as a flag brings its method, which wins over the environment and the file as any flag does.
     let of_preset = args.preset.as_deref().map(methods::find_preset).transpose()?;
     let of_preset = of_preset.map(|preset| preset.method.to_owned());
@@ -72,6 +139,18 @@ impl SettingsFile {
             scheduler: env("SINOPIA_SCHEDULER"),
             precision: precision(env)?,
             threads: number(env, "SINOPIA_THREADS")?,
+            planner: word(env, "SINOPIA_PLANNER")?,
+            llm_model: env("SINOPIA_LLM_MODEL"),
+            llm_base_url: env("SINOPIA_LLM_BASE_URL"),
+            llm_endpoint: word(env, "SINOPIA_LLM_ENDPOINT")?,
+            llm_format: word(env, "SINOPIA_LLM_FORMAT")?,
+            llm_temperature: number(env, "SINOPIA_LLM_TEMPERATURE")?,
+            llm_max_tokens: number(env, "SINOPIA_LLM_MAX_TOKENS")?,
+            llm_timeout: number(env, "SINOPIA_LLM_TIMEOUT")?,
+            plan_timeout: number(env, "SINOPIA_PLAN_TIMEOUT")?,
+            template: env("SINOPIA_TEMPLATE").map(PathBuf::from),
+            candidates: number(env, "SINOPIA_CANDIDATES")?,
+            plan_cache: env("SINOPIA_PLAN_CACHE").map(PathBuf::from),
         };
         settings.check().map_err(|what| bad_request(format!("in the environment: {what}")))?;
         Ok(settings)
@@ -87,6 +166,19 @@ impl SettingsFile {
         if self.threads.is_some_and(|n| !(1..=1024).contains(&n)) {
             return Err("`threads` must be from 1 to 1024".to_owned());
         }
+        if self.llm_temperature.is_some_and(|x| !(0.0..=2.0).contains(&x)) {
+            return Err("`llm-temperature` must be from 0 to 2".to_owned());
+        }
+        if self.llm_max_tokens.is_some_and(|n| !(16..=100_000).contains(&n)) {
+            return Err("`llm-max-tokens` must be from 16 to 100000".to_owned());
+        }
+        if self.candidates.is_some_and(|n| !(1..=20).contains(&n)) {
+            return Err("`candidates` must be from 1 to 20".to_owned());
+        }
+        let seconds = [("llm-timeout", self.llm_timeout), ("plan-timeout", self.plan_timeout)];
+        if let Some((name, _)) = seconds.iter().find(|(_, x)| x.is_some_and(|x| !(0.001..=86_400.0).contains(&x))) {
+            return Err(format!("`{name}` must be a number of seconds of at most 86400"));
+        }
         Ok(())
     }
 }
@@ -95,6 +187,20 @@ fn precision(env: &impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<Pre
     let Some(text) = env("SINOPIA_PRECISION") else { return Ok(None) };
     let known = PrecisionArg::parse(&text);
     known.map(Some).map_err(|_| bad_request(format!("`SINOPIA_PRECISION` is `{text}`; auto, f32 or bf16 is expected")))
+}
+
+fn word<T: ValueEnum>(env: &impl Fn(&str) -> Option<String>, name: &str) -> anyhow::Result<Option<T>> {
+    let Some(text) = env(name) else { return Ok(None) };
+    let words = || {
+        let known: Vec<String> = T::value_variants()
+            .iter()
+            .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        known.join(" or ")
+    };
+    let value =
+        T::from_str(&text, true).map_err(|_| bad_request(format!("`{name}` is `{text}`; {} is expected", words())))?;
+    Ok(Some(value))
 }
 
 fn number<T: FromStr>(env: &impl Fn(&str) -> Option<String>, name: &str) -> anyhow::Result<Option<T>> {
@@ -140,6 +246,30 @@ mod tests {
         assert_eq!(merged("", both).unwrap().method.as_deref(), Some("sd"));
         let unknown = PaintingArgs { preset: Some("magic".to_owned()), ..PaintingArgs::default() };
         assert!(merged("", unknown).unwrap_err().to_string().contains("diffusers-lmd-plus"));
+    }
+
+    #[test]
+    fn the_planner_is_configured_in_the_same_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sinopia.toml");
+        std::fs::write(
+            &path,
+            "llm-model = \"file\"\nllm-base-url = \"ollama\"\nllm-format = \"json\"\ncandidates = 3\n",
+        )
+        .unwrap();
+        let env = |name: &str| match name {
+            "SINOPIA_LLM_MODEL" => Some("variable".to_owned()),
+            "SINOPIA_TEMPLATE" => Some("mine.jinja".to_owned()),
+            _ => None,
+        };
+        let given = PlannerArgs { candidates: Some(2), ..PlannerArgs::default() };
+        let args = merge_planner_with(given, Some(&path), env).unwrap();
+        assert_eq!((args.llm_model.as_deref(), args.llm_base_url.as_deref()), (Some("variable"), Some("ollama")));
+        assert_eq!((args.candidates, args.llm_format, args.template), (Some(2), None, Some("mine.jinja".into())));
+        let error = merge_planner_with(PlannerArgs::default(), Some(&path), |name| {
+            (name == "SINOPIA_LLM_ENDPOINT").then(|| "telepathy".to_owned())
+        });
+        assert!(error.unwrap_err().to_string().contains("chat or completions"));
     }
 
     #[test]

@@ -1,0 +1,384 @@
+//! Any server that speaks OpenAI's protocol: OpenAI, vLLM, llama.cpp, Ollama, LM Studio and others.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use ureq::http::{HeaderMap, Response, header};
+use ureq::{Agent, Body};
+
+use crate::address::{ApiKey, BaseUrl};
+use crate::presets::{self, Endpoint, Preset};
+use crate::provider::{CallError, Completion, Identity, Message, Provider, Role, Usage};
+use crate::template::{ANSWER_SCHEMA, AnswerFormat};
+
+/// Longest answer read, in bytes. A layout of a hundred boxes takes ten kilobytes.
+pub const MAX_BODY_BYTES: u64 = 1024 * 1024;
+
+/// Longest error page read, in bytes.
+const MAX_ERROR_BYTES: u64 = 64 * 1024;
+
+/// Longest part of an error page that a message repeats, in characters.
+const SHOWN_CHARS: usize = 300;
+
+/// Redirects followed on the same server.
+const MAX_REDIRECTS: usize = 3;
+
+/// How a model is asked.
+#[derive(Debug, Clone)]
+pub struct OpenAiOptions {
+    /// Where.
+    pub base_url: BaseUrl,
+    /// The model's name, as the server knows it.
+    pub model: String,
+    /// The key, for servers that want one.
+    pub key: Option<ApiKey>,
+    /// Endpoint, format and sampling.
+    pub preset: Preset,
+    /// Whether the server is asked to hold JSON answers to their schema. Servers that refuse that are asked without.
+    pub use_schema: bool,
+}
+
+impl OpenAiOptions {
+    /// The settings that suit `model`, at `base_url`.
+    pub fn new(model: &str, base_url: BaseUrl) -> Self {
+        let model = presets::full_name(model).to_owned();
+        let preset = presets::preset(&model);
+        Self { base_url, model, key: None, preset, use_schema: true }
+    }
+}
+
+/// A model behind OpenAI's protocol.
+#[derive(Debug)]
+pub struct OpenAi {
+    options: OpenAiOptions,
+    agent: Agent,
+    /// Set once the server has refused the schema.
+    refuses_schema: AtomicBool,
+}
+
+impl OpenAi {
+    /// A client; nothing is sent yet.
+    pub fn new(options: OpenAiOptions) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("sinopia/", env!("CARGO_PKG_VERSION")));
+        // A proxy cannot reach this machine.
+        let config = if options.base_url.is_loopback() { config.proxy(None) } else { config };
+        let agent = Agent::new_with_config(config.build());
+        Self { options, agent, refuses_schema: AtomicBool::new(false) }
+    }
+
+    /// Where the server is.
+    pub fn base_url(&self) -> &BaseUrl {
+        &self.options.base_url
+    }
+
+    fn sends_schema(&self) -> bool {
+        let wants = self.options.preset.format == AnswerFormat::Json && self.options.preset.endpoint == Endpoint::Chat;
+        wants && self.options.use_schema && !self.refuses_schema.load(Ordering::Relaxed)
+    }
+
+    fn body(&self, conversation: &[Message], with_schema: bool) -> Value {
+        let preset = &self.options.preset;
+        let mut body = Map::new();
+        body.insert("model".to_owned(), self.options.model.clone().into());
+        match preset.endpoint {
+            Endpoint::Chat => {
+                let message = |message: &Message| json!({"role": message.role, "content": message.text});
+                body.insert("messages".to_owned(), conversation.iter().map(message).collect());
+            }
+            Endpoint::Completions => {
+                body.insert("prompt".to_owned(), one_text(conversation).into());
+            }
+        }
+        let limit = if preset.is_reasoning { "max_completion_tokens" } else { "max_tokens" };
+        body.insert(limit.to_owned(), preset.max_tokens.into());
+        if let Some(temperature) = preset.temperature {
+            body.insert("temperature".to_owned(), temperature.into());
+        }
+        if let Some(stop) = preset.stop {
+            body.insert("stop".to_owned(), stop.into());
+        }
+        if with_schema {
+            let schema: Value = serde_json::from_str(ANSWER_SCHEMA).unwrap_or(Value::Bool(true));
+            let named = json!({"name": "layout", "strict": true, "schema": schema});
+            body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": named}));
+        }
+        Value::Object(body)
+    }
+
+    fn ask(&self, body: &Value, timeout: Duration) -> Result<Completion, CallError> {
+        let path = match self.options.preset.endpoint {
+            Endpoint::Chat => "chat/completions",
+            Endpoint::Completions => "completions",
+        };
+        let started = std::time::Instant::now();
+        let mut url = self.options.base_url.join(path);
+        for _ in 0..=MAX_REDIRECTS {
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(CallError::Timeout(timeout));
+            }
+            let mut response = self.post(&url, body, left).map_err(|error| self.call_error(&error, timeout))?;
+            let status = response.status().as_u16();
+            match status {
+                200..=299 => return self.completion(&mut response, timeout),
+                300..=399 => url = self.follow(&response)?,
+                _ => return Err(self.refusal(&mut response)),
+            }
+        }
+        Err(CallError::Redirect { status: 310, target: "itself, again and again".to_owned() })
+    }
+
+    fn post(&self, url: &str, body: &Value, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
+        let mut request = self.agent.post(url).header(header::ACCEPT, "application/json");
+        if let Some(key) = &self.options.key {
+            request = request.header(header::AUTHORIZATION, key.header());
+        }
+        let request = request.content_type("application/json").config().timeout_global(Some(timeout)).build();
+        request.send(body.to_string().as_bytes())
+    }
+
+    /// Where a redirect leads, if it keeps the method and stays on the server.
+    fn follow(&self, response: &Response<Body>) -> Result<String, CallError> {
+        let status = response.status().as_u16();
+        let location = text_header(response.headers(), header::LOCATION.as_str()).unwrap_or_default();
+        let target = self.options.base_url.resolve(&location);
+        match target {
+            Ok(url) if matches!(status, 307 | 308) => Ok(url),
+            Ok(url) => Err(CallError::Redirect { status, target: self.redact(&url) }),
+            Err(target) => Err(CallError::Redirect { status, target: self.redact(&target) }),
+        }
+    }
+
+    fn completion(&self, response: &mut Response<Body>, timeout: Duration) -> Result<Completion, CallError> {
+        let content_type = text_header(response.headers(), header::CONTENT_TYPE.as_str());
+        if let Some(found) = content_type.filter(|found| !found.to_ascii_lowercase().contains("json")) {
+            return Err(CallError::ContentType { found: excerpt(&self.redact(&found)) });
+        }
+        let bytes = read(response, MAX_BODY_BYTES).map_err(|error| self.call_error(&error, timeout))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|error| CallError::Malformed(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
+        let reply: Reply =
+            serde_json::from_str(&text).map_err(|error| CallError::Malformed(self.redact(&error.to_string())))?;
+        if let Some(error) = reply.error {
+            return Err(CallError::Malformed(excerpt(&self.redact(&error_message(&error)))));
+        }
+        let Some(choice) = reply.choices.into_iter().next() else {
+            return Err(CallError::Malformed("there is no choice in it".to_owned()));
+        };
+        let content = choice.message.and_then(|message| message.content).or(choice.text).unwrap_or_default();
+        let reason = choice.finish_reason.unwrap_or_default();
+        if content.trim().is_empty() {
+            return Err(CallError::Empty(excerpt(&reason)));
+        }
+        let counted = reply.usage.unwrap_or_default();
+        Ok(Completion {
+            text: self.redact(&content),
+            is_cut: reason == "length",
+            usage: Usage {
+                requests: 0,
+                prompt_tokens: counted.prompt_tokens.unwrap_or(0),
+                completion_tokens: counted.completion_tokens.unwrap_or(0),
+            },
+        })
+    }
+
+    fn refusal(&self, response: &mut Response<Body>) -> CallError {
+        let status = response.status().as_u16();
+        let retry_after = text_header(response.headers(), header::RETRY_AFTER.as_str())
+            .and_then(|value| parse_retry_after(&value, SystemTime::now()));
+        let bytes = read(response, MAX_ERROR_BYTES).unwrap_or_default();
+        let text = self.redact(&String::from_utf8_lossy(&bytes));
+        let page: Option<Value> = serde_json::from_str(&text).ok();
+        let error = page.as_ref().map(|page| page.get("error").unwrap_or(page));
+        let code = error.and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or_default();
+        let message = excerpt(&error.map_or(text.clone(), error_message));
+        CallError::Status { status, message, retry_after, is_quota: code == "insufficient_quota" }
+    }
+
+    fn call_error(&self, error: &ureq::Error, timeout: Duration) -> CallError {
+        match error {
+            ureq::Error::Timeout(_) => CallError::Timeout(timeout),
+            ureq::Error::Io(io)
+                if matches!(io.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock) =>
+            {
+                CallError::Timeout(timeout)
+            }
+            ureq::Error::BodyExceedsLimit(limit) => CallError::TooLarge { limit: *limit },
+            other => CallError::Connection(excerpt(&self.redact(&other.to_string()))),
+        }
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.options.key.as_ref().map_or_else(|| text.to_owned(), |key| key.redact(text))
+    }
+}
+
+impl Provider for OpenAi {
+    fn identity(&self) -> Identity {
+        let preset = &self.options.preset;
+        let settings = json!({
+            "endpoint": preset.endpoint,
+            "format": preset.format,
+            "temperature": preset.temperature,
+            "max_tokens": preset.max_tokens,
+            "stop": preset.stop,
+            "schema": self.options.use_schema,
+        });
+        Identity {
+            provider: format!("openai {}", self.options.base_url),
+            model: self.options.model.clone(),
+            settings: settings.to_string(),
+        }
+    }
+
+    fn complete(&self, conversation: &[Message], timeout: Duration) -> Result<Completion, CallError> {
+        let started = std::time::Instant::now();
+        let with_schema = self.sends_schema();
+        let answer = self.ask(&self.body(conversation, with_schema), timeout);
+        match &answer {
+            Err(CallError::Status { status: 400 | 404 | 415 | 422 | 501, message, .. })
+                if with_schema && is_about_schema(message) =>
+            {
+                self.refuses_schema.store(true, Ordering::Relaxed);
+                let left = timeout.saturating_sub(started.elapsed());
+                self.ask(&self.body(conversation, false), left)
+            }
+            _ => answer,
+        }
+    }
+}
+
+/// Whether a refusal is about the schema rather than about the request.
+fn is_about_schema(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["response_format", "json_schema", "schema", "guided", "grammar", "structured output"]
+        .iter()
+        .any(|word| message.contains(word))
+}
+
+/// A conversation for a model that continues texts.
+fn one_text(conversation: &[Message]) -> String {
+    let mut text = String::new();
+    for message in conversation {
+        match message.role {
+            // The prompt ends with the label that the answer stands behind.
+            Role::Assistant => text.push_str(&format!(" {}\n\n", message.text.trim())),
+            Role::User => text.push_str(message.text.trim()),
+        }
+    }
+    text
+}
+
+fn read(response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, ureq::Error> {
+    response.body_mut().with_config().limit(limit).read_to_vec()
+}
+
+fn text_header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Seconds, or a date.
+fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+fn error_message(error: &Value) -> String {
+    let text = |key: &str| error.get(key).and_then(Value::as_str).map(str::to_owned);
+    let whole = || error.as_str().map_or_else(|| error.to_string(), str::to_owned);
+    text("message").or_else(|| text("detail")).unwrap_or_else(whole)
+}
+
+/// The beginning of a text on one line.
+fn excerpt(text: &str) -> String {
+    let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut short: String = line.chars().take(SHOWN_CHARS).collect();
+    if line.chars().count() > SHOWN_CHARS {
+        short.push('…');
+    }
+    short
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<Counted>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Option<ReplyMessage>,
+    text: Option<String>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ReplyMessage {
+    content: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct Counted {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider(model: &str) -> OpenAi {
+        OpenAi::new(OpenAiOptions::new(model, BaseUrl::parse("http://localhost:1/v1").unwrap()))
+    }
+
+    #[test]
+    fn published_models_are_asked_as_published() {
+        let conversation = [Message::user("Caption: a cat\nObjects:")];
+        let body = provider("gpt-3.5").body(&conversation, false);
+        let messages = json!([{"role": "user", "content": "Caption: a cat\nObjects:"}]);
+        assert_eq!(
+            body,
+            json!({"model": "gpt-3.5-turbo", "messages": messages, "max_tokens": 900, "temperature": 0.25, "stop": "\n\n"})
+        );
+        let body = provider("StableBeluga2").body(&conversation, false);
+        assert_eq!(body["prompt"], "Caption: a cat\nObjects:");
+        assert_eq!(body.get("messages"), None);
+    }
+
+    #[test]
+    fn newer_models_are_held_to_the_schema() {
+        let body = provider("o3").body(&[Message::user("x")], true);
+        assert_eq!((body["max_completion_tokens"].as_u64(), body.get("temperature")), (Some(8192), None));
+        assert_eq!(body["response_format"]["json_schema"]["schema"]["required"][0], "objects");
+    }
+
+    #[test]
+    fn a_conversation_becomes_one_text() {
+        let conversation =
+            [Message::user("Caption: a cat\nObjects:"), Message::assistant(" []\n"), Message::user("No.\nObjects:")];
+        assert_eq!(one_text(&conversation), "Caption: a cat\nObjects: []\n\nNo.\nObjects:");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+        let wait = |value: &str| parse_retry_after(value, now);
+        assert_eq!(wait(" 3 "), Some(Duration::from_secs(3)));
+        assert_eq!(wait("0.5"), Some(Duration::from_millis(500)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:47 GMT"), Some(Duration::from_secs(10)));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:49:07 GMT"), Some(Duration::ZERO));
+        assert_eq!((wait("-1"), wait("soon"), wait("NaN")), (None, None, None));
+    }
+}

@@ -1,0 +1,203 @@
+//! What the planner needs of a language model: text in, text out, and an honest account of why not.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A language model somewhere.
+pub trait Provider: Send + Sync {
+    /// What tells its answers from those of others.
+    fn identity(&self) -> Identity;
+
+    /// The model's answer to a conversation whose last message is the user's, in at most `timeout`.
+    ///
+    /// # Errors
+    /// [`CallError`]; whoever calls decides whether to try again.
+    fn complete(&self, conversation: &[Message], timeout: Duration) -> Result<Completion, CallError>;
+}
+
+/// The parts of a cache key that belong to the provider.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Kind and address: `openai https://api.openai.com/v1`.
+    pub provider: String,
+    /// The model's name.
+    pub model: String,
+    /// Everything else that changes answers, as JSON.
+    pub settings: String,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The planner.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub text: String,
+}
+
+impl Message {
+    /// Something the planner says.
+    pub fn user(text: impl Into<String>) -> Self {
+        Message { role: Role::User, text: text.into() }
+    }
+
+    /// Something the model said.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Message { role: Role::Assistant, text: text.into() }
+    }
+}
+
+/// An answer and what it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// The text.
+    pub text: String,
+    /// Whether the model was stopped by the limit on tokens.
+    pub is_cut: bool,
+    /// Tokens as the server counts them; zero where it does not say.
+    pub usage: Usage,
+}
+
+/// Requests and tokens, added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Requests sent, failed ones included.
+    pub requests: u64,
+    /// Tokens read by the model.
+    pub prompt_tokens: u64,
+    /// Tokens written by the model.
+    pub completion_tokens: u64,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.prompt_tokens = self.prompt_tokens.saturating_add(other.prompt_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_add(other.completion_tokens);
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Usage { requests, prompt_tokens, completion_tokens } = self;
+        write!(f, "{requests} request(s), {prompt_tokens} tokens in, {completion_tokens} tokens out")
+    }
+}
+
+/// Why a call brought no answer. No message holds a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There was no connection, or it broke off.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// Nothing (or not everything) came in time.
+    #[error("no complete answer within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// The server answered with an error.
+    #[error("the server answered {status}{}", after_colon(message))]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// What the server says about it.
+        message: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+        /// Whether the account has nothing left, which waiting does not mend.
+        is_quota: bool,
+    },
+    /// The server wants the request, and the key with it, to go somewhere else.
+    #[error("the server redirects ({status}) to {target}, which is not followed")]
+    Redirect {
+        /// The HTTP status.
+        status: u16,
+        /// Scheme and host it names.
+        target: String,
+    },
+    /// The answer is longer than any layout.
+    #[error("the answer has more than {limit} bytes")]
+    TooLarge {
+        /// Most bytes read.
+        limit: u64,
+    },
+    /// The answer is a web page or something else that is no JSON.
+    #[error("the server answered with `{found}` instead of JSON")]
+    ContentType {
+        /// The content type.
+        found: String,
+    },
+    /// The answer is not what the protocol says.
+    #[error("the server's answer cannot be read: {0}")]
+    Malformed(String),
+    /// The answer has no text.
+    #[error("the model answered nothing{}", after_colon(.0))]
+    Empty(String),
+}
+
+fn after_colon(message: &str) -> String {
+    if message.is_empty() { String::new() } else { format!(": {message}") }
+}
+
+impl CallError {
+    /// Whether the same call may succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            CallError::Connection(_) | CallError::Timeout(_) | CallError::Malformed(_) | CallError::Empty(_) => true,
+            CallError::Status { status, is_quota, .. } => {
+                !is_quota && matches!(status, 408 | 409 | 425 | 429 | 500..=599)
+            }
+            CallError::Redirect { .. } | CallError::TooLarge { .. } | CallError::ContentType { .. } => false,
+        }
+    }
+
+    /// Whether a call for any other caption would fail in the same way: no server, no access, no such model.
+    pub fn concerns_all_captions(&self) -> bool {
+        match self {
+            CallError::Connection(_) | CallError::Redirect { .. } | CallError::ContentType { .. } => true,
+            CallError::Status { status, is_quota, .. } => *is_quota || matches!(status, 401..=404),
+            _ => false,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            CallError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What to do about it, if something is known to help.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            CallError::Connection(_) => "is the server running, and is `--llm-base-url` its address?",
+            CallError::Timeout(_) => "`--llm-timeout SECONDS` allows more time for an answer",
+            CallError::Status { is_quota: true, .. } => "the account has no credit left",
+            CallError::Status { status: 401 | 403, .. } => {
+                "the key comes from the environment variable SINOPIA_LLM_API_KEY; OPENAI_API_KEY is sent to api.openai.com only"
+            }
+            CallError::Status { status: 404, .. } => {
+                "check `--llm-model`, and that `--llm-base-url` ends where the server's API begins, most often in `/v1`"
+            }
+            CallError::ContentType { .. } => {
+                "`--llm-base-url` must be the address of the API, most often ending in `/v1`"
+            }
+            CallError::Redirect { .. } => "if the new place is right, name it with `--llm-base-url`",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

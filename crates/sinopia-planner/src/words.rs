@@ -1,0 +1,429 @@
+//! Words of an English caption and the lists that tell them apart.
+
+/// A caption as lower-case words; punctuation that ends a phrase is a word of its own.
+pub(crate) struct Words(Vec<String>);
+
+impl Words {
+    pub(crate) fn of(caption: &str) -> Self {
+        let mut words = Vec::new();
+        for token in without_quotations(caption).to_lowercase().split_whitespace() {
+            let token = token.trim_start_matches(|c: char| !c.is_alphanumeric());
+            let bare = token.trim_end_matches(|c: char| !c.is_alphanumeric());
+            if !bare.is_empty() {
+                words.push(bare.to_owned());
+            }
+            let comma = token[bare.len()..].starts_with(',');
+            if token.len() > bare.len() {
+                words.push(if comma { "," } else { "." }.to_owned());
+            }
+        }
+        Words(words)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&str> {
+        self.0.get(index).map(String::as_str)
+    }
+
+    pub(crate) fn slice(&self, first: usize, end: usize) -> Vec<&str> {
+        self.0.get(first..end).unwrap_or_default().iter().map(String::as_str).collect()
+    }
+
+    pub(crate) fn is(&self, index: usize, list: &[&str]) -> bool {
+        self.get(index).is_some_and(|word| list.contains(&word))
+    }
+
+    pub(crate) fn is_break(&self, index: usize) -> bool {
+        self.is(index, &[",", "."])
+    }
+
+    pub(crate) fn is_comma(&self, index: usize) -> bool {
+        self.is(index, &[","])
+    }
+
+    /// The number that this word is, up to twenty; `pair` and `couple` are two.
+    pub(crate) fn number(&self, index: usize) -> Option<usize> {
+        let word = self.get(index)?;
+        if let Some(position) = NUMBERS.iter().position(|&number| number == word) {
+            return Some(position + 1);
+        }
+        if ["pair", "couple"].contains(&word) && self.is(index + 1, &["of"]) {
+            return Some(2);
+        }
+        word.parse().ok().filter(|number| (1..=20).contains(number) && !word.starts_with(['0', '+']))
+    }
+}
+
+/// The caption without what stands in double quotation marks.
+fn without_quotations(caption: &str) -> String {
+    let straight = caption.replace(['“', '”', '„'], "\"");
+    let parts = straight.split('"');
+    // Only a closed quotation is left out: an odd part that another follows.
+    let count = straight.matches('"').count();
+    parts.enumerate().filter(|(i, _)| i % 2 == 0 || *i >= count).map(|(_, part)| part).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the word lists apply: Latin letters, and no small word that only another language has.
+pub(crate) fn is_english(caption: &str) -> bool {
+    let letters = caption.chars().filter(|c| c.is_alphabetic()).count();
+    let ascii = caption.chars().filter(char::is_ascii_alphabetic).count();
+    let words = Words::of(caption);
+    let foreign = (0..words.len()).any(|index| words.is(index, FOREIGN));
+    letters > 0 && ascii * 10 >= letters * 9 && !foreign
+}
+
+/// The singular of a noun; a noun that has no other form stays.
+pub(crate) fn singular(word: &str) -> String {
+    pluralizer::pluralize(word, 1, false)
+}
+
+/// Whether the word is a plural, or a noun whose plural looks the same.
+pub(crate) fn is_plural(word: &str) -> bool {
+    let singular = singular(word);
+    singular != word || (!word.ends_with("ing") && pluralizer::pluralize(word, 2, false) == word)
+}
+
+const NUMBERS: &[&str] = &[
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+];
+
+pub(crate) const ARTICLES: &[&str] = &["a", "an", "the"];
+
+pub(crate) const DETERMINERS: &[&str] = &[
+    "a", "an", "the", "any", "some", "his", "her", "its", "their", "my", "your", "our", "this", "that", "these",
+    "those",
+];
+
+/// Words that cannot stand inside a noun phrase.
+pub(crate) const BOUNDARIES: &[&str] = &[
+    "about",
+    "above",
+    "across",
+    "after",
+    "against",
+    "along",
+    "among",
+    "and",
+    "are",
+    "around",
+    "as",
+    "at",
+    "be",
+    "before",
+    "behind",
+    "being",
+    "below",
+    "beneath",
+    "beside",
+    "besides",
+    "between",
+    "but",
+    "by",
+    "each",
+    "excluding",
+    "for",
+    "from",
+    "has",
+    "have",
+    "having",
+    "held",
+    "in",
+    "inside",
+    "into",
+    "is",
+    "it",
+    "lies",
+    "lie",
+    "near",
+    "next",
+    "no",
+    "nor",
+    "not",
+    "of",
+    "off",
+    "on",
+    "onto",
+    "or",
+    "over",
+    "sit",
+    "sits",
+    "stand",
+    "stands",
+    "through",
+    "to",
+    "toward",
+    "towards",
+    "under",
+    "underneath",
+    "upon",
+    "was",
+    "were",
+    "where",
+    "which",
+    "while",
+    "who",
+    "with",
+    "within",
+    "without",
+    "there",
+    "then",
+    "directly",
+    "placed",
+    "located",
+    "both",
+    "plus",
+];
+
+/// Words between a thing and where it stands.
+pub(crate) const LINKING: &[&str] = &[
+    "is",
+    "are",
+    "was",
+    "were",
+    "be",
+    "being",
+    "directly",
+    "just",
+    "immediately",
+    "slightly",
+    "far",
+    "placed",
+    "located",
+    "positioned",
+    "situated",
+    "sits",
+    "sit",
+    "stands",
+    "stand",
+    "lies",
+    "lie",
+    "sat",
+    "that",
+    "which",
+    "who",
+    "right",
+];
+
+/// Words that make a number vague.
+pub(crate) const VAGUE: &[&str] =
+    &["least", "most", "than", "about", "around", "or", "to", "nearly", "almost", "roughly", "approximately"];
+
+/// Nouns that numbers measure rather than count.
+pub(crate) const UNCOUNTED: &[&str] = &[
+    "meter",
+    "metre",
+    "foot",
+    "inch",
+    "mile",
+    "kilometer",
+    "year",
+    "hour",
+    "minute",
+    "day",
+    "night",
+    "week",
+    "month",
+    "time",
+    "color",
+    "colour",
+    "side",
+    "story",
+    "storey",
+    "floor",
+    "percent",
+    "degree",
+    "dimension",
+    "hundred",
+    "thousand",
+    "million",
+    "dozen",
+    "pair",
+    "group",
+    "row",
+    "set",
+    "kind",
+    "type",
+    "part",
+    "half",
+    "third",
+    "one",
+    "another",
+    "other",
+    "o'clock",
+    "am",
+    "pm",
+    "k",
+    "d",
+    "left",
+    "right",
+    "corner",
+    "end",
+    "hand",
+    "point",
+    "way",
+    "stack",
+    "pile",
+    "bunch",
+    "slice",
+    "piece",
+    "pack",
+    "line",
+    "column",
+    "angle",
+    "size",
+    "style",
+    "shade",
+    "layer",
+];
+
+/// Nouns whose members go by other names: the boxes of *two animals* may be `a dog` and `a cat`.
+pub(crate) const COLLECTIVE: &[&str] = &[
+    "people",
+    "person",
+    "animal",
+    "thing",
+    "object",
+    "item",
+    "fruit",
+    "vegetable",
+    "vehicle",
+    "toy",
+    "friend",
+    "figure",
+    "pet",
+    "bird",
+    "child",
+    "kid",
+    "adult",
+    "player",
+    "character",
+    "creature",
+    "shape",
+    "tool",
+    "instrument",
+    "flower",
+    "adventurer",
+];
+
+/// What *no* before it does not exclude.
+pub(crate) const NOT_EXCLUDED: &[&str] = &[
+    "one",
+    "longer",
+    "doubt",
+    "matter",
+    "more",
+    "less",
+    "other",
+    "way",
+    "idea",
+    "need",
+    "parking sign",
+    "entry",
+    "smoking",
+    "parking",
+    "trespassing",
+    "time",
+];
+
+/// Words for the whole picture.
+pub(crate) const PICTURE: &[&str] = &[
+    "picture",
+    "image",
+    "photo",
+    "photograph",
+    "painting",
+    "scene",
+    "frame",
+    "canvas",
+    "screen",
+    "view",
+    "composition",
+    "background",
+    "foreground",
+    "drawing",
+    "illustration",
+    "shot",
+];
+
+pub(crate) const PRONOUNS: &[&str] =
+    &["it", "them", "him", "her", "he", "she", "they", "other", "another", "each", "itself", "themselves", "one"];
+
+pub(crate) const COLORS: &[&str] = &[
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "black",
+    "white",
+    "gray",
+    "grey",
+    "golden",
+    "gold",
+    "silver",
+    "turquoise",
+    "violet",
+    "beige",
+];
+
+/// Small words of other languages that are no English words.
+const FOREIGN: &[&str] = &[
+    "der", "das", "und", "ein", "eine", "einem", "einer", "auf", "mit", "ohne", "dem", "den", "le", "les", "une", "et",
+    "avec", "sur", "sans", "du", "des", "el", "los", "una", "con", "sin", "y", "unos", "il", "gli", "di", "della",
+    "uno", "e", "um", "uma", "com", "sem", "het", "een", "met", "zonder", "og", "en", "på", "och", "med", "ett",
+    "jeden", "dva",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn punctuation_is_a_word_and_case_is_gone() {
+        assert_eq!(Words::of("A red, round Ball (big).").0, ["a", "red", ",", "round", "ball", "big", "."]);
+        assert_eq!(Words::of("the dog's \"no entry\" sign").0, ["the", "dog's", "sign"]);
+        assert_eq!(Words::of("an open \"quotation").0, ["an", "open", "quotation"]);
+    }
+
+    #[test]
+    fn plurals() {
+        for word in ["cats", "mice", "sheep", "glasses", "buses", "children"] {
+            assert!(is_plural(word), "{word}");
+        }
+        for word in ["cat", "glass", "bus", "sleeping", "table"] {
+            assert!(!is_plural(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn numbers_as_words_and_digits() {
+        let words = Words::of("two 3 07 twenty 21 pair of pair cat");
+        let numbers: Vec<_> = (0..words.len()).map(|index| words.number(index)).collect();
+        assert_eq!(numbers, [Some(2), Some(3), None, Some(20), None, Some(2), None, None, None]);
+    }
+}

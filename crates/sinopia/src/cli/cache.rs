@@ -1,0 +1,122 @@
+//! `sinopia cache`: the layouts that are remembered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use sinopia_layout::LayoutCache;
+use sinopia_planner::Cache;
+use sinopia_planner::cache::{self, Selection, Stored};
+
+use super::args::{CacheArgs, CacheCommand, PlannerArgs, SelectionArgs};
+use super::failure::bad_request;
+use super::planning::{self, Planning};
+use super::progress::Bars;
+use super::{input, output, settings};
+
+pub(crate) fn run(args: CacheArgs) -> anyhow::Result<()> {
+    let config = args.config.as_deref();
+    let merged = |mut given: PlannerArgs| {
+        given.plan_cache = args.file.clone().or(given.plan_cache);
+        settings::merge_planner(given, config)
+    };
+    match args.command {
+        CacheCommand::Import { file, planner } => import(&file, merged(*planner)?),
+        CacheCommand::List { selection, json } => list(&open(&merged(PlannerArgs::default())?)?, selection, json),
+        CacheCommand::Clear { selection, all } => clear(&open(&merged(PlannerArgs::default())?)?, selection, all),
+        CacheCommand::Export { out, selection } => export(&open(&merged(PlannerArgs::default())?)?, &out, selection),
+    }
+}
+
+/// A cache that must be there: looking for one makes none.
+fn open(args: &PlannerArgs) -> anyhow::Result<Cache> {
+    let path = planning::cache_path(args);
+    if !path.exists() {
+        return Err(bad_request(format!("there is no cache of plans at `{}`; planning makes one", path.display())));
+    }
+    Ok(Cache::open(&path)?)
+}
+
+fn list(cache: &Cache, selection: SelectionArgs, as_json: bool) -> anyhow::Result<()> {
+    let rows = cache.list(&selection.into())?;
+    if as_json {
+        return output::print(&format!("{:#}", json!(rows)));
+    }
+    for Stored { key, .. } in &rows {
+        let number = if key.occurrence == 0 { String::new() } else { format!(" (number {})", key.occurrence + 1) };
+        output::print(&format!("{:<32} {}{number}", key.model, key.caption))?;
+    }
+    output::print(&format!("{} layouts in {}", rows.len(), cache.path().display()))
+}
+
+fn clear(cache: &Cache, selection: SelectionArgs, all: bool) -> anyhow::Result<()> {
+    if selection.model.is_none() && selection.caption.is_none() && !all {
+        return Err(bad_request(
+            "to forget every layout, say `--all`; `--model NAME` and `--caption TEXT` select some",
+        ));
+    }
+    let count = cache.clear(&selection.into())?;
+    output::print(&format!("forgot {count} layouts"))
+}
+
+fn export(cache: &Cache, out: &Path, selection: SelectionArgs) -> anyhow::Result<()> {
+    output::check_writable(out)?;
+    // Of several answers to the same question (by other models or templates) the newest is written.
+    let mut newest: BTreeMap<(String, usize), Stored> = BTreeMap::new();
+    let rows = cache.list(&selection.into())?;
+    let count = rows.len();
+    for row in rows {
+        let place = (row.key.caption.clone(), row.key.occurrence);
+        if newest.get(&place).is_none_or(|known| known.created <= row.created) {
+            newest.insert(place, row);
+        }
+    }
+    let rows: Vec<Stored> = newest.into_values().collect();
+    output::write(out, format!("{:#}\n", json!(cache::export(&rows))).as_bytes())?;
+    let bars = Bars::new(false);
+    bars.line(&format!("wrote {} answers to {}", rows.len(), out.display()));
+    if rows.len() < count {
+        bars.warn(&format!(
+            "{} older answers to the same captions were left out; `--model NAME` selects",
+            count - rows.len()
+        ));
+    }
+    Ok(())
+}
+
+fn import(file: &Path, args: PlannerArgs) -> anyhow::Result<()> {
+    if args.no_plan_cache {
+        return Err(bad_request("`--no-plan-cache` leaves nothing to import into"));
+    }
+    let recorded = LayoutCache::from_json(&input::read(file)?)
+        .map_err(|error| input::fault("cannot read the answers", &error, &file.display().to_string()))?;
+    let bars = Bars::new(false);
+    let planning = Planning::new(args, &bars)?;
+    let planner = planning.planner();
+    let (mut new, mut known, mut refused) = (0, 0, 0);
+    for (caption, answers) in recorded.iter() {
+        for (occurrence, answer) in answers.iter().enumerate() {
+            match planner.import(caption, occurrence, answer) {
+                Ok(true) => new += 1,
+                Ok(false) => known += 1,
+                Err(error @ (sinopia_planner::Error::Layout(_) | sinopia_planner::Error::Unusable { .. })) => {
+                    refused += 1;
+                    let why = error.to_string();
+                    let line = match &error {
+                        sinopia_planner::Error::Unusable { problems, .. } => problems.join("; "),
+                        _ => why,
+                    };
+                    bars.warn(&format!("left out an answer to `{caption}`: {line}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    output::print(&format!("imported {new} answers; {known} were known, {refused} left out"))
+}
+
+impl From<SelectionArgs> for Selection {
+    fn from(args: SelectionArgs) -> Self {
+        Selection { model: args.model, caption: args.caption }
+    }
+}

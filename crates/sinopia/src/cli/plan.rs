@@ -1,0 +1,147 @@
+//! `sinopia plan`: the layout of a caption, a changed layout, or the layouts of a file of captions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use sinopia_layout::{Canvas, Layout, LayoutCache, write_answer};
+use sinopia_planner::batch::{self, BatchItem};
+use sinopia_planner::{Plan, PlanEvent};
+
+use super::args::PlanArgs;
+use super::failure::bad_request;
+use super::planning::Planning;
+use super::progress::Bars;
+use super::{input, output, settings};
+
+pub(crate) fn run(args: PlanArgs) -> anyhow::Result<()> {
+    if args.json && output::is_stdout(&args.out) && args.batch.is_some() {
+        return Err(bad_request(
+            "`--batch` with `--json` prints a report on stdout: name a file for the layouts with `--out`",
+        ));
+    }
+    output::check_writable(&args.out)?;
+    let bars = Bars::new(args.quiet);
+    let planning = Planning::new(settings::merge_planner(args.planner.clone(), args.config.as_deref())?, &bars)?;
+    match &args.batch {
+        Some(captions) => run_batch(&args, captions, &planning, &bars),
+        None => run_one(&args, &planning, &bars),
+    }
+}
+
+fn run_one(args: &PlanArgs, planning: &Planning, bars: &Bars) -> anyhow::Result<()> {
+    let caption = input::caption(args.caption.as_deref().unwrap_or_default())?;
+    let planner = planning.planner();
+    let tell = |event: &PlanEvent| bars.line(&event.to_string());
+    let occurrence = args.occurrence as usize;
+    let mut plans = Vec::new();
+    match &args.edit {
+        None => plans.push(planner.plan(&caption, occurrence, &tell)?),
+        Some(path) => {
+            let (mut layout, changes) = input::layout(path)?;
+            bars.lines(&changes, "layout mended: ");
+            for instruction in std::iter::once(&caption).chain(&args.then) {
+                bars.line(&format!("change: {instruction}"));
+                let plan = planner.edit(&layout, instruction, occurrence, &tell)?;
+                layout = plan.layout.clone();
+                plans.push(plan);
+            }
+        }
+    }
+    for plan in &plans {
+        planning.tell(plan, bars);
+        let changes = plan.changes.to_string();
+        bars.lines(&changes.lines().map(str::to_owned).collect::<Vec<_>>(), "layout mended: ");
+    }
+    let Some(plan) = plans.last() else { return Ok(()) }; // there is at least one
+    bars.show_layout(&plan.layout);
+    if !(args.json && output::is_stdout(&args.out)) {
+        output::write(&args.out, plan.layout.to_json().as_bytes())?;
+    }
+    if !output::is_stdout(&args.out) {
+        bars.line(&format!("wrote {}", args.out.display()));
+    }
+    if args.json {
+        let mut report = described(&caption, plan);
+        report["steps"] = plans.iter().map(|plan| json!(plan.usage)).collect();
+        output::print(&format!("{report:#}"))?;
+    }
+    Ok(())
+}
+
+fn run_batch(args: &PlanArgs, captions: &Path, planning: &Planning, bars: &Bars) -> anyhow::Result<()> {
+    let items = batch::items(&input::read(captions)?);
+    if items.is_empty() {
+        return Err(bad_request(format!("`{}` has no caption; one a line is expected", captions.display())));
+    }
+    let finished = AtomicUsize::new(0);
+    let total = items.len();
+    let done = |index: usize, result: &sinopia_planner::Result<Plan>| {
+        let number = finished.fetch_add(1, Ordering::Relaxed) + 1;
+        let caption = items.get(index).map_or("", |item| item.caption.as_str());
+        match result {
+            Ok(plan) if plan.is_cached => bars.line(&format!("[{number}/{total}] {caption}: remembered")),
+            Ok(plan) => bars.line(&format!("[{number}/{total}] {caption}: {} boxes", plan.layout.objects.len())),
+            Err(error) => bars.warn(&format!("[{number}/{total}] {caption}: {error}")),
+        }
+    };
+    let jobs = args.jobs.unwrap_or(4) as usize;
+    let mut report = batch::run(&planning.planner(), &items, jobs, &done);
+    let answers = answers(&items, &report.results);
+    output::write(&args.out, format!("{:#}\n", json!(answers)).as_bytes())?;
+    if args.json {
+        let plans = items.iter().zip(&report.results).map(|(item, result)| match result {
+            Some(Ok(plan)) => described(&item.caption, plan),
+            Some(Err(error)) => json!({"caption": item.caption, "error": error.to_string()}),
+            None => json!({"caption": item.caption, "error": "not begun"}),
+        });
+        output::print(&format!("{:#}", json!({"usage": report.usage, "plans": plans.collect::<Vec<_>>()})))?;
+    }
+    let good = report.results.iter().flatten().filter(|result| result.is_ok()).count();
+    bars.line(&format!("{good} of {total} captions have a layout; {}", report.usage));
+    let first = report.results.iter_mut().position(|result| matches!(result, Some(Err(_))));
+    match first.and_then(|index| report.results.swap_remove(index)) {
+        Some(Err(error)) => {
+            let message =
+                format!("{} of {total} captions have no layout; start again to ask for those only", total - good);
+            Err(anyhow::Error::new(error).context(message))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The layouts in the form of the published caches. A caption without a layout ends the list of its answers, because answers are
+/// counted.
+fn answers(items: &[BatchItem], results: &[Option<sinopia_planner::Result<Plan>>]) -> BTreeMap<String, Vec<String>> {
+    let mut answers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (item, result) in items.iter().zip(results) {
+        let Some(Ok(plan)) = result else { continue };
+        let known = answers.entry(LayoutCache::key(&item.caption).to_owned()).or_default();
+        if known.len() == item.occurrence {
+            known.push(answer(&plan.layout));
+        }
+    }
+    answers.retain(|_, known| !known.is_empty());
+    answers
+}
+
+/// The text form, or layout JSON where the canvas has to be told.
+fn answer(layout: &Layout) -> String {
+    if layout.canvas == Canvas::PUBLISHED { write_answer(layout) } else { layout.to_json() }
+}
+
+fn described(caption: &str, plan: &Plan) -> Value {
+    let findings =
+        plan.findings.iter().map(|finding| json!({"fault": finding.is_fault(), "text": finding.to_string()}));
+    let changes = plan.changes.to_string();
+    json!({
+        "caption": caption,
+        "layout": plan.layout,
+        "answer": plan.answer,
+        "findings": findings.collect::<Vec<_>>(),
+        "mended": changes.lines().collect::<Vec<_>>(),
+        "cached": plan.is_cached,
+        "usage": plan.usage,
+    })
+}

@@ -1,0 +1,286 @@
+//! Planning as a person meets it: the real binary, a scripted server on this machine, real files and caches.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
+#[path = "../../sinopia-planner/tests/scripted/mod.rs"]
+mod scripted;
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use scripted::{Server, chat, http, json_reply};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const KEY: &str = "sk-do-not-show-me-0123456789";
+const CAPTION: &str = "two cats in a room";
+const TWO_CATS: &str =
+    "[('a cat', [40, 200, 180, 200]), ('a cat', [290, 200, 180, 200])]\nBackground prompt: A room\nNegative prompt: ";
+const ONE_CAT: &str = "[('a cat', [40, 200, 180, 200])]\nBackground prompt: A room\nNegative prompt: ";
+
+/// A scratch folder with settings that lead to the server, and the program started inside it.
+struct Desk {
+    folder: TempDir,
+    server: Server,
+}
+
+impl Desk {
+    fn new(script: Vec<scripted::Reply>) -> Self {
+        let desk = Self { folder: tempfile::tempdir().unwrap(), server: Server::start(script) };
+        let settings = format!("llm-model = \"gpt-4\"\nllm-base-url = \"{}\"\n", desk.server.base_url());
+        desk.put("sinopia.toml", &settings);
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sinopia"));
+        command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SINOPIA_")) {
+            command.env_remove(name);
+        }
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("SINOPIA_LLM_API_KEY", KEY).env_remove("OPENAI_API_KEY");
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}\n{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs what must fail with `code` and say every one of `words`, without the key.
+    fn refuses(&self, args: &[&str], code: i32, words: &[&str]) -> String {
+        let output = self.run(args);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{message}");
+        for word in words {
+            assert!(message.contains(word), "{args:?}: `{word}` is missing in\n{message}");
+        }
+        message
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!text.contains(KEY) && !text.contains("panicked"), "{text}");
+    text
+}
+
+#[test]
+fn a_caption_becomes_a_layout_and_is_remembered() {
+    let desk = Desk::new(vec![chat(ONE_CAT), chat(TWO_CATS)]);
+    let printed = desk.ok(&["plan", CAPTION]);
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap()["objects"].as_array().unwrap().len(), 2);
+    assert_eq!(desk.server.asked()[0].authorization.as_deref(), Some(format!("Bearer {KEY}").as_str()));
+    let report: Value = serde_json::from_str(&desk.ok(&["plan", CAPTION, "--out", "cats.json", "--json"])).unwrap();
+    assert_eq!((report["cached"].as_bool(), desk.server.asked().len()), (Some(true), 2));
+    assert_eq!(desk.json("cats.json"), report["layout"]);
+    desk.ok(&["plan", CAPTION, "--no-plan-cache"]);
+    assert_eq!(desk.server.asked().len(), 3);
+    let listed = desk.ok(&["cache", "list"]);
+    assert!(listed.contains(CAPTION) && listed.contains("gpt-4") && listed.contains("1 layouts"), "{listed}");
+    assert!(!desk.ok(&["cache", "list", "--json"]).contains(KEY));
+}
+
+#[test]
+fn generate_asks_the_planner_only_where_there_is_no_layout() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    let output = desk.run(&["generate", CAPTION, "--steps", "1", "--out", "cats.png"]);
+    let shown = stderr(&output);
+    assert!(output.status.success() && shown.contains("asking the model") && shown.contains("a cat"), "{shown}");
+    assert!(desk.path("cats.png").exists() && desk.path("cats.layout.svg").exists());
+    desk.put("answers.json", &json!({CAPTION: [TWO_CATS]}).to_string());
+    desk.ok(&["generate", CAPTION, "--replay", "answers.json", "--steps", "1", "--out", "replayed.png"]);
+    desk.ok(&["generate", CAPTION, "--method", "sd", "--steps", "1", "--out", "plain.png"]);
+    assert_eq!(desk.server.asked().len(), 1);
+}
+
+#[test]
+fn without_a_planner_nothing_is_asked() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    desk.put("sinopia.toml", "");
+    desk.refuses(&["generate", CAPTION], 2, &["no layout", "--layout", "--replay", "--llm-model", "--method sd"]);
+    desk.refuses(&["plan", CAPTION], 2, &["--llm-model", "ollama"]);
+    desk.refuses(&["cache", "list"], 2, &["no cache of plans", "planning makes one"]);
+    assert!(desk.server.asked().is_empty() && !desk.path("cache").exists());
+}
+
+#[test]
+fn failures_end_with_the_last_answer_and_a_hint() {
+    let desk = Desk::new(vec![chat(ONE_CAT)]);
+    desk.refuses(
+        &["plan", CAPTION, "--out", "cats.json"],
+        1,
+        &["2 × cat", "[('a cat', [40, 200, 180, 200])]", "hint: "],
+    );
+    assert!(!desk.path("cats.json").exists());
+    let output = desk.run(&["plan", CAPTION, "--lenient", "--out", "cats.json"]);
+    assert!(output.status.success() && stderr(&output).contains("warning: "), "{}", stderr(&output));
+    let desk =
+        Desk::new(vec![json_reply("401 Unauthorized", "", &json!({"error": {"message": format!("bad key {KEY}")}}))]);
+    desk.refuses(&["plan", CAPTION], 1, &["401", "SINOPIA_LLM_API_KEY"]);
+    let other = Server::start(vec![chat(TWO_CATS)]);
+    let desk = Desk::new(vec![http("307 Temporary Redirect", &format!("Location: {}/x\r\n", other.address), b"")]);
+    desk.refuses(&["plan", CAPTION], 1, &["redirects"]);
+    assert!(other.asked().is_empty());
+}
+
+#[test]
+fn a_wrong_request_is_answered_before_anything_is_sent() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    desk.put(
+        "broken.jinja",
+        "{% set version = 1 %}{% set format = 'text' %}{% block prompt %}{{ captoin }}{% endblock %}",
+    );
+    desk.put("empty.txt", "\n\n");
+    for (args, words) in [
+        (vec!["plan", CAPTION, "--llm-base-url", "https://me:hunter2@host/v1"], ["SINOPIA_LLM_API_KEY", "…"]),
+        (vec!["plan", CAPTION, "--llm-base-url", "gopher"], ["http://", "ollama"]),
+        (vec!["plan", CAPTION, "--template", "broken.jinja"], ["broken.jinja", "undefined"]),
+        (vec!["plan", "  "], ["caption", "empty"]),
+        (vec!["plan"], ["CAPTION", "required"]),
+        (vec!["plan", CAPTION, "--canvas", "wide"], ["768x512", "wide"]),
+        (vec!["plan", CAPTION, "--candidates", "0"], ["--candidates", "1..=20"]),
+        (vec!["plan", "--batch", "empty.txt"], ["empty.txt", "one a line"]),
+        (vec!["plan", "--batch", "empty.txt", "--no-plan-cache"], ["--batch", "--no-plan-cache"]),
+    ] {
+        let message = desk.refuses(&args, 2, &words);
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    assert!(desk.server.asked().is_empty());
+}
+
+#[test]
+fn plain_http_to_another_machine_is_warned_of() {
+    let desk = Desk::new(vec![]);
+    // The name does not exist, so nothing is sent; the warning comes first.
+    let args = [
+        "plan",
+        CAPTION,
+        "--llm-base-url",
+        "http://sinopia.invalid/v1",
+        "--llm-timeout",
+        "0.5",
+        "--plan-timeout",
+        "0.5",
+    ];
+    desk.refuses(&args, 1, &["warning: http://sinopia.invalid/v1 is plain http"]);
+}
+
+#[test]
+fn openais_key_goes_to_openai_only() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    let output =
+        desk.command(&["plan", CAPTION]).env_remove("SINOPIA_LLM_API_KEY").env("OPENAI_API_KEY", KEY).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(desk.server.asked()[0].authorization, None);
+}
+
+#[test]
+fn a_layout_is_changed_step_by_step() {
+    let at = |x: u32| format!("[('a dog', [{x}, 200, 180, 200])]\nBackground prompt: A room\nNegative prompt: ");
+    let desk = Desk::new(vec![chat(&at(150)), chat(&at(10))]);
+    desk.put("dog.txt", &at(300));
+    desk.ok(&["plan", "--edit", "dog.txt", "move the dog left", "--then", "further", "--out", "moved.json"]);
+    assert_eq!(desk.json("moved.json")["objects"][0]["bbox"][0], 10);
+    assert!(desk.server.said(0).contains("[300, 200, 180, 200]") && desk.server.said(0).contains("move the dog left"));
+    assert!(desk.server.said(1).contains("[150, 200, 180, 200]") && desk.server.said(1).contains("further"));
+}
+
+#[test]
+fn a_batch_can_be_taken_up_again_and_replayed() {
+    let refused = json_reply("403 Forbidden", "", &json!({"error": {"message": "not today"}}));
+    let desk = Desk::new(vec![chat(TWO_CATS), refused, chat(TWO_CATS)]);
+    desk.put("captions.txt", "two cats in a room\n\nTwo cats\ntwo cats in a room.\n");
+    let args = ["plan", "--batch", "captions.txt", "--jobs", "1", "--out", "answers.json"];
+    desk.refuses(&args, 1, &["2 of 3 captions have no layout", "not today"]);
+    assert_eq!(desk.json("answers.json"), json!({CAPTION: [TWO_CATS]}));
+    let report: Value = serde_json::from_str(&desk.ok(&[&args[..], &["--json"]].concat())).unwrap();
+    assert_eq!((report["usage"]["requests"].as_u64(), report["usage"]["prompt_tokens"].as_u64()), (Some(2), Some(200)));
+    assert_eq!(desk.json("answers.json"), json!({CAPTION: [TWO_CATS, TWO_CATS], "Two cats": [TWO_CATS]}));
+    assert_eq!(desk.server.asked().len(), 4);
+    desk.ok(&["generate", "Two cats", "--replay", "answers.json", "--steps", "1", "--out", "cats.png"]);
+}
+
+#[test]
+fn recorded_answers_are_imported_exported_and_forgotten() {
+    let desk = Desk::new(vec![]);
+    desk.put("answers.json", &json!({CAPTION: [TWO_CATS, ONE_CAT], "a dog": ["nonsense"]}).to_string());
+    let printed = desk.ok(&["cache", "import", "answers.json"]);
+    assert!(printed.contains("imported 1 answers; 0 were known, 2 left out"), "{printed}");
+    desk.ok(&["plan", CAPTION, "--out", "cats.json"]);
+    desk.ok(&["cache", "export", "out.json", "--model", "gpt-4"]);
+    assert_eq!(desk.json("out.json"), json!({CAPTION: [TWO_CATS]}));
+    assert!(desk.server.asked().is_empty());
+    desk.refuses(&["cache", "clear"], 2, &["--all"]);
+    assert!(desk.ok(&["cache", "clear", "--caption", "CATS"]).contains("forgot 1"));
+    assert!(desk.ok(&["cache", "list"]).contains("0 layouts"));
+}
+
+#[test]
+fn processes_share_one_cache() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    let captions: String = (0..6).map(|number| format!("two cats in room number {number}\n")).collect();
+    desk.put("captions.txt", &captions);
+    let args =
+        |out: &str| ["plan", "--batch", "captions.txt", "--jobs", "2", "--quiet", "--out", out].map(str::to_owned);
+    let children: Vec<_> = (0..4)
+        .map(|number| {
+            let out = format!("answers-{number}.json");
+            let args = args(&out);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            desk.command(&args).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    assert!(desk.ok(&["cache", "list"]).contains("6 layouts"));
+    for number in 1..4 {
+        assert_eq!(desk.read(&format!("answers-{number}.json")), desk.read("answers-0.json"));
+    }
+}
+
+#[test]
+fn layouts_are_converted_there_and_back() {
+    let desk = Desk::new(vec![]);
+    desk.put("cats.txt", TWO_CATS);
+    desk.ok(&["convert", "cats.txt", "--to", "json", "--out", "cats.json"]);
+    for (format, file) in
+        [("coco", "cats.coco.json"), ("ideogram", "cats.ideogram.json"), ("omost", "cats.py"), ("text", "t.txt")]
+    {
+        desk.ok(&["convert", "cats.json", "--to", format, "--caption", CAPTION, "--out", file]);
+        let back: Value = serde_json::from_str(&desk.ok(&["convert", file, "--to", "json"])).unwrap();
+        let phrases: Vec<_> =
+            back["objects"].as_array().unwrap().iter().map(|object| object["phrase"].clone()).collect();
+        assert_eq!(
+            (phrases, &back["background"]),
+            (vec![json!("a cat"), json!("a cat")], &json!("A room")),
+            "{format}"
+        );
+    }
+    assert_eq!(desk.ok(&["convert", "cats.coco.json", "--to", "text"]).trim_end(), TWO_CATS.trim_end());
+    desk.put("broken.py", "canvas.add_local_description(location=3)");
+    desk.refuses(&["convert", "broken.py", "--to", "json"], 2, &["broken.py", "1:"]);
+}
