@@ -139,7 +139,6 @@ fn bf16_is_within_one_percent_of_f32() {
         };
         let (found, expected) = (predict(&fast), predict(&exact));
         let error = norm(&(found - &expected).unwrap()) / norm(&expected);
-        println!("t {timestep}: prediction {error:.5}");
         assert!(error <= 1e-2, "relative error {error} of the prediction at {timestep}");
 
         let latents = latents.narrow(0, 0, 1).unwrap();
@@ -156,7 +155,6 @@ fn bf16_is_within_one_percent_of_f32() {
         };
         let (found, expected) = (gradient(&fast), gradient(&exact));
         let error = norm(&(found - &expected).unwrap()) / norm(&expected);
-        println!("t {timestep}: gradient {error:.5}");
         assert!(error <= 3e-2, "relative error {error} of the gradient at {timestep}");
     }
 }

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Generate(args) => cli::generate::run(*args),
-        Command::Paint(args) => cli::paint::run(args),
+        Command::Paint(args) => cli::paint::run(*args),
         Command::Plan(args) => cli::plan::run(*args),
         Command::Convert(args) => cli::convert::run(&args),
         Command::Cache(args) => cli::cache::run(args),

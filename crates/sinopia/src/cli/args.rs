@@ -43,7 +43,7 @@ pub(crate) enum Command {
     /// Make an image from a caption, a layout, or an image made before
     Generate(Box<GenerateArgs>),
     /// Paint a layout file
-    Paint(PaintArgs),
+    Paint(Box<PaintArgs>),
     /// Have a language model write the layout of a caption, change a layout, or lay out a file of captions
     Plan(Box<PlanArgs>),
     /// Read and write layouts in the formats of other programs
@@ -194,7 +194,7 @@ pub(crate) struct PaintingArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PrecisionArg {
-    /// bf16 where the processor multiplies it faster, else as the checkpoint stores them; f32 for the miniature
+    /// bf16 where the processor multiplies it faster, else as the checkpoint stores them; f32 for small models
     Auto,
     /// 32-bit floats: the reference
     F32,

@@ -24,19 +24,24 @@ pub(crate) fn open(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::
     Ok(Model { pipeline, id })
 }
 
+/// Parameters of the UNet below which `--precision auto` means f32; Stable Diffusion 1 has 860 million.
+const SMALL_MODEL: u64 = 100_000_000;
+
 /// Opens the model called `name` without loading its networks; a Hub id is fetched first.
 pub(crate) fn checkpoint(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Checkpoint> {
-    let is_miniature = name == sinopia_miniature::NAME;
-    let precision = match precision {
-        // Small enough for f32 everywhere, so that its pictures are the same on every processor.
-        PrecisionArg::Auto if is_miniature => Precision::F32,
-        PrecisionArg::Auto if Arithmetic::fastest() == Arithmetic::Bf16 => Precision::Bf16,
-        other => other.into(),
+    let open = |precision| {
+        let options = OpenOptions { precision, ..OpenOptions::default() };
+        if name == sinopia_miniature::NAME {
+            return Ok(sinopia::miniature(&options)?);
+        }
+        let open = || Checkpoint::open(&ModelSource::parse(name)?, &options, bars);
+        open().with_context(|| format!("cannot open the model `{name}`"))
     };
-    let options = OpenOptions { precision, ..OpenOptions::default() };
-    if is_miniature {
-        return Ok(sinopia::miniature(&options)?);
+    let checkpoint: Checkpoint = open(precision.into())?;
+    match (precision, checkpoint.unet.weights.num_parameters()) {
+        // Fast enough in f32 everywhere, and then the pictures are the same on every processor.
+        (PrecisionArg::Auto, ..SMALL_MODEL) => open(Precision::F32),
+        (PrecisionArg::Auto, _) if Arithmetic::fastest() == Arithmetic::Bf16 => open(Precision::Bf16),
+        _ => Ok(checkpoint),
     }
-    let open = || Checkpoint::open(&ModelSource::parse(name)?, &options, bars);
-    open().with_context(|| format!("cannot open the model `{name}`"))
 }
