@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
@@ -29,7 +30,7 @@ def attribution_captions(cache):
 
 def paint(args, method, caption, seed, path):
     command = [str(args.sinopia), "generate", caption, "--replay", str(args.cache), "--method", method, "--seed", str(seed),
-               "--steps", str(args.steps), "--out", str(path), "--quiet"]
+               "--steps", str(args.steps), "--threads", "1", "--out", str(path), "--quiet"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -41,19 +42,20 @@ def main():
     parser.add_argument("--methods", nargs="+", default=["sd", "lmd"])
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--limit", type=int, default=100, help="captions, from the first")
+    parser.add_argument("--jobs", type=int, default=2, help="pictures painted side by side, one thread each")
     args = parser.parse_args()
     tasks = list(attribution_captions(json.loads(args.cache.read_text())))[:args.limit]
     for method in args.methods:
         folder = args.out / method
         folder.mkdir(parents=True, exist_ok=True)
-        start, painted, verdicts = time.monotonic(), 0, []
-        for index, (caption, _) in enumerate(tasks):
-            path = folder / f"{index:03}.png"
-            if not path.exists():
-                paint(args, method, caption, index, path)
-                painted += 1
-                print(f"\r{method} {index + 1}/{len(tasks)}", end="", file=sys.stderr, flush=True)
-        seconds = (time.monotonic() - start) / max(painted, 1)
+        start = time.monotonic()
+        missing = [(index, caption) for index, (caption, _) in enumerate(tasks) if not (folder / f"{index:03}.png").exists()]
+        with ThreadPoolExecutor(args.jobs) as pool:
+            paintings = [pool.submit(paint, args, method, caption, index, folder / f"{index:03}.png") for index, caption in missing]
+            for count, painting in enumerate(paintings):
+                painting.result()
+                print(f"\r{method} {count + 1}/{len(missing)}", end="", file=sys.stderr, flush=True)
+        seconds = (time.monotonic() - start) / max(len(missing), 1)
         found = find_all([Image.open(folder / f"{index:03}.png") for index in range(len(tasks))])
         verdicts = [judge(f, {"objects": objects}) for f, (_, objects) in zip(found, tasks)]
         both = sum(v["attribution"] for v in verdicts)
