@@ -47,12 +47,20 @@ def export(folder):
     for name, model in (("vae", vae), ("unet", unet), ("text_encoder", text)):
         shutil.rmtree(folder / name, ignore_errors=True)
         model.half().save_pretrained(folder / name)
+        forget_origin(folder / name / "config.json")
     restore_clip_names(folder / "text_encoder" / "model.safetensors")
     DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
     make_tokenizer(folder / "tokenizer")
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n")
+
+
+def forget_origin(path):
+    """The libraries note the folder that a model was read from."""
+    config = json.loads(path.read_text())
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def restore_clip_names(path):

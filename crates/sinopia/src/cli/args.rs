@@ -146,7 +146,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) steps: Option<u32>,
 
-    /// How strictly the picture follows the prompt; 1 turns classifier-free guidance off [default: 7.5]
+    /// How strictly the picture follows the prompt; 1 turns classifier-free guidance off [default: 7.5; 3.5 for small models]
     #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 

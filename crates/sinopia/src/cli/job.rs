@@ -40,7 +40,7 @@ pub(crate) struct Job {
 struct Settings {
     seed: u64,
     steps: usize,
-    guidance_scale: f64,
+    guidance_scale: Option<f64>,
     guidance_rescale: f64,
     scheduler: Option<SchedulerKind>,
     width: Option<usize>,
@@ -76,7 +76,7 @@ impl Job {
             settings: Settings {
                 seed: args.seed.unwrap_or(0),
                 steps: args.steps.unwrap_or(50) as usize,
-                guidance_scale: args.guidance_scale.unwrap_or(7.5),
+                guidance_scale: args.guidance_scale,
                 guidance_rescale: 0.0,
                 scheduler: scheduler(args.scheduler.as_deref())?,
                 width: args.width.map(|px| px as usize),
@@ -130,7 +130,7 @@ impl Job {
             settings: Settings {
                 seed: args.seed.unwrap_or(sampling.seed.0),
                 steps: args.steps.map_or(sampling.num_inference_steps, |n| n as usize),
-                guidance_scale: args.guidance_scale.unwrap_or(sampling.guidance_scale),
+                guidance_scale: args.guidance_scale.or(same_model.then_some(sampling.guidance_scale)),
                 guidance_rescale: sampling.guidance_rescale,
                 scheduler: scheduler(args.scheduler.as_deref())?.or(recorded),
                 width: side(args.width, sampling.width),
@@ -147,14 +147,15 @@ impl Job {
         })
     }
 
-    /// The sampling settings of image number `index`, for a model of `native` (width, height) pixels.
-    fn sampling(&self, index: u32, native: (usize, usize)) -> Sampling {
+    /// The sampling settings of image number `index`.
+    fn sampling(&self, index: u32, model: &Model) -> Sampling {
+        let native = model.pipeline.native_size();
         let settings = &self.settings;
         let seed = settings.seed + u64::from(index); // within range: the job was checked
         let (width, height) = (settings.width.unwrap_or(native.0), settings.height.unwrap_or(native.1));
         Sampling {
             num_inference_steps: settings.steps,
-            guidance_scale: settings.guidance_scale,
+            guidance_scale: settings.guidance_scale.unwrap_or(model.guidance_scale),
             guidance_rescale: settings.guidance_rescale,
             scheduler: settings.scheduler,
             ..Sampling::new(Seed(seed), width, height)
@@ -215,7 +216,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     bars.line(&format!("painting with {} on {}, {} steps", job.method.name(), job.model, job.settings.steps));
     let mut made = Vec::new();
     for index in 0..job.count {
-        let sampling = job.sampling(index, model.pipeline.native_size());
+        let sampling = job.sampling(index, &model);
         let request = PaintRequest {
             caption: job.caption.clone(),
             layout: job.layout.clone(),

@@ -42,7 +42,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
     let model = model::open(painting.model.as_deref().unwrap_or(sinopia_miniature::NAME), precision, &bars)?;
-    let sampling = sampling(&painting, args.seed_offset, model.pipeline.native_size())?;
+    let sampling = sampling(&painting, args.seed_offset, &model)?;
     model.pipeline.latent_size(&sampling)?;
     let settings = RunSettings {
         benchmark: args.benchmark.benchmark.clone(),
@@ -98,13 +98,14 @@ fn find_layouts(args: &ImageArgs, samples: &[&Sample]) -> anyhow::Result<(HashMa
     Ok((repaired.collect(), Some(LayoutsId { file, sha256: run::sha256(&bytes) })))
 }
 
-fn sampling(args: &PaintingArgs, seed_offset: u64, native: (usize, usize)) -> anyhow::Result<Sampling> {
+fn sampling(args: &PaintingArgs, seed_offset: u64, model: &Model) -> anyhow::Result<Sampling> {
+    let native = model.pipeline.native_size();
     let width = args.width.map_or(native.0, |px| px as usize);
     let height = args.height.map_or(native.1, |px| px as usize);
     let published = Sampling::new(Seed(seed_offset), width, height);
     Ok(Sampling {
         num_inference_steps: args.steps.map_or(published.num_inference_steps, |steps| steps as usize),
-        guidance_scale: args.guidance_scale.unwrap_or(published.guidance_scale),
+        guidance_scale: args.guidance_scale.unwrap_or(model.guidance_scale),
         scheduler: job::scheduler(args.scheduler.as_deref())?,
         ..published
     })
