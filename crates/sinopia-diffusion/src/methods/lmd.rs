@@ -541,6 +541,7 @@ impl<'a> Painter<'a> {
                 continue;
             }
             tokens.push(GroundedTokens {
+                phrase: phrase.text.clone(),
                 positions: found.positions(),
                 word: found.word,
                 bboxes: phrase.bboxes.clone(),

@@ -1,13 +1,20 @@
 //! The methods: ways to turn a caption or a layout into a picture. One file each, one line each in [`METHODS`].
 
+mod backward_guidance;
+mod boxdiff;
 mod lmd;
+mod multidiffusion;
+mod one_pass;
 mod sd;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
+pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
 pub use lmd::{Lmd, LmdOptions, VerticalPlacement};
+pub use multidiffusion::{MultiDiffusion, MultiDiffusionOptions};
 pub use sd::{Sd, SdOptions};
 
 use crate::observer::Run;
@@ -52,6 +59,9 @@ impl std::fmt::Debug for MethodInfo {
 #[rustfmt::skip]
 pub static METHODS: &[MethodInfo] = &[
     MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, looks at no boxes", needs_layout: false, build: Sd::build, reference: Sd::reference },
+    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, build: MultiDiffusion::build, reference: MultiDiffusion::reference },
+    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase looks into its boxes", needs_layout: true, build: BackwardGuidance::build, reference: BackwardGuidance::reference },
+    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, build: BoxDiff::build, reference: BoxDiff::reference },
     MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, build: Lmd::build, reference: Lmd::reference },
 ];
 
@@ -90,6 +100,14 @@ fn read_options<T: DeserializeOwned + Default>(method: &'static str, options: Va
     }
 }
 
+/// Refuses the first of some named values that is not good.
+fn check_settings(values: &[(&'static str, f64)], is_good: impl Fn(f64) -> bool, expected: &'static str) -> Result<()> {
+    match values.iter().find(|(_, value)| !is_good(*value)) {
+        None => Ok(()),
+        Some((name, value)) => Err(Error::Setting { name, found: value.to_string(), expected }),
+    }
+}
+
 /// Options as JSON. They are plain structs, so nothing can fail.
 fn write_options(options: &impl Serialize) -> Value {
     serde_json::to_value(options).unwrap_or_default()
@@ -114,7 +132,10 @@ mod tests {
     #[test]
     fn unknown_names_and_options_are_refused_by_name() {
         let message = build("magic", Value::Null).unwrap_err().to_string();
-        assert_eq!(message, "unknown method `magic`: choose one of sd, lmd");
+        assert_eq!(
+            message,
+            "unknown method `magic`: choose one of sd, multidiffusion, backward-guidance, boxdiff, lmd"
+        );
         for info in METHODS {
             let message = build(info.name, serde_json::json!({"no_such_option": 1})).unwrap_err().to_string();
             assert!(message.contains("no_such_option") && message.contains(info.name), "{message}");

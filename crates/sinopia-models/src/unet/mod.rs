@@ -8,6 +8,7 @@
 
 mod blocks;
 mod config;
+mod cost;
 mod forward;
 mod gradient;
 mod key;
@@ -19,6 +20,7 @@ mod transformer;
 mod unit;
 
 pub use config::{PerBlock, UNetConfig};
+pub use cost::{CallShape, UNetCost, UNetPart};
 pub use key::AttnKey;
 pub use request::{AttnMaps, BatchPart, Grounding, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};
 

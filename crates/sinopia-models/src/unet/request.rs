@@ -91,8 +91,12 @@ pub enum BatchPart {
 pub struct TextConditioning {
     /// (B, L, D) f32.
     embeds: Tensor,
-    projected: Mutex<HashMap<LayerId, KeyValue>>,
+    keys: Projections,
+    values: Projections,
 }
+
+/// What layers made of a text, (B, L, C) each.
+type Projections = Mutex<HashMap<LayerId, Tensor>>;
 
 /// A cross-attention layer, unique in the process.
 pub(super) type LayerId = u64;
@@ -118,7 +122,7 @@ impl TextConditioning {
             });
         }
         let embeds = embeds.detach().to_dtype(DType::F32)?.contiguous()?;
-        Ok(Self { embeds, projected: Mutex::default() })
+        Ok(Self { embeds, keys: Mutex::default(), values: Mutex::default() })
     }
 
     /// The text embeddings (B, L, D).
@@ -149,14 +153,29 @@ impl TextConditioning {
         self.embeds.dims()[2]
     }
 
+    /// Whether some layer has computed its keys already.
+    pub fn is_projected(&self) -> bool {
+        !self.keys.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The text's keys in a layer: all that attention probabilities need.
+    pub(super) fn project_key(&self, layer: LayerId, key: &Linear) -> sinopia_nn::Result<Tensor> {
+        self.project_with(&self.keys, layer, key)
+    }
+
     /// The text's keys and values in a layer.
     pub(super) fn project(&self, layer: LayerId, key: &Linear, value: &Linear) -> sinopia_nn::Result<KeyValue> {
+        let key = self.project_key(layer, key)?;
+        Ok(KeyValue { key, value: self.project_with(&self.values, layer, value)? })
+    }
+
+    fn project_with(&self, projected: &Projections, layer: LayerId, by: &Linear) -> sinopia_nn::Result<Tensor> {
         // A panic while the lock was held cannot have left the map half-written.
-        let mut projected = self.projected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut projected = projected.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = projected.get(&layer) {
             return Ok(found.clone());
         }
-        let made = KeyValue { key: key.forward(&self.embeds)?, value: value.forward(&self.embeds)? };
+        let made = by.forward(&self.embeds)?;
         projected.insert(layer, made.clone());
         Ok(made)
     }

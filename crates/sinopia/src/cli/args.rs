@@ -107,7 +107,7 @@ pub(crate) struct PaintArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Painting")]
 pub(crate) struct PaintingArgs {
-    /// How the layout is obeyed: `lmd` (boxes guide the attention) or `sd` (plain Stable Diffusion) [default: lmd]
+    /// How the layout is obeyed: `lmd`, `boxdiff`, `backward-guidance`, `multidiffusion`, or `sd` (not at all) [default: lmd]
     #[arg(long, value_name = "NAME")]
     pub(crate) method: Option<String>,
 
@@ -127,7 +127,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 
-    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: ddim for lmd, the model's own for sd]
+    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]
     #[arg(long, value_name = "NAME")]
     pub(crate) scheduler: Option<String>,
 
@@ -150,6 +150,10 @@ pub(crate) struct PaintingArgs {
     /// How the weights are kept in memory: `bf16` halves it [default: auto]
     #[arg(long, value_name = "KIND")]
     pub(crate) precision: Option<PrecisionArg>,
+
+    /// Behave as published, known faults included, instead of with their mends; `--set` still wins
+    #[arg(long)]
+    pub(crate) reference: bool,
 
     /// One option of the method, as `name=value`; `sinopia inspect` shows them all. Repeatable
     #[arg(long = "set", value_name = "NAME=VALUE")]
@@ -217,6 +221,10 @@ pub(crate) struct OutputArgs {
     /// Also write a contact sheet beside it: the layout, each object on its own, the result
     #[arg(long)]
     pub(crate) grid: bool,
+
+    /// Write where each guided phrase looks, layer by layer and step by step, as PNGs into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) debug_maps: Option<PathBuf>,
 
     /// Show the picture in the terminal (Kitty, iTerm, Sixel, or coloured blocks)
     #[arg(long, conflicts_with = "json")]
