@@ -60,14 +60,16 @@ def randomise(model, seed, gains=None):
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=random)
         is_norm = "norm" in name or "ln_" in name
-        if name.endswith("bias"):
+        if parameter.dim() == 0:
+            value = 0.7 + 0.2 * noise  # the gates of grounding adapters, shut in fresh models
+        elif name.endswith("bias"):
             value = 0.1 * noise
         elif is_norm:
             value = 1 + 0.2 * noise
         elif "embedding" in name and parameter.dim() == 2 and not name.startswith("time_"):
             value = 0.5 * noise
         else:
-            fan_in = parameter[0].numel()
+            fan_in = parameter[0].numel() if parameter.dim() else 1
             gain = math.prod(factor for part, factor in (gains or {}).items() if part in name)
             value = gain * noise / math.sqrt(fan_in)
         parameter.data = value.half().float()

@@ -154,7 +154,8 @@ def guided(unet, seed, height, width, timestep):
     return tensors, grids
 
 
-losses_of_maps()
-losses_of_latents("sd1", 32, 48, 981)
-losses_of_latents("sd2", 32, 32, 601)
-losses_of_latents("small", 16, 16, 881)
+if __name__ == "__main__":
+    losses_of_maps()
+    losses_of_latents("sd1", 32, 48, 981)
+    losses_of_latents("sd2", 32, 32, 601)
+    losses_of_latents("small", 16, 16, 881)

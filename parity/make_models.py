@@ -1,8 +1,8 @@
-"""Tiny random checkpoints in diffusers folders: `python parity/make_models.py` writes fixtures/models/{sd1,sd2,small}.
+"""Tiny random checkpoints in diffusers folders: `python parity/make_models.py` writes fixtures/models/{sd1,sd2,small,gligen}.
 
 `sd1` has the shape of Stable Diffusion 1.x (quick-gelu text encoder, 1×1-convolution projections, epsilon, PNDM), `sd2` that of 2.x
-(gelu, linear projections, heads by level, v-prediction, DDIM, pad token 0), `small` the two-level shape of the miniature. The
-other scripts load them from there, so weights are stored once, as f16; all computation is f32.
+(gelu, linear projections, heads by level, v-prediction, DDIM, pad token 0), `small` the two-level shape of the miniature, `gligen` that with
+grounding adapters (epsilon). The other scripts load them from there, so weights are stored once, as f16; all computation is f32.
 """
 
 import gzip
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import open_clip
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionGLIGENPipeline, StableDiffusionPipeline,
+                       UNet2DConditionModel)
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -89,13 +90,13 @@ SD_BLOCKS = {"down_block_types": [CROSS, CROSS, CROSS, PLAIN], "up_block_types":
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1, "set_alpha_to_one": False}
 
 
-def save(name, text, unet, vae, scheduler, merges, pad):
+def save(name, text, unet, vae, scheduler, merges, pad, pipeline_class=StableDiffusionPipeline):
     folder = MODELS / name
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer = write_tokenizer(folder / "tokenizer", merges, pad)
     assert len(tokenizer) == text.config.vocab_size
-    pipeline = StableDiffusionPipeline(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
-                                       safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    pipeline = pipeline_class(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler,
+                              safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     pipeline.to(torch.float16).save_pretrained(folder)
     write_tokenizer(folder / "tokenizer", merges, pad)  # transformers saves a tokenizer.json that most checkpoints lack
     (folder / "tokenizer" / "tokenizer.json").unlink(missing_ok=True)
@@ -130,6 +131,11 @@ def main():
          unet(32, block_out_channels=[16, 24], layers_per_block=2, cross_attention_dim=16, attention_head_dim=4, norm_num_groups=8,
               down_block_types=[CROSS, PLAIN], up_block_types=[PLAIN_UP, CROSS_UP]),
          vae(33, [4, 8, 8, 8]), DDIMScheduler(**BETAS, clip_sample=False, prediction_type="v_prediction"), merges, EOS)
+    save("gligen", text_encoder(41, vocab_size, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+                                hidden_act="quick_gelu"),
+         unet(42, block_out_channels=[16, 24], layers_per_block=2, cross_attention_dim=16, attention_head_dim=4, norm_num_groups=8,
+              down_block_types=[CROSS, PLAIN], up_block_types=[PLAIN_UP, CROSS_UP], attention_type="gated"),
+         vae(43, [4, 8, 8, 8]), DDIMScheduler(**BETAS, clip_sample=False), merges, EOS, StableDiffusionGLIGENPipeline)
 
 
 if __name__ == "__main__":

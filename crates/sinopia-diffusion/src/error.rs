@@ -90,6 +90,22 @@ pub enum Error {
         /// The method.
         method: &'static str,
     },
+    /// A preset nobody here knows.
+    #[error("unknown preset `{name}`: choose one of {known}")]
+    UnknownPreset {
+        /// What was asked for.
+        name: String,
+        /// Every registered name.
+        known: String,
+    },
+    /// A method needs grounding adapters and the model has none.
+    #[error(
+        "method `{method}` needs a model with GLIGEN's grounding adapters, and this one has none: masterful/gligen-1-4-generation-text-box and longlian/lmd_plus have them; any model paints a layout with --method lmd"
+    )]
+    NoAdapters {
+        /// The method.
+        method: &'static str,
+    },
     /// A method needs a caption and there is none.
     #[error("method `{method}` paints a caption, and there is none")]
     NoCaption {

@@ -196,11 +196,14 @@ impl<'a> Guide<'a> {
     ) -> Result<Option<Tensor>> {
         let timestep = sampler.timestep(index);
         let input = sampler.model_input(latents, index)?;
-        let request =
-            UNetRequest { record: Some(&self.recording), ..UNetRequest::new(&input, timestep, text.conditional()) };
+        let request = UNetRequest {
+            record: Some(&self.recording),
+            grounding: text.guidance_grounding(index, sampler.num_calls()),
+            ..UNetRequest::new(&input, timestep, text.conditional())
+        };
         let (refreshes, threshold) = (self.options.refreshes_loss, self.options.loss_threshold);
         let (_, h, w, _) = latents.dims4()?;
-        let shape = work::call_shape((1, (h, w)), text.conditional());
+        let shape = work::call_shape((1, (h, w)), text.conditional(), request.grounding);
         let shows = run.wants_attention() && self.shown.replace(index) != Some(index);
         let this = &*self;
         let outcome = this.unet.gradient(&request, &mut |maps| {

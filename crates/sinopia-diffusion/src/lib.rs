@@ -19,10 +19,11 @@
 //! ```
 //!
 //! Start reading at [`methods`]; everything a method does is a named function of another module: [`losses`] and [`guidance`] (where attention
-//! should be), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
+//! should be), [`grounding`] (boxes for models that take them), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
 
 pub mod methods;
 
+pub mod grounding;
 pub mod guidance;
 pub mod losses;
 

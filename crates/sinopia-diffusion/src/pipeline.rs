@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use sinopia_models::clip::ClipTextModel;
-use sinopia_models::unet::{AttnKey, BatchPart, Recording, TextConditioning, UNet2DConditionModel, UNetRequest};
+use sinopia_models::unet::{
+    AttnKey, BatchPart, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetRequest,
+};
 use sinopia_models::vae::AutoencoderKl;
 use sinopia_models::{Checkpoint, Tokenizer};
 
+use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage, StepReport};
 use crate::painting::{Image, Sampling};
@@ -43,7 +46,7 @@ pub struct Pipeline {
     device: Device,
 }
 
-/// A prompt and what it is weighed against, ready for the UNet.
+/// A prompt and what it is weighed against, ready for the UNet; for models with grounding adapters perhaps with boxes.
 #[derive(Debug)]
 pub struct GuidedText {
     /// [unconditional, conditional] under classifier-free guidance, else conditional alone: (B, L, D).
@@ -52,15 +55,30 @@ pub struct GuidedText {
     conditional: TextConditioning,
     guidance_scale: f64,
     guidance_rescale: f64,
+    grounding: Option<ScheduledGrounding>,
 }
 
 impl GuidedText {
+    /// The same prompt with boxes for the grounding adapters. Without a box their slots are all empty, which is not the same as no grounding.
+    ///
+    /// # Errors
+    /// When the text encoder refuses.
+    pub fn grounded(self, slots: &[Slot], options: GroundingOptions, pipeline: &Pipeline, run: &Run) -> Result<Self> {
+        let grounding = ScheduledGrounding::new(slots, options, (pipeline, self.is_guided()), run)?;
+        Ok(Self { grounding: Some(grounding), ..self })
+    }
+
+    /// The boxes for a guidance pass at call `index` of `count`.
+    pub(crate) fn guidance_grounding(&self, index: usize, count: usize) -> Option<&Grounding> {
+        self.grounding.as_ref()?.of_guidance_at(index, count)
+    }
+
     /// The prompt alone, for guidance passes.
     pub fn conditional(&self) -> &TextConditioning {
         &self.conditional
     }
 
-    /// Several prompts as a batch: what they are weighed against first, then the prompts. Strength is the first one's.
+    /// Several prompts as a batch: what they are weighed against first, then the prompts. Strength is the first one's; boxes are left out.
     ///
     /// # Errors
     /// When there is none, or their lengths differ.
@@ -76,6 +94,7 @@ impl GuidedText {
             conditional: TextConditioning::new(&Tensor::cat(&conditional, 0)?)?,
             guidance_scale: first.map_or(1.0, |text| text.guidance_scale),
             guidance_rescale: first.map_or(0.0, |text| text.guidance_rescale),
+            grounding: None,
         })
     }
 
@@ -177,6 +196,27 @@ impl Pipeline {
     /// # Errors
     /// When the text encoder refuses.
     pub fn encode(&self, prompts: &[&str], run: &Run) -> Result<Tensor> {
+        Ok(self.text_encoder.forward(&self.token_ids(prompts, run)?)?.last_hidden_state)
+    }
+
+    /// The pooled states (B, D) of phrases read on their own, not projected: what grounding slots hold.
+    ///
+    /// # Errors
+    /// When the text encoder refuses.
+    pub fn encode_phrases(&self, phrases: &[&str], run: &Run) -> Result<Tensor> {
+        if phrases.is_empty() {
+            return Ok(Tensor::zeros((0, self.text_encoder.config().hidden_size), DType::F32, &self.device)?);
+        }
+        let mut distinct = phrases.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let pooled = self.text_encoder.forward(&self.token_ids(&distinct, run)?)?.pooled; // (distinct, D)
+        let rows: Vec<u32> =
+            phrases.iter().map(|phrase| distinct.binary_search(phrase).unwrap_or_default() as u32).collect();
+        Ok(pooled.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    }
+
+    fn token_ids(&self, prompts: &[&str], run: &Run) -> Result<Vec<Vec<u32>>> {
         let mut ids = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let tokens = self.tokenizer.encode(prompt)?;
@@ -188,7 +228,15 @@ impl Pipeline {
             }
             ids.push(tokens.ids);
         }
-        Ok(self.text_encoder.forward(&ids)?.last_hidden_state)
+        Ok(ids)
+    }
+
+    /// Refuses models that cannot be told of boxes.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapters`].
+    pub fn require_adapters(&self, method: &'static str) -> Result<()> {
+        if self.unet.has_grounding_adapters() { Ok(()) } else { Err(Error::NoAdapters { method }) }
     }
 
     /// Each prompt together with one negative prompt.
@@ -215,6 +263,7 @@ impl Pipeline {
                 conditional: TextConditioning::new(&conditional)?,
                 guidance_scale: sampling.guidance_scale,
                 guidance_rescale: sampling.guidance_rescale,
+                grounding: None,
             })
         };
         (0..prompts.len()).map(pair).collect()
@@ -342,9 +391,14 @@ impl Sampler<'_> {
             batch: if text.is_guided() { BatchPart::Conditional } else { BatchPart::All },
             ..record.clone()
         });
-        let request = UNetRequest { record: record.as_ref(), ..UNetRequest::new(&input, timestep, &text.both) };
+        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls()));
+        let request = UNetRequest {
+            record: record.as_ref(),
+            grounding,
+            ..UNetRequest::new(&input, timestep, &text.both)
+        };
         let (batch, h, w, _) = input.dims4()?;
-        let shape = work::call_shape((batch, (h, w)), &text.both);
+        let shape = work::call_shape((batch, (h, w)), &text.both, grounding);
         self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
         let reply = self.unet.forward(&request)?;
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;

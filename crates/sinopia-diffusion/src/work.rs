@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sinopia_models::unet::{CallShape, TextConditioning, UNetCost, UNetPart};
+use sinopia_models::unet::{CallShape, Grounding, GroundingShape, TextConditioning, UNetCost, UNetPart};
 
 /// The UNet's work in a run. Counted from shapes, so it depends on no machine and can be compared between methods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -12,7 +12,7 @@ pub struct UNetWork {
     pub sampling: WorkCount,
     /// Guidance on its way to the attention maps.
     pub guidance_forward: WorkCount,
-    /// Guidance on its way back to the latents, recomputation included.
+    /// Guidance on its way back to the latents, with what had to be computed once more.
     pub guidance_backward: WorkCount,
 }
 
@@ -59,7 +59,16 @@ impl UNetWork {
     }
 }
 
-/// The shapes of a UNet call on latents of a batch and grid, before it is made: afterwards the text is projected.
-pub(crate) fn call_shape((batch, latents_hw): (usize, (usize, usize)), text: &TextConditioning) -> CallShape {
-    CallShape { batch, projects_text: !text.is_projected(), ..CallShape::new(latents_hw, text.num_tokens()) }
+/// The shapes of a UNet call on latents of a batch and grid, before it is made: afterwards text and boxes are projected.
+pub(crate) fn call_shape(
+    (batch, latents_hw): (usize, (usize, usize)),
+    text: &TextConditioning,
+    grounding: Option<&Grounding>,
+) -> CallShape {
+    CallShape {
+        batch,
+        projects_text: !text.is_projected(),
+        grounding: grounding.map(GroundingShape::from),
+        ..CallShape::new(latents_hw, text.num_tokens())
+    }
 }

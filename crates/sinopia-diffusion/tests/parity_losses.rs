@@ -19,7 +19,9 @@ use sinopia_diffusion::losses::{
 use sinopia_layout::{BBox, Grid, GridRounding};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
-use sinopia_models::unet::{AttnKey, Recording, TextConditioning, TokenColumns, UNet2DConditionModel, UNetRequest};
+use sinopia_models::unet::{
+    AttnKey, Grounding, Recording, TextConditioning, TokenColumns, UNet2DConditionModel, UNetRequest,
+};
 
 /// Values are sums of a few hundred probabilities in f32.
 const VALUE_TOLERANCE: f64 = 1e-4;
@@ -175,4 +177,42 @@ fn gradients_through_the_stable_diffusion_2_shape_are_autograds() {
 #[test]
 fn gradients_through_the_two_level_shape_are_autograds() {
     check_latents("small");
+}
+
+/// Through the network that is told of boxes (`parity/make_gligen.py`).
+#[test]
+fn the_box_losss_gradient_through_grounding_adapters_is_autograds() {
+    let fixture = Fixture::open("gligen/unet.safetensors");
+    let source = ModelSource::Folder(model_folder("gligen"));
+    let checkpoint = Checkpoint::open(&source, &OpenOptions::default(), &NoProgress).unwrap();
+    let unet = UNet2DConditionModel::load(&checkpoint.unet.config, &checkpoint.unet.weights).unwrap();
+    let latents = fixture.get_channels_last("guided.latents");
+    let (_, h, w, _) = latents.dims4().unwrap();
+    let text = TextConditioning::new(&fixture.get("guided.text")).unwrap();
+    let (boxes, phrases, mask) = (fixture.get("boxes"), fixture.get("phrases"), fixture.get("mask"));
+    let grounding = Grounding::new(&boxes, &phrases, &mask).unwrap().last().unwrap();
+
+    let objects = objects(&fixture.header("objects"));
+    let tokens = TokenSet::of(&objects);
+    let grids: KeyGrids = unet
+        .guidance_keys()
+        .iter()
+        .map(|key| (*key, unet.attention_grid(*key, (h, w))))
+        .map(|(key, (height, width))| (key, Grid::new(height, width)))
+        .collect();
+    let options =
+        BoxLossOptions { over_heads: OverHeads::Sum, rounding: GridRounding::Published, ..BoxLossOptions::default() };
+    let loss = BoxLoss::new(&objects, &tokens, &grids, options);
+    let recording = Recording { tokens: tokens.columns(), ..Recording::new(unet.guidance_keys()) };
+    let timestep = fixture.header("timestep").as_f64().unwrap();
+    let request = UNetRequest {
+        record: Some(&recording),
+        grounding: Some(&grounding),
+        ..UNetRequest::new(&latents, timestep, &text)
+    };
+    let (value, gradient) = unet.gradient::<Error>(&request, &mut |maps| loss.loss(0, maps)).unwrap();
+    let value = Tensor::new(&[value], &Device::Cpu).unwrap();
+    assert_close("gated box", &value, &fixture.get("box"), VALUE_TOLERANCE);
+    let expected = fixture.get_channels_last("box.gradient");
+    assert_close("gated box.gradient", &gradient, &expected, GRADIENT_TOLERANCE);
 }

@@ -87,6 +87,18 @@ impl ClipTextConfig {
         }
         Activation::parse(&self.hidden_act).map(|_| ())
     }
+
+    /// What each layer is like.
+    fn layer(&self) -> EncoderLayerConfig<'_> {
+        EncoderLayerConfig {
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            num_attention_heads: self.num_attention_heads,
+            hidden_act: &self.hidden_act,
+            layer_norm_eps: self.layer_norm_eps,
+            causal: true,
+        }
+    }
 }
 
 /// What a [`ClipTextModel`] makes of a batch of texts.
@@ -149,7 +161,7 @@ impl ClipTextModel {
         let embeddings = inner.pp("embeddings");
         let positions = [config.max_position_embeddings, width];
         let layers = (0..config.num_hidden_layers)
-            .map(|layer| EncoderLayer::load(config, &inner.pp(format!("encoder.layers.{layer}"))))
+            .map(|layer| EncoderLayer::load(config.layer(), &inner.pp(format!("encoder.layers.{layer}"))))
             .collect::<Result<_>>()?;
         let projection = weights.pp("text_projection");
         let projection_dim = config.projection_dim.filter(|_| projection.contains("weight"));
@@ -240,9 +252,21 @@ fn end_of_text(ids: &[u32], eos_token_id: u32) -> usize {
     ids.iter().position(|id| Some(*id) == end).unwrap_or(0)
 }
 
-/// Causal self-attention and a feed-forward, each after a layer norm and added to its input.
+/// What an [`EncoderLayer`] is built from; text and vision towers spell their configurations alike.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EncoderLayerConfig<'a> {
+    pub(crate) hidden_size: usize,
+    pub(crate) intermediate_size: usize,
+    pub(crate) num_attention_heads: usize,
+    pub(crate) hidden_act: &'a str,
+    pub(crate) layer_norm_eps: f64,
+    /// Whether a token sees itself and those before it only: texts do, patches of an image see all.
+    pub(crate) causal: bool,
+}
+
+/// Self-attention and a feed-forward, each after a layer norm and added to its input.
 #[derive(Debug, Clone)]
-struct EncoderLayer {
+pub(crate) struct EncoderLayer {
     layer_norm1: LayerNorm,
     q_proj: Linear,
     k_proj: Linear,
@@ -252,11 +276,12 @@ struct EncoderLayer {
     fc1: Linear,
     fc2: Linear,
     heads: usize,
+    causal: bool,
     activation: Activation,
 }
 
 impl EncoderLayer {
-    fn load(config: &ClipTextConfig, weights: &Weights) -> Result<Self> {
+    pub(crate) fn load(config: EncoderLayerConfig, weights: &Weights) -> Result<Self> {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
         let attention = |name: &str| linear(&weights.pp("self_attn").pp(name), width, width);
         let norm = |name: &str| layer_norm(&weights.pp(name), width, config.layer_norm_eps);
@@ -270,16 +295,17 @@ impl EncoderLayer {
             fc1: linear(&weights.pp("mlp.fc1"), width, inner)?,
             fc2: linear(&weights.pp("mlp.fc2"), inner, width)?,
             heads: config.num_attention_heads,
-            activation: Activation::parse(&config.hidden_act)?,
+            causal: config.causal,
+            activation: Activation::parse(config.hidden_act)?,
         })
     }
 
     /// (B, L, C) to the same.
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let normal = self.layer_norm1.forward(x)?;
         let (query, key, value) =
             (self.q_proj.forward(&normal)?, self.k_proj.forward(&normal)?, self.v_proj.forward(&normal)?);
-        let seen = attention::attention(&query, &key, &value, self.heads, true)?;
+        let seen = attention::attention(&query, &key, &value, self.heads, self.causal)?;
         let x = (x + self.out_proj.forward(&seen)?)?;
         let inner = self.activation.apply(&self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
         Ok((self.fc2.forward(&inner)? + x)?)

@@ -335,7 +335,37 @@ fn replace_first(name: &str, table: &[(&str, &str)]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use candle_core::{DType, Device, Tensor};
+
     use super::*;
+
+    #[test]
+    fn grounding_adapters_keep_their_names_below_their_blocks() {
+        let names = [
+            "input_blocks.0.0.weight",
+            "input_blocks.1.0.in_layers.0.weight",
+            "input_blocks.1.1.transformer_blocks.0.fuser.alpha_attn",
+            "input_blocks.2.0.op.weight",
+            "middle_block.1.transformer_blocks.0.fuser.attn.to_out.0.bias",
+            "output_blocks.0.0.in_layers.0.weight",
+            "output_blocks.0.1.conv.weight",
+            "output_blocks.1.1.transformer_blocks.0.fuser.ff.net.0.proj.weight",
+            "position_net.linears.0.weight",
+        ];
+        let scalar = Tensor::zeros((), DType::F32, &Device::Cpu).unwrap();
+        let tensors: HashMap<String, Tensor> = names.iter().map(|name| ((*name).to_owned(), scalar.clone())).collect();
+        let renamed = unet(&Weights::from_tensors("gligen", tensors));
+        for name in [
+            "down_blocks.0.attentions.0.transformer_blocks.0.fuser.alpha_attn",
+            "mid_block.attentions.0.transformer_blocks.0.fuser.attn.to_out.0.bias",
+            "up_blocks.1.attentions.0.transformer_blocks.0.fuser.ff.net.0.proj.weight",
+            "position_net.linears.0.weight",
+        ] {
+            assert!(renamed.contains(name), "{name} is not among {:?}", renamed.names());
+        }
+    }
 
     #[test]
     fn vae_names_follow_diffusers() {

@@ -1,4 +1,4 @@
-//! CLIP text encoder, UNet, VAE, tokenizers and checkpoint loading.
+//! CLIP text encoder, UNet, VAE, OWL-ViT, tokenizers and checkpoint loading.
 
 pub mod checkpoint;
 pub mod clip;
@@ -6,6 +6,7 @@ pub mod error;
 pub mod hub;
 mod layers;
 mod ldm;
+pub mod owlvit;
 mod resnet;
 #[doc(hidden)]
 pub mod testing;

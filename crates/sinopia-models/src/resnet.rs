@@ -50,17 +50,18 @@ impl ResnetBlock {
 
     /// (B, H, W, C) to (B, H, W, C'); `time` is (1, T), already activated.
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> sinopia_nn::Result<Tensor> {
-        let mut hidden = self.conv1.forward(&self.norm1.forward_silu(x)?)?;
-        if let (Some(project), Some(time)) = (&self.time_emb_proj, time) {
-            let shift = project.forward(time)?; // (1, C')
-            let channels = shift.dim(1)?;
-            hidden = hidden.broadcast_add(&shift.reshape((1, 1, 1, channels))?)?;
+        let hidden = self.norm1.forward_silu(x)?;
+        let hidden = match (&self.time_emb_proj, time) {
+            (Some(project), Some(time)) => {
+                self.conv1.forward_shifted(&hidden, &project.forward(time)?.flatten_all()?)?
+            }
+            _ => self.conv1.forward(&hidden)?,
+        };
+        let hidden = self.norm2.forward_silu(&hidden)?;
+        match &self.conv_shortcut {
+            Some(shortcut) => self.conv2.forward_onto(&hidden, &shortcut.forward(x)?),
+            None => self.conv2.forward_onto(&hidden, x),
         }
-        let hidden = self.conv2.forward(&self.norm2.forward_silu(&hidden)?)?;
-        Ok(match &self.conv_shortcut {
-            Some(shortcut) => (shortcut.forward(x)? + hidden)?,
-            None => (x + hidden)?,
-        })
     }
 }
 

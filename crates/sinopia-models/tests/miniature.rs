@@ -5,9 +5,13 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::clip::{ClipTextConfig, ClipTextModel};
+use sinopia_models::hub::NoProgress;
 use sinopia_models::testing::normal;
-use sinopia_models::unet::{AttnKey, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest};
+use sinopia_models::unet::{
+    AttnKey, AttnMaps, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest,
+};
 use sinopia_models::vae::{AutoencoderKl, VaeConfig};
 use sinopia_models::{Precision, Result, Weights};
 
@@ -20,7 +24,11 @@ fn config(component: &str) -> String {
 }
 
 fn weights(component: &str, file: &str) -> Weights {
-    Weights::from_safetensors(&[folder(component).join(file)], &Device::Cpu, Precision::F32).unwrap()
+    weights_in(Precision::F32, component, file)
+}
+
+fn weights_in(precision: Precision, component: &str, file: &str) -> Weights {
+    Weights::from_safetensors(&[folder(component).join(file)], &Device::Cpu, precision).unwrap()
 }
 
 fn text_encoder() -> ClipTextModel {
@@ -29,8 +37,13 @@ fn text_encoder() -> ClipTextModel {
 }
 
 fn unet() -> UNet2DConditionModel {
+    unet_in(Precision::F32)
+}
+
+fn unet_in(precision: Precision) -> UNet2DConditionModel {
     let config = UNetConfig::from_json(&config("unet")).unwrap();
-    UNet2DConditionModel::load(&config, &weights("unet", "diffusion_pytorch_model.safetensors")).unwrap()
+    let weights = weights_in(precision, "unet", "diffusion_pytorch_model.safetensors");
+    UNet2DConditionModel::load(&config, &weights).unwrap()
 }
 
 fn vae() -> AutoencoderKl {
@@ -107,4 +120,43 @@ fn guidance_reaches_the_latents() {
         .unwrap();
     assert_eq!(gradient.dims(), latents.dims());
     assert!(values(&gradient).iter().all(|x| x.is_finite()) && values(&gradient).iter().any(|x| *x != 0.0));
+}
+
+#[test]
+fn bf16_is_within_one_percent_of_f32() {
+    let (exact, fast, text_encoder) = (unet(), unet_in(Precision::Bf16), text_encoder());
+    let tokenizer =
+        Checkpoint::open(&ModelSource::Folder(folder("")), &OpenOptions::default(), &NoProgress).unwrap().tokenizer;
+    let ids = ["", "a red car and a blue dog on a beach"].map(|text| tokenizer.encode(text).unwrap().ids);
+    let embeds = text_encoder.forward(&ids).unwrap().last_hidden_state;
+    let (both, conditional) =
+        (TextConditioning::new(&embeds).unwrap(), TextConditioning::new(&embeds.narrow(0, 1, 1).unwrap()).unwrap());
+    let norm = |x: &Tensor| mean_square(x).sqrt();
+    for (seed, timestep) in [(1, 981.0), (2, 601.0), (3, 261.0), (4, 21.0)] {
+        let latents = normal(seed, &[2, 16, 16, 4]).unwrap();
+        let predict = |unet: &UNet2DConditionModel| {
+            unet.forward(&UNetRequest::new(&latents, timestep, &both)).unwrap().noise.unwrap()
+        };
+        let (found, expected) = (predict(&fast), predict(&exact));
+        let error = norm(&(found - &expected).unwrap()) / norm(&expected);
+        println!("t {timestep}: prediction {error:.5}");
+        assert!(error <= 1e-2, "relative error {error} of the prediction at {timestep}");
+
+        let latents = latents.narrow(0, 0, 1).unwrap();
+        let recording = Recording::new(exact.guidance_keys());
+        let gradient = |unet: &UNet2DConditionModel| {
+            let request =
+                UNetRequest { record: Some(&recording), ..UNetRequest::new(&latents, timestep, &conditional) };
+            let mut loss = |maps: &AttnMaps| -> Result<Tensor> {
+                let sums =
+                    maps.values().map(|map| map.narrow(3, 2, 3)?.sqr()?.sum_all()).collect::<Result<Vec<_>, _>>()?;
+                Ok(Tensor::stack(&sums, 0)?.sum_all()?)
+            };
+            unet.gradient(&request, &mut loss).unwrap().1
+        };
+        let (found, expected) = (gradient(&fast), gradient(&exact));
+        let error = norm(&(found - &expected).unwrap()) / norm(&expected);
+        println!("t {timestep}: gradient {error:.5}");
+        assert!(error <= 3e-2, "relative error {error} of the gradient at {timestep}");
+    }
 }

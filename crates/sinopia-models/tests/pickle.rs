@@ -31,6 +31,19 @@ fn tensors_of_a_component_and_of_a_training_state() {
 }
 
 #[test]
+fn networks_in_dictionaries_of_their_own_are_where_single_files_have_them() {
+    let weights = open("nested.bin").unwrap();
+    let gate = "model.diffusion_model.middle_block.1.transformer_blocks.0.fuser.alpha_attn";
+    let text = "cond_stage_model.transformer.text_model.final_layer_norm.bias";
+    let names = [text, "first_stage_model.quant_conv.bias", gate, "model.diffusion_model.out.2.weight"];
+    assert_eq!(weights.names(), names);
+    let weight = weights.get("model.diffusion_model.out.2.weight", &[2, 3]).unwrap();
+    assert_eq!(weight.to_vec2::<f32>().unwrap(), EXPECTED);
+    assert_eq!(weights.get(gate, &[]).unwrap().to_scalar::<f32>().unwrap(), 0.25);
+    assert_eq!(weights.get(text, &[1]).unwrap().to_vec1::<f32>().unwrap(), [0.5]);
+}
+
+#[test]
 fn a_transposed_view_keeps_its_shape() {
     let transposed = open("tensors.bin").unwrap().get("proj.transposed", &[3, 2]).unwrap();
     assert_eq!(transposed.to_vec2::<f32>().unwrap(), [[0.0, 1.5], [0.5, 2.0], [1.0, 2.5]]);

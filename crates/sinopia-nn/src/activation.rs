@@ -5,6 +5,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use candle_core::{D, Shape, Tensor};
 
 use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::isa::for_each_isa;
 use crate::cpu::numeric::{erf, exp, sigmoid};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
@@ -163,10 +164,7 @@ impl Kernel1 for Geglu {
         let mut y = vec![0.0; x.len() / 2];
         for_rows_mut(&mut y, width, |first, y| {
             for (row, y) in (first..).zip(y.chunks_exact_mut(width)) {
-                let (value, gate) = x[2 * row * width..][..2 * width].split_at(width);
-                for ((y, value), &gate) in y.iter_mut().zip(value).zip(gate) {
-                    *y = value * (gate * normal_cdf(gate));
-                }
+                geglu_row(&x[2 * row * width..][..2 * width], y);
             }
         });
         Ok((y, dims.into()))
@@ -179,18 +177,34 @@ impl Kernel1 for Geglu {
         let mut grad_x = vec![0.0; x_in.len()];
         for_rows_mut(&mut grad_x, 2 * width, |first, grad_x| {
             for (row, grad_x) in (first..).zip(grad_x.chunks_exact_mut(2 * width)) {
-                let (value, gate) = x_in[2 * row * width..][..2 * width].split_at(width);
-                let (grad_value, grad_gate) = grad_x.split_at_mut(width);
-                let grad = &grad[row * width..][..width];
-                for ((grad_value, grad), &gate) in grad_value.iter_mut().zip(grad).zip(gate) {
-                    *grad_value = grad * (gate * normal_cdf(gate));
-                }
-                for (((grad_gate, grad), value), &gate) in grad_gate.iter_mut().zip(grad).zip(value).zip(gate) {
-                    *grad_gate = grad * value * gelu_slope(gate);
-                }
+                geglu_row_gradient(&x_in[2 * row * width..][..2 * width], &grad[row * width..][..width], grad_x);
             }
         });
         tensor(grad_x, x.shape())
+    }
+}
+
+for_each_isa! {
+    /// One row of [`geglu`].
+    fn geglu_row(x: &[f32], y: &mut [f32]) {
+        let (value, gate) = x.split_at(y.len());
+        for ((y, value), &gate) in y.iter_mut().zip(value).zip(gate) {
+            *y = value * (gate * normal_cdf(gate));
+        }
+    }
+}
+
+for_each_isa! {
+    /// The gradient of one row of [`geglu`].
+    fn geglu_row_gradient(x: &[f32], grad: &[f32], grad_x: &mut [f32]) {
+        let (value, gate) = x.split_at(grad.len());
+        let (grad_value, grad_gate) = grad_x.split_at_mut(grad.len());
+        for ((grad_value, grad), &gate) in grad_value.iter_mut().zip(grad).zip(gate) {
+            *grad_value = grad * (gate * normal_cdf(gate));
+        }
+        for (((grad_gate, grad), value), &gate) in grad_gate.iter_mut().zip(grad).zip(value).zip(gate) {
+            *grad_gate = grad * value * gelu_slope(gate);
+        }
     }
 }
 

@@ -16,6 +16,11 @@ pub(crate) fn noise(seed: u64, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
+/// The nearest numbers that bf16 has: what is multiplied in bf16 is exact on these.
+pub(crate) fn rounded(x: &Tensor) -> Tensor {
+    x.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap()
+}
+
 /// Fails with the largest difference and its place if it exceeds `tolerance` times the largest expected magnitude (at least 1).
 #[track_caller]
 pub(crate) fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f32) {

@@ -1,16 +1,19 @@
 //! Two-dimensional convolution over channels-last images with frozen weights.
 
 use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::bf16::{Activations, Images, Rows, Start, Unpacked, Winograd, product, round_to_bf16};
+use crate::cpu::elements::{Elements, Kernel1, Kernel2, apply1, apply2, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
-use crate::frozen::{frozen, frozen_vector, with_input_gradient};
-use crate::linear::fill_rows;
+use crate::frozen::{FrozenMatrix, frozen, frozen_vector, with_input_gradient};
+use crate::linear::started;
 
 const OP: &str = "conv2d";
 
@@ -55,14 +58,66 @@ impl Default for Conv2dOptions {
 /// The gradient goes to the input only: `∂x` is the scatter of `∂y · w` to the pixels that each window read.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    /// (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
-    weight: Tensor,
+    weight: Kernel,
     /// (out) f32.
     bias: Option<Tensor>,
     options: Conv2dOptions,
     kernel: (usize, usize),
     in_channels: usize,
     out_channels: usize,
+}
+
+/// The frozen weights of a layer.
+#[derive(Debug, Clone)]
+enum Kernel {
+    /// (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
+    Windows(FrozenMatrix),
+    /// bf16 weights of a 3×3 kernel that moves pixel by pixel, transformed.
+    Winograd(Arc<Winograd>),
+}
+
+/// Largest in · out of a kernel that is transformed. Larger ones stand on coarse grids, where less is won, and would cost the most memory:
+/// transformed weights take 16/9 of the room.
+const MAX_TRANSFORMED: usize = 1_300_000;
+/// Fewer channels on either side do not pay for the transforms.
+const MIN_TRANSFORMED_CHANNELS: usize = 32;
+
+impl Kernel {
+    /// From weights in checkpoint order (out, in, kh, kw).
+    fn new(weight: &Tensor, options: Conv2dOptions) -> Result<Self> {
+        let (out_channels, in_channels, kh, kw) = weight.dims4()?;
+        let taps = kh * kw;
+        if weight.dtype() != DType::BF16 || !weight.device().is_cpu() {
+            let matrix = weight.permute((2, 3, 1, 0))?.reshape((taps * in_channels, out_channels))?;
+            return Ok(Self::Windows(FrozenMatrix::Tensor(frozen(OP, "weight", &matrix)?)));
+        }
+        let weight = frozen(OP, "weight", weight)?;
+        let is_plain = (kh, kw, options.stride) == (3, 3, 1) && options.padding == Padding::same(1);
+        let has_channels = in_channels.min(out_channels) >= MIN_TRANSFORMED_CHANNELS;
+        if is_plain && has_channels && in_channels * out_channels <= MAX_TRANSFORMED {
+            let elements = Elements::of(&weight)?;
+            let winograd = Winograd::new(elements.bf16_bits()?, (out_channels, in_channels));
+            return Ok(Self::Winograd(Arc::new(winograd)));
+        }
+        Ok(Self::Windows(FrozenMatrix::new(weight, |bits| Unpacked {
+            bits,
+            taps,
+            channels: in_channels,
+            columns: out_channels,
+            tap_stride: 1,
+            channel_stride: taps,
+        })?))
+    }
+
+    /// The weights as a tensor, which those on other devices than the CPU always are.
+    fn tensor(&self) -> Result<&Tensor> {
+        match self {
+            Self::Windows(matrix) => matrix.tensor(),
+            Self::Winograd(_) => {
+                Err(candle_core::Error::Msg("weights transformed for the CPU on another device".into()).into())
+            }
+        }
+    }
 }
 
 impl Conv2d {
@@ -82,11 +137,8 @@ impl Conv2d {
                 found: "0".to_owned(),
             });
         }
-        let packed = weight
-            .permute((2, 3, 1, 0))? // (kh, kw, in, out)
-            .reshape((kh * kw * in_channels, out_channels))?;
         Ok(Self {
-            weight: frozen(OP, "weight", &packed)?,
+            weight: Kernel::new(weight, options)?,
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_channels)).transpose()?,
             options,
             kernel: (kh, kw),
@@ -110,20 +162,56 @@ impl Conv2d {
     /// # Errors
     /// [`Error::Shape`] if `x` has not four axes, not `in` channels, or is smaller than the kernel.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        expect_f32(OP, "input", x)?;
-        let (kh, kw) = self.kernel;
-        let Padding { top, left, bottom, right } = self.options.padding;
-        match *x.dims() {
-            [_, h, w, c] if c == self.in_channels && h + top + bottom >= kh && w + left + right >= kw => {}
-            _ => {
-                let expected = format!("[B, H, W, {}] of at least {kh}×{kw} pixels", self.in_channels);
-                return Err(Error::shape(OP, "input", expected, x));
-            }
-        }
+        self.check(x)?;
         if x.device().is_cpu() {
             return Ok(apply1(self.clone(), x)?);
         }
         self.forward_composed(x)
+    }
+
+    /// [`Self::forward`] with `shift` (out) added to the bias: how a residual block is told the noise level. `shift` gets no gradient.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`Error::Shape`] if there is not one shift for each output channel.
+    pub fn forward_shifted(&self, x: &Tensor, shift: &Tensor) -> Result<Tensor> {
+        let shift = frozen_vector(OP, "shift", shift, self.out_channels)?;
+        let bias = match &self.bias {
+            Some(bias) => (bias + shift)?,
+            None => shift,
+        };
+        Self { bias: Some(bias), ..self.clone() }.forward(x)
+    }
+
+    /// `base + layer(x)`: the end of a residual branch, `base` being (B, H', W', out) like the result.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`Error::Shape`] if `base` does not have the result's shape.
+    pub fn forward_onto(&self, x: &Tensor, base: &Tensor) -> Result<Tensor> {
+        self.check(x)?;
+        expect_f32(OP, "base", base)?;
+        let (b, h, w, _) = x.dims4()?;
+        let geometry = self.geometry(h, w);
+        let dims = [b, geometry.out_h, geometry.out_w, self.out_channels];
+        if base.dims() != dims {
+            return Err(Error::shape(OP, "base", format!("{dims:?}"), base));
+        }
+        match x.device().is_cpu() {
+            true => Ok(apply2(Onto(self.clone()), x, base)?),
+            false => Ok((self.forward_composed(x)? + base)?),
+        }
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        expect_f32(OP, "input", x)?;
+        let (kh, kw) = self.kernel;
+        let Padding { top, left, bottom, right } = self.options.padding;
+        match *x.dims() {
+            [_, h, w, c] if c == self.in_channels && h + top + bottom >= kh && w + left + right >= kw => Ok(()),
+            _ => {
+                let expected = format!("[B, H, W, {}] of at least {kh}×{kw} pixels", self.in_channels);
+                Err(Error::shape(OP, "input", expected, x))
+            }
+        }
     }
 
     /// The layer in the tensor library's own operations, for devices other than the CPU.
@@ -138,6 +226,7 @@ impl Conv2d {
         let (kh, kw) = self.kernel;
         Ok(self
             .weight
+            .tensor()?
             .to_dtype(DType::F32)?
             .reshape((kh, kw, self.in_channels, self.out_channels))?
             .permute((3, 2, 0, 1))?
@@ -217,7 +306,7 @@ impl Geometry {
     }
 
     /// The columns of the kernel that lie on the image at output column `x`, and the image's column under the first.
-    fn columns_on_image(&self, x: usize) -> (std::ops::Range<usize>, usize) {
+    fn columns_on_image(&self, x: usize) -> (Range<usize>, usize) {
         let first = self.left.saturating_sub(x * self.stride);
         let end = (self.w + self.left).saturating_sub(x * self.stride).min(self.kw);
         if first >= end {
@@ -254,7 +343,7 @@ impl Geometry {
 
     /// Adds to one row of the image, `row` counted over the batch, what the windows of the output rows `out_rows`
     /// (counted over the batch, too) have for it.
-    fn scatter_row(&self, windows: &[f32], out_rows: &std::ops::Range<usize>, row: usize, image_row: &mut [f32]) {
+    fn scatter_row(&self, windows: &[f32], out_rows: &Range<usize>, row: usize, image_row: &mut [f32]) {
         let (b, y_image) = (row / self.h, row % self.h);
         let span = self.kw * self.c;
         for u in 0..self.kh {
@@ -298,6 +387,41 @@ impl Conv2d {
             stride,
             top: padding.top,
             left: padding.left,
+        }
+    }
+
+    /// The layer applied to images, and added to `base` if there is one.
+    fn product(&self, x: &[f32], shape: &Shape, base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
+        let (b, h, w, c) = shape.dims4()?;
+        let geometry = self.geometry(h, w);
+        let bias = self.bias.as_ref().map(Elements::of).transpose()?;
+        let bias = bias.as_ref().map(Elements::f32).transpose()?;
+        let start = match (base, bias) {
+            (Some(base), bias) => Start::Base(base, bias),
+            (None, Some(bias)) => Start::Bias(bias),
+            (None, None) => Start::Zero,
+        };
+        let pixels = b * geometry.out_h * geometry.out_w;
+        match &self.weight {
+            Kernel::Winograd(weight) => Ok(weight.convolve(start, x, Images { b, h, w })),
+            Kernel::Windows(FrozenMatrix::Packed(weight)) => Ok(match geometry.is_pointwise() {
+                true => product(start, pixels, &Activations { elements: x, width: c }, &**weight),
+                false => product(start, pixels, &Windows { geometry, image: x }, &**weight),
+            }),
+            Kernel::Windows(FrozenMatrix::Tensor(weight)) => {
+                let (mut y, store) = started(pixels, self.out_channels, base, bias);
+                let count = weight.elem_count();
+                let weight = Elements::of(weight)?;
+                let weight = weight.widened(0..count)?;
+                let weight = Matrix::new(&weight, geometry.window(), self.out_channels);
+                if geometry.is_pointwise() {
+                    let (x, y) = (Matrix::new(x, pixels, c), MatrixMut::new(&mut y, pixels, self.out_channels));
+                    multiply(y, store, 1.0, x, weight, Threads::All);
+                } else if !y.is_empty() {
+                    self.add_products(geometry, x, weight, &mut y);
+                }
+                Ok(y)
+            }
         }
     }
 
@@ -364,32 +488,30 @@ impl Kernel1 for Conv2d {
     fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
         let (b, h, w, _) = shape.dims4()?;
         let geometry = self.geometry(h, w);
-        let (out_h, out_w, out) = (geometry.out_h, geometry.out_w, self.out_channels);
-        let mut y = vec![0.0; b * out_h * out_w * out];
-        if let Some(bias) = &self.bias {
-            fill_rows(&mut y, Elements::of(bias)?.f32()?);
-        }
-        let weight = Elements::of(&self.weight)?;
-        let weight = weight.widened(0..self.weight.elem_count())?;
-        let weight = Matrix::new(&weight, geometry.window(), out);
-        if geometry.is_pointwise() {
-            let rows = b * h * w;
-            let (x, y) = (Matrix::new(x, rows, self.in_channels), MatrixMut::new(&mut y, rows, out));
-            multiply(y, Store::Add, 1.0, x, weight, Threads::All);
-        } else if !y.is_empty() {
-            self.add_products(geometry, x, weight, &mut y);
-        }
-        Ok((y, (b, out_h, out_w, out).into()))
+        Ok((self.product(x, shape, None)?, (b, geometry.out_h, geometry.out_w, self.out_channels).into()))
     }
 
     fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let (_, h, w, _) = x.dims4()?;
+        let (b, h, w, _) = x.dims4()?;
         let geometry = self.geometry(h, w);
         let grad = Elements::of(grad)?;
         let grad = grad.f32()?;
+        let (pixels, width) = (b * h * w, self.out_channels);
+        let weight = match &self.weight {
+            Kernel::Windows(FrozenMatrix::Tensor(weight)) => weight,
+            Kernel::Winograd(weight) => return tensor(weight.gradient(grad, Images { b, h, w }), x.shape()),
+            Kernel::Windows(FrozenMatrix::Packed(weight)) => {
+                let grad_x = match geometry.is_pointwise() {
+                    true => product(Start::Zero, pixels, &Activations { elements: grad, width }, &weight.transposed()),
+                    false => product(Start::Zero, pixels, &Readers { geometry, grad, width }, &weight.transposed()),
+                };
+                return tensor(grad_x, x.shape());
+            }
+        };
         let mut grad_x = vec![0.0; x.elem_count()];
-        let weight = Elements::of(&self.weight)?;
-        let weight = weight.widened(0..self.weight.elem_count())?;
+        let weight_count = weight.elem_count();
+        let weight = Elements::of(weight)?;
+        let weight = weight.widened(0..weight_count)?;
         let weight = Matrix::new(&weight, geometry.window(), self.out_channels);
         if geometry.is_pointwise() {
             let rows = grad.len() / self.out_channels.max(1);
@@ -400,6 +522,88 @@ impl Kernel1 for Conv2d {
             self.add_gradients(geometry, grad, weight, &mut grad_x);
         }
         tensor(grad_x, x.shape())
+    }
+}
+
+/// [`Conv2d::forward_onto`].
+struct Onto(Conv2d);
+
+impl Kernel2 for Onto {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
+        Ok((self.0.product(x.0, x.1, Some(base.0))?, base.1.clone()))
+    }
+
+    fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
+        let grad_x = x.track_op().then(|| self.0.backward(x, y, grad)).transpose()?;
+        Ok([grad_x, base.track_op().then(|| grad.clone())])
+    }
+}
+
+/// The windows of an image, one for each pixel of the result.
+struct Windows<'a> {
+    geometry: Geometry,
+    image: &'a [f32],
+}
+
+impl Rows for Windows<'_> {
+    fn write(&self, row: usize, columns: Range<usize>, out: &mut [u16]) {
+        let Geometry { h, w, c, kw, stride, top, left, .. } = self.geometry;
+        let (b, y, x) = self.geometry.place(row);
+        write_taps(c, columns, out, |tap| {
+            let image_row = (y * stride + tap / kw).checked_sub(top).filter(|&row| row < h)?;
+            let column = (x * stride + tap % kw).checked_sub(left).filter(|&column| column < w)?;
+            Some(&self.image[((b * h + image_row) * w + column) * c..][..c])
+        });
+    }
+}
+
+/// For each pixel of the image the gradients of the results that read it, by the tap they read it with.
+struct Readers<'a> {
+    geometry: Geometry,
+    grad: &'a [f32],
+    /// Channels of a result.
+    width: usize,
+}
+
+impl Rows for Readers<'_> {
+    fn write(&self, row: usize, columns: Range<usize>, out: &mut [u16]) {
+        let Geometry { h, w, out_h, out_w, kw, stride, top, left, .. } = self.geometry;
+        let (b, y, x) = (row / w / h, row / w % h, row % w);
+        let reader = |pixel: usize, before: usize, tap: usize, count: usize| {
+            let offset = (pixel + before).checked_sub(tap)?;
+            Some(offset / stride).filter(|&reader| offset % stride == 0 && reader < count)
+        };
+        write_taps(self.width, columns, out, |tap| {
+            let (y, x) = (reader(y, top, tap / kw, out_h)?, reader(x, left, tap % kw, out_w)?);
+            Some(&self.grad[((b * out_h + y) * out_w + x) * self.width..][..self.width])
+        });
+    }
+}
+
+/// Writes the part `columns` of the `width` channels (filled up to an even number) of all taps; a tap outside has zeros.
+fn write_taps<'a>(
+    width: usize,
+    columns: Range<usize>,
+    mut out: &mut [u16],
+    channels: impl Fn(usize) -> Option<&'a [f32]>,
+) {
+    let padded = width.next_multiple_of(2);
+    let mut column = columns.start;
+    while column < columns.end {
+        let (tap, from) = (column / padded, column % padded);
+        let len = (padded - from).min(columns.end - column);
+        let (part, rest) = std::mem::take(&mut out).split_at_mut(len);
+        match channels(tap) {
+            Some(channels) => {
+                let (rounded, padding) = part.split_at_mut(len.min(width - from));
+                round_to_bf16(&channels[from..from + rounded.len()], rounded);
+                padding.fill(0);
+            }
+            None => part.fill(0),
+        }
+        (out, column) = (rest, column + len);
     }
 }
 
@@ -419,9 +623,10 @@ fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
 mod tests {
     use candle_core::{DType, Tensor};
 
-    use super::{Conv2d, Conv2dOptions, Padding};
-    use crate::check::{assert_close, assert_gradient, noise};
+    use super::{Conv2d, Conv2dOptions, Kernel, Padding};
+    use crate::check::{assert_close, assert_gradient, noise, rounded};
     use crate::error::Error;
+    use crate::vjp;
 
     /// A layer of the given channels (in, out), kernel and options.
     fn layer(channels: [usize; 2], kernel: usize, stride: usize, padding: Padding) -> Conv2d {
@@ -480,15 +685,102 @@ mod tests {
 
     #[test]
     fn half_weights_stay_half_and_give_what_their_widened_copies_give() {
-        for dtype in [DType::F16, DType::BF16] {
-            let half = noise(1, &[5, 6, 3, 3]).to_dtype(dtype).unwrap();
+        let half = noise(1, &[5, 6, 3, 3]).to_dtype(DType::F16).unwrap();
+        let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+        let wide = Conv2d::new(&half.to_dtype(DType::F32).unwrap(), None, options).unwrap();
+        let half = Conv2d::new(&half, None, options).unwrap();
+        assert_eq!(half.weight.tensor().unwrap().dtype(), DType::F16);
+        let x = noise(2, &[1, 7, 8, 6]);
+        assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.0);
+        assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.plain(&x[0]), 1e-5);
+    }
+
+    #[test]
+    fn bf16_layers_equal_f32_layers_on_rounded_numbers() {
+        let options = |stride, padding| Conv2dOptions { stride, padding };
+        for ([inputs, outputs], kernel, options, shape) in [
+            ([5, 7], 3, options(1, Padding::same(1)), [2, 9, 11, 5]),
+            ([4, 64], 3, options(1, Padding::same(1)), [1, 16, 16, 4]),
+            ([64, 4], 3, options(1, Padding::same(1)), [1, 16, 16, 64]),
+            ([33, 3], 3, options(1, Padding::same(1)), [1, 5, 1, 33]),
+            ([6, 40], 3, options(2, Padding::same(1)), [2, 9, 8, 6]),
+            ([6, 8], 3, options(2, VAE_DOWN), [2, 8, 7, 6]),
+            ([70, 34], 1, options(1, Padding::same(0)), [2, 8, 7, 70]),
+            ([6, 8], 1, options(2, Padding::same(0)), [2, 8, 7, 6]),
+            ([2, 3], 2, options(3, Padding { top: 3, left: 2, bottom: 4, right: 3 }), [2, 5, 6, 2]),
+            // Several blocks of K.
+            ([130, 31], 3, options(1, Padding::same(1)), [2, 12, 13, 130]),
+        ] {
+            let weight = noise(1, &[outputs, inputs, kernel, kernel]).to_dtype(DType::BF16).unwrap();
+            let bias = noise(2, &[outputs]);
+            let half = Conv2d::new(&weight, Some(&bias), options).unwrap();
+            let wide = Conv2d::new(&weight.to_dtype(DType::F32).unwrap(), Some(&bias), options).unwrap();
+            let x = rounded(&noise(3, &shape));
+            let y = half.forward(&x).unwrap();
+            assert_close(&y, &wide.forward(&x).unwrap(), 3e-6);
+            let cotangent = Some(rounded(&noise(4, y.dims())));
+            let pull = |layer: &Conv2d| {
+                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
+                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
+            };
+            assert_close(&pull(&half)[0], &pull(&wide)[0], 3e-6);
+        }
+    }
+
+    #[test]
+    fn transformed_kernels_are_near_f32_forward_and_backward() {
+        let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
+        for ([inputs, outputs], shape) in [
+            ([32, 32], [1, 1, 1, 32]),
+            ([33, 45], [2, 5, 7, 33]),
+            ([64, 40], [1, 16, 18, 64]),
+            ([40, 96], [3, 33, 31, 40]),
+        ] {
+            let weight = noise(1, &[outputs, inputs, 3, 3]).to_dtype(DType::BF16).unwrap();
+            let bias = noise(2, &[outputs]);
+            let half = Conv2d::new(&weight, Some(&bias), options).unwrap();
+            assert!(matches!(half.weight, Kernel::Winograd(_)));
+            let wide = Conv2d::new(&weight.to_dtype(DType::F32).unwrap(), Some(&bias), options).unwrap();
+            let x = noise(3, &shape);
+            let near = |found: &Tensor, expected: &Tensor| {
+                let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+                let error = norm(&(found - expected).unwrap());
+                assert!(error <= 0.006 * norm(expected), "{shape:?}: {error} of {}", norm(expected));
+            };
+            let y = half.forward(&x).unwrap();
+            near(&y, &wide.forward(&x).unwrap());
+            let cotangent = Some(noise(4, y.dims()));
+            let pull = |layer: &Conv2d| {
+                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
+                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
+            };
+            near(&pull(&half)[0], &pull(&wide)[0]);
+        }
+    }
+
+    #[test]
+    fn shifts_and_bases_are_added_and_bases_get_their_gradient() {
+        for (dtype, channels) in [(DType::F32, 6), (DType::BF16, 6), (DType::BF16, 34)] {
+            let weight = noise(1, &[40, channels, 3, 3]).to_dtype(dtype).unwrap();
             let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
-            let wide = Conv2d::new(&half.to_dtype(DType::F32).unwrap(), None, options).unwrap();
-            let half = Conv2d::new(&half, None, options).unwrap();
-            assert_eq!(half.weight.dtype(), dtype);
-            let x = noise(2, &[1, 7, 8, 6]);
-            assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.0);
-            assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.plain(&x[0]), 1e-5);
+            let layer = Conv2d::new(&weight, Some(&noise(2, &[40])), options).unwrap();
+            let (shift, inputs) = (noise(5, &[40]), [noise(3, &[2, 5, 7, channels]), noise(4, &[2, 5, 7, 40])]);
+            let shifted = layer.forward_shifted(&inputs[0], &shift).unwrap();
+            let expected = layer.forward(&inputs[0]).unwrap().broadcast_add(&shift).unwrap();
+            assert_close(&shifted, &expected, 1e-6);
+            let composed = |x: &[Tensor]| Ok(vec![(layer.forward(&x[0])? + &x[1])?]);
+            let onto = |x: &[Tensor]| Ok(vec![layer.forward_onto(&x[0], &x[1])?]);
+            assert_close(&onto(&inputs).unwrap()[0], &composed(&inputs).unwrap()[0], 1e-6);
+            let cotangent = [Some(noise(6, &[2, 5, 7, 40]))];
+            let (found, expected) = (vjp(&inputs, onto, &cotangent), vjp(&inputs, composed, &cotangent));
+            for (found, expected) in found.unwrap().iter().zip(&expected.unwrap()) {
+                assert_close(found, expected, 1e-6);
+            }
+            let error = layer.forward_onto(&inputs[0], &inputs[0]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("conv2d: base has shape [2, 5, 7, {channels}], expected [2, 5, 7, 40]")
+            );
         }
     }
 

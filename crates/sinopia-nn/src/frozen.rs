@@ -1,8 +1,12 @@
 //! Frozen parameters: their storage, and a graph node that hands a gradient to the input alone.
 
+use std::sync::Arc;
+
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorage, Shape, Storage, Tensor};
 
+use crate::cpu::bf16::{Packed, Unpacked};
+use crate::cpu::elements::Elements;
 use crate::error::{Error, Result};
 
 /// A frozen copy of a layer's parameter: contiguous, outside every gradient graph, in the precision it came in.
@@ -11,6 +15,37 @@ pub(crate) fn frozen(op: &'static str, what: &'static str, parameter: &Tensor) -
         return Err(Error::DType { op, what, expected: "f32, f16 or bf16", found: parameter.dtype() });
     }
     Ok(parameter.detach().contiguous()?)
+}
+
+/// The frozen weights of a product.
+#[derive(Debug, Clone)]
+pub(crate) enum FrozenMatrix {
+    /// As checkpoints have them, or with axes exchanged; multiplied in f32.
+    Tensor(Tensor),
+    /// bf16 on the CPU, in the order that its products read; multiplied in bf16. Shared by all copies of a layer.
+    Packed(Arc<Packed>),
+}
+
+impl FrozenMatrix {
+    /// Packs bf16 weights on the CPU, seen as `unpacked` says, and keeps all others as they are.
+    pub(crate) fn new(weight: Tensor, unpacked: impl FnOnce(&[u16]) -> Unpacked<'_>) -> Result<Self> {
+        if weight.dtype() != DType::BF16 || !weight.device().is_cpu() {
+            return Ok(Self::Tensor(weight));
+        }
+        let elements = Elements::of(&weight)?;
+        let packed = Packed::new(unpacked(elements.bf16_bits()?));
+        Ok(Self::Packed(Arc::new(packed)))
+    }
+
+    /// The weights as a tensor, which those on other devices than the CPU always are.
+    pub(crate) fn tensor(&self) -> Result<&Tensor> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor),
+            Self::Packed(_) => {
+                Err(candle_core::Error::Msg("weights packed for the CPU on another device".into()).into())
+            }
+        }
+    }
 }
 
 /// A frozen copy of a vector of `len` parameters (bias, scale), always f32: it is small and read once an element.

@@ -4,6 +4,7 @@ use candle_core::{Shape, Tensor};
 
 use crate::activation::silu;
 use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::isa::for_each_isa;
 use crate::cpu::numeric::sigmoid;
 use crate::cpu::split::{for_rows_mut, map, piece_rows};
 use crate::error::{Error, Result, expect_f32};
@@ -181,14 +182,9 @@ impl Normalise {
         for_rows_mut(y, channels, |first, y| {
             let x = &sample[first * channels..][..y.len()];
             for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                let parameters = mean.iter().zip(&scale).zip(bias);
-                for ((y, &x), ((mean, scale), bias)) in y.iter_mut().zip(x).zip(parameters) {
-                    *y = (x - mean) * scale + bias;
-                }
+                normalise_row(x, [&mean, &scale, bias], y);
                 if self.silu {
-                    for y in y {
-                        *y *= sigmoid(*y);
-                    }
+                    silu_row(y);
                 }
             }
         });
@@ -230,6 +226,25 @@ impl Normalise {
                 }
             }
         });
+    }
+}
+
+for_each_isa! {
+    /// `(x − mean) · scale + bias`, each with its own of every channel.
+    fn normalise_row(x: &[f32], parameters: [&[f32]; 3], y: &mut [f32]) {
+        let [mean, scale, bias] = parameters;
+        for ((y, &x), ((mean, scale), bias)) in y.iter_mut().zip(x).zip(mean.iter().zip(scale).zip(bias)) {
+            *y = (x - mean) * scale + bias;
+        }
+    }
+}
+
+for_each_isa! {
+    /// SiLU in place.
+    fn silu_row(row: &mut [f32]) {
+        for x in row {
+            *x *= sigmoid(*x);
+        }
     }
 }
 

@@ -32,11 +32,12 @@
 //!
 //! # Shapes
 //! B batch, H W grid, HW flattened grid, C channels, L text tokens, M queries, N keys, D width of a head, F width of a
-//! feed-forward layer. Activations are f32; weights may be f32, f16 or bf16 and keep their size in memory.
+//! feed-forward layer. Activations are f32; weights may be f32, f16 or bf16 and keep their size in memory. On the CPU bf16 weights are multiplied
+//! in bf16 ([`Arithmetic`]): inputs are rounded on their way into a product, sums are f32.
 //!
 //! # Devices
-//! On the CPU every operation is a kernel of this crate: products by `gemm`, loops that the compiler vectorises, work split
-//! over `rayon`'s threads in pieces that do not depend on their number, so results are the same bits on one thread and on
+//! On the CPU every operation is a kernel of this crate: products in f32 by `gemm` and in bf16 by our own (`cpu::bf16`: packed weights,
+//! AVX-512's products of bf16 pairs where the processor has them, Winograd's convolutions), loops that the compiler vectorises, work split over `rayon`'s threads in pieces that do not depend on their number, so results are the same bits on one thread and on
 //! many. Elsewhere operations are composed of candle's own; that composition is also what the kernels are tested against.
 //!
 //! # Features
@@ -47,6 +48,7 @@
 //! [`attention`]; `cpu` holds what the kernels share, `check` what their tests share.
 
 pub mod activation;
+mod arithmetic;
 pub mod attention;
 #[cfg(test)]
 mod check;
@@ -57,14 +59,16 @@ mod frozen;
 mod group_norm;
 mod layer_norm;
 mod linear;
+pub mod memory;
 pub mod softmax;
 pub mod threads;
 pub mod upsample;
 mod vjp;
 
+pub use arithmetic::Arithmetic;
 pub use conv2d::{Conv2d, Conv2dOptions, Padding};
 pub use error::{Error, Result};
 pub use group_norm::GroupNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use vjp::vjp;
+pub use vjp::{Traced, vjp};

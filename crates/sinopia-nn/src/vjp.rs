@@ -1,4 +1,4 @@
-//! Vector–Jacobian products: the backward pass of one block, computed by running the block again.
+//! Vector–Jacobian products: the backward pass of one block, computed by running the block again or from a trace of its run.
 
 use candle_core::{Tensor, Var};
 
@@ -18,29 +18,60 @@ pub fn vjp<F>(inputs: &[Tensor], f: F, cotangents: &[Option<Tensor>]) -> Result<
 where
     F: Fn(&[Tensor]) -> Result<Vec<Tensor>>,
 {
-    let variables = inputs.iter().map(|input| Ok(Var::from_tensor(&input.detach())?)).collect::<Result<Vec<_>>>()?;
-    let tracked: Vec<Tensor> = variables.iter().map(|var| var.as_tensor().clone()).collect();
-    let outputs = f(&tracked)?;
-    if outputs.len() != cotangents.len() {
-        return Err(Error::Option {
-            op: "vjp",
-            what: "number of cotangents",
-            expected: format!("one for each of the {} outputs", outputs.len()),
-            found: cotangents.len().to_string(),
-        });
+    Traced::run(inputs, f)?.pull(cotangents)
+}
+
+/// A function that has run and can be differentiated once: [`vjp`] in two halves. It keeps everything that lies between.
+#[derive(Debug)]
+pub struct Traced {
+    variables: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+impl Traced {
+    /// Runs `f` on copies of the inputs that are tracked.
+    ///
+    /// # Errors
+    /// Whatever `f` returns.
+    pub fn run(inputs: &[Tensor], f: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>) -> Result<Self> {
+        let variable = |input: &Tensor| Ok(Var::from_tensor(&input.detach())?.as_tensor().clone());
+        let variables = inputs.iter().map(variable).collect::<Result<Vec<_>>>()?;
+        let outputs = f(&variables)?;
+        Ok(Self { variables, outputs })
     }
-    let Some(total) = total(&outputs, cotangents)? else {
-        return inputs.iter().map(|input| Ok(input.zeros_like()?)).collect();
-    };
-    drop(outputs);
-    let mut gradients = total.backward()?;
-    tracked
-        .iter()
-        .map(|variable| match gradients.remove(variable) {
-            Some(gradient) => Ok(gradient.detach()),
-            None => Ok(variable.zeros_like()?),
-        })
-        .collect()
+
+    /// What the function returned, outside the graph.
+    pub fn outputs(&self) -> Vec<Tensor> {
+        self.outputs.iter().map(Tensor::detach).collect()
+    }
+
+    /// The gradient of `Σ_i ⟨cotangents[i], outputs[i]⟩` with respect to each input, as [`vjp`] has it.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there are not as many cotangents as outputs, [`Error::Shape`] if one does not fit its output.
+    pub fn pull(self, cotangents: &[Option<Tensor>]) -> Result<Vec<Tensor>> {
+        let Self { variables, outputs } = self;
+        if outputs.len() != cotangents.len() {
+            return Err(Error::Option {
+                op: "vjp",
+                what: "number of cotangents",
+                expected: format!("one for each of the {} outputs", outputs.len()),
+                found: cotangents.len().to_string(),
+            });
+        }
+        let Some(total) = total(&outputs, cotangents)? else {
+            return variables.iter().map(|variable| Ok(variable.detach().zeros_like()?)).collect();
+        };
+        drop(outputs);
+        let mut gradients = total.backward()?;
+        variables
+            .iter()
+            .map(|variable| match gradients.remove(variable) {
+                Some(gradient) => Ok(gradient.detach()),
+                None => Ok(variable.detach().zeros_like()?),
+            })
+            .collect()
+    }
 }
 
 /// A scalar whose gradient with respect to each output is its cotangent; `None` if no gradient would reach anything.

@@ -19,6 +19,7 @@
 use sinopia_models::checkpoint::{Checkpoint, OpenOptions};
 
 pub use sinopia_diffusion as diffusion;
+pub use sinopia_eval as eval;
 pub use sinopia_layout as layout;
 pub use sinopia_models as models;
 

@@ -8,8 +8,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::args::{Cli, Command};
+use sinopia_nn::memory::{Allocator, keep_freed};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
+    keep_freed();
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -23,6 +28,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Paint(args) => cli::paint::run(args),
         Command::Inspect(args) => cli::inspect::run(&args),
         Command::Models(args) => cli::models::run(args),
+        Command::Eval(args) => cli::eval::run(args),
         Command::Completions { shell } => cli::completions::run(shell),
     }
 }

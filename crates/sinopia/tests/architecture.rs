@@ -8,8 +8,12 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of the workspace, besides tests.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("sinopia", &["sinopia-layout", "sinopia-models", "sinopia-nn", "sinopia-diffusion", "sinopia-miniature"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    (
+        "sinopia",
+        &["sinopia-layout", "sinopia-models", "sinopia-nn", "sinopia-diffusion", "sinopia-eval", "sinopia-miniature"],
+    ),
+    ("sinopia-eval", &["sinopia-layout", "sinopia-models", "sinopia-diffusion"]),
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
     ("sinopia-models", &["sinopia-nn"]),
     ("sinopia-nn", &[]),

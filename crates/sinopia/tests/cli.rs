@@ -12,6 +12,10 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// A layout that is there.
+const LAYOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/blue-dog-white-bowl.json");
+/// A tiny checkpoint with grounding adapters and random weights.
+const GATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/gligen");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
 
 /// A scratch folder and the program, started inside it.
@@ -304,6 +308,13 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--width", "100"], &["100"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
+        (&["generate", "a cat", "--preset", "magic"], &["magic", "diffusers-lmd-plus"]),
+        (
+            &["generate", "a cat", "--method", "lmd", "--preset", "diffusers-lmd-plus", "--layout", LAYOUT],
+            &["lmd-plus"],
+        ),
+        (&["generate", "a cat", "--method", "gligen", "--layout", LAYOUT], &["gligen", "adapters", "lmd_plus"]),
+        (&["generate", "a cat", "--preset", "diffusers-lmd-plus", "--layout", LAYOUT], &["lmd-plus", "adapters"]),
         (&["generate", "a cat", "--layout", "a.json", "--replay", "b.json"], &["--replay"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--out", "-"], &["stdout"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--preview"], &["--preview"]),
@@ -330,6 +341,33 @@ fn layout_of(boxes: &[[f64; 4]]) -> String {
     let objects: Vec<Value> = boxes.iter().map(|b| json!({ "phrase": "a cat", "bbox": b })).collect();
     let canvas = json!({ "width": 512, "height": 512 });
     json!({ "canvas": canvas, "objects": objects, "background": "A room", "negative": "" }).to_string()
+}
+
+#[test]
+fn a_model_with_adapters_paints_with_the_methods_for_it() {
+    let desk = Desk::new();
+    let info = desk.ok(&["models", "info", GATED]);
+    assert!(String::from_utf8_lossy(&info.stdout).contains("adapters"));
+    let paint = |out: &str, args: &[&str]| {
+        let common = ["generate", "a blue dog", "--layout", LAYOUT, "--model", GATED, "--steps", "2", "--out", out];
+        desk.ok(&[&common, args].concat());
+        std::fs::read(desk.path(out)).unwrap()
+    };
+    let plain = paint("gligen.png", &["--method", "gligen"]);
+    paint("lmd-plus.png", &["--method", "lmd-plus"]);
+    let preset = paint("preset.png", &["--preset", "diffusers-lmd-plus", "--set", "overall_loss_scale=3"]);
+    assert_ne!(plain, preset);
+    let inspected = desk.ok(&["inspect", "preset.png"]);
+    let inspected = String::from_utf8_lossy(&inspected.stdout).into_owned();
+    let words =
+        ["method      lmd-plus", "overall_loss_scale=3", "boxes_as_objects=true", "guidance_grounding=\"none\""];
+    assert!(words.iter().all(|word| inspected.contains(word)), "{inspected}");
+    desk.ok(&["generate", "--from", "preset.png", "--out", "again.png"]);
+    assert_eq!(std::fs::read(desk.path("again.png")).unwrap(), preset);
+    // A preset on an old image takes the place of its method and options.
+    desk.ok(&["generate", "--from", "gligen.png", "--preset", "diffusers-lmd-plus", "--out", "other.png"]);
+    let other = desk.ok(&["inspect", "other.png"]);
+    assert!(String::from_utf8_lossy(&other.stdout).contains("overall_loss_scale=20"));
 }
 
 #[test]

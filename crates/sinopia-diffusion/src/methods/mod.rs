@@ -1,8 +1,10 @@
-//! The methods: ways to turn a caption or a layout into a picture. One file each, one line each in [`METHODS`].
+//! The methods: ways to turn a caption or a layout into a picture. One file or folder each, one line each in [`METHODS`].
 
 mod backward_guidance;
 mod boxdiff;
-mod lmd;
+pub mod gligen;
+pub mod lmd;
+pub mod lmd_plus;
 mod multidiffusion;
 mod one_pass;
 mod sd;
@@ -13,7 +15,9 @@ use serde_json::Value;
 
 pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
 pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
+pub use gligen::{Gligen, GligenOptions};
 pub use lmd::{Lmd, LmdOptions, VerticalPlacement};
+pub use lmd_plus::{AdapterOptions, LmdPlus, LmdPlusOptions};
 pub use multidiffusion::{MultiDiffusion, MultiDiffusionOptions};
 pub use sd::{Sd, SdOptions};
 
@@ -63,7 +67,50 @@ pub static METHODS: &[MethodInfo] = &[
     MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase looks into its boxes", needs_layout: true, build: BackwardGuidance::build, reference: BackwardGuidance::reference },
     MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, build: BoxDiff::build, reference: BoxDiff::reference },
     MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, build: Lmd::build, reference: Lmd::reference },
+    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is told of the boxes", needs_layout: true, build: LmdPlus::build, reference: LmdPlus::reference },
+    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters that is told of the boxes", needs_layout: true, build: Gligen::build, reference: Gligen::reference },
 ];
+
+/// A method's options as someone else has them, under a name of their own.
+pub struct Preset {
+    /// The name on the command line.
+    pub name: &'static str,
+    /// The method that it sets.
+    pub method: &'static str,
+    /// One sentence of help.
+    pub help: &'static str,
+    options: fn() -> Value,
+}
+
+impl std::fmt::Debug for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Preset").field("name", &self.name).field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+impl Preset {
+    /// All options of the method, as the preset sets them.
+    pub fn options(&self) -> Value {
+        (self.options)()
+    }
+}
+
+/// Every preset.
+#[rustfmt::skip]
+pub static PRESETS: &[Preset] = &[
+    Preset { name: "diffusers-lmd-plus", method: LmdPlus::NAME, help: "The one-pass LMD+ of diffusers' community pipeline", options: LmdPlus::diffusers },
+];
+
+/// The registered preset of a name.
+///
+/// # Errors
+/// [`Error::UnknownPreset`].
+pub fn find_preset(name: &str) -> Result<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
+        name: name.to_owned(),
+        known: PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
+    })
+}
 
 /// The registered method of a name.
 ///
@@ -130,12 +177,19 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_sets_every_option_of_its_method() {
+        for preset in PRESETS {
+            assert_eq!(build(preset.method, preset.options()).unwrap().options(), preset.options());
+        }
+        let message = find_preset("magic").unwrap_err().to_string();
+        assert_eq!(message, "unknown preset `magic`: choose one of diffusers-lmd-plus");
+    }
+
+    #[test]
     fn unknown_names_and_options_are_refused_by_name() {
         let message = build("magic", Value::Null).unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "unknown method `magic`: choose one of sd, multidiffusion, backward-guidance, boxdiff, lmd"
-        );
+        let names = "sd, multidiffusion, backward-guidance, boxdiff, lmd, lmd-plus, gligen";
+        assert_eq!(message, format!("unknown method `magic`: choose one of {names}"));
         for info in METHODS {
             let message = build(info.name, serde_json::json!({"no_such_option": 1})).unwrap_err().to_string();
             assert!(message.contains("no_such_option") && message.contains(info.name), "{message}");

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Checkpoint;
 use crate::Weights;
+use crate::unet::holds_adapters;
 
 /// Which line of models a checkpoint belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,6 +61,8 @@ pub struct Description {
     pub prediction_type: String,
     /// Width of the text embeddings.
     pub cross_attention_dim: usize,
+    /// Whether the UNet has GLIGEN's adapters, so that it can be told what stands where.
+    pub has_grounding_adapters: bool,
     /// Channels of the latents.
     pub latent_channels: usize,
     /// The latents' side for which the model was trained, if the configuration says.
@@ -101,6 +104,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Description {
         scheduler: text("_class_name", ""),
         prediction_type: text("prediction_type", "epsilon"),
         cross_attention_dim: unet.cross_attention_dim.get(0).unwrap_or_default(),
+        has_grounding_adapters: unet.is_gated() || holds_adapters(&checkpoint.unet.weights),
         latent_channels: checkpoint.vae.config.latent_channels,
         latent_size,
         vae_scale_factor,

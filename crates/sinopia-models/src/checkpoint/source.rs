@@ -98,7 +98,7 @@ fn is_hub_revision(revision: &str) -> bool {
 }
 
 fn is_weight_file(name: &str) -> bool {
-    [".safetensors", ".ckpt"].iter().any(|extension| name.ends_with(extension))
+    [".safetensors", ".ckpt", ".bin"].iter().any(|extension| name.ends_with(extension))
 }
 
 #[cfg(test)]
@@ -117,6 +117,7 @@ mod tests {
         check_hub("runwayml/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5", "main", None);
         check_hub("a/b@refs/pr/1", "a/b", "refs/pr/1", None);
         check_hub("a/b/x/y.safetensors@v1.0", "a/b", "v1.0", Some("x/y.safetensors"));
+        check_hub("gligen/boxes/model.bin", "gligen/boxes", "main", Some("model.bin"));
     }
 
     #[test]

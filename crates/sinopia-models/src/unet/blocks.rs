@@ -8,10 +8,10 @@ use crate::layers::{conv3x3, group_norm};
 use crate::resnet::{Downsample, ResnetBlock, ResnetOptions, Upsample};
 use crate::{Result, Weights};
 
-/// All units of the network that `config` describes.
-pub(super) fn load(config: &UNetConfig, weights: &Weights) -> Result<Vec<Unit>> {
+/// All units of the network that `config` describes, with grounding adapters in its transformers if it `is_gated`.
+pub(super) fn load(config: &UNetConfig, weights: &Weights, is_gated: bool) -> Result<Vec<Unit>> {
     let levels = config.levels()?;
-    let mut builder = Builder::new(config, weights)?;
+    let mut builder = Builder { is_gated, ..Builder::new(config, weights)? };
     builder.conv_in()?;
     for (block, level) in levels.iter().enumerate() {
         builder.down_block(block, level, block + 1 == levels.len())?;
@@ -33,6 +33,7 @@ struct Builder<'a> {
     skips: Vec<usize>,
     num_groups: usize,
     text_width: usize,
+    is_gated: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -45,6 +46,7 @@ impl<'a> Builder<'a> {
             skips: Vec::new(),
             num_groups: config.num_groups()?,
             text_width: config.text_width()?,
+            is_gated: false,
         })
     }
 
@@ -137,6 +139,7 @@ impl<'a> Builder<'a> {
             num_layers: level.transformer_layers,
             num_groups: self.num_groups,
             text_width: self.text_width,
+            is_gated: self.is_gated,
         };
         let transformer = SpatialTransformer::load(&self.weights.pp(name), key, options)?;
         self.push(UnitKind::Transformer(Box::new(transformer)));

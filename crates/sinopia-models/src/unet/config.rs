@@ -112,7 +112,7 @@ const MAX_CHANNELS: usize = 1 << 16;
 const FIXED: &[(&str, &[&str])] = &[
     ("act_fn", &["\"silu\"", "\"swish\""]),
     ("addition_embed_type", &["null"]),
-    ("attention_type", &["\"default\""]),
+    ("attention_type", &["\"default\"", "\"gated\""]),
     ("center_input_sample", &["false"]),
     ("class_embed_type", &["null"]),
     ("class_embeddings_concat", &["false"]),
@@ -137,7 +137,7 @@ const FIXED: &[(&str, &[&str])] = &[
     ("time_embedding_act_fn", &["null"]),
     ("time_embedding_type", &["\"positional\""]),
     ("timestep_post_act", &["null"]),
-    ("use_gated_attention", &["false"]),
+    ("use_gated_attention", &["false", "true"]),
 ];
 
 /// The sizes of one level of the U.
@@ -182,6 +182,12 @@ impl UNetConfig {
     pub fn sample_hw(&self) -> Option<(usize, usize)> {
         let size = self.sample_size.as_ref()?;
         Some((size.get(0)?, size.get(1)?))
+    }
+
+    /// Whether the file announces grounding adapters: `attention_type` "gated", or `use_gated_attention` in the oldest conversions of GLIGEN.
+    pub fn is_gated(&self) -> bool {
+        let is = |key: &str, value: Value| self.other.get(key) == Some(&value);
+        is("attention_type", "gated".into()) || is("use_gated_attention", true.into())
     }
 
     /// The width of the time embedding.
@@ -254,9 +260,6 @@ impl UNetConfig {
             if !supported.iter().any(|value| same_value(found, value)) {
                 let expected = match *key {
                     "addition_embed_type" => "null (Stable Diffusion XL is not supported yet)".to_owned(),
-                    "attention_type" | "use_gated_attention" => {
-                        format!("{} (grounding adapters are not supported yet)", supported[0])
-                    }
                     _ => supported.join(" or "),
                 };
                 return Err(refused(key, found.to_string(), expected));
@@ -361,10 +364,22 @@ mod tests {
     }
 
     #[test]
+    fn adapters_are_announced_in_either_of_two_words() {
+        for (json, expected) in [
+            (r#"{"attention_type": "gated"}"#, true),
+            (r#"{"use_gated_attention": true}"#, true),
+            (r#"{"attention_type": "default", "use_gated_attention": false}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(UNetConfig::from_json(json).unwrap().is_gated(), expected, "{json}");
+        }
+    }
+
+    #[test]
     fn unsupported_values_are_named_with_their_key() {
         for (json, key, part) in [
             (r#"{"addition_embed_type": "text_time"}"#, "addition_embed_type", "XL"),
-            (r#"{"attention_type": "gated"}"#, "attention_type", "grounding"),
+            (r#"{"attention_type": "gated-text-image"}"#, "attention_type", "\"gated\""),
             (r#"{"act_fn": "gelu"}"#, "act_fn", "silu"),
             (r#"{"mid_block_type": null}"#, "mid_block_type", "UNetMidBlock2DCrossAttn"),
             (r#"{"resnet_time_scale_shift": "scale_shift"}"#, "resnet_time_scale_shift", "default"),

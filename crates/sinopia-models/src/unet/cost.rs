@@ -1,7 +1,8 @@
 //! How much work a call of a UNet is, in multiply-accumulates, from the shapes of its units alone.
 //!
-//! Counted are the products of matrices and of convolutions, which are nearly all of the time; norms, activations and softmaxes are not. The
-//! walk is that of [`blocks`](super::blocks), without weights; a test holds the two together.
+//! Counted are the products of matrices and of convolutions, which are nearly all of the time; norms, activations and softmaxes are not. A product
+//! counts as its formula has it, though a convolution may be computed with fewer multiplications. The walk is that of [`blocks`](super::blocks), without
+//! weights; a test holds the two together.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,9 @@ use std::ops::AddAssign;
 
 use serde::Serialize;
 
-use super::{AttnKey, UNetConfig};
+use super::gradient::TRACE_BYTES;
+use super::grounding::{HIDDEN_WIDTH, POSITION_WIDTH};
+use super::{AttnKey, Grounding, GroundingWiring, UNetConfig};
 use crate::Result;
 
 /// A part of the network that work is counted for.
@@ -88,6 +91,8 @@ pub struct CallShape {
     pub num_tokens: usize,
     /// Whether the text's keys and values have to be computed; from the second call with a text on they are at hand.
     pub projects_text: bool,
+    /// What the grounding adapters see, while they are on.
+    pub grounding: Option<GroundingShape>,
     /// The key at which the pass ends, once its probabilities are known.
     pub last_key: Option<AttnKey>,
 }
@@ -95,7 +100,34 @@ pub struct CallShape {
 impl CallShape {
     /// A whole pass over one picture with a new text.
     pub fn new(latents_hw: (usize, usize), num_tokens: usize) -> Self {
-        Self { batch: 1, latents_hw, num_tokens, projects_text: true, last_key: None }
+        Self { batch: 1, latents_hw, num_tokens, projects_text: true, grounding: None, last_key: None }
+    }
+
+    /// The same call with all that is kept from call to call at hand.
+    fn again(&self) -> Self {
+        let grounding = self.grounding.map(|grounding| GroundingShape { projects_slots: false, ..grounding });
+        Self { projects_text: false, grounding, ..*self }
+    }
+}
+
+/// The shape of what grounding adapters see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroundingShape {
+    /// Slots of each picture, empty ones too.
+    pub num_slots: usize,
+    /// Whether the slots' tokens, and each layer's keys and values of them, have to be computed; from the second call on they are at hand.
+    pub projects_slots: bool,
+    /// How the adapters are wired: in parallel, a pass that ends at a layer's probabilities leaves its adapter out.
+    pub wiring: GroundingWiring,
+}
+
+impl From<&Grounding> for GroundingShape {
+    fn from(grounding: &Grounding) -> Self {
+        Self {
+            num_slots: grounding.num_slots(),
+            projects_slots: !grounding.is_projected(),
+            wiring: grounding.wiring(),
+        }
     }
 }
 
@@ -108,18 +140,30 @@ impl UNetConfig {
         self.cost(shape, |unit| unit.forward(shape))
     }
 
-    /// The work of bringing a gradient back from the maps up to `last_key` to the latents: each unit once more forward, then backward.
+    /// The work of bringing a gradient back from the maps up to `last_key` to the latents: backward through each unit, and before that once more
+    /// forward where there was no room to keep its trace.
     ///
-    /// Text and timestep are constants, so nothing is brought back to them, and no weight has a gradient.
+    /// Text, boxes and timestep are constants, so nothing is brought back to them, and no weight has a gradient.
     ///
     /// # Errors
     /// If the config is none that a network can be built from.
     pub fn backward_cost(&self, shape: &CallShape) -> Result<UNetCost> {
-        let again = CallShape { projects_text: false, ..*shape };
-        self.cost(shape, |unit| unit.forward(&again) + unit.backward(shape))
+        self.backward_cost_with(shape, TRACE_BYTES)
     }
 
-    fn cost(&self, shape: &CallShape, work: impl Fn(&UnitShape) -> u64) -> Result<UNetCost> {
+    /// [`Self::backward_cost`] with room for `room` bytes of traces, which the first units that fit take.
+    fn backward_cost_with(&self, shape: &CallShape, room: usize) -> Result<UNetCost> {
+        let again = shape.again();
+        let mut room = room as u64;
+        self.cost(shape, |unit| {
+            let bytes = unit.trace_bytes(shape);
+            let is_traced = bytes <= room;
+            room -= if is_traced { bytes } else { 0 };
+            unit.backward(shape) + if is_traced { 0 } else { unit.forward(&again) }
+        })
+    }
+
+    fn cost(&self, shape: &CallShape, mut work: impl FnMut(&UnitShape) -> u64) -> Result<UNetCost> {
         let mut cost = UNetCost::default();
         for unit in unit_shapes(self, shape.latents_hw)? {
             cost.add(unit.part, work(&unit));
@@ -138,6 +182,8 @@ pub(super) struct UnitShape {
     pub(super) kind: ShapeKind,
     /// Cells of the grid on which its products are taken.
     cells: u64,
+    /// Numbers that it is given of one picture.
+    input: u64,
     /// Width of the time embedding.
     time_width: u64,
     /// Width of the text embeddings.
@@ -153,6 +199,16 @@ pub(super) enum ShapeKind {
     Downsample { channels: usize },
     Upsample { channels: usize },
     Out { channels: (usize, usize) },
+}
+
+impl ShapeKind {
+    /// Channels that it is given, those of a skip connection included.
+    fn input_channels(&self) -> usize {
+        match *self {
+            Self::ConvIn { channels } | Self::Resnet { channels } | Self::Out { channels } => channels.0,
+            Self::Transformer { channels, .. } | Self::Downsample { channels } | Self::Upsample { channels } => channels,
+        }
+    }
 }
 
 impl UnitShape {
@@ -172,7 +228,8 @@ impl UnitShape {
         match self.kind {
             ShapeKind::ConvIn { channels } => {
                 let first = channels.1 as u64;
-                batch * self.conv3x3(channels) + self.time_width * (first + self.time_width)
+                let tokens = shape.grounding.map_or(0, |grounding| self.grounding_tokens(grounding));
+                batch * (self.conv3x3(channels) + tokens) + self.time_width * (first + self.time_width)
             }
             ShapeKind::Resnet { channels } => batch * self.resnet(channels) + self.time_width * channels.1 as u64,
             ShapeKind::Transformer { channels, key, num_layers } => {
@@ -181,8 +238,10 @@ impl UnitShape {
                 let mut work = batch * self.cells * c * c; // projection in
                 for layer in 0..num_layers {
                     let (to_scores, after) = self.layer(c, shape.num_tokens as u64);
-                    work += batch * (to_scores + text);
-                    if shape.last_key == Some(key.with_layer(layer)) {
+                    let ends_here = shape.last_key == Some(key.with_layer(layer));
+                    let fuser = self.grounding_of_layer(shape, ends_here).map_or(0, |slots| self.fuser(c, slots));
+                    work += batch * (to_scores + text + fuser);
+                    if ends_here {
                         return work;
                     }
                     work += batch * (after + text);
@@ -197,18 +256,21 @@ impl UnitShape {
     }
 
     /// Multiply-accumulates of the gradient's way back through it. A product with constant weights costs what it cost forward; of the products in
-    /// self-attention both factors have a gradient, which is two products for one.
+    /// self-attention, an adapter's too, both factors have a gradient, which is two products for one.
     fn backward(&self, shape: &CallShape) -> u64 {
         let batch = shape.batch as u64;
-        let constants = CallShape { projects_text: false, batch: 1, ..*shape };
-        let forward = self.forward(&constants);
+        let forward = self.forward(&CallShape { batch: 1, ..shape.again() });
         let extra = match self.kind {
             ShapeKind::ConvIn { channels } => return batch * self.conv3x3(channels),
             ShapeKind::Resnet { channels } => return batch * self.resnet(channels),
             ShapeKind::Transformer { channels, key, num_layers } => {
                 let ends_in = (0..num_layers).position(|layer| shape.last_key == Some(key.with_layer(layer)));
-                let layers = ends_in.map_or(num_layers, |layer| layer + 1) as u64;
-                layers * self.self_attention_products(channels as u64)
+                let c = channels as u64;
+                let layers = (0..ends_in.map_or(num_layers, |layer| layer + 1)).map(|layer| {
+                    let grounding = self.grounding_of_layer(shape, ends_in == Some(layer));
+                    self.self_attention_products(c) + grounding.map_or(0, |slots| self.fuser_products(c, slots))
+                });
+                layers.sum()
             }
             _ => 0,
         };
@@ -229,14 +291,59 @@ impl UnitShape {
         2 * self.cells * self.cells * c
     }
 
+    /// What the adapter of a layer sees, if it has work.
+    fn grounding_of_layer(&self, shape: &CallShape, ends_here: bool) -> Option<GroundingShape> {
+        shape.grounding.filter(|grounding| !(ends_here && grounding.wiring == GroundingWiring::Parallel))
+    }
+
+    /// A layer's adapter: only pixels ask, of pixels and slots.
+    fn fuser(&self, c: u64, grounding: GroundingShape) -> u64 {
+        let slots = if grounding.projects_slots { grounding.num_slots as u64 } else { 0 };
+        let of_slots = slots * c * (self.text_width + 2 * c); // to the channels, then keys and values
+        let projection = self.cells * c * c;
+        4 * projection + self.fuser_products(c, grounding) + feed_forward(projection) + of_slots
+    }
+
+    /// Scores and weighted values of an adapter.
+    fn fuser_products(&self, c: u64, grounding: GroundingShape) -> u64 {
+        2 * self.cells * (self.cells + grounding.num_slots as u64) * c
+    }
+
+    /// The position net, if its tokens are not at hand.
+    fn grounding_tokens(&self, grounding: GroundingShape) -> u64 {
+        let slots = if grounding.projects_slots { grounding.num_slots as u64 } else { 0 };
+        let (hidden, waves) = (HIDDEN_WIDTH as u64, POSITION_WIDTH as u64);
+        slots * hidden * ((self.text_width + waves) + hidden + self.text_width)
+    }
+
+    /// Roughly the bytes that a trace of it keeps, as they are estimated before it is run.
+    fn trace_bytes(&self, shape: &CallShape) -> u64 {
+        let input = shape.batch * self.input as usize;
+        (size_of::<f32>() * (input + self.kept_between(input))) as u64
+    }
+
+    /// As [`Unit::kept_between`](super::unit::Unit::kept_between).
+    pub(super) fn kept_between(&self, input: usize) -> usize {
+        match self.kind {
+            ShapeKind::Transformer { num_layers, .. } => (6 + 24 * num_layers) * input,
+            ShapeKind::Resnet { .. } => 5 * input,
+            ShapeKind::Upsample { .. } => 8 * input,
+            ShapeKind::ConvIn { .. } | ShapeKind::Downsample { .. } | ShapeKind::Out { .. } => 2 * input,
+        }
+    }
+
     /// One transformer layer, up to the scores of its cross-attention and from there on, without the text's projections.
     fn layer(&self, c: u64, num_tokens: u64) -> (u64, u64) {
         let projection = self.cells * c * c;
         let scores = self.cells * num_tokens * c;
         let to_scores = 4 * projection + self.self_attention_products(c) + projection + scores;
-        let feed_forward = 8 * projection + 4 * projection; // values and gates, then back
-        (to_scores, scores + projection + feed_forward)
+        (to_scores, scores + projection + feed_forward(projection))
     }
+}
+
+/// Values and gates, then back, in terms of one projection of the channels.
+fn feed_forward(projection: u64) -> u64 {
+    8 * projection + 4 * projection
 }
 
 /// All units that [`blocks::load`](super::blocks::load) builds of a config, in the order of the pass.
@@ -248,8 +355,14 @@ pub(super) fn unit_shapes(config: &UNetConfig, (height, width): (usize, usize)) 
     };
     let (time_width, text_width) = (config.time_width() as u64, config.text_width()? as u64);
     let mut units = Vec::new();
-    let mut push = |part, kind, level: usize| {
-        units.push(UnitShape { part, kind, cells: grid(level), time_width, text_width });
+    let mut push = |part, kind: ShapeKind, level: usize| {
+        let from = match kind {
+            ShapeKind::Downsample { .. } => level - 1,
+            ShapeKind::Upsample { .. } => level + 1,
+            _ => level,
+        };
+        let input = grid(from) * kind.input_channels() as u64;
+        units.push(UnitShape { part, kind, cells: grid(level), input, time_width, text_width });
     };
     let transformer = |key, level: usize| {
         let level = &levels[level];
@@ -342,9 +455,53 @@ mod tests {
         let forward = config.forward_cost(&shape).unwrap();
         check(forward.total(), 198.3, 1);
         assert_eq!(forward.of(UNetPart::Up(2)) + forward.of(UNetPart::Out), 0);
-        // The units once more, with the text's keys and values at hand, and the gradient's own products.
-        let again = config.forward_cost(&CallShape { projects_text: false, ..shape }).unwrap().total();
-        check(config.backward_cost(&shape).unwrap().total() - again, 222.2, 1);
+        // At this size every unit is traced: the gradient's own products are all.
+        check(config.backward_cost(&shape).unwrap().total(), 222.2, 1);
+        // Without traces the units are run once more, with the text's keys and values at hand.
+        let again = config.forward_cost(&shape.again()).unwrap().total();
+        check(config.backward_cost_with(&shape, 0).unwrap().total() - again, 222.2, 1);
+        // At 1024 × 1024 pixels there is room for some of them.
+        let large = CallShape { latents_hw: (128, 128), ..shape };
+        let with = |room| config.backward_cost_with(&large, room).unwrap().total();
+        assert!((with(usize::MAX)..with(0)).contains(&with(TRACE_BYTES)) && with(TRACE_BYTES) > with(usize::MAX));
+    }
+
+    /// 30 slots, as in the published adapters.
+    fn grounded(shape: CallShape, projects_slots: bool, wiring: GroundingWiring) -> CallShape {
+        let grounding = GroundingShape { num_slots: Grounding::SLOTS, projects_slots, wiring };
+        CallShape { grounding: Some(grounding), ..shape }
+    }
+
+    /// What the published adapters do beyond ours: slots ask too, at each layer with this many cells and channels.
+    fn asked_by_slots(layers: &[(u64, u64, u64)]) -> u64 {
+        let slots = Grounding::SLOTS as u64;
+        layers.iter().map(|(n, cells, c)| n * (2 * slots * c * c + 2 * slots * (cells + slots) * c)).sum()
+    }
+
+    #[test]
+    fn adapters_add_164_3_billion_products_and_the_published_ones_166_8() {
+        let config = stable_diffusion();
+        let shape = CallShape::new((64, 64), 77);
+        let added = |shape: CallShape, projects: bool, wiring| {
+            let grounded = config.forward_cost(&grounded(shape, projects, wiring)).unwrap().total();
+            grounded - config.forward_cost(&shape).unwrap().total()
+        };
+        for wiring in [GroundingWiring::Sequential, GroundingWiring::Parallel] {
+            check(added(shape, false, wiring), 164.3, 1);
+            let layers = [(5, 4096, 320), (5, 1024, 640), (5, 256, 1280), (1, 64, 1280)];
+            check(added(shape, true, wiring) + asked_by_slots(&layers), 166.8, 1);
+        }
+        let half = CallShape { last_key: Some(AttnKey::up(1, 2)), ..shape };
+        let layers = [(2, 4096, 320), (2, 1024, 640), (5, 256, 1280), (1, 64, 1280)];
+        let to_scores = added(half, true, GroundingWiring::Sequential);
+        check(to_scores + asked_by_slots(&layers), 89.3, 1);
+        // In parallel the last layer's adapter comes after its probabilities.
+        check(to_scores - added(half, true, GroundingWiring::Parallel), 7.03, 2);
+        // Constant boxes: the way back costs what the pixels' products cost, and both factors of the attention.
+        let back = |shape: &CallShape| config.backward_cost(shape).unwrap().total();
+        let of_gradient = back(&grounded(half, true, GroundingWiring::Sequential)) - back(&half);
+        assert!(of_gradient > added(half, false, GroundingWiring::Sequential));
+        assert!(of_gradient < 2 * added(half, false, GroundingWiring::Sequential));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use candle_core::{DType, Tensor};
 
 use super::request::Plan;
+use super::transformer::Outcome;
 use super::unit::Conditions;
 use super::{AttnMaps, UNet2DConditionModel, UNetReply, UNetRequest};
 use crate::{Error, Result};
 
-/// A unit that a walk is about to run, and all that is needed to run it again.
+/// A unit that a walk has come to, and all that is needed to run it, once or again.
 pub(super) struct Visit<'a> {
     pub(super) unit: usize,
     pub(super) inputs: &'a [Tensor],
@@ -34,16 +35,16 @@ impl UNet2DConditionModel {
     pub fn forward(&self, request: &UNetRequest) -> Result<UNetReply> {
         let plan = self.check(request)?;
         let conditions = self.conditions(request, &plan)?;
-        let Walk { noise, maps, .. } = self.walk(request.latents, &conditions, |_| ())?;
+        let run = |Visit { unit, inputs, skip_grid }: Visit| self.units[unit].forward(inputs, skip_grid, &conditions);
+        let Walk { noise, maps, .. } = self.walk(request.latents, run)?;
         Ok(UNetReply { noise, maps })
     }
 
-    /// Runs unit after unit; `visit` sees each before it runs.
+    /// Has unit after unit run by `run`.
     pub(super) fn walk(
         &self,
         latents: &Tensor,
-        conditions: &Conditions,
-        mut visit: impl FnMut(Visit),
+        mut run: impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
     ) -> sinopia_nn::Result<Walk> {
         let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
         let mut skips: Vec<Tensor> = Vec::new();
@@ -54,8 +55,7 @@ impl UNet2DConditionModel {
                 inputs.extend(skips.pop());
             }
             let skip_grid = skips.last().map(|skip| (skip.dims()[1], skip.dims()[2]));
-            visit(Visit { unit: index, inputs: &inputs, skip_grid });
-            let outcome = unit.forward(&inputs, skip_grid, conditions)?;
+            let outcome = run(Visit { unit: index, inputs: &inputs, skip_grid })?;
             maps.extend(outcome.maps);
             let Some(output) = outcome.hidden else {
                 return Ok(Walk { noise: None, maps, num_open_skips: skips.len() });
@@ -71,7 +71,11 @@ impl UNet2DConditionModel {
     /// What is the same for all units.
     pub(super) fn conditions<'a>(&self, request: &UNetRequest<'a>, plan: &'a Plan<'a>) -> Result<Conditions<'a>> {
         let time = self.time_embedding.activated(request.timestep, request.latents.device())?;
-        Ok(Conditions { time, text: request.text, plan })
+        let grounding = match request.grounding {
+            Some(grounding) => Some((self.grounding_tokens(grounding)?, grounding)),
+            None => None,
+        };
+        Ok(Conditions { time, text: request.text, grounding, plan })
     }
 
     /// Whether the request fits the network.
@@ -95,9 +99,11 @@ impl UNet2DConditionModel {
             let expected = format!("as many as latents, {}", latents.dims()[0]);
             return input("text embeddings", expected, text.batch_size().to_string());
         }
-        if let Some(grounding) = request.grounding {
-            let expected = "left out: this UNet has no grounding adapters (GLIGEN fusers)".into();
-            return input("grounding boxes", expected, format!("boxes {:?}", grounding.boxes.dims()));
+        if let Some(grounding) = request.grounding
+            && grounding.batch_size() != latents.dims()[0]
+        {
+            let expected = format!("for as many images as latents, {}", latents.dims()[0]);
+            return input("grounding", expected, grounding.batch_size().to_string());
         }
         Plan::new(request, &self.keys)
     }

@@ -10,8 +10,11 @@ mod blocks;
 mod config;
 mod cost;
 mod forward;
+mod fuser;
 mod gradient;
+mod grounding;
 mod key;
+mod per_layer;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -20,11 +23,15 @@ mod transformer;
 mod unit;
 
 pub use config::{PerBlock, UNetConfig};
-pub use cost::{CallShape, UNetCost, UNetPart};
+pub use cost::{CallShape, GroundingShape, UNetCost, UNetPart};
+pub use grounding::{Grounding, GroundingWiring};
 pub use key::AttnKey;
-pub use request::{AttnMaps, BatchPart, Grounding, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};
+pub use request::{AttnMaps, BatchPart, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};
 
-use crate::{Result, Weights};
+use candle_core::Tensor;
+
+use crate::{Error, Result, Weights};
+use grounding::PositionNet;
 use time::TimeEmbedding;
 use unit::Unit;
 
@@ -37,23 +44,52 @@ pub struct UNet2DConditionModel {
     /// In the order of the pass.
     keys: Vec<AttnKey>,
     text_width: usize,
+    /// In networks with grounding adapters, whose transformer layers then all have a fuser.
+    position_net: Option<PositionNet>,
 }
 
 impl UNet2DConditionModel {
     /// Builds the network that `config` describes; every tensor's shape is checked on the way.
     ///
+    /// Grounding adapters are built if the configuration announces them or the tensors are there: published files do either.
+    ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) if the architecture is not supported, and those of [`Weights::get`].
+    /// [`Error::Config`] if the architecture is not supported, and those of [`Weights::get`].
     pub fn load(config: &UNetConfig, weights: &Weights) -> Result<Self> {
         config.validate()?;
-        let units = blocks::load(config, weights)?;
+        let is_gated = config.is_gated() || holds_adapters(weights);
+        let units = blocks::load(config, weights, is_gated)?;
+        let position_net = || PositionNet::load(&weights.pp("position_net"), config.text_width()?);
         Ok(Self {
             config: config.clone(),
             time_embedding: TimeEmbedding::load(config, &weights.pp("time_embedding"))?,
             keys: units.iter().flat_map(Unit::keys).collect(),
             units,
             text_width: config.text_width()?,
+            position_net: is_gated.then(position_net).transpose()?,
         })
+    }
+
+    /// Whether the network can be told what should stand where: whether it has GLIGEN's adapters.
+    pub fn has_grounding_adapters(&self) -> bool {
+        self.position_net.is_some()
+    }
+
+    /// The grounding tokens (B, N, D): what the adapters make of boxes and phrases. Computed once for a grounding.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there are no adapters, or the phrases have another width.
+    pub fn grounding_tokens(&self, grounding: &Grounding) -> Result<Tensor> {
+        let refused = |expected: String, found: String| Error::Input { what: "grounding", expected, found };
+        let Some(position_net) = &self.position_net else {
+            let expected = "left out: this UNet has no grounding adapters (GLIGEN fusers)";
+            return Err(refused(expected.into(), "boxes".into()));
+        };
+        if grounding.width() != self.text_width {
+            let expected = format!("phrases of width {} for this UNet", self.text_width);
+            return Err(refused(expected, format!("width {}", grounding.width())));
+        }
+        Ok(position_net.tokens(grounding)?)
     }
 
     /// What the network was built from.
@@ -114,6 +150,11 @@ impl UNet2DConditionModel {
         };
         self.keys.contains(&key).then(|| self.config.attention_head_dim.get(level)).flatten()
     }
+}
+
+/// Whether grounding adapters, or parts of them, are among the tensors.
+pub(crate) fn holds_adapters(weights: &Weights) -> bool {
+    weights.names().iter().any(|name| name.starts_with("position_net.") || name.ends_with(".fuser.alpha_attn"))
 }
 
 fn up_block(key: AttnKey) -> Option<usize> {

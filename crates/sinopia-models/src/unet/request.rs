@@ -1,12 +1,12 @@
 //! What one call of the UNet is asked for and what it answers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Tensor};
 use sinopia_nn::Linear;
 
-use super::AttnKey;
+use super::per_layer::{KeyValue, LayerId, PerLayer};
+use super::{AttnKey, Grounding};
 use crate::{Error, Result};
 
 /// One call of a [`UNet2DConditionModel`](super::UNet2DConditionModel), described by data: what it sees and what is wanted back.
@@ -91,21 +91,8 @@ pub enum BatchPart {
 pub struct TextConditioning {
     /// (B, L, D) f32.
     embeds: Tensor,
-    keys: Projections,
-    values: Projections,
-}
-
-/// What layers made of a text, (B, L, C) each.
-type Projections = Mutex<HashMap<LayerId, Tensor>>;
-
-/// A cross-attention layer, unique in the process.
-pub(super) type LayerId = u64;
-
-/// A text's keys and values in one layer, (B, L, C) each.
-#[derive(Debug, Clone)]
-pub(super) struct KeyValue {
-    pub(super) key: Tensor,
-    pub(super) value: Tensor,
+    keys: PerLayer<Tensor>,
+    values: PerLayer<Tensor>,
 }
 
 impl TextConditioning {
@@ -122,7 +109,7 @@ impl TextConditioning {
             });
         }
         let embeds = embeds.detach().to_dtype(DType::F32)?.contiguous()?;
-        Ok(Self { embeds, keys: Mutex::default(), values: Mutex::default() })
+        Ok(Self { embeds, keys: PerLayer::default(), values: PerLayer::default() })
     }
 
     /// The text embeddings (B, L, D).
@@ -155,43 +142,19 @@ impl TextConditioning {
 
     /// Whether some layer has computed its keys already.
     pub fn is_projected(&self) -> bool {
-        !self.keys.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self.keys.is_empty()
     }
 
     /// The text's keys in a layer: all that attention probabilities need.
     pub(super) fn project_key(&self, layer: LayerId, key: &Linear) -> sinopia_nn::Result<Tensor> {
-        self.project_with(&self.keys, layer, key)
+        self.keys.get(layer, || key.forward(&self.embeds))
     }
 
     /// The text's keys and values in a layer.
     pub(super) fn project(&self, layer: LayerId, key: &Linear, value: &Linear) -> sinopia_nn::Result<KeyValue> {
         let key = self.project_key(layer, key)?;
-        Ok(KeyValue { key, value: self.project_with(&self.values, layer, value)? })
+        Ok(KeyValue { key, value: self.values.get(layer, || value.forward(&self.embeds))? })
     }
-
-    fn project_with(&self, projected: &Projections, layer: LayerId, by: &Linear) -> sinopia_nn::Result<Tensor> {
-        // A panic while the lock was held cannot have left the map half-written.
-        let mut projected = projected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = projected.get(&layer) {
-            return Ok(found.clone());
-        }
-        let made = by.forward(&self.embeds)?;
-        projected.insert(layer, made.clone());
-        Ok(made)
-    }
-}
-
-/// What should stand where: the input of GLIGEN's grounding adapters.
-///
-/// N slots for each image; a slot with mask 0 is empty and counts as the learned null token.
-#[derive(Debug, Clone)]
-pub struct Grounding {
-    /// (B, N, 4) f32: x0, y0, x1, y1 in proportions of the canvas, y down.
-    pub boxes: Tensor,
-    /// (B, N, D) f32: the text encoder's pooled state for each phrase, not projected.
-    pub phrases: Tensor,
-    /// (B, N) f32: 1 for a slot in use, 0 for an empty one.
-    pub mask: Tensor,
 }
 
 /// A [`Recording`] and a last key that were found to fit the network and each other.

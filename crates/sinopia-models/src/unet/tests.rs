@@ -35,6 +35,21 @@ fn one_level() -> UNetConfig {
     )
 }
 
+/// [`two_levels`] with grounding adapters.
+fn gated() -> UNetConfig {
+    let mut config = two_levels();
+    config.other.insert("attention_type".into(), "gated".into());
+    config
+}
+
+fn grounding(unet: &UNet2DConditionModel, b: usize) -> Grounding {
+    let width = unet.text_width();
+    let mask: Vec<f32> = (0..b * 5).map(|slot| if slot % 5 < 2 { 1.0 } else { 0.0 }).collect();
+    let mask = Tensor::from_vec(mask, (b, 5), &candle_core::Device::Cpu).unwrap();
+    let boxes = (normal(5, (b, 5, 4)).unwrap().abs().unwrap() * 0.3).unwrap();
+    Grounding::new(&boxes, &normal(6, (b, 5, width)).unwrap(), &mask).unwrap()
+}
+
 fn config(json: &str) -> UNetConfig {
     UNetConfig::from_json(json).unwrap()
 }
@@ -299,11 +314,7 @@ fn guidance_looks_where_it_does_in_stable_diffusion() {
 fn requests_that_do_not_fit_are_answered() {
     let unet = unet(&two_levels());
     let good = Inputs::new(&unet, 1, (4, 4));
-    let grounding = Grounding {
-        boxes: normal(0, (1, 2, 4)).unwrap(),
-        phrases: normal(0, (1, 2, 12)).unwrap(),
-        mask: normal(0, (1, 2)).unwrap(),
-    };
+    let grounding = grounding(&unet, 1);
     let (three, two) = (normal(0, (1, 4, 4, 3)).unwrap(), normal(0, (2, 4, 4, 4)).unwrap());
     let wide = TextConditioning::new(&normal(0, (1, 7, 16)).unwrap()).unwrap();
     let recording = |key: &str| Recording::new([key.parse::<AttnKey>().unwrap()]);
@@ -321,6 +332,14 @@ fn requests_that_do_not_fit_are_answered() {
     check(UNetRequest { text: &wide, ..request }, &["text embeddings", "width 12", "width 16"]);
     check(UNetRequest { timestep: f64::NAN, ..request }, &["timestep", "NaN"]);
     check(UNetRequest { grounding: Some(&grounding), ..request }, &["no grounding adapters"]);
+    let (gated, fits) = (super::UNet2DConditionModel::load(&gated(), &Weights::random(1)).unwrap(), &grounding);
+    let wide = self::grounding(&self::unet(&three_levels()), 1);
+    let several = self::grounding(&gated, 2);
+    for (grounding, part) in [(&wide, "width 12"), (&several, "as many images as latents, 1")] {
+        let message = gated.forward(&UNetRequest { grounding: Some(grounding), ..request }).unwrap_err().to_string();
+        assert!(message.contains(part), "{message}");
+    }
+    assert!(gated.forward(&UNetRequest { grounding: Some(fits), ..request }).is_ok());
     check(good.request(Some(&unknown), None), &["attention key", "down.0.0, down.0.1, mid.0, up.1.0", "found up.0.0"]);
     check(good.request(None, Some(AttnKey::mid(1))), &["attention key", "found mid.1"]);
     check(good.request(Some(&late), Some(AttnKey::mid(0))), &["at or before the last key, mid.0", "found up.1.1"]);
@@ -335,6 +354,111 @@ fn requests_that_do_not_fit_are_answered() {
     let message = unet.gradient(&good.request(Some(&first), None), &mut vector).unwrap_err().to_string();
     assert!(message.contains("loss") && message.contains("a scalar"), "{message}");
     assert!(TextConditioning::new(&three).is_err());
+}
+
+#[test]
+fn boxes_change_the_noise_and_no_boxes_are_the_plain_network() {
+    let (plain, gated) = (unet(&two_levels()), unet(&gated()));
+    assert!(gated.has_grounding_adapters() && !plain.has_grounding_adapters());
+    let inputs = Inputs::new(&gated, 2, (6, 4));
+    let grounding = grounding(&gated, 2);
+    let noise = |unet: &UNet2DConditionModel, grounding: Option<&Grounding>| {
+        let reply = unet.forward(&UNetRequest { grounding, ..inputs.request(None, None) }).unwrap();
+        values(&reply.noise.unwrap())
+    };
+    let off = noise(&gated, None);
+    assert_eq!(off, noise(&plain, None), "the same weights under the same names");
+    let on = noise(&gated, Some(&grounding));
+    assert_ne!(on, off);
+    assert_eq!(on, noise(&gated, Some(&grounding)), "with the tokens kept from the first call");
+    let emptied = grounding.emptied().unwrap();
+    assert_ne!(noise(&gated, Some(&emptied)), on);
+    assert_ne!(noise(&gated, Some(&emptied)), off, "empty slots are attended to");
+    let parallel = grounding.wired(GroundingWiring::Parallel);
+    assert_ne!(noise(&gated, Some(&parallel)), on);
+}
+
+#[test]
+fn a_grounding_serves_several_networks() {
+    let (first, second) = (unet(&gated()), UNet2DConditionModel::load(&gated(), &Weights::random(9)).unwrap());
+    let inputs = Inputs::new(&first, 1, (4, 4));
+    let shared = grounding(&first, 1);
+    let run = |unet: &UNet2DConditionModel, grounding: &Grounding| {
+        let request = UNetRequest { grounding: Some(grounding), ..inputs.request(None, None) };
+        values(&unet.forward(&request).unwrap().noise.unwrap())
+    };
+    let a = run(&first, &shared);
+    assert_eq!(run(&second, &shared), run(&second, &grounding(&second, 1)));
+    assert_eq!(run(&first, &shared), a);
+}
+
+#[test]
+fn gradients_pass_through_the_adapters() {
+    let unet = unet(&gated());
+    let inputs = Inputs::new(&unet, 2, (8, 6));
+    for wiring in [GroundingWiring::Sequential, GroundingWiring::Parallel] {
+        let grounding = grounding(&unet, 2).wired(wiring);
+        for keys in [unet.attention_keys(), unet.guidance_keys()] {
+            let record = Recording::new(keys);
+            let plain = inputs.request(Some(&record), None);
+            let request = UNetRequest { grounding: Some(&grounding), ..plain };
+            let (_, gradient) = unet.gradient(&request, &mut loss).unwrap();
+            assert_near(&gradient, &gradient_of_whole_graph(&unet, &request).1, 1e-5);
+            assert_ne!(values(&gradient), values(&unet.gradient(&plain, &mut loss).unwrap().1));
+        }
+    }
+}
+
+#[test]
+fn an_early_exit_of_a_grounded_call_gives_the_same_maps() {
+    let unet = unet(&gated());
+    let inputs = Inputs::new(&unet, 1, (6, 6));
+    let keys = unet.attention_keys();
+    for wiring in [GroundingWiring::Sequential, GroundingWiring::Parallel] {
+        let grounding = grounding(&unet, 1).wired(wiring);
+        let maps = |record: &Recording, last_key| {
+            let request = UNetRequest { grounding: Some(&grounding), ..inputs.request(Some(record), last_key) };
+            unet.forward(&request).unwrap().maps
+        };
+        let full = maps(&Recording::new(keys.clone()), None);
+        for (index, last) in keys.iter().enumerate() {
+            for (key, map) in maps(&Recording::new(&keys[..=index]), Some(*last)) {
+                assert_near(&map, &full[&key], 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn adapters_are_found_by_their_tensors_and_must_be_whole() {
+    let load = |config: &UNetConfig, tensors: &HashMap<String, Tensor>| {
+        UNet2DConditionModel::load(config, &Weights::from_tensors("tiny", tensors.clone()))
+    };
+    let tensors = checkpoint(&gated());
+    for (name, shape) in [
+        ("position_net.linears.0.weight", &[512, 76][..]),
+        ("position_net.linears.4.bias", &[12]),
+        ("position_net.null_positive_feature", &[12]),
+        ("position_net.null_position_feature", &[64]),
+        ("mid_block.attentions.0.transformer_blocks.0.fuser.linear.weight", &[16, 12]),
+        ("mid_block.attentions.0.transformer_blocks.0.fuser.alpha_attn", &[]),
+        ("up_blocks.1.attentions.2.transformer_blocks.0.fuser.ff.net.0.proj.weight", &[64, 8]),
+    ] {
+        assert_eq!(tensors.get(name).unwrap_or_else(|| panic!("{name}")).dims(), shape, "{name}");
+    }
+    assert!(load(&two_levels(), &tensors).unwrap().has_grounding_adapters(), "the configuration need not say it");
+    let announced = load(&gated(), &checkpoint(&two_levels())).unwrap_err();
+    assert!(matches!(announced, Error::MissingTensor { tensor, .. } if tensor.contains(".fuser.")));
+    let mut incomplete = tensors.clone();
+    let missing = "down_blocks.0.attentions.1.transformer_blocks.0.fuser.alpha_dense";
+    incomplete.remove(missing);
+    let error = load(&two_levels(), &incomplete).unwrap_err();
+    assert!(matches!(error, Error::MissingTensor { tensor, .. } if tensor == missing));
+    let mut with_images = tensors;
+    let weight = with_images["position_net.linears.0.weight"].clone();
+    with_images.insert("position_net.linears_text.0.weight".into(), weight);
+    let message = load(&two_levels(), &with_images).unwrap_err().to_string();
+    assert!(message.contains("texts and images"), "{message}");
 }
 
 /// A complete checkpoint for `config`.
@@ -404,6 +528,7 @@ fn costs_are_counted_over_the_units_that_are_there() {
                 _ => false,
             };
             assert!(is_same, "{:?} is counted as {:?}", unit.kind, shape.kind);
+            assert_eq!(unit.kept_between(17), shape.kept_between(17));
         }
         let last_key = unet.guidance_keys().last().copied();
         let whole = CallShape::new((9, 7), 7);

@@ -1,18 +1,19 @@
 //! Spatial transformers: pixels look at each other, then at the text.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use candle_core::Tensor;
 use sinopia_nn::{GroupNorm, LayerNorm, Linear, activation, attention};
 
-use super::AttnKey;
-use super::request::{LayerId, Plan, TextConditioning};
+use super::fuser::Fuser;
+use super::per_layer::{LayerId, next_layer_id};
+use super::request::TextConditioning;
+use super::unit::Conditions;
+use super::{AttnKey, GroundingWiring};
 use crate::layers::{group_norm, layer_norm, linear, linear_no_bias};
 use crate::{Result, Weights};
 
 /// Of the group norm in front of a transformer; the residual blocks' comes from the configuration.
 const GROUP_NORM_EPS: f64 = 1e-6;
-const LAYER_NORM_EPS: f64 = 1e-5;
+pub(super) const LAYER_NORM_EPS: f64 = 1e-5;
 /// Width of the feed-forward layers in multiples of the channels.
 const FEED_FORWARD_FACTOR: usize = 4;
 
@@ -24,6 +25,8 @@ pub(super) struct TransformerOptions {
     pub(super) num_layers: usize,
     pub(super) num_groups: usize,
     pub(super) text_width: usize,
+    /// Whether every layer has a grounding adapter.
+    pub(super) is_gated: bool,
 }
 
 /// `x + proj_out(layers(proj_in(norm(x))))` over the pixels of an image, diffusers' `Transformer2DModel`.
@@ -48,6 +51,13 @@ pub(super) struct Outcome {
     pub(super) maps: Vec<(AttnKey, Tensor)>,
 }
 
+impl Outcome {
+    /// The output, if there is one, and then the maps.
+    pub(super) fn into_tensors(self) -> Vec<Tensor> {
+        self.hidden.into_iter().chain(self.maps.into_iter().map(|(_, map)| map)).collect()
+    }
+}
+
 impl SpatialTransformer {
     pub(super) fn load(weights: &Weights, key: AttnKey, options: TransformerOptions) -> Result<Self> {
         let channels = options.channels;
@@ -70,27 +80,29 @@ impl SpatialTransformer {
     }
 
     /// (B, H, W, C) to the same.
-    pub(super) fn forward(&self, x: &Tensor, text: &TextConditioning, plan: &Plan) -> sinopia_nn::Result<Outcome> {
+    pub(super) fn forward(&self, x: &Tensor, conditions: &Conditions) -> sinopia_nn::Result<Outcome> {
         let (b, h, w, c) = x.dims4()?;
         let pixels = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, HW, C)
         let mut hidden = self.proj_in.forward(&pixels)?;
         let mut maps = Vec::new();
         for (layer, key) in self.layers.iter().zip(self.keys()) {
-            match layer.forward(&hidden, text, key, plan, &mut maps)? {
+            match layer.forward(&hidden, conditions, key, &mut maps)? {
                 Some(output) => hidden = output,
                 None => return Ok(Outcome { hidden: None, maps }),
             }
         }
-        let hidden = self.proj_out.forward(&hidden)?.reshape((b, h, w, c))?;
-        Ok(Outcome { hidden: Some((hidden + x)?), maps })
+        let hidden = self.proj_out.forward_onto(&hidden.reshape((b, h, w, c))?, x)?;
+        Ok(Outcome { hidden: Some(hidden), maps })
     }
 }
 
-/// Self-attention, cross-attention and feed-forward, each after a layer norm and added to its input: `BasicTransformerBlock`.
+/// Self-attention, cross-attention and feed-forward, each after a layer norm and added to its input: `BasicTransformerBlock`. Where the network has
+/// grounding adapters, boxes are looked at before the text, or beside it.
 #[derive(Debug, Clone)]
 struct TransformerLayer {
     norm1: LayerNorm,
     attn1: Attention,
+    fuser: Option<Fuser>,
     norm2: LayerNorm,
     attn2: Attention,
     norm3: LayerNorm,
@@ -104,6 +116,7 @@ impl TransformerLayer {
         Ok(Self {
             norm1: norm("norm1")?,
             attn1: Attention::load(&weights.pp("attn1"), channels, channels, heads)?,
+            fuser: options.is_gated.then(|| Fuser::load(&weights.pp("fuser"), options)).transpose()?,
             norm2: norm("norm2")?,
             attn2: Attention::load(&weights.pp("attn2"), channels, text_width, heads)?,
             norm3: norm("norm3")?,
@@ -115,12 +128,15 @@ impl TransformerLayer {
     fn forward(
         &self,
         x: &Tensor,
-        text: &TextConditioning,
+        conditions: &Conditions,
         key: AttnKey,
-        plan: &Plan,
         maps: &mut Vec<(AttnKey, Tensor)>,
     ) -> sinopia_nn::Result<Option<Tensor>> {
-        let x = (self.attn1.look_around(&self.norm1.forward(x)?)? + x)?;
+        let Conditions { text, plan, .. } = conditions;
+        let x = self.attn1.look_around(&self.norm1.forward(x)?, x)?;
+        // In parallel wiring the text is looked at from where the boxes are, not from behind them.
+        let is_parallel = conditions.grounding.as_ref().is_some_and(|(_, g)| g.wiring() == GroundingWiring::Parallel);
+        let x = if is_parallel { x } else { self.ground(x, conditions)? };
         let query = self.norm2.forward(&x)?;
         if plan.stops_at(key) {
             if plan.records(key) {
@@ -128,15 +144,23 @@ impl TransformerLayer {
             }
             return Ok(None);
         }
+        let base = if is_parallel { self.ground(x, conditions)? } else { x };
         let seen = if plan.records(key) {
-            let (seen, probs) = self.attn2.look_at_recorded(&query, text)?;
+            let (seen, probs) = self.attn2.look_at_recorded(&query, text, &base)?;
             maps.push((key, plan.select(&probs)?));
             seen
         } else {
-            self.attn2.look_at(&query, text)?
+            self.attn2.look_at(&query, text, &base)?
         };
-        let x = (seen + x)?;
-        Ok(Some((self.feed_forward.forward(&self.norm3.forward(&x)?)? + x)?))
+        Ok(Some(self.feed_forward.forward_onto(&self.norm3.forward(&seen)?, &seen)?))
+    }
+
+    /// What the fuser makes of `x`, where there is one and something to ground.
+    fn ground(&self, x: Tensor, conditions: &Conditions) -> sinopia_nn::Result<Tensor> {
+        match (&self.fuser, &conditions.grounding) {
+            (Some(fuser), Some((tokens, grounding))) => fuser.forward(&x, tokens, grounding),
+            _ => Ok(x),
+        }
     }
 }
 
@@ -153,9 +177,8 @@ struct Attention {
 
 impl Attention {
     fn load(weights: &Weights, channels: usize, source_width: usize, heads: usize) -> Result<Self> {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: next_layer_id(),
             to_q: linear_no_bias(&weights.pp("to_q"), channels, channels)?,
             to_k: linear_no_bias(&weights.pp("to_k"), source_width, channels)?,
             to_v: linear_no_bias(&weights.pp("to_v"), source_width, channels)?,
@@ -164,25 +187,32 @@ impl Attention {
         })
     }
 
-    /// Self-attention, (B, HW, C) to the same.
-    fn look_around(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
+    /// `base` and self-attention, (B, HW, C) to the same.
+    fn look_around(&self, x: &Tensor, base: &Tensor) -> sinopia_nn::Result<Tensor> {
         let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(x)?, self.to_v.forward(x)?);
-        self.to_out.forward(&attention::attention(&query, &key, &value, self.heads, false)?)
+        let seen = attention::attention_with(&query, &key, &value, self.heads, self.to_q.arithmetic())?;
+        self.to_out.forward_onto(&seen, base)
     }
 
-    /// Cross-attention, (B, HW, C) to the same.
-    fn look_at(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<Tensor> {
+    /// `base` and cross-attention, (B, HW, C) to the same.
+    fn look_at(&self, x: &Tensor, text: &TextConditioning, base: &Tensor) -> sinopia_nn::Result<Tensor> {
         let text = text.project(self.id, &self.to_k, &self.to_v)?;
-        let seen = attention::attention(&self.to_q.forward(x)?, &text.key, &text.value, self.heads, false)?;
-        self.to_out.forward(&seen)
+        let query = self.to_q.forward(x)?;
+        let seen = attention::attention_with(&query, &text.key, &text.value, self.heads, self.to_q.arithmetic())?;
+        self.to_out.forward_onto(&seen, base)
     }
 
-    /// Cross-attention with its probabilities (B, heads, HW, L).
-    fn look_at_recorded(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<(Tensor, Tensor)> {
+    /// [`Self::look_at`] with its probabilities (B, heads, HW, L).
+    fn look_at_recorded(
+        &self,
+        x: &Tensor,
+        text: &TextConditioning,
+        base: &Tensor,
+    ) -> sinopia_nn::Result<(Tensor, Tensor)> {
         let text = text.project(self.id, &self.to_k, &self.to_v)?;
         let query = self.to_q.forward(x)?;
         let (seen, probs) = attention::attention_recorded(&query, &text.key, &text.value, self.heads)?;
-        Ok((self.to_out.forward(&seen)?, probs))
+        Ok((self.to_out.forward_onto(&seen, base)?, probs))
     }
 
     /// The probabilities alone.
@@ -194,13 +224,13 @@ impl Attention {
 
 /// `W₂ · geglu(W₁ · x)`.
 #[derive(Debug, Clone)]
-struct FeedForward {
+pub(super) struct FeedForward {
     proj: Linear,
     out: Linear,
 }
 
 impl FeedForward {
-    fn load(weights: &Weights, channels: usize) -> Result<Self> {
+    pub(super) fn load(weights: &Weights, channels: usize) -> Result<Self> {
         let width = FEED_FORWARD_FACTOR * channels;
         Ok(Self {
             // Values and gates side by side.
@@ -209,7 +239,12 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
+    pub(super) fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
         self.out.forward(&activation::geglu(&self.proj.forward(x)?)?)
+    }
+
+    /// `base` and the layers' result.
+    fn forward_onto(&self, x: &Tensor, base: &Tensor) -> sinopia_nn::Result<Tensor> {
+        self.out.forward_onto(&activation::geglu(&self.proj.forward(x)?)?, base)
     }
 }

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use sinopia_nn::{Conv2d, GroupNorm};
 
-use super::AttnKey;
 use super::request::{Plan, TextConditioning};
 use super::transformer::{Outcome, SpatialTransformer};
+use super::{AttnKey, Grounding};
 use crate::resnet::{Downsample, ResnetBlock, Upsample};
 
 /// One step of the walk through a UNet.
@@ -35,6 +35,8 @@ pub(super) struct Conditions<'a> {
     /// (1, T), activated.
     pub(super) time: Tensor,
     pub(super) text: &'a TextConditioning,
+    /// Grounding tokens (B, N, D) and what they were made of.
+    pub(super) grounding: Option<(Tensor, &'a Grounding)>,
     pub(super) plan: &'a Plan<'a>,
 }
 
@@ -44,6 +46,17 @@ impl Unit {
         match &self.kind {
             UnitKind::Transformer(transformer) => transformer.keys().collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// Roughly the numbers that lie between an input of `input` numbers and the output, and are needed for a gradient.
+    pub(super) fn kept_between(&self, input: usize) -> usize {
+        match &self.kind {
+            // Norms, projections and their inputs (6), self-attention (5), cross-attention (4), feed-forward (4 × 3 + 3).
+            UnitKind::Transformer(transformer) => (6 + 24 * transformer.keys().count()) * input,
+            UnitKind::Resnet(_) => 5 * input,
+            UnitKind::Upsample(_) => 8 * input,
+            UnitKind::ConvIn(_) | UnitKind::Downsample(_) | UnitKind::Out { .. } => 2 * input,
         }
     }
 
@@ -65,7 +78,7 @@ impl Unit {
         let hidden = match &self.kind {
             UnitKind::ConvIn(conv) => conv.forward(x)?,
             UnitKind::Resnet(resnet) => resnet.forward(x, Some(&conditions.time))?,
-            UnitKind::Transformer(transformer) => return transformer.forward(x, conditions.text, conditions.plan),
+            UnitKind::Transformer(transformer) => return transformer.forward(x, conditions),
             UnitKind::Downsample(downsample) => downsample.forward(x)?,
             UnitKind::Upsample(upsample) => match skip_grid {
                 Some(grid) => upsample.forward_to(x, grid)?,

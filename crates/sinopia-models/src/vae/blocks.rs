@@ -163,7 +163,7 @@ impl PixelAttention {
         let pixels = self.group_norm.forward(x)?.reshape((b, h * w, c))?; // (B, HW, C)
         let (query, key, value) =
             (self.to_q.forward(&pixels)?, self.to_k.forward(&pixels)?, self.to_v.forward(&pixels)?);
-        let seen = self.to_out.forward(&attention::attention(&query, &key, &value, 1, false)?)?;
-        Ok((seen.reshape((b, h, w, c))? + x)?)
+        let seen = attention::attention_with(&query, &key, &value, 1, self.to_q.arithmetic())?;
+        self.to_out.forward_onto(&seen.reshape((b, h, w, c))?, x)
     }
 }

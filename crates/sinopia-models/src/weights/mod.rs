@@ -18,7 +18,8 @@ use crate::{Error, Result};
 use mapped::{Bytes, Header, Record};
 use pickle::Pickle;
 
-/// How frozen weights are kept in memory. Arithmetic is f32 either way (on the CPU); vectors (biases, norms) are always f32.
+/// How frozen weights are kept in memory, and with it how they are multiplied on the CPU: bf16 weights in bf16 with f32 sums, all others in
+/// f32. Vectors (biases, norms) are always f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// Four bytes a weight.

@@ -1,7 +1,9 @@
 //! From stored bytes to a tensor, in one pass: convert, and refuse what is not finite.
 
 use candle_core::{DType, Device, Shape, Tensor, WithDType};
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use super::mapped::Record;
 use crate::{Error, Result};
@@ -17,16 +19,34 @@ pub(super) fn tensor(
 ) -> Result<Tensor> {
     let source = Source { file, name, record, bytes, device };
     match record.format.as_str() {
-        "F32" => source.to_target(target, |four: &[u8; 4]| f32::from_le_bytes(*four)),
-        "F64" => source.to_target(target, |eight: &[u8; 8]| f64::from_le_bytes(*eight) as f32),
-        "F16" => source.to_target(target, |two: &[u8; 2]| f16::from_le_bytes(*two).to_f32()),
-        "BF16" => source.to_target(target, |two: &[u8; 2]| bf16::from_le_bytes(*two).to_f32()),
+        "F32" => source.to_target(target, each(|four: &[u8; 4]| f32::from_le_bytes(*four))),
+        "F64" => source.to_target(target, each(|eight: &[u8; 8]| f64::from_le_bytes(*eight) as f32)),
+        "F16" => source.to_target(target, widen_f16),
+        "BF16" => source.to_target(target, each(|two: &[u8; 2]| bf16::from_le_bytes(*two).to_f32())),
         // The only integers in these checkpoints are position ids, small enough for f32.
-        "I64" => source.to_target(target, |eight: &[u8; 8]| i64::from_le_bytes(*eight) as f32),
-        "I32" => source.to_target(target, |four: &[u8; 4]| i32::from_le_bytes(*four) as f32),
+        "I64" => source.to_target(target, each(|eight: &[u8; 8]| i64::from_le_bytes(*eight) as f32)),
+        "I32" => source.to_target(target, each(|four: &[u8; 4]| i32::from_le_bytes(*four) as f32)),
         other => Err(Error::TensorFormat { file: file.to_owned(), tensor: name.to_owned(), found: other.to_owned() }),
     }
 }
+
+/// Widens a stretch of stored numbers one by one.
+fn each<const N: usize>(widen: impl Fn(&[u8; N]) -> f32 + Sync) -> impl Fn(&[[u8; N]], &mut [f32]) + Sync {
+    move |stored, wide| {
+        for (wide, stored) in wide.iter_mut().zip(stored) {
+            *wide = widen(stored);
+        }
+    }
+}
+
+/// Widens a stretch of f16, several at a time where the processor can.
+fn widen_f16(stored: &[[u8; 2]], wide: &mut [f32]) {
+    let numbers: Vec<f16> = stored.iter().map(|two| f16::from_le_bytes(*two)).collect();
+    numbers.convert_to_f32_slice(wide);
+}
+
+/// Numbers converted at a time by a thread.
+const STRETCH: usize = 1 << 15;
 
 struct Source<'a> {
     file: &'a str,
@@ -37,7 +57,11 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn to_target<const N: usize>(&self, target: DType, widen: impl Fn(&[u8; N]) -> f32) -> Result<Tensor> {
+    fn to_target<const N: usize>(
+        &self,
+        target: DType,
+        widen: impl Fn(&[[u8; N]], &mut [f32]) + Sync,
+    ) -> Result<Tensor> {
         match target {
             DType::BF16 => self.convert(widen, bf16::from_f32),
             DType::F16 => self.convert(widen, f16::from_f32),
@@ -45,23 +69,28 @@ impl Source<'_> {
         }
     }
 
-    fn convert<const N: usize, T: WithDType>(
+    fn convert<const N: usize, T: WithDType + Default>(
         &self,
-        widen: impl Fn(&[u8; N]) -> f32,
-        narrow: impl Fn(f32) -> T,
+        widen: impl Fn(&[[u8; N]], &mut [f32]) + Sync,
+        narrow: impl Fn(f32) -> T + Sync,
     ) -> Result<Tensor> {
-        let mut all_finite = true;
         let (values, _) = self.bytes.as_chunks::<N>();
-        let converted: Vec<T> = values
-            .iter()
-            .map(|value| {
-                let value = widen(value);
-                all_finite &= value.is_finite();
-                narrow(value)
+        let mut converted = vec![T::default(); values.len()];
+        let stretches = converted.par_chunks_mut(STRETCH).zip(values.par_chunks(STRETCH));
+        let all_finite = stretches
+            .map(|(converted, values)| {
+                let mut wide = vec![0.0; values.len()];
+                widen(values, &mut wide);
+                for (converted, &wide) in converted.iter_mut().zip(&wide) {
+                    *converted = narrow(wide);
+                }
+                wide.iter().fold(true, |finite, value| finite & value.is_finite())
             })
-            .collect();
+            .reduce(|| true, |a, b| a & b);
         if !all_finite {
-            return Err(not_finite(self.file, self.name, values.iter().map(widen)));
+            let mut wide = vec![0.0; values.len()];
+            widen(values, &mut wide);
+            return Err(not_finite(self.file, self.name, wide.into_iter()));
         }
         Ok(Tensor::from_vec(converted, Shape::from(self.record.shape.as_slice()), self.device)?)
     }

@@ -187,7 +187,7 @@ impl Kernel3 for Blocked {
     }
 
     #[expect(unsafe_code, reason = "threads write the heads of three buffers")]
-    fn backward(&self, [q, k, v]: [&Tensor; 3], grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+    fn backward(&self, [q, k, v]: [&Tensor; 3], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
         let sizes = self.sizes(q.shape(), k.shape(), v.shape())?;
         let Sizes { m, n, d, dv, heads, .. } = sizes;
         let (q_guard, k_guard, v_guard, grad_guard) =

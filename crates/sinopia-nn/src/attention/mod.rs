@@ -2,12 +2,14 @@
 //!
 //! [`attention`] never holds a whole matrix of probabilities; [`attention_recorded`] hands it out.
 
+mod bf16;
 mod blocked;
 mod plain;
 mod recorded;
 
 use candle_core::Tensor;
 
+use crate::Arithmetic;
 use crate::cpu::elements::{apply2, apply3};
 use crate::error::{Error, Result, expect_f32};
 
@@ -28,6 +30,22 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
     }
     let probs = plain::probabilities(q, k, heads, causal)?;
     plain::values(&probs, v)
+}
+
+/// [`attention`] without a mask, its products in the arithmetic of the layers around it.
+///
+/// With [`Arithmetic::Bf16`] queries, keys, values and probabilities are rounded to bf16 before they are multiplied, and so are the gradients
+/// between them; sums and the softmax are f32.
+///
+/// # Errors
+/// As [`attention`].
+pub fn attention_with(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, arithmetic: Arithmetic) -> Result<Tensor> {
+    if arithmetic == Arithmetic::F32 || !q.device().is_cpu() {
+        return attention(q, k, v, heads, false);
+    }
+    check_scores(q, k, heads, false)?;
+    check_values(k, v, heads)?;
+    Ok(apply3(bf16::Bf16 { heads }, [q, k, v])?)
 }
 
 /// [`attention`] without a mask that also returns its probabilities (B, heads, M, N); both carry gradients.
@@ -93,15 +111,45 @@ fn check_values(k: &Tensor, v: &Tensor, heads: usize) -> Result<()> {
 mod tests {
     use candle_core::{Tensor, Var};
 
-    use super::{attention, attention_probs, attention_recorded, plain};
+    use super::{attention, attention_probs, attention_recorded, attention_with, plain};
+    use crate::Arithmetic;
     use crate::check::{assert_close, assert_gradient, noise};
     use crate::error::{Error, Result};
+    use crate::vjp;
 
     /// Queries, keys and values of B sequences with M queries, N keys and heads · (D, Dv) channels.
     fn arguments([b, m, n, heads, d, dv]: [usize; 6]) -> [Tensor; 3] {
         // Twice normal: scores far enough apart to matter.
         let twice = |x: Tensor| (x * 2.0).unwrap();
         [twice(noise(1, &[b, m, heads * d])), twice(noise(2, &[b, n, heads * d])), noise(3, &[b, n, heads * dv])]
+    }
+
+    #[test]
+    fn bf16_is_near_f32_forward_and_backward() {
+        let sizes = [
+            [1, 1, 1, 1, 1, 1],
+            [2, 5, 7, 3, 4, 2],
+            [1, 130, 77, 2, 40, 40],
+            [1, 300, 1100, 2, 33, 64],
+            [1, 16, 600, 1, 160, 48],
+        ];
+        for sizes in sizes {
+            let [q, k, v] = arguments(sizes);
+            let (q, heads) = ((q * 0.5).unwrap(), sizes[3]);
+            let run = |arithmetic| {
+                let f = move |x: &[Tensor]| Ok(vec![attention_with(&x[0], &x[1], &x[2], heads, arithmetic)?]);
+                let inputs = [q.clone(), k.clone(), v.clone()];
+                let y = f(&inputs).unwrap().remove(0);
+                let mut all = vjp(&inputs, f, &[Some(noise(9, y.dims()))]).unwrap();
+                all.push(y);
+                all
+            };
+            for (found, expected) in run(Arithmetic::Bf16).iter().zip(run(Arithmetic::F32)) {
+                let norm = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+                let error = norm(&(found - &expected).unwrap());
+                assert!(error <= 0.012 * norm(&expected) + 1e-5, "{sizes:?}: {error} of {}", norm(&expected));
+            }
+        }
     }
 
     fn oracle(x: &[Tensor], heads: usize, causal: bool) -> Result<Tensor> {

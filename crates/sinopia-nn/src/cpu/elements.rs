@@ -39,6 +39,11 @@ impl<'a> Elements<'a> {
         Ok(&self.cpu()?.as_slice::<f32>()?[self.range.clone()])
     }
 
+    /// The bits of the elements of a bf16 tensor.
+    pub(crate) fn bf16_bits(&self) -> Result<&[u16]> {
+        Ok(self.cpu()?.as_slice::<bf16>()?[self.range.clone()].reinterpret_cast())
+    }
+
     /// A part of the elements as f32: borrowed if they are f32, widened otherwise. Widening is exact.
     pub(crate) fn widened(&self, part: Range<usize>) -> Result<Cow<'_, [f32]>> {
         let part = self.range.start + part.start..self.range.start + part.end;
@@ -164,7 +169,7 @@ pub(crate) trait Kernel3: Send + Sync + 'static {
     fn forward(&self, args: [(&[f32], &Shape); 3]) -> Result<(Vec<f32>, Shape)>;
 
     /// The gradients of the arguments. All are contiguous.
-    fn backward(&self, args: [&Tensor; 3], grad: &Tensor) -> Result<[Option<Tensor>; 3]>;
+    fn backward(&self, args: [&Tensor; 3], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]>;
 }
 
 /// Runs a [`Kernel3`] on any f32 CPU tensors, inside the tensor library's graph.
@@ -202,9 +207,9 @@ impl<K: Kernel3> CustomOp3 for Op3<K> {
         a: &Tensor,
         b: &Tensor,
         c: &Tensor,
-        _: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok(self.0.backward([a, b, c], &grad.contiguous()?)?.into())
+        Ok(self.0.backward([a, b, c], y, &grad.contiguous()?)?.into())
     }
 }

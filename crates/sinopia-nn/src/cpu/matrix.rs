@@ -74,6 +74,18 @@ impl<'a> MatrixMut<'a> {
     }
 }
 
+impl MatrixMut<'_> {
+    /// A row to be written.
+    ///
+    /// # Panics
+    /// If there are fewer rows.
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: the constructors checked that all rows lie within their slice, which nobody else sees.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(row * self.row_stride), self.columns) }
+    }
+}
+
 /// A buffer whose rows hold one block of columns for each head, to be written head by head from several threads.
 pub(crate) struct Interleaved<'a> {
     first: *mut f32,

@@ -1,5 +1,7 @@
 //! Functions without branches or calls, so that loops over them become vector instructions.
 
+use super::isa::for_each_isa;
+
 /// `eˣ` to about two units in the last place; arguments are limited to −87.3..=88.3, where the result is normal. NaN stays NaN.
 ///
 /// `x = n·ln 2 + r` with |r| ≤ ln 2 / 2, then a polynomial in r (degree 6, Cephes' single-precision coefficients) and
@@ -92,14 +94,15 @@ pub(crate) fn max(x: &[f32]) -> f32 {
     rest.iter().fold(largest.iter().fold(f32::NEG_INFINITY, larger), larger)
 }
 
-/// Replaces a row by its softmax. Elements of −∞ become 0 unless all are.
-#[inline(always)]
-pub(crate) fn softmax(row: &mut [f32]) {
-    let max = max(row);
-    let sum = exp_and_sum(row, max);
-    let scale = (1.0 / sum) as f32;
-    for x in row {
-        *x *= scale;
+for_each_isa! {
+    /// Replaces a row by its softmax. Elements of −∞ become 0 unless all are.
+    pub(crate) fn softmax(row: &mut [f32]) {
+        let max = max(row);
+        let sum = exp_and_sum(row, max);
+        let scale = (1.0 / sum) as f32;
+        for x in row {
+            *x *= scale;
+        }
     }
 }
 

@@ -46,6 +46,8 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
         matches!(
             error,
             Error::UnknownMethod { .. }
+                | Error::UnknownPreset { .. }
+                | Error::NoAdapters { .. }
                 | Error::UnknownScheduler { .. }
                 | Error::MethodOptions { .. }
                 | Error::Setting { .. }
@@ -56,7 +58,25 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::Layout(_)
         )
     };
+    let unmeasurable = |error: &sinopia_eval::Error| {
+        use sinopia_eval::Error;
+        matches!(
+            error,
+            Error::UnknownBenchmark { .. }
+                | Error::UnknownTask { .. }
+                | Error::Shard { .. }
+                | Error::Caption { .. }
+                | Error::NoCaptions { .. }
+                | Error::LayoutsMissing { .. }
+                | Error::NotARun { .. }
+                | Error::ForeignFolder { .. }
+                | Error::RunVersion { .. }
+                | Error::RunDiffers { .. }
+                | Error::MixedRuns { .. }
+        )
+    };
     cause.is::<BadRequest>()
+        || cause.downcast_ref::<sinopia_eval::Error>().is_some_and(unmeasurable)
         || cause.is::<sinopia_layout::Error>()
         || cause.downcast_ref::<Error>().is_some_and(unpaintable)
 }

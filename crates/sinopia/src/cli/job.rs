@@ -66,7 +66,8 @@ impl Job {
         if !info.needs_layout && caption.is_none() {
             return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
         }
-        let method = methods::build(name, Value::Object(method_options(name, Map::new(), &args)?))?;
+        let preset = preset_options(name, &args)?.unwrap_or_default();
+        let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
         Ok(Self {
             caption,
             layout,
@@ -100,12 +101,14 @@ impl Job {
         set_threads(&args)?;
         let recipe = Recipe::from_json(recipe_json).with_context(|| format!("cannot repeat `{}`", image.display()))?;
         let sampling = &recipe.sampling;
-        let same_method = args.method.as_ref().is_none_or(|name| *name == recipe.method);
-        let options = match recipe.options.clone() {
-            Value::Object(options) if same_method => options,
+        let of_preset = args.preset.as_deref().map(methods::find_preset).transpose()?.map(|preset| preset.method);
+        let name = args.method.as_deref().or(of_preset).unwrap_or(&recipe.method);
+        let same_method = name == recipe.method;
+        let options = match (preset_options(name, &args)?, recipe.options.clone()) {
+            (Some(preset), _) => preset,
+            (None, Value::Object(options)) if same_method => options,
             _ => Map::new(),
         };
-        let name = args.method.as_deref().unwrap_or(&recipe.method);
         let layout = layout.or_else(|| recipe.layout.clone());
         if methods::find(name)?.needs_layout && layout.is_none() {
             return Err(bad_request(NO_LAYOUT));
@@ -326,8 +329,20 @@ pub(super) fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
     RgbImage::from_raw(width, height, image.pixels().to_vec()).context("an image's pixels do not match its size")
 }
 
+/// What `--preset` sets, if it is given; it must be one of the method `name`.
+pub(super) fn preset_options(name: &str, args: &PaintingArgs) -> anyhow::Result<Option<Map<String, Value>>> {
+    let Some(preset) = args.preset.as_deref().map(methods::find_preset).transpose()? else { return Ok(None) };
+    if preset.method != name {
+        return Err(bad_request(format!(
+            "`--preset {}` sets the method `{}`, `--method {name}` another: leave one of them out",
+            preset.name, preset.method
+        )));
+    }
+    Ok(preset.options().as_object().cloned())
+}
+
 /// `options`, or the published ones with `--reference`, with what `--set` and the flags that stand for options say.
-fn method_options(
+pub(super) fn method_options(
     method: &str,
     mut options: Map<String, Value>,
     args: &PaintingArgs,
@@ -349,11 +364,11 @@ fn method_options(
     Ok(options)
 }
 
-fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
+pub(super) fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
     Ok(name.map(str::parse).transpose()?)
 }
 
-fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
+pub(super) fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
     if let Some(threads) = args.threads {
         sinopia_nn::threads::set_num_threads(threads as usize)?;
     }

@@ -4,6 +4,7 @@ pub(crate) mod args;
 pub(crate) mod completions;
 mod contact_sheet;
 mod debug_maps;
+pub(crate) mod eval;
 pub(crate) mod failure;
 pub(crate) mod generate;
 mod input;

@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use sinopia_diffusion::{ModelId, Pipeline};
+use sinopia_models::Precision;
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use sinopia_nn::Arithmetic;
 
 use super::args::PrecisionArg;
 use super::progress::Bars;
@@ -24,8 +26,15 @@ pub(crate) fn open(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::
 
 /// Opens the model called `name` without loading its networks; a Hub id is fetched first.
 pub(crate) fn checkpoint(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Checkpoint> {
-    let options = OpenOptions { precision: precision.into(), ..OpenOptions::default() };
-    if name == sinopia_miniature::NAME {
+    let is_miniature = name == sinopia_miniature::NAME;
+    let precision = match precision {
+        // Small enough for f32 everywhere, so that its pictures are the same on every processor.
+        PrecisionArg::Auto if is_miniature => Precision::F32,
+        PrecisionArg::Auto if Arithmetic::fastest() == Arithmetic::Bf16 => Precision::Bf16,
+        other => other.into(),
+    };
+    let options = OpenOptions { precision, ..OpenOptions::default() };
+    if is_miniature {
         return Ok(sinopia::miniature(&options)?);
     }
     let open = || Checkpoint::open(&ModelSource::parse(name)?, &options, bars);

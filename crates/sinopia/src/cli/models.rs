@@ -51,6 +51,9 @@ fn info(name: &str, as_json: bool) -> anyhow::Result<()> {
     if let Some(side) = about.image_size {
         lines.push(format!("images       {side} × {side} px"));
     }
+    if about.has_grounding_adapters {
+        lines.push("adapters     GLIGEN's: `gligen` and `lmd-plus` paint with it".to_owned());
+    }
     for part in &about.components {
         let millions = part.parameters as f64 / 1e6;
         lines.push(format!("{:<12} {millions:.2} M parameters, {}", part.name, part.formats.join(" ")));

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use serde::Deserialize;
+use sinopia_diffusion::methods;
 
 use super::args::{PaintingArgs, PrecisionArg};
 use super::failure::bad_request;
@@ -38,7 +39,10 @@ fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> a
         None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
         None => SettingsFile::default(),
     };
-    args.method = args.method.or(variables.method).or(file.method);
+    // A preset given as a flag brings its method, which wins over the environment and the file as any flag does.
+    let of_preset = args.preset.as_deref().map(methods::find_preset).transpose()?;
+    let of_preset = of_preset.map(|preset| preset.method.to_owned());
+    args.method = args.method.or(of_preset).or(variables.method).or(file.method);
     args.model = args.model.or(variables.model).or(file.model);
     args.steps = args.steps.or(variables.steps).or(file.steps);
     args.guidance_scale = args.guidance_scale.or(variables.guidance_scale).or(file.guidance_scale);
@@ -126,6 +130,16 @@ mod tests {
         assert_eq!(merge_with(given, env).unwrap().steps, Some(7));
         let error = merge_with(PaintingArgs::default(), |name| (name == "SINOPIA_STEPS").then(|| "ten".to_owned()));
         assert!(error.unwrap_err().to_string().contains("SINOPIA_STEPS"));
+    }
+
+    #[test]
+    fn a_preset_brings_its_method_before_the_file_does() {
+        let preset = || PaintingArgs { preset: Some("diffusers-lmd-plus".to_owned()), ..PaintingArgs::default() };
+        assert_eq!(merged("method = \"sd\"\n", preset()).unwrap().method.as_deref(), Some("lmd-plus"));
+        let both = PaintingArgs { method: Some("sd".to_owned()), ..preset() };
+        assert_eq!(merged("", both).unwrap().method.as_deref(), Some("sd"));
+        let unknown = PaintingArgs { preset: Some("magic".to_owned()), ..PaintingArgs::default() };
+        assert!(merged("", unknown).unwrap_err().to_string().contains("diffusers-lmd-plus"));
     }
 
     #[test]

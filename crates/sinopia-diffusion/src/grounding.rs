@@ -1,0 +1,181 @@
+//! Boxes for models with GLIGEN's adapters: which phrase stands where, and for how many steps the adapters listen.
+
+use serde::{Deserialize, Serialize};
+use sinopia_layout::{BBox, Scene};
+use sinopia_models::unet::{Grounding, GroundingWiring};
+
+use crate::observer::Run;
+use crate::pipeline::Pipeline;
+use crate::{Error, Result};
+
+/// A box and what should stand in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Slot {
+    /// In words; the text encoder reads them on their own, not in a prompt.
+    pub phrase: String,
+    /// Where, in proportions.
+    pub bbox: BBox,
+}
+
+/// What is written into an object's slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotPhrase {
+    /// Its name, as the adapters were trained: `a white cat`.
+    Name,
+    /// The prompt with which it would be painted alone: `A realistic scene with a white cat`.
+    ObjectPrompt,
+    /// Its phrase in the whole picture's prompt: `two white cats` in each of the two slots.
+    OverallPhrase,
+}
+
+/// What guidance passes, which look at the conditional text alone, see of the boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuidanceGrounding {
+    /// What the conditional half of a denoising step sees: the boxes.
+    #[default]
+    Conditional,
+    /// What the unconditional half sees: empty slots.
+    Unconditional,
+    /// Nothing: the adapters are off.
+    None,
+}
+
+/// How boxes reach the adapters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroundingOptions {
+    /// Share of the calls, from the first on, at which the adapters are on: scheduled sampling.
+    pub beta: f64,
+    /// What guidance passes see.
+    pub guidance: GuidanceGrounding,
+    /// How the adapters are wired.
+    pub wiring: GroundingWiring,
+}
+
+/// The boxes of one picture, ready for the UNet.
+#[derive(Debug)]
+pub struct ScheduledGrounding {
+    /// [empty, the boxes] under classifier-free guidance, else the boxes alone.
+    both: Grounding,
+    /// For guidance passes, which have a batch of 1.
+    guidance: Option<Grounding>,
+    beta: f64,
+}
+
+/// Every object of a scene in its place.
+pub fn slots(scene: &Scene, phrase: SlotPhrase) -> Vec<Slot> {
+    let overall = |index: usize| {
+        let phrases = &scene.overall().phrases;
+        phrases.iter().find(|phrase| phrase.objects.contains(&index)).map(|phrase| phrase.text.clone())
+    };
+    let objects = scene.objects().iter().enumerate();
+    let slot = objects.map(|(index, object)| Slot {
+        phrase: match phrase {
+            SlotPhrase::Name => object.name().to_owned(),
+            SlotPhrase::ObjectPrompt => object.prompt().text.clone(),
+            SlotPhrase::OverallPhrase => overall(index).unwrap_or_else(|| object.name().to_owned()),
+        },
+        bbox: *object.bbox(),
+    });
+    slot.collect()
+}
+
+impl ScheduledGrounding {
+    /// Reads the phrases. More boxes than the adapters have slots are told and left out; `is_guided` says whether denoising steps have an
+    /// unconditional half.
+    ///
+    /// # Errors
+    /// When the text encoder refuses.
+    pub fn new(
+        slots: &[Slot],
+        options: GroundingOptions,
+        (pipeline, is_guided): (&Pipeline, bool),
+        run: &Run,
+    ) -> Result<Self> {
+        let (kept, left_out) = slots.split_at(slots.len().min(Grounding::SLOTS));
+        if !left_out.is_empty() {
+            let names: Vec<String> = left_out.iter().map(|slot| format!("`{}`", slot.phrase)).collect();
+            run.warn(format!(
+                "the model can be told of {} boxes: the place of {} is not grounded",
+                Grounding::SLOTS,
+                names.join(", ")
+            ));
+        }
+        let corners = |slot: &Slot| {
+            let (x0, y0, x1, y1) = slot.bbox.corners();
+            [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
+        };
+        let boxes: Vec<[f32; 4]> = kept.iter().map(corners).collect();
+        let phrases: Vec<&str> = kept.iter().map(|slot| slot.phrase.as_str()).collect();
+        let conditional = Grounding::of_boxes(&boxes, &pipeline.encode_phrases(&phrases, run)?)?.wired(options.wiring);
+        let both = if is_guided { conditional.with_unconditional()? } else { conditional };
+        let guidance = match options.guidance {
+            GuidanceGrounding::Conditional => Some(both.last()?),
+            GuidanceGrounding::Unconditional => Some(both.last()?.emptied()?),
+            GuidanceGrounding::None => None,
+        };
+        Ok(Self { both, guidance, beta: options.beta })
+    }
+
+    /// What a denoising step sees at call `index` of `count`; nothing once the share of grounded calls, rounded down, is over.
+    pub(crate) fn at(&self, index: usize, count: usize) -> Option<&Grounding> {
+        self.is_on(index, count).then_some(&self.both)
+    }
+
+    /// What a guidance pass sees there.
+    pub(crate) fn of_guidance_at(&self, index: usize, count: usize) -> Option<&Grounding> {
+        self.guidance.as_ref().filter(|_| self.is_on(index, count))
+    }
+
+    fn is_on(&self, index: usize, count: usize) -> bool {
+        index < num_grounding_steps(self.beta, count)
+    }
+}
+
+/// `⌊beta · count⌋`, where multistep schedulers count each of their calls.
+fn num_grounding_steps(beta: f64, count: usize) -> usize {
+    (beta * count as f64) as usize
+}
+
+/// Refuses a share of grounded steps outside 0..=1.
+pub(crate) fn check_beta(name: &'static str, beta: f64) -> Result<()> {
+    match (0.0..=1.0).contains(&beta) {
+        true => Ok(()),
+        false => Err(Error::Setting { name, found: beta.to_string(), expected: "a number from 0 to 1" }),
+    }
+}
+
+/// The wiring that the option `reground` asks for.
+pub(crate) fn wiring(reground: bool) -> GroundingWiring {
+    if reground { GroundingWiring::Parallel } else { GroundingWiring::Sequential }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinopia_layout::parse::parse_answer;
+
+    use super::*;
+
+    #[test]
+    fn the_share_of_grounded_steps_is_rounded_down() {
+        for (beta, count, expected) in
+            [(0.4, 50, 20), (0.3, 50, 15), (0.3, 5, 1), (0.7, 6, 4), (1.0, 7, 7), (0.0, 9, 0)]
+        {
+            assert_eq!(num_grounding_steps(beta, count), expected, "{beta} of {count}");
+        }
+        assert!(check_beta("beta", f64::NAN).is_err() && check_beta("beta", 1.1).is_err());
+    }
+
+    #[test]
+    fn each_object_has_a_slot_with_its_phrase() {
+        let answer = "[('a white cat', [0, 0, 64, 64]), ('a dog', [64, 0, 64, 64]), ('a white cat', [128, 0, 64, 64])]\n\
+            Background prompt: A park\nNegative prompt: ";
+        let scene = Scene::compose(&parse_answer(answer).unwrap()).unwrap();
+        let phrases = |kind| slots(&scene, kind).into_iter().map(|slot| slot.phrase).collect::<Vec<_>>();
+        assert_eq!(phrases(SlotPhrase::Name), ["a dog", "a white cat", "a white cat"]);
+        assert_eq!(phrases(SlotPhrase::OverallPhrase), ["a dog", "two white cats", "two white cats"]);
+        assert_eq!(phrases(SlotPhrase::ObjectPrompt)[1], "A park with a white cat");
+        assert_eq!(slots(&scene, SlotPhrase::Name)[0].bbox.corners(), (0.125, 0.0, 0.25, 0.125));
+    }
+}

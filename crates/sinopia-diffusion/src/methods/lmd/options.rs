@@ -1,0 +1,291 @@
+//! Every number and switch of LMD, as published or mended.
+
+use serde::{Deserialize, Serialize};
+use sinopia_layout::{BBox, GridRounding, Placement};
+
+use crate::collage::Alignment;
+use crate::guidance::{GuidanceOptions, published_max_iter};
+use crate::losses::{BoxLossOptions, OverHeads};
+use crate::Result;
+use crate::methods::check_settings;
+
+/// Where an object stands when it is painted alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerticalPlacement {
+    /// On a floor, `so_floor_padding` above the lower edge.
+    FloorPadding,
+    /// In the middle.
+    Centered,
+}
+
+/// Options of [`Lmd`](super::Lmd). "so" means a single object's own picture, "overall" the whole one.
+///
+/// Step numbers (`max_iter`, `*_max_index_step`, `attention_aggregation_start`) are written for the published 50 steps and keep their place in runs
+/// of other lengths; see [`GuidanceOptions`] and `stretch_schedule`. The last group are the mends of the published behaviour, each with its
+/// own switch; [`LmdOptions::reference`] has them all off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LmdOptions {
+    /// Share of the steps, 0..=1, in which the objects stay exactly as they were painted alone. Published: 0.5.
+    pub frozen_step_ratio: f64,
+    /// Factor of the loss's gradient while an object is painted alone. Published: 5.
+    pub loss_scale: f64,
+    /// Guidance rests at or below this loss. Published: 5.
+    pub loss_threshold: f64,
+    /// Guidance updates at most at each step. Published: 4 (×5), 3 (×5), 2 (×10), 1 (×10).
+    pub max_iter: Vec<usize>,
+    /// No guidance from this step on. Published: 30.
+    pub max_index_step: usize,
+    /// Share of the cells inside the box that should attend to the object, in (0, 1]. Published: 0.2.
+    pub fg_top_p: f64,
+    /// Share of the cells outside that should not, in (0, 1]. Published: 0.2.
+    pub bg_top_p: f64,
+    /// Weight of the inside. Published: 1.
+    pub fg_weight: f64,
+    /// Weight of the outside. Published: 4.
+    pub bg_weight: f64,
+    /// As `loss_scale`, for the whole picture. Published: 5.
+    pub overall_loss_scale: f64,
+    /// As `loss_threshold`, for the whole picture. Published: 5.
+    pub overall_loss_threshold: f64,
+    /// As `max_iter`, for the whole picture. Published: the same.
+    pub overall_max_iter: Vec<usize>,
+    /// As `max_index_step`, for the whole picture. Published: 30.
+    pub overall_max_index_step: usize,
+    /// As `fg_top_p`, for the whole picture. Published: 0.2.
+    pub overall_fg_top_p: f64,
+    /// As `bg_top_p`, for the whole picture. Published: 0.2.
+    pub overall_bg_top_p: f64,
+    /// As `fg_weight`, for the whole picture. Published: 1.
+    pub overall_fg_weight: f64,
+    /// As `bg_weight`, for the whole picture. Published: 4.
+    pub overall_bg_weight: f64,
+    /// Whether objects in the whole picture should attend as they did alone. Published: true.
+    pub use_ref_ca: bool,
+    /// Weight of that loss. Published: 2.
+    pub ref_ca_loss_weight: f64,
+    /// Whether an object is painted alone in the middle of the picture, where the model paints best. Published: true.
+    pub so_center_box: bool,
+    /// Centre from left to right only. Published: false.
+    pub so_horizontal_center_only: bool,
+    /// How high a centred object stands. Published: `floor_padding`.
+    pub so_vertical_placement: VerticalPlacement,
+    /// Room below it, as a share of the height. Published: 0.2.
+    pub so_floor_padding: f64,
+    /// Whether the painted object is moved so that its centre is its box's. Published: true.
+    pub align_with_overall_bboxes: bool,
+    /// Only sideways. Published: false.
+    pub horizontal_shift_only: bool,
+    /// Share of an object's own noise in its box, 0..=1; the rest is the background's. Published: 0.01.
+    pub fg_blending_ratio: f64,
+    /// Object outlines: smoothing of the attention, in cells. Published: 1.5.
+    pub gaussian_sigma: f64,
+    /// Object outlines: share of the highest attention above which a cell belongs to the object. Published: 0.25.
+    pub mask_threshold: f64,
+    /// Object outlines: attention is averaged from this step on. Published: 10.
+    pub attention_aggregation_start: usize,
+    /// Seed of the first object's noise; the next objects count up. Default: the picture's seed + 123456789.
+    pub fg_seed_start: Option<u64>,
+    /// Takes the place of the composed prompt of the whole picture.
+    pub overall_prompt: Option<String>,
+    /// Whether the caption itself is the prompt of the whole picture, with `| phrase` for each phrase that does not occur in it. Published:
+    /// false, the prompt is composed of background and phrases.
+    pub caption_as_prompt: bool,
+    /// Whether each box is an object of its own, by its name, even if others have the same: the boxes of the others then count as outside.
+    /// Published: false, `two cats` have two boxes.
+    pub boxes_as_objects: bool,
+    /// Whether nothing but what the request says is kept out of the picture: no keywords, and not the layout's negative prompt. Published: false.
+    pub bare_negative: bool,
+    /// Whether the objects' own pictures are decoded, for contact sheets. Default: true.
+    pub object_images: bool,
+
+    /// Mend: heads are averaged and weighed as if there were 8, so that the constants hold for every model. Published: `sum`.
+    pub over_heads: OverHeads,
+    /// Mend: the loss is looked at afresh at each step. Published: false, guidance ends for good once it was low.
+    pub refresh_loss: bool,
+    /// Mend: boxes too small for a grid get a cell. Published: false, they vanish and attention is pushed away from everywhere.
+    pub keep_small_boxes: bool,
+    /// Mend: step numbers are stretched to the number of steps. Published: false.
+    pub stretch_schedule: bool,
+    /// Mend: objects are moved by multiples of this many latent cells. Published: an eighth of the latents, 8.
+    pub alignment_step_cells: usize,
+    /// Mend: an object is not moved beyond the canvas. Published: false.
+    pub keep_on_canvas: bool,
+    /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
+    pub mend_plurals: bool,
+}
+
+impl Default for LmdOptions {
+    fn default() -> Self {
+        Self {
+            over_heads: OverHeads::MeanOf8,
+            refresh_loss: true,
+            keep_small_boxes: true,
+            stretch_schedule: true,
+            alignment_step_cells: 1,
+            keep_on_canvas: true,
+            mend_plurals: true,
+            ..Self::reference()
+        }
+    }
+}
+
+impl LmdOptions {
+    /// The published behaviour with its oddities, as far as they are options. Not among them: outlines come from attention and box unless a
+    /// segmentation model is plugged in; a mask's centre is that of its cells, half a cell further; vacated cells keep the background's
+    /// noise instead of zeros; updates are scaled by √(1−ᾱ) for every scheduler. `alignment_step_cells` is that of 64 × 64 latents.
+    pub fn reference() -> Self {
+        Self {
+            frozen_step_ratio: 0.5,
+            loss_scale: 5.0,
+            loss_threshold: 5.0,
+            max_iter: published_max_iter(),
+            max_index_step: 30,
+            fg_top_p: 0.2,
+            bg_top_p: 0.2,
+            fg_weight: 1.0,
+            bg_weight: 4.0,
+            overall_loss_scale: 5.0,
+            overall_loss_threshold: 5.0,
+            overall_max_iter: published_max_iter(),
+            overall_max_index_step: 30,
+            overall_fg_top_p: 0.2,
+            overall_bg_top_p: 0.2,
+            overall_fg_weight: 1.0,
+            overall_bg_weight: 4.0,
+            use_ref_ca: true,
+            ref_ca_loss_weight: 2.0,
+            so_center_box: true,
+            so_horizontal_center_only: false,
+            so_vertical_placement: VerticalPlacement::FloorPadding,
+            so_floor_padding: 0.2,
+            align_with_overall_bboxes: true,
+            horizontal_shift_only: false,
+            fg_blending_ratio: 0.01,
+            gaussian_sigma: 1.5,
+            mask_threshold: 0.25,
+            attention_aggregation_start: 10,
+            fg_seed_start: None,
+            overall_prompt: None,
+            caption_as_prompt: false,
+            boxes_as_objects: false,
+            bare_negative: false,
+            object_images: true,
+            over_heads: OverHeads::Sum,
+            refresh_loss: false,
+            keep_small_boxes: false,
+            stretch_schedule: false,
+            alignment_step_cells: 8,
+            keep_on_canvas: false,
+            mend_plurals: false,
+        }
+    }
+
+    /// Refuses values outside their ranges.
+    pub(in crate::methods) fn validate(&self) -> Result<()> {
+        let is_share = |x: f64| (0.0..=1.0).contains(&x);
+        let is_positive_share = |x: f64| x > 0.0 && x <= 1.0;
+        let is_factor = |x: f64| x.is_finite() && x >= 0.0;
+        let shares = [
+            ("frozen_step_ratio", self.frozen_step_ratio),
+            ("so_floor_padding", self.so_floor_padding),
+            ("fg_blending_ratio", self.fg_blending_ratio),
+            ("mask_threshold", self.mask_threshold),
+        ];
+        let positive_shares = [
+            ("fg_top_p", self.fg_top_p),
+            ("bg_top_p", self.bg_top_p),
+            ("overall_fg_top_p", self.overall_fg_top_p),
+            ("overall_bg_top_p", self.overall_bg_top_p),
+        ];
+        let factors = [
+            ("loss_scale", self.loss_scale),
+            ("loss_threshold", self.loss_threshold),
+            ("fg_weight", self.fg_weight),
+            ("bg_weight", self.bg_weight),
+            ("overall_loss_scale", self.overall_loss_scale),
+            ("overall_loss_threshold", self.overall_loss_threshold),
+            ("overall_fg_weight", self.overall_fg_weight),
+            ("overall_bg_weight", self.overall_bg_weight),
+            ("ref_ca_loss_weight", self.ref_ca_loss_weight),
+        ];
+        check_settings(&shares, is_share, "a number from 0 to 1")?;
+        check_settings(&positive_shares, is_positive_share, "a number above 0, at most 1")?;
+        check_settings(&factors, is_factor, "a number from 0")?;
+        check_settings(&[("gaussian_sigma", self.gaussian_sigma)], |x| x > 0.0 && x <= 100.0, "a number above 0, at most 100")?;
+        let step = self.alignment_step_cells as f64;
+        check_settings(&[("alignment_step_cells", step)], |x| x >= 1.0, "at least 1")
+    }
+
+    pub(super) fn object_guidance(&self) -> GuidanceOptions {
+        GuidanceOptions {
+            loss_scale: self.loss_scale,
+            loss_threshold: self.loss_threshold,
+            max_iter: self.max_iter.clone(),
+            max_index_step: self.max_index_step,
+            stretches_schedule: self.stretch_schedule,
+            refreshes_loss: self.refresh_loss,
+        }
+    }
+
+    pub(super) fn overall_guidance(&self) -> GuidanceOptions {
+        GuidanceOptions {
+            loss_scale: self.overall_loss_scale,
+            loss_threshold: self.overall_loss_threshold,
+            max_iter: self.overall_max_iter.clone(),
+            max_index_step: self.overall_max_index_step,
+            ..self.object_guidance()
+        }
+    }
+
+    pub(super) fn object_loss(&self) -> BoxLossOptions {
+        BoxLossOptions {
+            fg_top_p: self.fg_top_p,
+            bg_top_p: self.bg_top_p,
+            fg_weight: self.fg_weight,
+            bg_weight: self.bg_weight,
+            over_heads: self.over_heads,
+            rounding: self.rounding(),
+        }
+    }
+
+    pub(super) fn overall_loss(&self) -> BoxLossOptions {
+        BoxLossOptions {
+            fg_top_p: self.overall_fg_top_p,
+            bg_top_p: self.overall_bg_top_p,
+            fg_weight: self.overall_fg_weight,
+            bg_weight: self.overall_bg_weight,
+            ..self.object_loss()
+        }
+    }
+
+    pub(super) fn rounding(&self) -> GridRounding {
+        if self.keep_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published }
+    }
+
+    pub(super) fn alignment(&self) -> Alignment {
+        Alignment {
+            step_cells: self.alignment_step_cells,
+            stays_on_canvas: self.keep_on_canvas,
+            horizontal_only: self.horizontal_shift_only,
+        }
+    }
+
+    /// The box in which an object is painted alone.
+    pub(super) fn solo_box(&self, bbox: &BBox) -> BBox {
+        match (self.so_center_box, self.so_horizontal_center_only, self.so_vertical_placement) {
+            (false, ..) => *bbox,
+            (true, true, _) => bbox.centered(Placement::HorizontalCenter),
+            (true, false, VerticalPlacement::Centered) => bbox.centered(Placement::Center),
+            (true, false, VerticalPlacement::FloorPadding) => {
+                bbox.centered(Placement::FloorPadding(self.so_floor_padding))
+            }
+        }
+    }
+
+    /// Steps in which the foreground is frozen.
+    pub(super) fn num_frozen_steps(&self, num_calls: usize) -> usize {
+        (num_calls as f64 * self.frozen_step_ratio) as usize
+    }
+}

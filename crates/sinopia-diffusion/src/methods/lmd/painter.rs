@@ -1,0 +1,102 @@
+//! What all stages of one picture share: model, sizes, seeds, noise.
+
+use candle_core::Tensor;
+use sinopia_layout::{Grid, Scene};
+use sinopia_models::unet::AttnKey;
+
+use super::{Lmd, LmdOptions, Method};
+use crate::Result;
+use crate::guidance::PUBLISHED_STEPS;
+use crate::losses::KeyGrids;
+use crate::noise::{NoiseSource, SceneSeeds, Seed};
+use crate::observer::Run;
+use crate::painting::{PaintRequest, Sampling};
+use crate::pipeline::Pipeline;
+use crate::schedulers::SchedulerKind;
+
+/// What all stages of one picture share.
+pub(super) struct Painter<'a> {
+    pub(super) lmd: &'a Lmd,
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) run: &'a Run<'a>,
+    pub(super) sampling: Sampling,
+    pub(super) scheduler: SchedulerKind,
+    pub(super) seeds: SceneSeeds,
+    /// Of the latents.
+    pub(super) size: (usize, usize, usize),
+    /// The guidance keys' grids.
+    pub(super) grids: KeyGrids,
+    pub(super) mask_key: AttnKey,
+}
+
+impl<'a> Painter<'a> {
+    pub(super) fn new(
+        lmd: &'a Lmd,
+        scene: &Scene,
+        request: &PaintRequest,
+        pipeline: &'a Pipeline,
+        run: &'a Run,
+    ) -> Result<Self> {
+        // First order by default: histories of multistep schedulers would not see the guided and the pasted latents.
+        let scheduler = request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim);
+        let sampling = Sampling { scheduler: Some(scheduler), ..request.sampling.clone() };
+        let size = pipeline.latent_size(&sampling)?;
+        let unet = pipeline.unet();
+        let grid = |key: &AttnKey| {
+            let (height, width) = unet.attention_grid(*key, (size.0, size.1));
+            (*key, Grid::new(height, width))
+        };
+        if matches!(scheduler, SchedulerKind::Pndm | SchedulerKind::DpmSolverPlusPlus) {
+            run.warn(format!(
+                "{scheduler} steps from a history that guidance and pasted objects do not reach, which weakens both; ddim suits {}",
+                lmd.name()
+            ));
+        }
+        let seeds = SceneSeeds::from_seed(sampling.seed);
+        let seeds = SceneSeeds { fg_seed_start: lmd.options.fg_seed_start.map_or(seeds.fg_seed_start, Seed), ..seeds };
+        let (found, canvas) = (sampling.width * scene.canvas().height() as usize, scene.canvas().width() as usize);
+        if found != sampling.height * canvas {
+            run.warn(format!(
+                "the layout is {} × {} and the picture {} × {}: boxes are stretched with the canvas",
+                scene.canvas().width(),
+                scene.canvas().height(),
+                sampling.width,
+                sampling.height
+            ));
+        }
+        let grids = unet.guidance_keys().iter().map(grid).collect();
+        let mask_key = unet.object_mask_key();
+        Ok(Self { lmd, pipeline, run, sampling, scheduler, seeds, size, grids, mask_key })
+    }
+
+    pub(super) fn options(&self) -> &'a LmdOptions {
+        &self.lmd.options
+    }
+
+    pub(super) fn latent_grid(&self) -> Grid {
+        Grid::new(self.size.0, self.size.1)
+    }
+
+    pub(super) fn keys(&self) -> Vec<AttnKey> {
+        self.grids.keys().copied().collect()
+    }
+
+    /// Whether anything of the objects' own pictures is used.
+    pub(super) fn needs_solos(&self) -> bool {
+        let options = self.options();
+        let transfers = options.use_ref_ca && options.ref_ca_loss_weight > 0.0;
+        transfers || options.num_frozen_steps(self.sampling.num_inference_steps) > 0
+    }
+
+    /// A step number of the published 50 steps in a run of `num_calls`.
+    pub(super) fn stretched(&self, step: usize, num_calls: usize) -> usize {
+        if self.options().stretch_schedule { (step * num_calls).div_ceil(PUBLISHED_STEPS) } else { step }
+    }
+
+    /// The background's noise as latents to start with.
+    pub(super) fn background_noise(&self) -> Result<Tensor> {
+        let mut noise = NoiseSource::new(self.seeds.bg_seed);
+        let start = noise.draw(self.size, self.pipeline.device())?;
+        self.pipeline.sampler(self.scheduler, &self.sampling, noise)?.scale_noise(&start)
+    }
+}

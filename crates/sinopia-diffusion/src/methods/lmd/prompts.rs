@@ -1,0 +1,146 @@
+//! The layout's prompts: composed, read by the text encoder, their phrases found among the tokens.
+
+use std::ops::Range;
+
+use sinopia_layout::nouns::CountNaming;
+use sinopia_layout::scene::GroundedPhrase;
+use sinopia_layout::scene::{OBJECT_NEGATIVE, OVERALL_NEGATIVE};
+use sinopia_layout::{GroundedPrompt, Layout, Scene, SceneObject, SceneOptions, locate_phrases};
+
+use super::painter::Painter;
+use super::{Lmd, Method};
+use crate::grounding::{Slot, slots};
+use crate::losses::GroundedTokens;
+use crate::observer::Stage;
+use crate::painting::{PaintRequest, Prompts};
+use crate::pipeline::GuidedText;
+use crate::{Error, Result};
+
+/// A prompt ready to paint: its embeddings (and boxes, where the model takes them), and where its phrases' tokens are.
+pub(super) struct GroundedText {
+    pub(super) text: GuidedText,
+    pub(super) tokens: Vec<GroundedTokens>,
+    /// For each of `tokens`, its objects in the scene.
+    pub(super) objects: Vec<Range<usize>>,
+}
+
+/// All prompts of a picture.
+pub(super) struct ScenePrompts {
+    pub(super) objects: Vec<GroundedText>,
+    pub(super) overall: GroundedText,
+    pub(super) texts: Prompts,
+}
+
+impl Lmd {
+    /// The layout as prompts.
+    pub(super) fn compose_scene(&self, request: &PaintRequest) -> Result<Scene> {
+        let method = self.name();
+        let layout = request.layout.as_ref().ok_or(Error::NoLayout { method })?;
+        let options = &self.options;
+        let caption = match options.caption_as_prompt {
+            true => Some(request.caption.clone().ok_or(Error::NoCaption { method })?),
+            false => None,
+        };
+        let scene_options = SceneOptions {
+            overall_prompt: options.overall_prompt.clone().or(caption),
+            naming: if options.mend_plurals { CountNaming::Mended } else { CountNaming::Published },
+            ..SceneOptions::default()
+        };
+        if options.bare_negative {
+            let negative = request.negative.clone().unwrap_or_default();
+            let layout = Layout { negative: String::new(), ..layout.clone() };
+            let bare = SceneOptions { overall_negative: negative.clone(), object_negative: negative, ..scene_options };
+            return Ok(Scene::compose_with(&layout, &bare)?);
+        }
+        let keywords = request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim();
+        // What keeps an object alone in its picture stays when the other keywords are replaced.
+        let solo = OBJECT_NEGATIVE.strip_prefix(OVERALL_NEGATIVE).unwrap_or_default().trim_start_matches(", ");
+        let worded = SceneOptions {
+            overall_negative: keywords.to_owned(),
+            object_negative: if keywords.is_empty() { solo.to_owned() } else { format!("{keywords}, {solo}") },
+            ..scene_options
+        };
+        Ok(Scene::compose_with(layout, &worded)?)
+    }
+}
+
+impl Painter<'_> {
+    /// Reads every prompt that will be painted; the boxes of models that take them go with their prompts.
+    pub(super) fn read_prompts(&self, scene: &Scene, request: &PaintRequest) -> Result<ScenePrompts> {
+        self.run.stage(&Stage::Encode, || {
+            let mut overall = scene.overall().clone();
+            if overall.text.is_empty() {
+                overall.text = request.caption.clone().unwrap_or_default();
+            }
+            if self.options().boxes_as_objects {
+                overall.phrases.iter_mut().for_each(name_one);
+            }
+            let (mut overall, overall_text) = self.read_prompt(&overall, scene.overall_negative())?;
+            if let Some(adapters) = self.lmd.adapters {
+                let (slots, options) = (slots(scene, adapters.slot_phrase), adapters.overall());
+                overall.text = overall.text.grounded(&slots, options, self.pipeline, self.run)?;
+            }
+            let objects = scene.objects().iter().filter(|_| self.needs_solos());
+            let objects = objects.map(|object| self.read_object(object, scene.object_negative()));
+            let (objects, object_texts): (Vec<_>, Vec<_>) = objects.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+            let texts = Prompts {
+                overall: overall_text,
+                overall_negative: scene.overall_negative().to_owned(),
+                objects: object_texts,
+                object_negative: scene.object_negative().to_owned(),
+            };
+            Ok(ScenePrompts { objects, overall, texts })
+        })
+    }
+
+    /// The prompt of an object's own picture, with its one box.
+    fn read_object(&self, object: &SceneObject, negative: &str) -> Result<(GroundedText, String)> {
+        let (mut prompt, text) = self.read_prompt(object.prompt(), negative)?;
+        if let Some(adapters) = self.lmd.adapters {
+            let slot = Slot { phrase: object.name().to_owned(), bbox: self.options().solo_box(object.bbox()) };
+            prompt.text = prompt.text.grounded(&[slot], adapters.of_objects(), self.pipeline, self.run)?;
+        }
+        Ok((prompt, text))
+    }
+
+    /// Encodes a prompt and finds its phrases. A phrase past the end of the text encoder's window cannot be guided, and is warned about.
+    fn read_prompt(&self, prompt: &GroundedPrompt, negative: &str) -> Result<(GroundedText, String)> {
+        let tokenizer = self.pipeline.tokenizer();
+        // A text that cannot be tokenized has no tokens, which is refused with the phrase's name.
+        let encode = |text: &str| tokenizer.encode_unpadded(text).unwrap_or_default();
+        let located = locate_phrases(prompt, encode, usize::MAX)?;
+        let window = tokenizer.max_length();
+        let (mut tokens, mut objects) = (Vec::new(), Vec::new());
+        for (phrase, found) in prompt.phrases.iter().zip(&located.phrases) {
+            if found.range.end >= window {
+                self.run.warn(format!(
+                    "`{}` lies beyond the {window} tokens that the text encoder reads: its place is not guided in `{}`",
+                    phrase.text, located.text
+                ));
+                continue;
+            }
+            let all = GroundedTokens {
+                phrase: phrase.text.clone(),
+                positions: found.positions(),
+                word: found.word,
+                bboxes: phrase.bboxes.clone(),
+            };
+            if self.options().boxes_as_objects {
+                // Each box alone; all of one name look at the same tokens.
+                tokens.extend(phrase.bboxes.iter().map(|bbox| GroundedTokens { bboxes: vec![*bbox], ..all.clone() }));
+                objects.extend(phrase.objects.clone().map(|object| object..object + 1));
+            } else {
+                tokens.push(all);
+                objects.push(phrase.objects.clone());
+            }
+        }
+        let mut text = self.pipeline.encode_pairs(&[&located.text], negative, &self.sampling, self.run)?;
+        Ok((GroundedText { text: text.swap_remove(0), tokens, objects }, located.text))
+    }
+}
+
+/// The phrase of one of its objects instead of their counted one: `a white cat` for `two white cats`.
+fn name_one(phrase: &mut GroundedPhrase) {
+    phrase.text.clone_from(&phrase.name);
+    phrase.word = phrase.name.rsplit(' ').next().unwrap_or(&phrase.name).to_owned();
+}

@@ -1,0 +1,210 @@
+//! Stages 1 and 2: each object in its own picture, cut out and moved to its box.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use sinopia_layout::{BBox, Grid, GridMask, SceneObject};
+use sinopia_models::unet::{AttnKey, BatchPart, Recording, TokenColumns};
+
+use super::painter::Painter;
+use super::prompts::GroundedText;
+use crate::Result;
+use crate::collage::{Cutout, shifted_attention};
+use crate::guidance::Guide;
+use crate::losses::{AttentionMaps, BoxLoss, GroundedTokens, ReferenceMaps, TokenSet};
+use crate::masks::{AttentionMap, MaskRequest};
+use crate::noise::{NoiseSource, blend_foreground};
+use crate::observer::Stage;
+use crate::painting::{GuidanceReport, PaintedObject};
+use crate::pipeline::Sampler;
+
+/// An object that was painted alone.
+pub(super) struct Solo {
+    pub(super) cutout: Cutout,
+    /// Its attention, moved like the cut-out.
+    pub(super) reference: ReferenceMaps,
+    pub(super) painted: PaintedObject,
+    pub(super) report: GuidanceReport,
+}
+
+impl<'a> Painter<'a> {
+    /// Stages 1 and 2: one object in its own picture, cut out and moved to its box.
+    pub(super) fn paint_alone(
+        &self,
+        object: &SceneObject,
+        background: &Tensor,
+        index: usize,
+        (prompt, count): (&GroundedText, usize),
+    ) -> Result<Solo> {
+        let stage = Stage::Object { index, count, name: object.name().to_owned() };
+        let bbox = self.options().solo_box(object.bbox());
+        self.run.stage(&stage, || {
+            let (mut sampler, start) = self.solo_start(&bbox, background, index)?;
+            let film = self.film_alone((&mut sampler, start), prompt, &bbox, &stage)?;
+            let image = match self.options().object_images || self.lmd.masks.wants_image() {
+                true => self.pipeline.decode(&film.last)?.pop(),
+                false => None,
+            };
+            let mask = self.lmd.masks.mask(&MaskRequest {
+                phrase: object.name(),
+                bbox: &bbox,
+                attention: &film.attention,
+                image: image.as_ref(),
+                latent_grid: self.latent_grid(),
+            })?;
+            let shift = self.align(object, &mask);
+            let reference = self.move_reference(film.reference, shift)?;
+            let cutout = Cutout::new(film.states, &mask, shift);
+            if cutout.mask.is_empty() {
+                self.run.warn(format!("`{}` was moved off the canvas; it is left out of the collage", object.name()));
+            }
+            let image = image.filter(|_| self.options().object_images);
+            let painted = PaintedObject { name: object.name().to_owned(), bbox, image, mask, shift };
+            Ok(Solo { cutout, reference, painted, report: film.report })
+        })
+    }
+
+    /// The object's noise: the background's, and a little of its own in its box.
+    fn solo_start(&self, bbox: &BBox, background: &Tensor, index: usize) -> Result<(Sampler<'a>, Tensor)> {
+        let mut noise = NoiseSource::new(self.seeds.object(index));
+        let own = noise.draw(self.size, self.pipeline.device())?;
+        let sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise)?;
+        let grid = self.latent_grid();
+        let inside = GridMask::from_bbox(bbox, grid, self.options().rounding()).to_f32();
+        let inside = Tensor::from_vec(inside, (grid.height, grid.width), self.pipeline.device())?;
+        let own = sampler.scale_noise(&own)?;
+        let start = blend_foreground(background, &own, &inside, self.options().fg_blending_ratio)?;
+        Ok((sampler, start))
+    }
+
+    /// Denoises one object's picture and keeps what later stages need of it.
+    fn film_alone(
+        &self,
+        (sampler, start): (&mut Sampler, Tensor),
+        prompt: &GroundedText,
+        bbox: &BBox,
+        stage: &Stage,
+    ) -> Result<Film> {
+        let options = self.options();
+        // The one phrase, looking at the box it is painted in.
+        let tokens: Vec<GroundedTokens> =
+            prompt.tokens.iter().map(|tokens| GroundedTokens { bboxes: vec![*bbox], ..tokens.clone() }).collect();
+        let token_set = TokenSet::of(&tokens);
+        let loss = BoxLoss::new(&tokens, &token_set, &self.grids, options.object_loss());
+        let mut guide =
+            Guide::new(self.pipeline.unet(), &self.keys(), &token_set, options.object_guidance(), stage.to_string());
+        let count = sampler.num_calls();
+        let num_references = match options.use_ref_ca {
+            true => options.overall_guidance().num_guided_steps(count),
+            false => 0,
+        };
+        let num_frozen = options.num_frozen_steps(count);
+        let aggregation_start = self.stretched(options.attention_aggregation_start, count).min(count - 1);
+
+        let mut attention = AttentionSum::default();
+        let mut reference = ReferenceMaps::default();
+        let mut states = vec![start.clone()];
+        let mut latents = start; // (1, H, W, C)
+        for index in 0..count {
+            self.run.check()?;
+            if !tokens.is_empty() {
+                latents = guide.update(latents, index, (sampler, &prompt.text, &loss), self.run)?;
+            }
+            let record = self.solo_recording(&tokens, index < num_references, index >= aggregation_start);
+            let denoised = sampler.denoise(&latents, index, &prompt.text, record.as_ref())?;
+            latents = denoised.latents;
+            if index < num_frozen {
+                states.push(latents.clone());
+            }
+            if index < num_references {
+                reference.steps.push(self.reference_of(&denoised.maps)?);
+            }
+            if index >= aggregation_start {
+                attention.add(denoised.maps.get(&self.mask_key))?;
+            }
+            sampler.report(&latents, index, (stage, guide.last_loss()), self.run)?;
+        }
+        let attention = self.mean_attention(attention)?;
+        Ok(Film { states, last: latents, reference, attention, report: guide.report() })
+    }
+
+    /// The word's attention: at the guidance keys while references are kept, at the mask key while it is averaged.
+    fn solo_recording(&self, tokens: &[GroundedTokens], references: bool, mask: bool) -> Option<Recording> {
+        let mut keys = if references { self.keys() } else { Vec::new() };
+        if mask && !keys.contains(&self.mask_key) {
+            keys.push(self.mask_key);
+        }
+        let word = tokens.first().map(|tokens| tokens.word)?;
+        let tokens = TokenColumns::Some(vec![word]);
+        (!keys.is_empty()).then_some(Recording { keys, tokens, batch: BatchPart::Conditional })
+    }
+
+    /// The guidance keys' maps of one word: (heads, HW) each.
+    fn reference_of(&self, maps: &AttentionMaps) -> Result<BTreeMap<AttnKey, Tensor>> {
+        let of_keys = maps.iter().filter(|(key, _)| self.grids.contains_key(key));
+        of_keys.map(|(key, map)| Ok((*key, map.squeeze(0)?.squeeze(2)?))).collect()
+    }
+
+    fn mean_attention(&self, attention: AttentionSum) -> Result<AttentionMap> {
+        let (height, width) = self.pipeline.unet().attention_grid(self.mask_key, (self.size.0, self.size.1));
+        let grid = Grid::new(height, width);
+        // A prompt so long that the object's word is cut off has no map: nothing stands out then.
+        AttentionMap::new(grid, attention.mean().unwrap_or_else(|| vec![0.0; grid.cells()]))
+    }
+
+    /// The move that puts the object into its box.
+    fn align(&self, object: &SceneObject, mask: &GridMask) -> (i64, i64) {
+        if !self.options().align_with_overall_bboxes {
+            return (0, 0);
+        }
+        let (shift, was_stopped) = self.options().alignment().shift(mask, object.bbox());
+        if was_stopped {
+            let name = object.name();
+            self.run
+                .warn(format!("`{name}` came out larger than its box: it is not centred in it, to stay on the canvas"));
+        }
+        shift
+    }
+
+    fn move_reference(&self, mut reference: ReferenceMaps, shift: (i64, i64)) -> Result<ReferenceMaps> {
+        for (key, map) in reference.steps.iter_mut().flatten() {
+            *map = shifted_attention(map, self.grids[key], shift, self.latent_grid())?;
+        }
+        Ok(reference)
+    }
+}
+
+/// What is kept of an object's own picture.
+struct Film {
+    /// Before the first step and after each frozen one: (1, H, W, C).
+    states: Vec<Tensor>,
+    last: Tensor,
+    /// Not moved yet.
+    reference: ReferenceMaps,
+    attention: AttentionMap,
+    report: GuidanceReport,
+}
+
+/// The running sum of a word's attention over steps, averaged over heads.
+#[derive(Default)]
+struct AttentionSum {
+    values: Vec<f32>, // (HW)
+    num_steps: usize,
+}
+
+impl AttentionSum {
+    /// Adds a map (1, heads, HW, 1).
+    fn add(&mut self, map: Option<&Tensor>) -> Result<()> {
+        let Some(map) = map else { return Ok(()) };
+        let values = map.squeeze(3)?.squeeze(0)?.mean(0)?.to_vec1::<f32>()?;
+        self.values.resize(values.len(), 0.0);
+        self.values.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        self.num_steps += 1;
+        Ok(())
+    }
+
+    fn mean(self) -> Option<Vec<f32>> {
+        let steps = self.num_steps as f32;
+        (self.num_steps > 0).then(|| self.values.iter().map(|sum| sum / steps).collect())
+    }
+}

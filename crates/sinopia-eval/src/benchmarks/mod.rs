@@ -1,0 +1,41 @@
+//! The benchmarks: one file each, one line each in [`open`].
+
+mod geneval;
+mod lmd;
+mod t2i_numeracy;
+mod t2i_spatial;
+
+use std::path::Path;
+
+pub use geneval::GenEval;
+pub use lmd::Lmd;
+pub use t2i_numeracy::T2iNumeracy;
+pub use t2i_spatial::T2iSpatial;
+
+use crate::benchmark::Benchmark;
+use crate::{Error, Result, files};
+
+/// The benchmark of a name: `lmd` (its captions are built in), or `NAME:FILE` for one whose captions the user has.
+///
+/// # Errors
+/// [`Error::UnknownBenchmark`]; [`Error::Read`], [`Error::Caption`] or [`Error::NoCaptions`] for a file that is not its captions.
+pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
+    let (kind, file) = name.split_once(':').map_or((name, None), |(kind, file)| (kind, Some(Path::new(file))));
+    Ok(match (kind, file) {
+        (Lmd::NAME, None) => Box::new(Lmd::new()),
+        (GenEval::NAME, Some(file)) => Box::new(GenEval::from_json_lines(file, &files::read_text(file)?)?),
+        (T2iSpatial::NAME, Some(file)) => Box::new(T2iSpatial::from_lines(file, &files::read_text(file)?)?),
+        (T2iNumeracy::NAME, Some(file)) => Box::new(T2iNumeracy::from_lines(file, &files::read_text(file)?)?),
+        _ => return Err(Error::UnknownBenchmark { name: name.to_owned() }),
+    })
+}
+
+/// The lines of a caption file that hold something, with their numbers from 1; refuses a file without any.
+fn numbered_lines<'a>(path: &Path, text: &'a str) -> Result<Vec<(usize, &'a str)>> {
+    let lines = text.lines().map(str::trim).enumerate().map(|(index, line)| (index + 1, line));
+    let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).collect();
+    if lines.is_empty() {
+        return Err(Error::NoCaptions { path: path.to_owned() });
+    }
+    Ok(lines)
+}

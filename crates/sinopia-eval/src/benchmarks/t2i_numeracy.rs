@@ -1,0 +1,184 @@
+//! T2I-CompBench++'s numeracy: "three dogs and two cats".
+//!
+//! Huang et al. 2025, arXiv 2307.06350 (second version). The captions are the user's copy of `numeracy_val.txt`, one a line. Published figures are by
+//! UniDet; here the judge is an OWL-ViT detector.
+
+use std::path::Path;
+
+use super::numbered_lines;
+use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, area, intersection, iou};
+use crate::names::{with_article, words};
+use crate::{Error, Result};
+
+const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+/// Words that end the phrase behind a number.
+const BOUNDARIES: [&str; 20] = [
+    "and", "or", "with", "on", "in", "at", "of", "by", "near", "under", "over", "beside", "behind", "around", "are",
+    "is", "were", "was", "to", "from",
+];
+/// Boxes of one class that overlap more are the same thing.
+const SAME_IOU: f64 = 0.9;
+/// So is a box that lies in another by this share of itself.
+const SAME_SHARE: f64 = 0.9;
+
+/// So many of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counted {
+    count: usize,
+    kind: String,
+}
+
+/// The benchmark over a file of captions.
+#[derive(Debug)]
+pub struct T2iNumeracy {
+    samples: Vec<Sample>,
+    truths: Vec<Vec<Counted>>,
+}
+
+impl T2iNumeracy {
+    /// The name on the command line, before the file.
+    pub const NAME: &'static str = "t2i-numeracy";
+
+    /// Reads captions, one a line; `path` stands for the file in messages.
+    ///
+    /// # Errors
+    /// [`Error::Caption`] for a line that counts nothing, [`Error::NoCaptions`] if there is none.
+    pub fn from_lines(path: &Path, text: &str) -> Result<Self> {
+        let lines = numbered_lines(path, text)?;
+        let read = |(line, caption): &(usize, &str)| match truth(caption) {
+            counted if counted.is_empty() => Err(Error::Caption {
+                path: path.to_owned(),
+                line: *line,
+                problem: format!("`{caption}` counts nothing: a number word from one to ten is expected"),
+            }),
+            counted => Ok(counted),
+        };
+        let truths = lines.iter().map(read).collect::<Result<_>>()?;
+        let samples = Sample::number(lines.iter().map(|(_, caption)| ("numeracy".to_owned(), (*caption).to_owned())));
+        Ok(Self { samples, truths })
+    }
+}
+
+/// The numbers of a caption and the nouns they count.
+fn truth(caption: &str) -> Vec<Counted> {
+    let words = words(caption);
+    let is_number = |word: &String| NUMBERS.contains(&word.as_str());
+    let mut counted = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let Some(count) = NUMBERS.iter().position(|number| number == word) else { continue };
+        let ends = |word: &&String| is_number(word) || BOUNDARIES.contains(&word.as_str());
+        let phrase: Vec<&String> = words[at + 1..].iter().take_while(|word| !ends(word)).collect();
+        let is_plural = |word: &&&String| pluralizer::pluralize(word, 2, false) == ***word;
+        // Behind "three" the counted noun is the first plural; behind "one" only the end of the phrase tells.
+        let noun = if count > 0 { phrase.iter().find(is_plural).or(phrase.last()) } else { phrase.last() };
+        if let Some(noun) = noun {
+            counted.push(Counted { count: count + 1, kind: pluralizer::pluralize(noun, 1, false) });
+        }
+    }
+    counted
+}
+
+fn query_text(kind: &str) -> String {
+    format!("a photo of {}", with_article(kind))
+}
+
+/// Whether two boxes of one class are the same thing seen twice.
+fn is_same(a: &Seen, b: &Seen) -> bool {
+    let smaller = area(&a.bbox).min(area(&b.bbox));
+    iou(&a.bbox, &b.bbox) > SAME_IOU || intersection(&a.bbox, &b.bbox) > SAME_SHARE * smaller
+}
+
+fn count(seen: &[Seen], kind: &str) -> usize {
+    let mut kept: Vec<&Seen> = Vec::new();
+    for thing in seen.iter().filter(|thing| thing.name == query_text(kind)) {
+        if !kept.iter().any(|other| is_same(thing, other)) {
+            kept.push(thing);
+        }
+    }
+    kept.len()
+}
+
+impl Benchmark for T2iNumeracy {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn note(&self) -> &'static str {
+        "T2I-CompBench++'s numeracy captions (arXiv 2307.06350) scored by its rule on what an OWL-ViT detector sees: not comparable with \
+         published figures, which are by UniDet."
+    }
+
+    fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    fn queries(&self, sample: &Sample, _protocol: Protocol) -> Vec<Query> {
+        let kinds = self.truths[sample.index].iter().map(|counted| &counted.kind);
+        kinds.enumerate().map(|(group, kind)| Query { text: query_text(kind), group }).collect()
+    }
+
+    /// Each counted kind has an equal part of the point: half for being there, half for the right number. Strictly, all or nothing.
+    fn judge(&self, sample: &Sample, seen: &[Seen], _size: (u32, u32), protocol: Protocol) -> Verdict {
+        let wanted = &self.truths[sample.index];
+        let part = 1.0 / wanted.len() as f64;
+        let (mut score, mut exact, mut reasons) = (0.0, 0, Vec::new());
+        for Counted { count: expected, kind } in wanted {
+            let found = count(seen, kind);
+            let right = found == *expected;
+            score += part * (f64::from(u8::from(found > 0)) + f64::from(u8::from(right))) / 2.0;
+            exact += usize::from(right);
+            reasons.push(format!("{found} × {kind}, {expected} expected"));
+        }
+        let reason = reasons.join("; ");
+        match protocol {
+            Protocol::Published if exact == wanted.len() => Verdict::new(true, reason),
+            Protocol::Published => Verdict { score, reason },
+            Protocol::Strict => Verdict::new(exact == wanted.len(), reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinopia_layout::PixelBox;
+
+    use super::*;
+
+    #[track_caller]
+    fn counts(caption: &str, expected: &[(usize, &str)]) {
+        let expected: Vec<Counted> =
+            expected.iter().map(|(count, kind)| Counted { count: *count, kind: (*kind).to_owned() }).collect();
+        assert_eq!(truth(caption), expected, "{caption}");
+    }
+
+    #[test]
+    fn numbers_and_their_nouns_are_found() {
+        counts("three dogs and two cats", &[(3, "dog"), (2, "cat")]);
+        counts("four apples, one big bowl and two red knives", &[(4, "apple"), (1, "bowl"), (2, "knife")]);
+        counts("Six children playing in the park with one dog.", &[(6, "child"), (1, "dog")]);
+        counts("five sheep", &[(5, "sheep")]);
+        let error = T2iNumeracy::from_lines(Path::new("n.txt"), "some dogs").unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("some dogs"), "{error}");
+    }
+
+    #[test]
+    fn presence_and_count_share_the_point() {
+        let benchmark = T2iNumeracy::from_lines(Path::new("n.txt"), "three dogs and two cats").unwrap();
+        let thing = |kind: &str, x: f64| Seen {
+            name: query_text(kind),
+            score: 0.5,
+            bbox: PixelBox::new(x, 0.0, 50.0, 50.0).unwrap(),
+        };
+        let score =
+            |things: &[Seen], protocol| benchmark.judge(&benchmark.samples()[0], things, (512, 512), protocol).score;
+        let (dogs, cats) = ([0.0, 100.0, 200.0].map(|x| thing("dog", x)), [300.0, 400.0].map(|x| thing("cat", x)));
+        let all = [&dogs[..], &cats[..]].concat();
+        assert_eq!(score(&all, Protocol::Published), 1.0);
+        assert_eq!(score(&all, Protocol::Strict), 1.0);
+        assert_eq!(score(&dogs, Protocol::Published), 0.5);
+        assert_eq!(score(&all[1..], Protocol::Published), 0.75);
+        assert_eq!(score(&all[1..], Protocol::Strict), 0.0);
+        let twice = [&all[..], &[thing("dog", 1.0)]].concat(); // the first dog again
+        assert_eq!(score(&twice, Protocol::Published), 1.0);
+    }
+}

@@ -1,0 +1,96 @@
+//! Tables in Markdown.
+
+use std::fmt::Write;
+
+use super::{Report, RunReport};
+use crate::benchmark::{Benchmark, Protocol, tasks};
+use crate::published::Published;
+use crate::tally::Tally;
+
+/// The whole report.
+pub fn markdown(report: &Report) -> String {
+    let benchmark = report.benchmark.as_ref();
+    let mut text = format!("# {}\n\n{}\n", benchmark.name(), benchmark.note());
+    for protocol in Protocol::ALL {
+        let rows: Vec<(String, Vec<Tally>)> = report
+            .runs
+            .iter()
+            .filter(|run| run.scores.is_some())
+            .map(|run| (run.label.clone(), report.tallies(run, protocol)))
+            .collect();
+        let others = if protocol == Protocol::Published { benchmark.published() } else { &[] };
+        let images: Vec<&Published> = others.iter().filter(|row| !row.is_layout).collect();
+        let _ = write!(text, "\n## Right by the {protocol} protocol, %\n\n{}", rates_table(benchmark, &rows, &images));
+        if report.runs.len() > 1 {
+            let _ = write!(text, "\n{}", comparison_table(report, protocol));
+        }
+    }
+    text.push_str("\n## Runs\n\n");
+    for run in &report.runs {
+        let _ = writeln!(text, "- {}", describe(run));
+    }
+    text
+}
+
+/// A row a run, a column a task, with 95 % intervals; others' figures below.
+pub fn rates_table(benchmark: &dyn Benchmark, rows: &[(String, Vec<Tally>)], others: &[&Published]) -> String {
+    let tasks = tasks(benchmark);
+    let mut text =
+        format!("| | {} | overall | images |\n|---|{}---|---|\n", tasks.join(" | "), "---|".repeat(tasks.len()));
+    for (label, tallies) in rows {
+        let cell = |task: &str| match tallies.iter().find(|tally| tally.task == task) {
+            Some(tally) if tally.total > 0 => rate(tally),
+            _ => "–".to_owned(),
+        };
+        let cells: Vec<String> = tasks.iter().copied().chain([Tally::OVERALL]).map(cell).collect();
+        let total = tallies.iter().find(|tally| tally.task == Tally::OVERALL).map_or(0, |tally| tally.total);
+        let _ = writeln!(text, "| **{label}** | {} | {total} |", cells.join(" | "));
+    }
+    for row in others {
+        let cells = row.tasks.map(|percent| format!("{percent:.0}"));
+        let _ = writeln!(text, "| {} (published) | {} | {:.1} | 400 |", row.name, cells.join(" | "), row.overall);
+    }
+    text
+}
+
+/// `62.0 (52–71)`.
+fn rate(tally: &Tally) -> String {
+    let (low, high) = tally.interval;
+    format!("{:.1} ({:.0}–{:.0})", 100.0 * tally.rate, 100.0 * low, 100.0 * high)
+}
+
+/// A row a pair of runs: who is right where the other is not, and whether that may be chance.
+pub fn comparison_table(report: &Report, protocol: Protocol) -> String {
+    let mut text = "| first | second | captions | only first right | only second right | McNemar's p |\n|---|---|---|---|---|---|\n".to_owned();
+    for pair in report.comparisons(protocol) {
+        let (first, second) = (&report.runs[pair.pair.0].label, &report.runs[pair.pair.1].label);
+        let (b, c) = (pair.only_first, pair.only_second);
+        let _ = writeln!(text, "| {first} | {second} | {} | {b} | {c} | {:.3} |", pair.shared, pair.p);
+    }
+    text
+}
+
+/// A run in a sentence.
+pub(super) fn describe(run: &RunReport) -> String {
+    let manifest = run.run.manifest();
+    let settings = &manifest.settings;
+    let sampling = &settings.sampling;
+    let layouts =
+        settings.layouts.as_ref().map_or("no layouts".to_owned(), |layouts| format!("layouts of `{}`", layouts.file));
+    let seen =
+        run.scores.as_ref().map_or("not scored".to_owned(), |scores| format!("seen by `{}`", scores.detector.id));
+    format!(
+        "**{}**: `{}` on `{}` ({}), {layouts}, {} × {} px, {} steps, guidance {}, {} image(s) a caption, {} captions planned, Sinopia {}; {seen}.",
+        run.label,
+        settings.method,
+        settings.model.id,
+        settings.model.hash.get(..12).unwrap_or(&settings.model.hash),
+        sampling.width,
+        sampling.height,
+        sampling.num_inference_steps,
+        sampling.guidance_scale,
+        settings.repeats,
+        manifest.planned.len(),
+        manifest.sinopia
+    )
+}

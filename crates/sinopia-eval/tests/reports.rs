@@ -1,0 +1,102 @@
+//! Reports of run folders whose scores are known.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use serde_json::{Value, json};
+use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::{ModelId, Sampling};
+use sinopia_eval::report::{Report, html, json, markdown};
+use sinopia_eval::run::captions_sha256;
+use sinopia_eval::{Error, Protocol, RunFolder, RunSettings, benchmarks};
+
+/// A run of captions 200, 201, … with one image each but the last, scored right or wrong by both protocols.
+fn run(root: &Path, name: &str, verdicts: &[bool]) -> PathBuf {
+    let folder = root.join(name);
+    let settings = RunSettings {
+        benchmark: "lmd".to_owned(),
+        captions_sha256: captions_sha256(benchmarks::open("lmd").unwrap().as_ref()),
+        method: "sd".to_owned(),
+        options: json!({}),
+        model: ModelId { id: "miniature".to_owned(), hash: "00112233445566778899".to_owned() },
+        precision: "auto".to_owned(),
+        sampling: Sampling::new(Seed(0), 300, 150),
+        negative: None,
+        layouts: None,
+        repeats: 1,
+    };
+    let run = RunFolder::begin(&folder, &settings, 200..=200 + verdicts.len()).unwrap();
+    let judged = |right: bool| {
+        let reason = if right { "both are there" } else { "</script><b>a dog & a cat" };
+        json!({ "verdict": { "score": u8::from(right), "reason": reason },
+                "seen": [{ "name": "a photo of a dog", "score": 0.5, "bbox": [10.0, 20.0, 30.0, 40.0] }] })
+    };
+    let image = |(position, right): (usize, &bool)| {
+        let path = run.image(200 + position, 0);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        RgbImage::from_pixel(300, 150, image::Rgb([200, 30, 30])).save(path).unwrap();
+        json!({ "index": 200 + position, "repeat": 0, "sha256": "x", "size": [300, 150], "published": judged(*right), "strict": judged(*right) })
+    };
+    let images: Vec<Value> = verdicts.iter().enumerate().map(image).collect();
+    let detector = json!({ "id": "owlvit", "hash": "aa" });
+    let scores = json!({ "format": 1, "sinopia": env!("CARGO_PKG_VERSION"), "detector": detector, "images": images });
+    std::fs::write(folder.join("scores.json"), scores.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn two_runs_are_compared_and_a_missing_image_counts_strictly_only() {
+    let root = tempfile::tempdir().unwrap();
+    let first = run(root.path(), "sd", &[true, false, false, false, false, false, true]);
+    let second = run(root.path(), "lmd", &[true, true, true, true, true, true, false]);
+    let report = Report::open(&[first, second]).unwrap();
+    let pair = &report.comparisons(Protocol::Published)[0];
+    assert_eq!((pair.shared, pair.only_first, pair.only_second), (7, 1, 5));
+    assert!((pair.p - 14.0 / 64.0).abs() < 1e-9, "{}", pair.p);
+    let total = |protocol| report.tallies(&report.runs[0], protocol)[0].total;
+    assert_eq!((total(Protocol::Published), total(Protocol::Strict)), (7, 8));
+    let text = markdown(&report);
+    for row in [
+        "| **sd** | – | – | 28.6 (8–64) | – | 28.6 (8–64) | 7 |",
+        "| **sd** | – | – | 25.0 (7–59) | – | 25.0 (7–59) | 8 |",
+        "| LMD, GPT-3.5 (published) | 100 | 62 | 65 | 79 | 76.5 | 400 |",
+        "| sd | lmd | 7 | 1 | 5 | 0.219 |",
+    ] {
+        assert!(text.contains(row), "{row} is missing in\n{text}");
+    }
+    let data = json(&report);
+    assert_eq!(data["comparisons"]["strict"][0]["only_second"], 5);
+    assert_eq!(data["runs"][1]["rates"]["published"][0]["passed"], 6);
+}
+
+#[test]
+fn the_page_holds_its_pictures_and_no_text_becomes_markup() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = run(root.path(), "sd", &[true, false]);
+    let page = html(&Report::open(std::slice::from_ref(&folder)).unwrap()).unwrap();
+    assert_eq!(page.matches("data:image/jpeg;base64,").count(), 2);
+    assert_eq!(page.matches("</script>").count(), 2, "a reason closed the script");
+    assert!(page.contains("\\u003c/script>\\u003cb>a dog & a cat"));
+    std::fs::write(folder.join("200/img_0.png"), b"not a picture").unwrap();
+    let error = html(&Report::open(&[folder]).unwrap()).unwrap_err();
+    assert!(matches!(&error, Error::Image { path, .. } if path.ends_with("200/img_0.png")), "{error}");
+}
+
+#[test]
+fn runs_of_one_name_are_numbered_and_of_other_captions_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let first = run(&root.path().join("a"), "run", &[true]);
+    let second = run(&root.path().join("b"), "run", &[true]);
+    let labels = |folders: &[&PathBuf]| {
+        Report::open(folders).map(|report| report.runs.iter().map(|run| run.label.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(labels(&[&first, &second]).unwrap(), ["run", "run (2)"]);
+    let manifest = std::fs::read_to_string(second.join("run.json")).unwrap();
+    let hash = captions_sha256(benchmarks::open("lmd").unwrap().as_ref());
+    std::fs::write(second.join("run.json"), manifest.replace(&hash, "another")).unwrap();
+    let message = labels(&[&first, &second]).unwrap_err().to_string();
+    assert!(message.contains("different benchmarks"), "{message}");
+    assert!(matches!(labels(&[&root.path().to_owned()]), Err(Error::NotARun { .. })));
+}

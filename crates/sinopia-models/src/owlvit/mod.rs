@@ -1,0 +1,228 @@
+//! OWL-ViT and OWLv2: finds in an image what a few words describe.
+//!
+//! Minderer et al. 2022, arXiv 2205.06230, and 2023, arXiv 2306.09683. A text tower turns each query into a vector, a vision tower each patch of the image into
+//! a candidate with a vector and a box; a candidate is what the query fits best. Queries are encoded once and images in batches.
+
+mod config;
+mod heads;
+mod postprocess;
+mod preprocess;
+mod vision;
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor};
+
+pub use config::{OwlKind, OwlTextConfig, OwlVisionConfig, OwlVitConfig};
+pub use postprocess::{Detection, detections, suppress};
+pub use preprocess::{Pixels, preprocess};
+
+use crate::checkpoint::files::{hex, sha256_of};
+use crate::clip::ClipTextModel;
+use crate::{Error, Precision, Result, Tokenizer, Weights};
+use heads::{BoxHead, ClassHead, PatchClasses};
+use vision::VisionTower;
+
+/// Files that may hold the weights, best first.
+const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// The id that fills a query behind its end.
+const PAD_ID: u32 = 0;
+
+/// The detector with frozen weights.
+#[derive(Debug)]
+pub struct OwlVit {
+    config: OwlVitConfig,
+    tokenizer: Tokenizer,
+    text: ClipTextModel,
+    vision: VisionTower,
+    class_head: ClassHead,
+    box_head: BoxHead,
+    device: Device,
+}
+
+/// Queries as vectors, (Q, D).
+#[derive(Debug, Clone)]
+pub struct QueryEmbeds(Tensor);
+
+/// Images as candidates.
+#[derive(Debug, Clone)]
+pub struct Candidates {
+    classes: PatchClasses,
+    /// (B, N, 4): centre and size in proportions of the square.
+    boxes: Tensor,
+    /// (width, height) of each image, in pixels.
+    sizes: Vec<(usize, usize)>,
+}
+
+impl OwlVit {
+    /// Opens a folder in transformers' layout, such as a download of `google/owlvit-base-patch32`: `config.json`, `model.safetensors` (or
+    /// `pytorch_model.bin`) and the tokenizer's files.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a file is missing, and what reading them finds wrong.
+    pub fn open(folder: &Path, device: &Device, precision: Precision) -> Result<Self> {
+        let config = folder.join("config.json");
+        if !folder.is_dir() {
+            return Err(Error::NotFound { path: folder.to_owned() });
+        }
+        if !config.is_file() {
+            return Err(not_a_detector(folder, "it has no config.json"));
+        }
+        let text = std::fs::read_to_string(&config).map_err(|source| Error::Read { path: config.clone(), source })?;
+        let config = OwlVitConfig::from_json(&text)?;
+        let weights = Weights::open(&[weight_file(folder)?], device, precision)?;
+        Self::load(&config, &weights, Tokenizer::from_folder(folder)?)
+    }
+
+    /// Builds the detector that `config` describes.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Tokenizer`] if its vocabulary is larger than the model's, and those of [`Weights::get`].
+    pub fn load(config: &OwlVitConfig, weights: &Weights, tokenizer: Tokenizer) -> Result<Self> {
+        config.validate()?;
+        if tokenizer.vocab_size() > config.text_config.vocab_size {
+            let (found, expected) = (tokenizer.vocab_size(), config.text_config.vocab_size);
+            let problem = format!("it has {found} tokens, the detector knows {expected}");
+            return Err(Error::Tokenizer { origin: weights.origin().to_owned(), problem });
+        }
+        let text = weights.pp(config.model_type.prefix());
+        // The projection is not optional here: without it queries and patches do not compare.
+        text.get("text_projection.weight", &[config.projection_dim, config.text_config.hidden_size])?;
+        Ok(Self {
+            text: ClipTextModel::load(&config.text_encoder(), &text)?,
+            vision: VisionTower::load(config, weights)?,
+            class_head: ClassHead::load(config, weights)?,
+            box_head: BoxHead::load(config, weights)?,
+            device: weights.device().clone(),
+            config: config.clone(),
+            tokenizer,
+        })
+    }
+
+    /// What the detector was built from.
+    pub fn config(&self) -> &OwlVitConfig {
+        &self.config
+    }
+
+    /// Token ids of a query: beginning, text, end, padding. A longer text is cut before its end mark.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode_unpadded`].
+    pub fn tokenize(&self, query: &str) -> Result<Vec<u32>> {
+        let length = self.config.text_config.max_position_embeddings;
+        let mut ids = vec![self.tokenizer.bos()];
+        ids.extend(self.tokenizer.encode_unpadded(query)?);
+        ids.truncate(length - 1);
+        ids.push(self.tokenizer.eos());
+        ids.resize(length, PAD_ID);
+        Ok(ids)
+    }
+
+    /// Reads queries.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is none.
+    pub fn encode_queries<S: AsRef<str>>(&self, queries: &[S]) -> Result<QueryEmbeds> {
+        let ids = queries.iter().map(|query| self.tokenize(query.as_ref())).collect::<Result<Vec<_>>>()?;
+        let embeds = self.text.forward(&ids)?.text_embeds;
+        let embeds = embeds.ok_or_else(|| Error::Input {
+            what: "the text tower",
+            expected: "a projection".to_owned(),
+            found: "none".to_owned(),
+        })?;
+        let length = embeds.sqr()?.sum_keepdim(1)?.sqrt()?;
+        Ok(QueryEmbeds(embeds.broadcast_div(&length)?))
+    }
+
+    /// Looks at images, all at once.
+    ///
+    /// # Errors
+    /// If the tensor library refuses.
+    pub fn encode_images(&self, images: &[Pixels]) -> Result<Candidates> {
+        let side = self.config.vision_config.image_size;
+        let pixels = preprocess(images, self.config.model_type, side, &self.device)?; // (B, S, S, 3)
+        let features = self.vision.forward(&pixels)?; // (B, N, C)
+        Ok(Candidates {
+            classes: self.class_head.read(&features)?,
+            boxes: self.box_head.forward(&features)?,
+            sizes: images.iter().map(Pixels::size).collect(),
+        })
+    }
+
+    /// What of `queries` is in each image, with scores of at least `threshold`; see [`suppress`] for what is seen twice.
+    ///
+    /// # Errors
+    /// If the tensor library refuses.
+    pub fn detect(&self, images: &Candidates, queries: &QueryEmbeds, threshold: f32) -> Result<Vec<Vec<Detection>>> {
+        detections(&images.logits(queries)?, &images.boxes, &images.sizes, self.config.model_type, threshold)
+    }
+}
+
+impl QueryEmbeds {
+    /// (Q, D).
+    pub fn embeds(&self) -> &Tensor {
+        &self.0
+    }
+
+    /// Queries of several readings as one.
+    ///
+    /// # Errors
+    /// If there is none, or they are of different detectors.
+    pub fn concat(parts: &[Self]) -> Result<Self> {
+        let parts: Vec<&Tensor> = parts.iter().map(|part| &part.0).collect();
+        Ok(Self(Tensor::cat(&parts, 0)?))
+    }
+
+    /// Some of the queries, by their numbers.
+    ///
+    /// # Errors
+    /// If a number is too large.
+    pub fn select(&self, indices: &[u32]) -> Result<Self> {
+        Ok(Self(self.0.index_select(&Tensor::new(indices, self.0.device())?, 0)?))
+    }
+}
+
+impl Candidates {
+    /// (B, N, Q).
+    ///
+    /// # Errors
+    /// If the queries are of another detector.
+    pub fn logits(&self, queries: &QueryEmbeds) -> Result<Tensor> {
+        self.classes.logits(&queries.0)
+    }
+
+    /// (B, N, 4): centre and size in proportions of the square.
+    pub fn boxes(&self) -> &Tensor {
+        &self.boxes
+    }
+
+    /// The candidates of one image.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn image(&self, index: usize) -> Result<Self> {
+        Ok(Self {
+            classes: self.classes.image(index)?,
+            boxes: self.boxes.narrow(0, index, 1)?,
+            sizes: self.sizes.iter().skip(index).take(1).copied().collect(),
+        })
+    }
+}
+
+/// The SHA-256 of a detector's weights, in hexadecimal: what tells its scores from another's.
+///
+/// # Errors
+/// [`Error::NotACheckpoint`] if the folder has no weights, [`Error::Read`].
+pub fn content_hash(folder: &Path) -> Result<String> {
+    Ok(hex(&sha256_of(&weight_file(folder)?)?))
+}
+
+fn weight_file(folder: &Path) -> Result<PathBuf> {
+    let files = WEIGHT_FILES.map(|name| folder.join(name));
+    let problem = "it has neither model.safetensors nor pytorch_model.bin";
+    files.into_iter().find(|file| file.is_file()).ok_or_else(|| not_a_detector(folder, problem))
+}
+
+fn not_a_detector(folder: &Path, problem: &str) -> Error {
+    Error::NotACheckpoint { origin: folder.display().to_string(), problem: problem.to_owned() }
+}

@@ -1,0 +1,379 @@
+//! Attention whose products are of bf16 pairs: a block of queries meets the keys a few hundred at a time, and nothing larger is ever kept.
+//!
+//! Forward: Dao et al. 2022, arXiv 2205.14135 (running maximum and sum). Backward: the probabilities of a block are computed again from the
+//! maximum and sum of its rows, and the gradients of keys and values are added up over the blocks of queries.
+
+use candle_core::{Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::OP;
+use crate::cpu::bf16::{Columns, RowBits, Side, multiply_into};
+use crate::cpu::elements::{Elements, Kernel3, tensor};
+use crate::cpu::rows::{exp2_minus, max_of, probabilities_and_gradients, scale_row};
+
+/// Queries of a block.
+const QUERIES: usize = 112;
+/// Keys of a block: scores of both blocks take 224 KiB.
+const KEYS: usize = 512;
+
+/// The operation of three arguments behind [`super::attention_with`] in bf16.
+pub(super) struct Bf16 {
+    pub(super) heads: usize,
+}
+
+/// The sizes of one application.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    b: usize,
+    heads: usize,
+    /// Queries, keys.
+    m: usize,
+    n: usize,
+    /// Width of a head of queries and keys, and of values.
+    d: usize,
+    dv: usize,
+}
+
+/// One head's f32 rows within (B, length, heads·width).
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    elements: &'a [f32],
+    /// Where row 0 begins.
+    start: usize,
+    stride: usize,
+    width: usize,
+}
+
+impl<'a> Head<'a> {
+    fn row(&self, row: usize) -> &'a [f32] {
+        &self.elements[self.start + row * self.stride..][..self.width]
+    }
+}
+
+impl Sizes {
+    fn of(heads: usize, [q, k, v]: [&Shape; 3]) -> Result<Self> {
+        let ((b, m, c), (_, n, _), (_, _, cv)) = (q.dims3()?, k.dims3()?, v.dims3()?);
+        Ok(Self { b, heads, m, n, d: c / heads, dv: cv / heads })
+    }
+
+    fn head<'a>(&self, elements: &'a [f32], index: usize, (length, width): (usize, usize)) -> Head<'a> {
+        let (b, h) = (index / self.heads, index % self.heads);
+        let stride = self.heads * width;
+        Head { elements, start: b * length * stride + h * width, stride, width }
+    }
+
+    /// Scores are exponents of 2: `log₂ e / √D`.
+    fn score_scale(&self) -> f32 {
+        (std::f64::consts::LOG2_E / (self.d as f64).sqrt()) as f32
+    }
+
+    fn blocks(&self) -> usize {
+        self.m.div_ceil(QUERIES)
+    }
+
+    fn block(&self, index: usize) -> std::ops::Range<usize> {
+        index * QUERIES..((index + 1) * QUERIES).min(self.m)
+    }
+
+    fn key_blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let n = self.n;
+        (0..n).step_by(KEYS).map(move |first| first..(first + KEYS).min(n))
+    }
+}
+
+/// What is kept of a thread's work from block to block.
+#[derive(Default)]
+struct Scratch {
+    queries: RowBits,
+    /// (queries, KEYS)
+    scores: Vec<f32>,
+    probs: RowBits,
+    /// (queries, Dv)
+    out: Vec<f32>,
+    max: Vec<f32>,
+    sum: Vec<f32>,
+}
+
+impl Scratch {
+    /// The scores of the block's queries for some keys, (queries, KEYS), as exponents of 2.
+    fn score(&mut self, keys: &Columns, range: &std::ops::Range<usize>) {
+        self.scores.resize(QUERIES * KEYS, 0.0);
+        multiply_into(
+            &mut self.scores,
+            KEYS,
+            false,
+            &self.queries,
+            0..self.queries.row_pairs(),
+            keys.part(range.clone()),
+        );
+    }
+
+    /// Takes the next keys into the running maximum and sum; `self.probs` then holds `2^(score − max)`.
+    fn exponentiate(&mut self, rows: usize, keys: usize) {
+        self.probs.reset(rows, keys);
+        for row in 0..rows {
+            let scores = &self.scores[row * KEYS..][..keys];
+            let max = self.max[row].max(max_of(scores));
+            let shrink = (self.max[row] - max).exp2();
+            let sum = exp2_minus(scores, max, self.probs.row_mut(row));
+            self.sum[row] = self.sum[row] * shrink + sum;
+            self.max[row] = max;
+            if shrink != 1.0 {
+                let width = self.out.len() / rows;
+                scale_row(&mut self.out[row * width..][..width], shrink);
+            }
+        }
+    }
+}
+
+impl Kernel3 for Bf16 {
+    const NAME: &'static str = OP;
+
+    fn forward(&self, [q, k, v]: [(&[f32], &Shape); 3]) -> Result<(Vec<f32>, Shape)> {
+        let sizes = Sizes::of(self.heads, [q.1, k.1, v.1])?;
+        let Sizes { b, heads, m, n, d, dv } = sizes;
+        let shape = (b, m, heads * dv).into();
+        // Keys side by side for the scores, values side by side for the result.
+        let packed: Vec<(Columns, Columns)> = (0..b * heads)
+            .into_par_iter()
+            .map(|index| {
+                let (keys, values) = (sizes.head(k.0, index, (n, d)), sizes.head(v.0, index, (n, dv)));
+                let rows = |row: usize| values.row(row);
+                (Columns::new(Side::Rows, (n, d), |row| keys.row(row)), Columns::new(Side::Elements, (n, dv), rows))
+            })
+            .collect();
+        let mut y = vec![0.0; b * m * heads * dv];
+        let blocks: Vec<(usize, usize)> =
+            (0..b * heads).flat_map(|head| (0..sizes.blocks()).map(move |block| (head, block))).collect();
+        let out = crate::cpu::matrix::Interleaved::new(&mut y, heads * dv);
+        blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, (index, block)| {
+            let rows = sizes.block(block);
+            let queries = sizes.head(q.0, index, (m, d));
+            scratch.queries.fill_scaled(rows.len(), d, sizes.score_scale(), |row| queries.row(rows.start + row));
+            let (keys, values) = &packed[index];
+            scratch.start(rows.len(), dv);
+            for range in sizes.key_blocks() {
+                scratch.score(keys, &range);
+                scratch.exponentiate(rows.len(), range.len());
+                let pairs = 0..scratch.probs.row_pairs();
+                multiply_into(&mut scratch.out, dv, true, &scratch.probs, pairs, values.stretch(range));
+            }
+            scratch.write_result(&out, (index / heads * m + rows.start, index % heads * dv), dv);
+        });
+        Ok((y, shape))
+    }
+
+    fn backward(&self, [q, k, v]: [&Tensor; 3], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]> {
+        let sizes = Sizes::of(self.heads, [q.shape(), k.shape(), v.shape()])?;
+        let guards = [Elements::of(q)?, Elements::of(k)?, Elements::of(v)?, Elements::of(y)?, Elements::of(grad)?];
+        let inputs = Inputs {
+            q: guards[0].f32()?,
+            k: guards[1].f32()?,
+            v: guards[2].f32()?,
+            y: guards[3].f32()?,
+            grad: guards[4].f32()?,
+        };
+        let wants_source = k.track_op() || v.track_op();
+        let heads: Vec<HeadGradients> = (0..sizes.b * sizes.heads)
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|index| HeadGradients::new(&sizes, &inputs, index, wants_source))
+            .collect();
+        let join = |x: &Tensor, (length, width): (usize, usize), part: &dyn Fn(&HeadGradients) -> &Transposable| {
+            if !x.track_op() {
+                return Ok(None);
+            }
+            let mut joined = vec![0.0; x.elem_count()];
+            for (index, head) in heads.iter().enumerate() {
+                let start = index / sizes.heads * length * sizes.heads * width + index % sizes.heads * width;
+                part(head).copy_to(&mut joined[start..], sizes.heads * width, (length, width));
+            }
+            tensor(joined, x.shape()).map(Some)
+        };
+        Ok([
+            join(q, (sizes.m, sizes.d), &|head| &head.q)?,
+            join(k, (sizes.n, sizes.d), &|head| &head.k)?,
+            join(v, (sizes.n, sizes.dv), &|head| &head.v)?,
+        ])
+    }
+}
+
+impl Scratch {
+    /// Nothing seen yet.
+    fn start(&mut self, rows: usize, width: usize) {
+        self.max.clear();
+        self.max.resize(rows, f32::NEG_INFINITY);
+        self.sum.clear();
+        self.sum.resize(rows, 0.0);
+        self.out.clear();
+        self.out.resize(rows * width, 0.0);
+    }
+
+    /// `out / sum`, to a head's columns of the result from `place` = (row, column) on.
+    #[expect(unsafe_code, reason = "threads write the blocks of one buffer")]
+    fn write_result(&self, out: &crate::cpu::matrix::Interleaved<'_>, place: (usize, usize), width: usize) {
+        // SAFETY: blocks differ in sequence, head or rows, and so do not overlap.
+        let mut target = unsafe { out.block(place, self.sum.len(), width) };
+        for (row, sum) in self.sum.iter().enumerate() {
+            let scale = 1.0 / sum;
+            for (target, x) in target.row_mut(row).iter_mut().zip(&self.out[row * width..][..width]) {
+                *target = x * scale;
+            }
+        }
+    }
+}
+
+/// Everything that gradients are computed from.
+struct Inputs<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    y: &'a [f32],
+    grad: &'a [f32],
+}
+
+/// A matrix of f32 that lies either row after row or column after column.
+#[derive(Default)]
+struct Transposable {
+    elements: Vec<f32>,
+    /// Elements from a column to the next, if the matrix lies column after column.
+    column_stride: Option<usize>,
+}
+
+impl Transposable {
+    fn copy_to(&self, target: &mut [f32], stride: usize, (rows, columns): (usize, usize)) {
+        for row in 0..rows {
+            let target = &mut target[row * stride..][..columns];
+            match self.column_stride {
+                None => target.copy_from_slice(&self.elements[row * columns..][..columns]),
+                Some(column_stride) => {
+                    for (column, target) in target.iter_mut().enumerate() {
+                        *target = self.elements[column * column_stride + row];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradients of one head: queries (M, D); keys and values transposed, (D, N) and (Dv, N), or empty if they are not wanted.
+#[derive(Default)]
+struct HeadGradients {
+    q: Transposable,
+    k: Transposable,
+    v: Transposable,
+}
+
+/// What a head's blocks of queries have in common.
+struct Source {
+    /// Keys side by side, for scores.
+    keys: Columns,
+    /// Values side by side, for the gradient of probabilities.
+    values: Columns,
+    /// Elements of the keys side by side, for the gradient of queries.
+    key_elements: Columns,
+}
+
+impl HeadGradients {
+    fn new(sizes: &Sizes, inputs: &Inputs<'_>, index: usize, wants_source: bool) -> Self {
+        let &Sizes { m, n, d, dv, .. } = sizes;
+        let (keys, values) = (sizes.head(inputs.k, index, (n, d)), sizes.head(inputs.v, index, (n, dv)));
+        let source = Source {
+            keys: Columns::new(Side::Rows, (n, d), |row| keys.row(row)),
+            values: Columns::new(Side::Rows, (n, dv), |row| values.row(row)),
+            key_elements: Columns::new(Side::Elements, (n, d), |row| keys.row(row)),
+        };
+        let mut gradients = Self::default();
+        gradients.q.elements = vec![0.0; m * d];
+        if wants_source {
+            gradients.k = Transposable { elements: vec![0.0; d * n], column_stride: Some(n) };
+            gradients.v = Transposable { elements: vec![0.0; dv * n], column_stride: Some(n) };
+        }
+        let mut scratch = BackwardScratch::default();
+        for block in 0..sizes.blocks() {
+            gradients.add_block(sizes, inputs, index, sizes.block(block), &source, &mut scratch);
+        }
+        for x in &mut gradients.q.elements {
+            *x *= 1.0 / (d as f32).sqrt();
+        }
+        // Queries came scaled for exponents of 2; the scores' own scale is 1/√D.
+        for x in &mut gradients.k.elements {
+            *x *= std::f32::consts::LN_2;
+        }
+        gradients
+    }
+
+    fn add_block(
+        &mut self,
+        sizes: &Sizes,
+        inputs: &Inputs<'_>,
+        index: usize,
+        rows: std::ops::Range<usize>,
+        source: &Source,
+        scratch: &mut BackwardScratch,
+    ) {
+        let &Sizes { m, n, d, dv, .. } = sizes;
+        let count = rows.len();
+        let queries = sizes.head(inputs.q, index, (m, d));
+        let (grad, y) = (sizes.head(inputs.grad, index, (m, dv)), sizes.head(inputs.y, index, (m, dv)));
+        let BackwardScratch { forward, grad_bits, query_columns, grad_columns, grad_probs, .. } = scratch;
+        forward.queries.fill_scaled(count, d, sizes.score_scale(), |row| queries.row(rows.start + row));
+        grad_bits.fill_scaled(count, dv, 1.0, |row| grad.row(rows.start + row));
+        let wants_source = !self.v.elements.is_empty();
+        if wants_source {
+            query_columns.fill_transposed(&forward.queries, d);
+            grad_columns.fill_transposed(grad_bits, dv);
+        }
+        // First the maximum and sum of every row, and `Σ p · ∂p`, which is `y · ∂y`.
+        forward.start(count, 0);
+        for range in sizes.key_blocks() {
+            forward.score(&source.keys, &range);
+            forward.exponentiate(count, range.len());
+        }
+        let means: Vec<f32> =
+            rows.clone().map(|row| y.row(row).iter().zip(grad.row(row)).map(|(y, g)| y * g).sum()).collect();
+        // Then the probabilities themselves and what follows from them.
+        grad_probs.resize(QUERIES * KEYS, 0.0);
+        for range in sizes.key_blocks() {
+            forward.score(&source.keys, &range);
+            let pairs = 0..grad_bits.row_pairs();
+            multiply_into(grad_probs, KEYS, false, grad_bits, pairs, source.values.part(range.clone()));
+            scratch.probs.reset(count, range.len());
+            scratch.grad_scores.reset(count, range.len());
+            for row in 0..count {
+                probabilities_and_gradients(
+                    &forward.scores[row * KEYS..][..range.len()],
+                    &grad_probs[row * KEYS..][..range.len()],
+                    [forward.max[row], 1.0 / forward.sum[row], means[row]],
+                    scratch.probs.row_mut(row),
+                    scratch.grad_scores.row_mut(row),
+                );
+            }
+            let block_q = &mut self.q.elements[rows.start * d..rows.end * d];
+            let pairs = 0..scratch.grad_scores.row_pairs();
+            multiply_into(block_q, d, true, &scratch.grad_scores, pairs, source.key_elements.stretch(range.clone()));
+            if wants_source {
+                let probs = scratch.columns.fill_from_rows(&scratch.probs, range.len());
+                let pairs = 0..grad_columns.row_pairs();
+                multiply_into(&mut self.v.elements[range.start..], n, true, grad_columns, pairs.clone(), probs);
+                let grad_scores = scratch.columns.fill_from_rows(&scratch.grad_scores, range.len());
+                multiply_into(&mut self.k.elements[range.start..], n, true, query_columns, pairs, grad_scores);
+            }
+        }
+    }
+}
+
+/// What is kept from block to block of the backward pass.
+#[derive(Default)]
+struct BackwardScratch {
+    forward: Scratch,
+    grad_bits: RowBits,
+    /// (D, queries) and (Dv, queries).
+    query_columns: RowBits,
+    grad_columns: RowBits,
+    /// (queries, KEYS)
+    grad_probs: Vec<f32>,
+    probs: RowBits,
+    grad_scores: RowBits,
+    columns: Columns,
+}

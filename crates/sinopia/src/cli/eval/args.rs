@@ -1,0 +1,141 @@
+//! What can be typed behind `sinopia eval`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::args::PaintingArgs;
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    #[command(subcommand)]
+    pub(crate) command: EvalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Stage 1: are the layouts right? Needs no model
+    Layout(LayoutArgs),
+    /// Stage 2: paint a benchmark's captions into a run folder, and score them with a detector
+    Image(Box<ImageArgs>),
+    /// Score the images of a run folder with a detector
+    Score(ScoreArgs),
+    /// Tables, data and a web page of one or more runs
+    Report(ReportArgs),
+}
+
+/// Which captions.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchmarkArgs {
+    /// `lmd` (built in), or a file of captions: `geneval:FILE`, `t2i-spatial:FILE`, `t2i-numeracy:FILE`
+    #[arg(long, value_name = "NAME", default_value = "lmd")]
+    pub(crate) benchmark: String,
+
+    /// Only this task, such as `spatial`
+    #[arg(long, value_name = "TASK")]
+    pub(crate) task: Option<String>,
+
+    /// At most so many captions of each task
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sinopia eval layout --layouts answers.json --strict")]
+pub(crate) struct LayoutArgs {
+    /// Cache of LLM answers: JSON, caption to list of answers
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) layouts: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) benchmark: BenchmarkArgs,
+
+    /// Whole words and nothing extra, instead of the published rules
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Print rates and failures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The same command again goes on where it was stopped, however it was; several at once share the work.
+
+Examples:
+  Ten captions of each task with the built-in miniature
+      sinopia eval image --method lmd --layouts answers.json --out runs/lmd --limit 10 --steps 25
+  The published baseline, which depends on no language model
+      sinopia eval image --method sd --ignore-negative-prompt --layouts answers.json --out runs/sd --detector ./owlvit-base-patch32
+  The second of eight machines on one shared folder
+      sinopia eval image --layouts answers.json --out runs/lmd --shard 2/8")]
+pub(crate) struct ImageArgs {
+    #[command(flatten)]
+    pub(crate) benchmark: BenchmarkArgs,
+
+    /// Cache of LLM answers with a layout for every caption
+    #[arg(long, value_name = "CACHE")]
+    pub(crate) layouts: Option<PathBuf>,
+
+    /// Run folder: new, or one that was made with the same options
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+
+    /// Paint part 2 of 8 only
+    #[arg(long, value_name = "2/8")]
+    pub(crate) shard: Option<String>,
+
+    /// Images a caption (1 to 100)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) repeats: u32,
+
+    /// Added to every seed; a caption's seed is its number plus 6789 for each repeat
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed_offset: u64,
+
+    /// Folder of OWL-ViT or OWLv2 weights to score with; without it the images are painted only
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) detector: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) painting: PaintingArgs,
+
+    /// No progress on stderr, only warnings and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    /// Run folder
+    pub(crate) run: PathBuf,
+
+    /// Folder of OWL-ViT or OWLv2 weights, such as a download of `google/owlvit-base-patch32`
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) detector: PathBuf,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// No progress on stderr, only warnings and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  sinopia eval report runs/* --out report          # report.md, report.json, report.html")]
+pub(crate) struct ReportArgs {
+    /// Run folders of one benchmark
+    #[arg(required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+
+    /// Where to write, without the ending
+    #[arg(long, value_name = "PATH", default_value = "report")]
+    pub(crate) out: PathBuf,
+}

@@ -1,0 +1,170 @@
+//! `sinopia eval image`: paints a benchmark into a run folder, resumable and shared between processes, then scores it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use sinopia_diffusion::methods::{self, Method};
+use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling};
+use sinopia_eval::run::{self, LayoutsId, PaintError, Progress, Shard};
+use sinopia_eval::{RunFolder, RunSettings, Sample, benchmarks, layouts};
+use sinopia_layout::{Layout, repair};
+
+use super::args::ImageArgs;
+use super::{read_cache, report};
+use crate::cli::args::{PaintingArgs, PrecisionArg};
+use crate::cli::failure::bad_request;
+use crate::cli::model::{self, Model};
+use crate::cli::progress::{Bars, cancellation_on_interrupt};
+use crate::cli::{job, painting_file, settings};
+
+pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
+    refuse_single_image_flags(&args.painting)?;
+    let shard: Option<Shard> = args.shard.as_deref().map(str::parse).transpose()?;
+    let benchmark = benchmarks::open(&args.benchmark.benchmark)?;
+    let limit = args.benchmark.limit.map(|limit| limit as usize);
+    let samples = run::select(benchmark.as_ref(), args.benchmark.task.as_deref(), limit)?;
+    let painting = settings::merge(args.painting.clone())?;
+    job::set_threads(&painting)?;
+    let info = methods::find(painting.method.as_deref().unwrap_or("lmd"))?;
+    if info.needs_layout && args.layouts.is_none() {
+        return Err(bad_request(format!(
+            "the method `{}` paints layouts: give a cache of them with `--layouts`",
+            info.name
+        )));
+    }
+    let preset = job::preset_options(info.name, &painting)?.unwrap_or_default();
+    let (layouts, layouts_id) = find_layouts(&args, &samples)?;
+    let method = methods::build(info.name, Value::Object(job::method_options(info.name, preset, &painting)?))?;
+    // Before hours of painting: is the detector one?
+    let detector = args.detector.as_deref().map(report::open_detector).transpose()?;
+
+    let bars = Bars::new(args.quiet);
+    let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
+    let model = model::open(painting.model.as_deref().unwrap_or(sinopia_miniature::NAME), precision, &bars)?;
+    let sampling = sampling(&painting, args.seed_offset, model.pipeline.native_size())?;
+    model.pipeline.latent_size(&sampling)?;
+    let settings = RunSettings {
+        benchmark: args.benchmark.benchmark.clone(),
+        captions_sha256: run::captions_sha256(benchmark.as_ref()),
+        method: method.name().to_owned(),
+        options: method.options(),
+        model: model.id.clone(),
+        precision: precision.name().to_owned(),
+        sampling,
+        negative: painting.negative.clone(),
+        layouts: layouts_id,
+        repeats: args.repeats as usize,
+    };
+    let folder = RunFolder::begin(&args.out, &settings, samples.iter().map(|sample| sample.index))?;
+    let ours = samples.iter().enumerate().filter(|(position, _)| shard.is_none_or(|shard| shard.holds(*position)));
+    let ours: Vec<&Sample> = ours.map(|(_, sample)| *sample).collect();
+
+    let cancellation = cancellation_on_interrupt()?;
+    let painter = Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation };
+    bars.line(&format!("{} captions into {}", ours.len(), args.out.display()));
+    folder.paint(&ours, &mut |sample, repeat| painter.paint(sample, repeat), &mut |progress| {
+        bars.finish();
+        bars.line(&progress_line(progress));
+    })?;
+    bars.finish();
+    match detector {
+        Some(detector) => report::score_and_print(&folder, benchmark.as_ref(), &detector, false, args.quiet),
+        None => {
+            bars.line("painted, not scored: `sinopia eval score` does that with a detector");
+            Ok(())
+        }
+    }
+}
+
+/// Flags that make sense for one image: here captions decide.
+fn refuse_single_image_flags(args: &PaintingArgs) -> anyhow::Result<()> {
+    if args.seed.is_some() {
+        return Err(bad_request("every caption has its own seed here: `--seed-offset` moves them all"));
+    }
+    if args.count.is_some() {
+        return Err(bad_request("`--repeats` says how many images a caption gets here"));
+    }
+    Ok(())
+}
+
+/// The layout of every sample by its number, repaired, and what the cache was.
+fn find_layouts(args: &ImageArgs, samples: &[&Sample]) -> anyhow::Result<(HashMap<usize, Layout>, Option<LayoutsId>)> {
+    let Some(path) = &args.layouts else { return Ok((HashMap::new(), None)) };
+    let (cache, bytes) = read_cache(path)?;
+    let found = layouts::find_all(&cache, samples)?;
+    let repaired = found.into_iter().map(|(sample, layout)| (sample.index, repair(layout).0));
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((repaired.collect(), Some(LayoutsId { file, sha256: run::sha256(&bytes) })))
+}
+
+fn sampling(args: &PaintingArgs, seed_offset: u64, native: (usize, usize)) -> anyhow::Result<Sampling> {
+    let width = args.width.map_or(native.0, |px| px as usize);
+    let height = args.height.map_or(native.1, |px| px as usize);
+    let published = Sampling::new(Seed(seed_offset), width, height);
+    Ok(Sampling {
+        num_inference_steps: args.steps.map_or(published.num_inference_steps, |steps| steps as usize),
+        guidance_scale: args.guidance_scale.unwrap_or(published.guidance_scale),
+        scheduler: job::scheduler(args.scheduler.as_deref())?,
+        ..published
+    })
+}
+
+struct Painter<'a> {
+    method: Box<dyn Method>,
+    model: Model,
+    layouts: HashMap<usize, Layout>,
+    settings: &'a RunSettings,
+    bars: &'a Bars,
+    cancellation: Cancellation,
+}
+
+impl Painter<'_> {
+    /// The PNG of a caption, with the recipe that makes it again.
+    fn paint(&self, sample: &Sample, repeat: usize) -> Result<Vec<u8>, PaintError> {
+        let offset = self.settings.sampling.seed.0;
+        let request = PaintRequest {
+            caption: Some(sample.caption.clone()),
+            layout: self.layouts.get(&sample.index).cloned(),
+            negative: self.settings.negative.clone(),
+            sampling: Sampling {
+                seed: Seed(run::seed(sample.index, repeat, offset)),
+                ..self.settings.sampling.clone()
+            },
+        };
+        let run = Run::new(self.bars, &self.cancellation);
+        let painting = self.method.generate(&request, &self.model.pipeline, &run)?;
+        let model = (self.model.id.clone(), self.settings.precision.as_str());
+        let recipe = Recipe::new(&request, self.method.as_ref(), &painting, model);
+        Ok(painting_file::encode(&job::rgb(&painting.image)?, &sample.caption, &recipe.to_json())?)
+    }
+}
+
+fn progress_line(progress: &Progress) -> String {
+    let Progress { done, total, index, repeat, caption, took, left } = progress;
+    let repeat = if *repeat > 0 { format!(" ({})", repeat + 1) } else { String::new() };
+    format!("{done}/{total}, {} left: {index}{repeat} {caption}, {:.1} s", in_words(*left), took.as_secs_f64())
+}
+
+/// `3 h 05 min`, `12 min`, `40 s`.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        3600.. => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+        60.. => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_words() {
+        for (seconds, expected) in [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "59 min"), (3900, "1 h 05 min")] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), expected);
+        }
+    }
+}

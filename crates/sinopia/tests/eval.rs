@@ -1,0 +1,348 @@
+//! `sinopia eval` as a person meets it: layouts judged, captions painted, killed, resumed, shared, scored and reported.
+//!
+//! The real binary paints on the real miniature with few steps; the detector is the tiny random one of `parity/`, which sees nonsense, reproducibly.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const GPT_3_5: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sinopia-eval/tests/data/gpt-3.5.json");
+const GPT_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sinopia-eval/tests/data/gpt-4.json");
+const DETECTOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/owlvit");
+
+/// A scratch folder and the program, started inside it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sinopia"));
+        command.args(args).current_dir(self.0.path()).env("HF_HUB_OFFLINE", "1").stdin(Stdio::null());
+        for name in ["SINOPIA_MODEL", "SINOPIA_METHOD", "SINOPIA_STEPS", "SINOPIA_CONFIG"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> Output {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}\n{}", stderr(&output));
+        output
+    }
+
+    fn refuses(&self, args: &[&str], code: i32, words: &[&str]) {
+        let output = self.run(args);
+        let message = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}\n{message}");
+        for word in words {
+            assert!(message.contains(word), "{args:?}: `{word}` is missing in\n{message}");
+        }
+        assert!(!message.contains("panicked"), "{message}");
+    }
+
+    /// Every file below a folder of the desk, by relative name.
+    fn files(&self, folder: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let mut folders = vec![self.path(folder)];
+        while let Some(inner) = folders.pop() {
+            for entry in std::fs::read_dir(&inner).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => {
+                        names.insert(path.strip_prefix(self.path(folder)).unwrap().to_str().unwrap().to_owned());
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    fn images(&self, run: &str) -> BTreeSet<String> {
+        self.files(run).into_iter().filter(|name| name.ends_with(".png")).collect()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The arguments of a small run: plain Stable Diffusion, two steps, so many captions of each task.
+fn small_run<'a>(out: &'a str, limit: &'a str) -> Vec<&'a str> {
+    [
+        "eval",
+        "image",
+        "--method",
+        "sd",
+        "--ignore-negative-prompt",
+        "--layouts",
+        GPT_4,
+        "--steps",
+        "2",
+        "--threads",
+        "1",
+    ]
+    .into_iter()
+    .chain(["--out", out, "--limit", limit])
+    .collect()
+}
+
+#[test]
+fn layouts_are_judged_beside_the_published_figures() {
+    let desk = Desk::new();
+    let output = desk.ok(&["eval", "layout", "--layouts", GPT_3_5]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "| **gpt-3.5.json** | 100.0",
+        "layouts by GPT-3.5 (published) | 100 | 97 | 100 | 99 | 99.0",
+        "one cat",
+        "| 400 |",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    let output = desk.ok(&["eval", "layout", "--layouts", GPT_4, "--strict", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["protocol"], "strict");
+    assert_eq!(report["rates"][4]["passed"], 400);
+    assert_eq!(report["failures"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_run_is_painted_once_scored_and_reported() {
+    let desk = Desk::new();
+    let args = small_run("runs/sd", "1");
+    let shown = stderr(&desk.ok(&args));
+    assert!(shown.contains("4/4") && shown.contains("not scored"), "{shown}");
+    assert_eq!(
+        desk.images("runs/sd"),
+        ["0/img_0.png", "100/img_0.png", "200/img_0.png", "300/img_0.png"].map(str::to_owned).into()
+    );
+    let recipe: Value =
+        serde_json::from_slice(&desk.ok(&["inspect", "runs/sd/200/img_0.png", "--json"]).stdout).unwrap();
+    assert_eq!(
+        (recipe["sampling"]["seed"].as_u64(), recipe["options"]["ignore_negative_prompt"].as_bool()),
+        (Some(200), Some(true))
+    );
+
+    let when = |name: &str| std::fs::metadata(desk.path(name)).unwrap().modified().unwrap();
+    let before = when("runs/sd/200/img_0.png");
+    desk.ok(&args);
+    assert_eq!(when("runs/sd/200/img_0.png"), before, "it was painted again");
+
+    let output = desk.ok(&["eval", "score", "runs/sd", "--detector", DETECTOR]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.contains("| **sd** |") && table.contains("Stable Diffusion 1.5 (published) | 28 | 39 | 52 | 28"),
+        "{table}"
+    );
+    let scores = std::fs::read(desk.path("runs/sd/scores.json")).unwrap();
+    let mut second = small_run("runs/two", "1");
+    second.extend(["--seed-offset", "5", "--detector", DETECTOR]);
+    desk.ok(&second);
+    desk.ok(&["eval", "report", "runs/sd", "runs/two", "--out", "page"]);
+    let report: Value = serde_json::from_slice(&std::fs::read(desk.path("page.json")).unwrap()).unwrap();
+    assert_eq!(report["runs"][1]["label"], "two");
+    assert_eq!(report["runs"][0]["rates"]["strict"][4]["total"], 4);
+    assert_eq!(report["comparisons"]["published"][0]["captions"], 4);
+    let page = std::fs::read_to_string(desk.path("page.html")).unwrap();
+    assert_eq!(page.matches("data:image/jpeg;base64,").count(), 8);
+    for outside in ["http://", "https://"] {
+        let found = page.matches(outside).count()
+            - page.matches("http://www.w3.org/2000/svg").count() * usize::from(outside == "http://");
+        assert_eq!(found, 0, "the page reaches out to {outside}");
+    }
+    let markdown = std::fs::read_to_string(desk.path("page.md")).unwrap();
+    assert!(markdown.contains("McNemar") && markdown.contains("seen by `owlvit`"), "{markdown}");
+
+    // What is scored is not looked at again; what changed is.
+    std::fs::copy(desk.path("runs/two/0/img_0.png"), desk.path("runs/sd/0/img_0.png")).unwrap();
+    desk.ok(&["eval", "score", "runs/sd", "--detector", DETECTOR, "--json"]);
+    let again: Value = serde_json::from_slice(&std::fs::read(desk.path("runs/sd/scores.json")).unwrap()).unwrap();
+    let scores: Value = serde_json::from_slice(&scores).unwrap();
+    assert_ne!(again["images"][0]["sha256"], scores["images"][0]["sha256"]);
+    assert_eq!(again["images"][1], scores["images"][1]);
+}
+
+fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
+    for _ in 0..6000 {
+        if happened() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{what} did not happen");
+}
+
+#[test]
+fn a_killed_run_goes_on_and_gives_the_same_images() {
+    let desk = Desk::new();
+    let (killed, whole) = (small_run("killed", "2"), small_run("whole", "2"));
+    let mut child: Child = desk.command(&killed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for("the first image", || desk.path("killed").is_dir() && !desk.images("killed").is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = desk.images("killed");
+    // What a process leaves behind that is killed while it writes.
+    std::fs::write(desk.path("killed/0/.sinopia-half.part"), "half a picture").unwrap();
+    std::fs::remove_file(desk.path("killed/0/img_0.png")).unwrap();
+    desk.ok(&killed);
+    desk.ok(&whole);
+    let all = desk.images("whole");
+    assert!(all.len() == 8 && left.is_subset(&all));
+    let without_manifest =
+        |run: &str| desk.files(run).into_iter().filter(|name| name != "run.json").collect::<Vec<_>>();
+    assert_eq!(without_manifest("killed"), without_manifest("whole"));
+    for name in all {
+        let bytes = |run: &str| std::fs::read(desk.path(run).join(&name)).unwrap();
+        assert!(bytes("killed") == bytes("whole"), "{name} differs");
+    }
+}
+
+#[test]
+fn two_processes_share_a_folder_and_shards_share_captions() {
+    let desk = Desk::new();
+    let args = small_run("run", "2");
+    let start = || desk.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let children = [start(), start()];
+    let mut painted = 0;
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        painted += stderr(&output).lines().filter(|line| line.contains(" left: ")).count();
+    }
+    assert_eq!((painted, desk.images("run").len()), (8, 8), "each caption once");
+
+    let mut shard = small_run("shards", "1");
+    shard.extend(["--shard", "2/4"]);
+    desk.ok(&shard);
+    assert_eq!(desk.images("shards"), BTreeSet::from(["100/img_0.png".to_owned()]));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_keeps_what_is_finished() {
+    let desk = Desk::new();
+    let args = small_run("run", "1");
+    desk.ok(&small_run("run", "1").into_iter().chain(["--task", "negation"]).collect::<Vec<_>>());
+    // A limit on file sizes makes writes fail as a full disk does; the signal that comes with it is ignored.
+    let script = format!("trap '' XFSZ; ulimit -f 8; exec {} \"$@\"", env!("CARGO_BIN_EXE_sinopia"));
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &script, "sh"]).args(&args).current_dir(desk.0.path()).env("HF_HUB_OFFLINE", "1");
+    let output = limited.stdin(Stdio::null()).output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for part in ["cannot write `run/100/img_0.png`", "goes on from there", "caused by"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(desk.images("run").len(), 1);
+    assert!(desk.files("run").iter().all(|name| !name.ends_with(".part")));
+    desk.ok(&args);
+    assert_eq!(desk.images("run").len(), 4);
+}
+
+#[test]
+fn bad_input_is_answered_before_any_painting() {
+    let desk = Desk::new();
+    std::fs::write(
+        desk.path("few.json"),
+        r#"{"A realistic photo of a scene without books": ["[]\nBackground prompt: x"]}"#,
+    )
+    .unwrap();
+    std::fs::write(desk.path("broken.json"), "{\n  \"a\": 1}").unwrap();
+    let image = |more: &[&'static str]| {
+        let mut args = vec!["eval", "image", "--out", "run"];
+        args.extend(more);
+        args
+    };
+    desk.refuses(&image(&["--layouts", "few.json"]), 2, &["lacks layouts for 399 of 400", "without backpacks"]);
+    desk.refuses(&image(&["--layouts", "broken.json"]), 2, &["broken.json:2:8", "not a cache"]);
+    desk.refuses(&image(&["--layouts", "no.json"]), 1, &["cannot read `no.json`"]);
+    desk.refuses(&image(&[]), 2, &["`lmd` paints layouts", "--layouts"]);
+    desk.refuses(&image(&["--method", "sd", "--seed", "3"]), 2, &["--seed-offset"]);
+    desk.refuses(&image(&["--method", "sd", "--count", "3"]), 2, &["--repeats"]);
+    desk.refuses(&image(&["--method", "sd", "--shard", "9/8"]), 2, &["2/8"]);
+    desk.refuses(&image(&["--method", "sd", "--task", "taste"]), 2, &["no task `taste`", "spatial"]);
+    desk.refuses(&image(&["--method", "sd", "--benchmark", "geneval"]), 2, &["unknown benchmark", "geneval:FILE"]);
+    desk.refuses(
+        &image(&["--method", "sd", "--detector", "nowhere"]),
+        1,
+        &["cannot open the detector `nowhere`", "does not exist"],
+    );
+    desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 2, &["not a run folder"]);
+    assert!(!desk.path("run").exists(), "nothing was begun");
+}
+
+#[test]
+fn runs_of_other_options_and_foreign_images_are_refused() {
+    let desk = Desk::new();
+    let args: Vec<&str> = small_run("run", "1").into_iter().chain(["--task", "negation"]).collect();
+    desk.ok(&args);
+    let other: Vec<&str> = args.iter().map(|arg| if *arg == "2" { "3" } else { *arg }).collect();
+    desk.refuses(&other, 2, &["sampling.num_inference_steps was 2, now 3", "begin a new folder"]);
+    let manifest = std::fs::read_to_string(desk.path("run/run.json")).unwrap();
+    let older = manifest.replace(concat!('"', env!("CARGO_PKG_VERSION"), '"'), "\"0.0.9\"");
+    std::fs::write(desk.path("run/run.json"), older).unwrap();
+    desk.refuses(&args, 2, &["made by Sinopia 0.0.9", "begin a new folder"]);
+    std::fs::write(desk.path("run/run.json"), manifest).unwrap();
+
+    let score = ["eval", "score", "run", "--detector", DETECTOR];
+    let picture = desk.path("run/0/img_0.png");
+    let whole = std::fs::read(&picture).unwrap();
+    std::fs::write(&picture, &whole[..whole.len() / 2]).unwrap();
+    desk.refuses(&score, 1, &["run/0/img_0.png", "cannot be read", "paint it anew"]);
+    image::RgbImage::new(96, 128).save(&picture).unwrap();
+    desk.refuses(&score, 1, &["96×128", "128×128"]);
+    std::fs::write(&picture, whole).unwrap();
+    desk.ok(&score);
+    std::fs::remove_file(Path::new(&picture)).unwrap();
+    let report: Value = serde_json::from_slice(&desk.ok(&[&score[..], &["--json"]].concat()).stdout).unwrap();
+    let rates = &report["runs"][0]["rates"];
+    assert_eq!(
+        (rates["published"][0]["total"].as_u64(), rates["strict"][0]["total"].as_u64()),
+        (Some(0), Some(1)),
+        "{rates}"
+    );
+}
+
+#[test]
+fn captions_of_other_benchmarks_come_from_files() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("numeracy.txt"), "three dogs and two cats\n").unwrap();
+    let args = [
+        "eval",
+        "image",
+        "--method",
+        "sd",
+        "--benchmark",
+        "t2i-numeracy:numeracy.txt",
+        "--steps",
+        "1",
+        "--out",
+        "run",
+        "--detector",
+        DETECTOR,
+    ];
+    let output = desk.ok(&args);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("| **run** |") && table.contains("not comparable"), "{table}");
+    std::fs::write(desk.path("numeracy.txt"), "four dogs\n").unwrap();
+    desk.refuses(&args, 2, &["captions_sha256 was"]);
+    desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 2, &["not those that `run` was painted from"]);
+}
