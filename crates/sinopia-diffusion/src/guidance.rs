@@ -1,13 +1,16 @@
 //! The update loop that loss-guided methods share: before a denoising step, move the latents down a loss on attention maps.
 
-use sinopia_models::unet::{AttnKey, Recording, UNet2DConditionModel, UNetRequest};
-
 use candle_core::Tensor;
+use sinopia_layout::Grid;
+use sinopia_models::unet::{AttnKey, CallShape, Recording, UNet2DConditionModel, UNetRequest};
 
-use crate::losses::{GuidanceLoss, TokenSet};
-use crate::observer::Run;
+use crate::losses::{AttentionMaps, GroundedTokens, GuidanceLoss, TokenSet};
+use crate::masks::AttentionMap;
+use crate::observer::{AttentionReport, Run};
 use crate::painting::GuidanceReport;
 use crate::pipeline::{GuidedText, Sampler};
+use crate::schedulers::NoiseLevel;
+use crate::work::{self, UNetWork};
 use crate::{Error, Result};
 
 /// How often and how far latents are moved.
@@ -69,12 +72,43 @@ impl GuidanceOptions {
     }
 }
 
+/// How the length of an update follows the trajectory.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum StepSize {
+    /// `√(1−ᾱ)`, the share of noise: LMD's and, in LMD's code, Backward Guidance's.
+    #[default]
+    NoiseLevel,
+    /// `√(1 − (1−end)·i/(S−1))` at step i of S: BoxDiff's, with `end` 0.5.
+    Declining {
+        /// The square of the last step's length.
+        end: f64,
+    },
+}
+
+impl StepSize {
+    /// The factor of `∂L/∂z` at step `index` of `count`, for latents in the scheduler's scale.
+    pub fn factor(self, level: NoiseLevel, index: usize, count: usize) -> f64 {
+        match self {
+            Self::NoiseLevel => level.guidance_step(),
+            Self::Declining { end } => {
+                let way = if count > 1 { index as f64 / (count - 1) as f64 } else { 0.0 };
+                (1.0 - (1.0 - end) * way).max(0.0).sqrt() * level.latent_scale
+            }
+        }
+    }
+}
+
 /// Guidance of one trajectory.
 #[derive(Debug)]
 pub struct Guide<'a> {
     unet: &'a UNet2DConditionModel,
     options: GuidanceOptions,
+    step_size: StepSize,
     recording: Recording,
+    /// What the recorded columns are, for those who want to see the maps.
+    tokens: TokenSet,
+    /// The last step whose maps were shown.
+    shown: Option<usize>,
     /// Published behaviour: the loss before the latest update, whichever step that was in. At first larger than any threshold.
     last_loss: f64,
     report: GuidanceReport,
@@ -104,10 +138,17 @@ impl<'a> Guide<'a> {
     ) -> Self {
         let recording = Recording { tokens: tokens.columns(), ..Recording::new(keys) };
         let report = GuidanceReport { stage, updates: 0, first_loss: None, last_loss: None };
-        Self { unet, options, recording, last_loss: 1e4, report }
+        let (step_size, tokens) = (StepSize::default(), tokens.clone());
+        Self { unet, options, step_size, recording, tokens, shown: None, last_loss: 1e4, report }
     }
 
-    /// The latents after this step's updates: `z ← z − √(1−ᾱ)·∂(loss_scale·L)/∂z`, at most `max_iter[index]` times while L is above the threshold.
+    /// With another rule for the length of updates.
+    #[must_use]
+    pub fn with_step_size(self, step_size: StepSize) -> Self {
+        Self { step_size, ..self }
+    }
+
+    /// The latents after this step's updates: `z ← z − √(1−ᾱ)·∂(loss_scale·L)/∂z` (or as [`StepSize`] says), at most `max_iter[index]` times while L is above the threshold.
     ///
     /// z is variance preserving; latents of schedulers that scale them by 1/√ᾱ are moved by the same amount, scaled (see
     /// [`NoiseLevel::guidance_step`](crate::schedulers::NoiseLevel::guidance_step)).
@@ -122,13 +163,14 @@ impl<'a> Guide<'a> {
         run: &Run,
     ) -> Result<Tensor> {
         let mut latents = latents;
-        let step = sampler.noise_level(index).guidance_step() * self.options.loss_scale;
+        let factor = self.step_size.factor(sampler.noise_level(index), index, sampler.num_calls());
+        let step = factor * self.options.loss_scale;
         for _ in 0..self.options.iterations(index, sampler.num_calls()) {
             run.check()?;
             if !self.options.refreshes_loss && self.last_loss <= self.options.loss_threshold {
                 break;
             }
-            let Some(gradient) = self.gradient(&latents, index, (sampler, text, loss))? else { break };
+            let Some(gradient) = self.gradient(&latents, index, (sampler, text, loss), run)? else { break };
             latents = (latents - (gradient * step)?)?;
         }
         Ok(latents)
@@ -150,6 +192,7 @@ impl<'a> Guide<'a> {
         latents: &Tensor,
         index: usize,
         (sampler, text, loss): (&Sampler, &GuidedText, &dyn GuidanceLoss),
+        run: &Run,
     ) -> Result<Option<Tensor>> {
         let timestep = sampler.timestep(index);
         let input = sampler.model_input(latents, index)?;
@@ -159,7 +202,14 @@ impl<'a> Guide<'a> {
             ..UNetRequest::new(&input, timestep, text.conditional())
         };
         let (refreshes, threshold) = (self.options.refreshes_loss, self.options.loss_threshold);
-        let outcome = self.unet.gradient(&request, &mut |maps| {
+        let (_, h, w, _) = latents.dims4()?;
+        let shape = work::call_shape((1, (h, w)), text.conditional(), request.grounding);
+        let shows = run.wants_attention() && self.shown.replace(index) != Some(index);
+        let this = &*self;
+        let outcome = this.unet.gradient(&request, &mut |maps| {
+            if shows {
+                this.show(maps, (index, sampler.num_calls()), (h, w), run).map_err(Ended::Failed)?;
+            }
             let loss = loss.loss(index, maps).map_err(Ended::Failed)?;
             let value = loss.to_scalar::<f32>().map_err(|error| Ended::Failed(error.into()))?;
             if !value.is_finite() {
@@ -172,6 +222,7 @@ impl<'a> Guide<'a> {
             Err(Ended::Satisfied(value)) => (value, None),
             Err(Ended::Failed(error)) => return Err(error),
         };
+        run.count(&self.work(shape, gradient.is_some())?);
         self.report.first_loss.get_or_insert(value);
         self.report.last_loss = Some(value);
         self.last_loss = f64::from(value);
@@ -182,6 +233,50 @@ impl<'a> Guide<'a> {
             }
         }
         Ok(gradient)
+    }
+
+    /// The work of one evaluation.
+    fn work(&self, shape: CallShape, goes_back: bool) -> Result<UNetWork> {
+        let shape = CallShape { last_key: self.recording.keys.iter().max().copied(), ..shape };
+        let mut work = UNetWork::default();
+        work.guidance_forward.add(&self.unet.config().forward_cost(&shape)?);
+        if goes_back {
+            work.guidance_backward.add(&self.unet.config().backward_cost(&shape)?);
+        }
+        Ok(work)
+    }
+
+    /// Shows where each phrase looks, layer by layer.
+    fn show(
+        &self,
+        maps: &AttentionMaps,
+        (index, count): (usize, usize),
+        latents_hw: (usize, usize),
+        run: &Run,
+    ) -> Result<()> {
+        for (key, map) in maps {
+            let (height, width) = self.unet.attention_grid(*key, latents_hw);
+            let cells = map.squeeze(0)?.mean(0)?.to_vec2::<f32>()?; // (heads, HW, L') to (HW, L')
+            for object in self.tokens.objects() {
+                let values = cells.iter().map(|columns| self.mean_over_tokens(columns, object)).collect();
+                run.attention(&AttentionReport {
+                    stage: &self.report.stage,
+                    index,
+                    count,
+                    key: *key,
+                    phrase: &object.phrase,
+                    bboxes: &object.bboxes,
+                    map: AttentionMap::new(Grid::new(height, width), values)?,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// One cell's probability of a phrase, from that of all recorded tokens.
+    fn mean_over_tokens(&self, columns: &[f32], object: &GroundedTokens) -> f32 {
+        let of_phrase = object.positions.iter().filter_map(|position| columns.get(self.tokens.column(*position)?));
+        of_phrase.sum::<f32>() / object.positions.len().max(1) as f32
     }
 }
 
@@ -208,6 +303,18 @@ mod tests {
         assert_eq!(options.num_guided_steps(200), 120);
         let own = GuidanceOptions { stretches_schedule: false, ..options };
         assert_eq!(own.num_guided_steps(25), 25);
+    }
+
+    #[test]
+    fn step_sizes_follow_their_formulas() {
+        let level = NoiseLevel::variance_preserving(0.36);
+        assert!((StepSize::NoiseLevel.factor(level, 3, 50) - 0.8).abs() < 1e-12);
+        let boxdiff = StepSize::Declining { end: 0.5 };
+        assert_eq!([boxdiff.factor(level, 0, 50), boxdiff.factor(level, 0, 1)], [1.0, 1.0]);
+        assert!((boxdiff.factor(level, 49, 50) - 0.5f64.sqrt()).abs() < 1e-12);
+        assert!((boxdiff.factor(level, 7, 50) - (1.0 - 0.5 * 7.0 / 49.0f64).sqrt()).abs() < 1e-12);
+        let scaled = NoiseLevel::sigma_scaled(level.sigma());
+        assert!((boxdiff.factor(scaled, 0, 50) * 0.6 - 1.0).abs() < 1e-12, "1/√ᾱ times as far where latents are");
     }
 
     #[test]

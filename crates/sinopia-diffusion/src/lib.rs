@@ -37,10 +37,13 @@ pub mod schedulers;
 mod error;
 pub mod observer;
 pub mod painting;
+mod prompts;
 pub mod recipe;
+pub mod work;
 
 pub use error::{Error, Result};
-pub use observer::{Cancellation, Observer, Run, Silent, Stage, StepReport, Timing};
+pub use observer::{AttentionReport, Cancellation, Observer, Run, Silent, Stage, StepReport, Timing};
 pub use painting::{GuidanceReport, Image, PaintRequest, PaintedObject, Painting, Prompts, Sampling};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use recipe::{ModelId, Recipe};
+pub use work::UNetWork;

@@ -56,6 +56,16 @@ impl Generator {
         values
     }
 
+    /// The next `n` values of `torch.rand(n)`: uniform in [0, 1).
+    pub fn uniforms(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.uniform_f32()).collect()
+    }
+
+    /// The next `n` values of `torch.randint(end, (n,))`: whole numbers below `end`, which is at most 2²⁸. Zeros if `end` is 0.
+    pub fn integers(&mut self, n: usize, end: usize) -> Vec<usize> {
+        (0..n).map(|_| self.twister.next_u32() as usize % end.max(1)).collect()
+    }
+
     /// A uniform value in [0, 1) with 24 random bits.
     fn uniform_f32(&mut self) -> f32 {
         let bits = (self.twister.next_u32() & ((1 << 24) - 1)) as f32;

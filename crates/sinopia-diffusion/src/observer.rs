@@ -10,7 +10,11 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use sinopia_layout::BBox;
+use sinopia_models::unet::AttnKey;
 
+use crate::masks::AttentionMap;
+use crate::work::UNetWork;
 use crate::{Error, Result};
 
 /// A part of a run that takes a while.
@@ -62,6 +66,25 @@ pub struct StepReport<'a> {
     pub latents: &'a Tensor,
 }
 
+/// Where a guided phrase looked at a step, before the step's guidance.
+#[derive(Debug)]
+pub struct AttentionReport<'a> {
+    /// The stage in words.
+    pub stage: &'a str,
+    /// Which step, from 0.
+    pub index: usize,
+    /// Out of how many in this stage.
+    pub count: usize,
+    /// The layer.
+    pub key: AttnKey,
+    /// The phrase in words.
+    pub phrase: &'a str,
+    /// Where it should look.
+    pub bboxes: &'a [BBox],
+    /// Probabilities, averaged over heads and the phrase's tokens.
+    pub map: AttentionMap,
+}
+
 /// Someone who waits for a picture. All methods do nothing by default.
 pub trait Observer: Sync {
     /// A stage begins.
@@ -72,6 +95,14 @@ pub trait Observer: Sync {
 
     /// Something that the person who asked for the picture should know.
     fn warning(&self, _warning: &str) {}
+
+    /// Whether [`attention`](Self::attention) is of interest; maps are not made ready otherwise.
+    fn wants_attention(&self) -> bool {
+        false
+    }
+
+    /// A guided phrase's attention at a step that is about to be guided, for each layer that guidance looks at.
+    fn attention(&self, _report: &AttentionReport) {}
 }
 
 /// An observer that looks away.
@@ -111,6 +142,7 @@ pub struct Run<'a> {
     cancellation: Cancellation,
     warnings: Mutex<Vec<String>>,
     timings: Mutex<Vec<Timing>>,
+    work: Mutex<UNetWork>,
 }
 
 impl fmt::Debug for Run<'_> {
@@ -122,7 +154,13 @@ impl fmt::Debug for Run<'_> {
 impl<'a> Run<'a> {
     /// A run that tells `observer` and ends when `cancellation` says so.
     pub fn new(observer: &'a dyn Observer, cancellation: &Cancellation) -> Self {
-        Self { observer, cancellation: cancellation.clone(), warnings: Mutex::default(), timings: Mutex::default() }
+        Self {
+            observer,
+            cancellation: cancellation.clone(),
+            warnings: Mutex::default(),
+            timings: Mutex::default(),
+            work: Mutex::default(),
+        }
     }
 
     /// A run that nobody watches.
@@ -155,6 +193,26 @@ impl<'a> Run<'a> {
     /// Reports a finished step.
     pub fn step(&self, report: &StepReport) {
         self.observer.step(report);
+    }
+
+    /// Whether somebody wants to see attention maps.
+    pub fn wants_attention(&self) -> bool {
+        self.observer.wants_attention()
+    }
+
+    /// Reports a phrase's attention.
+    pub fn attention(&self, report: &AttentionReport) {
+        self.observer.attention(report);
+    }
+
+    /// Adds to the UNet's work.
+    pub fn count(&self, work: &UNetWork) {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).join(work);
+    }
+
+    /// The UNet's work so far.
+    pub fn work(&self) -> UNetWork {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells a warning, once.

@@ -15,6 +15,7 @@ use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage, StepReport};
 use crate::painting::{Image, Sampling};
 use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::work::{self, UNetWork};
 use crate::{Error, Result};
 
 /// The parts of a Stable Diffusion checkpoint, ready to run.
@@ -77,8 +78,29 @@ impl GuidedText {
         &self.conditional
     }
 
-    fn is_guided(&self) -> bool {
-        self.both.batch_size() > 1
+    /// Several prompts as a batch: what they are weighed against first, then the prompts. Strength is the first one's; boxes are left out.
+    ///
+    /// # Errors
+    /// When there is none, or their lengths differ.
+    pub fn batch(texts: &[&GuidedText]) -> Result<Self> {
+        let conditional = || texts.iter().map(|text| Ok(text.conditional.embeds().clone()));
+        let unconditional = texts.iter().filter(|text| text.is_guided());
+        let unconditional = unconditional.map(|text| text.both.embeds().narrow(0, 0, text.conditional.batch_size()));
+        let both = unconditional.chain(conditional()).collect::<candle_core::Result<Vec<_>>>()?;
+        let conditional = conditional().collect::<candle_core::Result<Vec<_>>>()?;
+        let first = texts.first();
+        Ok(Self {
+            both: TextConditioning::new(&Tensor::cat(&both, 0)?)?,
+            conditional: TextConditioning::new(&Tensor::cat(&conditional, 0)?)?,
+            guidance_scale: first.map_or(1.0, |text| text.guidance_scale),
+            guidance_rescale: first.map_or(0.0, |text| text.guidance_rescale),
+            grounding: None,
+        })
+    }
+
+    /// Whether classifier-free guidance is on.
+    pub fn is_guided(&self) -> bool {
+        self.both.batch_size() > self.conditional.batch_size()
     }
 }
 
@@ -253,7 +275,7 @@ impl Pipeline {
     /// When the scheduler cannot be built from the checkpoint's config.
     pub fn sampler(&self, kind: SchedulerKind, sampling: &Sampling, noise: NoiseSource) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
-        Ok(Sampler { unet: &self.unet, scheduler, noise })
+        Ok(Sampler { unet: &self.unet, scheduler, noise, work: UNetWork::default() })
     }
 
     /// The pictures of final latents (B, H, W, C).
@@ -284,6 +306,8 @@ pub struct Sampler<'a> {
     unet: &'a UNet2DConditionModel,
     scheduler: Box<dyn Scheduler>,
     noise: NoiseSource,
+    /// Not told to the run yet.
+    work: UNetWork,
 }
 
 impl std::fmt::Debug for Sampler<'_> {
@@ -344,36 +368,62 @@ impl Sampler<'_> {
         text: &GuidedText,
         record: Option<&Recording>,
     ) -> Result<Denoised> {
+        let (prediction, maps) = self.predict(latents, index, text, record)?;
+        Ok(Denoised { latents: self.advance(&prediction, index, latents)?, maps })
+    }
+
+    /// The model's guided prediction for a batch of latents in the scheduler's scale, (B, H, W, C), one prompt each; and the maps asked for, of
+    /// the conditional half.
+    ///
+    /// # Errors
+    /// When the UNet refuses.
+    pub fn predict(
+        &mut self,
+        latents: &Tensor,
+        index: usize,
+        text: &GuidedText,
+        record: Option<&Recording>,
+    ) -> Result<(Tensor, BTreeMap<AttnKey, Tensor>)> {
         let timestep = self.timestep(index);
         let input = self.model_input(latents, index)?;
-        let input = if text.is_guided() { Tensor::cat(&[&input, &input], 0)? } else { input }; // (B, H, W, C)
+        let input = if text.is_guided() { Tensor::cat(&[&input, &input], 0)? } else { input }; // (2B, H, W, C)
         let record = record.map(|record| Recording {
             batch: if text.is_guided() { BatchPart::Conditional } else { BatchPart::All },
             ..record.clone()
         });
-        let request = UNetRequest {
-            record: record.as_ref(),
-            grounding: text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls())),
-            ..UNetRequest::new(&input, timestep, &text.both)
-        };
+        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls()));
+        let request =
+            UNetRequest { record: record.as_ref(), grounding, ..UNetRequest::new(&input, timestep, &text.both) };
+        let (batch, h, w, _) = input.dims4()?;
+        let shape = work::call_shape((batch, (h, w)), &text.both, grounding);
+        self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
         let reply = self.unet.forward(&request)?;
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
         let prediction = if text.is_guided() { classifier_free_guidance(&prediction, text)? } else { prediction };
-        let latents = self.scheduler.step(&prediction, index, latents, &mut self.noise)?;
-        if !latents.sum_all()?.to_scalar::<f32>()?.is_finite() {
-            return Err(Error::NotFinite { what: "prediction", step: index, timestep });
-        }
-        Ok(Denoised { latents, maps: reply.maps })
+        Ok((prediction, reply.maps))
     }
 
-    /// Tells the run that a step has ended.
+    /// The scheduler's step, from a prediction for these latents.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the prediction is not.
+    pub fn advance(&mut self, prediction: &Tensor, index: usize, latents: &Tensor) -> Result<Tensor> {
+        let latents = self.scheduler.step(prediction, index, latents, &mut self.noise)?;
+        if !latents.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Err(Error::NotFinite { what: "prediction", step: index, timestep: self.timestep(index) });
+        }
+        Ok(latents)
+    }
+
+    /// Tells the run that a step has ended, and what work it was.
     pub(crate) fn report(
-        &self,
+        &mut self,
         latents: &Tensor,
         index: usize,
         (stage, loss): (&Stage, Option<f32>),
         run: &Run,
     ) -> Result<()> {
+        run.count(&std::mem::take(&mut self.work));
         let count = self.num_calls();
         // The level after the step is that before the next one; at the end both scales agree.
         let latents = if index + 1 < count { self.model_input(latents, index + 1)? } else { latents.clone() };
@@ -382,17 +432,23 @@ impl Sampler<'_> {
     }
 }
 
-/// `ε_u + g·(ε_c − ε_u)` of a batch [unconditional, conditional], its contrast brought back towards ε_c's by the share `guidance_rescale`.
+/// `ε_u + g·(ε_c − ε_u)` of a batch [unconditional, conditional], the contrast of each picture brought back towards ε_c's by the share
+/// `guidance_rescale`.
 fn classifier_free_guidance(prediction: &Tensor, text: &GuidedText) -> Result<Tensor> {
-    let unconditional = prediction.narrow(0, 0, 1)?;
-    let conditional = prediction.narrow(0, 1, 1)?;
-    let guided = (&unconditional + ((&conditional - &unconditional)? * text.guidance_scale)?)?; // (1, H, W, C)
+    let half = prediction.dim(0)? / 2;
+    let unconditional = prediction.narrow(0, 0, half)?;
+    let conditional = prediction.narrow(0, half, half)?;
+    let guided = (&unconditional + ((&conditional - &unconditional)? * text.guidance_scale)?)?; // (B, H, W, C)
     if text.guidance_rescale == 0.0 {
         return Ok(guided);
     }
-    let contrast = (deviation(&conditional)? / deviation(&guided)?)?.to_scalar::<f32>()?;
-    let factor = text.guidance_rescale * f64::from(contrast) + 1.0 - text.guidance_rescale;
-    Ok((guided * factor)?)
+    let rescaled = (0..half).map(|picture| {
+        let guided = guided.narrow(0, picture, 1)?;
+        let contrast = (deviation(&conditional.narrow(0, picture, 1)?)? / deviation(&guided)?)?.to_scalar::<f32>()?;
+        let factor = text.guidance_rescale * f64::from(contrast) + 1.0 - text.guidance_rescale;
+        Ok((guided * factor)?)
+    });
+    Ok(Tensor::cat(&rescaled.collect::<Result<Vec<_>>>()?, 0)?)
 }
 
 /// Standard deviation over all values of one picture.

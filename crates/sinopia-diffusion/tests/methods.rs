@@ -12,13 +12,15 @@ use sinopia_diffusion::masks::{MaskRequest, MaskSource};
 use sinopia_diffusion::methods::{self, Lmd, LmdOptions, METHODS, Method};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::schedulers::SchedulerKind;
+use sinopia_diffusion::work::WorkCount;
 use sinopia_diffusion::{
-    Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run, Sampling, Stage,
-    StepReport,
+    AttentionReport, Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run,
+    Sampling, Stage, StepReport,
 };
 use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
+use sinopia_models::unet::UNetPart;
 
 static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| load("small"));
 /// With grounding adapters.
@@ -130,6 +132,9 @@ fn a_recipe_paints_the_same_picture() {
     let model = ModelId { id: "small".to_owned(), hash: "0".to_owned() };
     let options = |name: &str| match name {
         "sd" => json!({"ignore_negative_prompt": true}),
+        "multidiffusion" => json!({"bootstrapping": 30, "guidance_scale": 3.3}),
+        "backward-guidance" => json!({"loss_scale": 3.7, "max_iter": [2, 1]}),
+        "boxdiff" => json!({"refine": true, "controlled_tokens": "word"}),
         "lmd" => json!({"frozen_step_ratio": 0.7, "fg_seed_start": 7}),
         "lmd-plus" => json!({"reground": true, "frozen_step_ratio": 0.7, "slot_phrase": "overall_phrase"}),
         "gligen" => json!({"gligen_scheduled_sampling_beta": 0.7, "reground": true}),
@@ -195,15 +200,21 @@ fn a_cancelled_run_ends_between_steps() {
 }
 
 #[test]
-fn without_boxes_lmd_is_stable_diffusion_with_the_background() {
+fn without_boxes_guidance_is_stable_diffusion_with_the_background() {
     let mut background = request(Some(layout(&[])), 3);
     background.sampling.scheduler = Some(SchedulerKind::Ddim);
-    let lmd = paint("lmd", Value::Null, &background).unwrap();
     let mut caption = background.clone();
     caption.caption = Some("a photo of a beach".to_owned());
     let sd = paint("sd", Value::Null, &caption).unwrap();
-    assert_eq!(lmd.image, sd.image);
-    assert!(lmd.objects.is_empty());
+    for method in ["lmd", "backward-guidance", "boxdiff"] {
+        let painting = paint(method, Value::Null, &background).unwrap();
+        assert_eq!(painting.image, sd.image, "{method}");
+        assert!(painting.objects.is_empty());
+    }
+    // MultiDiffusion has keywords of its own for what a background should not be.
+    let painting = paint("multidiffusion", Value::Null, &background).unwrap();
+    caption.negative = Some(painting.prompts.overall_negative["rain, ".len()..].to_owned());
+    assert_eq!(painting.image, paint("sd", Value::Null, &caption).unwrap().image);
 }
 
 #[test]
@@ -216,18 +227,56 @@ fn one_box_and_thirty_any_size_and_any_number_of_steps() {
         .collect();
     let mut run = request(Some(layout(&many)), 1);
     (run.sampling.width, run.sampling.height) = (96, 40);
-    let painting = paint("lmd", Value::Null, &run).unwrap();
-    assert_eq!((painting.image.width(), painting.image.height()), (96, 40));
-    assert_eq!(painting.objects.len(), 30);
-    assert!(
-        painting.warnings.iter().any(|warning| warning.contains("beyond the 77 tokens")),
-        "{:?}",
-        painting.warnings
-    );
-    assert!(painting.warnings.iter().any(|warning| warning.contains("stretched")), "{:?}", painting.warnings);
+    for info in METHODS.iter().filter(|info| info.needs_layout) {
+        let painting = paint(info.name, Value::Null, &run).unwrap();
+        assert_eq!((painting.image.width(), painting.image.height()), (96, 40), "{}", info.name);
+        let warns = |words: &str| painting.warnings.iter().any(|warning| warning.contains(words));
+        assert!(warns("stretched"), "{}: {:?}", info.name, painting.warnings);
+        // One prompt with thirty phrases is longer than the text encoder's window; a prompt a region is not, and slots are phrases alone.
+        let guides_one_prompt = !["multidiffusion", "gligen"].contains(&info.name);
+        assert_eq!(warns("is not guided"), guides_one_prompt, "{}: {:?}", info.name, painting.warnings);
+        if info.name == "lmd" {
+            assert_eq!(painting.objects.len(), 30);
+        }
+    }
+}
 
+#[test]
+fn overlapping_and_full_canvas_boxes_are_painted() {
     let whole = layout(&[("a dog", [0.0, 0.0, 512.0, 512.0])]);
-    assert_eq!(paint("lmd", Value::Null, &request(Some(whole), 2)).unwrap().objects.len(), 1);
+    let heap = layout(&[
+        ("a cat", [100.0, 100.0, 300.0, 300.0]),
+        ("a dog", [100.0, 100.0, 300.0, 300.0]),
+        ("a cat", [0.0, 0.0, 512.0, 512.0]),
+    ]);
+    for info in METHODS.iter().filter(|info| info.needs_layout) {
+        for boxes in [&whole, &heap] {
+            for options in [Value::Null, methods::reference_options(info.name).unwrap()] {
+                let painting = paint(info.name, options, &request(Some(boxes.clone()), 2)).unwrap();
+                assert_eq!(painting.image.width(), 64, "{}", info.name);
+            }
+        }
+    }
+    let hidden = paint("multidiffusion", Value::Null, &request(Some(heap), 2)).unwrap();
+    assert!(hidden.warnings.iter().any(|warning| warning.contains("`a dog` has no cell")), "{:?}", hidden.warnings);
+}
+
+#[test]
+fn any_script_is_painted_and_a_phrase_beyond_the_window_is_told() {
+    let names = layout(&[("синяя собака", [40.0, 150.0, 200.0, 260.0]), ("犬", [300.0, 300.0, 150.0, 120.0])]);
+    let long = format!("a {} dog", "very ".repeat(90));
+    let long = layout(&[(long.trim(), [40.0, 150.0, 200.0, 260.0])]);
+    for info in METHODS.iter().filter(|info| info.needs_layout) {
+        let painting = paint(info.name, Value::Null, &request(Some(names.clone()), 2)).unwrap();
+        assert!(painting.prompts.overall.contains("犬") || painting.prompts.objects.contains(&"犬".to_owned()));
+        let painting = paint(info.name, Value::Null, &request(Some(long.clone()), 2)).unwrap();
+        assert!(
+            painting.warnings.iter().any(|warning| warning.contains("77 tokens")),
+            "{}: {:?}",
+            info.name,
+            painting.warnings
+        );
+    }
 }
 
 #[test]
@@ -247,11 +296,86 @@ fn every_scheduler_paints() {
     }
 }
 
+/// Paints with one option changed at a time.
+#[track_caller]
+fn check_options_change_the_picture(method: &str, base: Value, options: Value, request: &PaintRequest) {
+    let plain = paint(method, base.clone(), request).unwrap().image;
+    let mut without_effect = Vec::new();
+    for (option, value) in options.as_object().unwrap() {
+        let mut changed = base.clone();
+        changed[option] = value.clone();
+        let changed = paint(method, changed, request).unwrap();
+        assert_eq!(changed.options[option], *value);
+        if changed.image == plain {
+            without_effect.push(option);
+        }
+    }
+    assert!(without_effect.is_empty(), "{without_effect:?}");
+}
+
+#[test]
+fn every_option_of_backward_guidance_changes_the_picture() {
+    let small = layout(&[("a panda bear", [20.0, 150.0, 20.0, 20.0]), ("a panda bear", [280.0, 60.0, 150.0, 350.0])]);
+    let options = json!({
+        "loss_scale": 9.0, "loss_threshold": 1.0, "max_iter": [1], "max_index_step": 30, "overall_prompt": "a panda bear",
+        "keep_small_boxes": false, "stretch_schedule": false, "mend_plurals": false,
+    });
+    let request = request(Some(small), 5);
+    check_options_change_the_picture("backward-guidance", json!({}), options, &request);
+    // Whether the loss is looked at afresh matters once it was low.
+    let first = paint("backward-guidance", json!({}), &request).unwrap().guidance[0].first_loss.unwrap();
+    let base = json!({"loss_threshold": f64::from(first) * 0.999, "max_index_step": 50, "loss_scale": 200.0});
+    check_options_change_the_picture("backward-guidance", base, json!({"refresh_loss": false}), &request);
+}
+
+#[test]
+fn every_option_of_boxdiff_changes_the_picture() {
+    let small = layout(&[("a panda bear", [20.0, 150.0, 10.0, 10.0]), ("a panda bear", [280.0, 60.0, 150.0, 350.0])]);
+    let mut request = request(Some(small), 3);
+    (request.sampling.width, request.sampling.height) = (128, 128);
+    let options = json!({
+        "scale_factor": 9.0, "scale_range_end": 0.0, "max_index_step": 5, "top_p": 0.9, "corner_reach": 3,
+        "controlled_tokens": "word", "normalize_eot": true, "refine": true, "overall_prompt": "a panda bear",
+        "keep_small_boxes": false, "stretch_schedule": false, "mend_plurals": false,
+    });
+    check_options_change_the_picture("boxdiff", json!({}), options, &request);
+    let refined = json!({"refinement_thresholds": {"0": 0.9, "20": 0.9}, "max_refinement_steps": 2});
+    check_options_change_the_picture(
+        "boxdiff",
+        json!({"refine": true, "refinement_thresholds": {"0": 0.8}}),
+        refined,
+        &request,
+    );
+    // A box of one cell chooses none of them in the published form.
+    request.layout = Some(layout(&[("a panda bear", [20.0, 150.0, 20.0, 20.0])]));
+    check_options_change_the_picture("boxdiff", json!({}), json!({"choose_a_cell": false}), &request);
+}
+
+#[test]
+fn every_option_of_multidiffusion_changes_the_picture() {
+    let small = layout(&[
+        ("a cat", [20.0, 150.0, 20.0, 20.0]),
+        ("a dog", [150.0, 60.0, 150.0, 350.0]),
+        ("a bowl", [200.0, 60.0, 250.0, 150.0]),
+    ]);
+    let options = json!({
+        "bootstrapping": 0, "guidance_scale": 3.0, "first_on_top": true, "keep_boxes": false, "keep_small_boxes": false,
+        "stretch_schedule": false,
+    });
+    let request = request(Some(small), 5);
+    check_options_change_the_picture("multidiffusion", json!({}), options, &request);
+    // Batches are a matter of memory: but for rounding the picture stays.
+    let of_batch =
+        |max_batch: usize| paint("multidiffusion", json!({ "max_batch": max_batch }), &request).unwrap().image;
+    let (small, large) = (of_batch(1), of_batch(64));
+    let differs = small.pixels().iter().zip(large.pixels()).filter(|(a, b)| a.abs_diff(**b) > 2).count();
+    assert!(differs * 100 < small.pixels().len(), "{differs} of {} bytes", small.pixels().len());
+}
+
 #[test]
 fn every_option_of_lmd_changes_the_picture() {
     let small = layout(&[("a panda bear", [20.0, 150.0, 30.0, 30.0]), ("a panda bear", [280.0, 60.0, 150.0, 350.0])]);
     let request = request(Some(small), 5);
-    let plain = paint("lmd", Value::Null, &request).unwrap().image;
     let options = json!({
         "frozen_step_ratio": 0.0, "loss_scale": 9.0, "loss_threshold": 100.0, "max_iter": [1], "max_index_step": 5,
         "fg_top_p": 0.9, "bg_top_p": 0.9, "fg_weight": 3.0, "bg_weight": 0.0,
@@ -264,15 +388,7 @@ fn every_option_of_lmd_changes_the_picture() {
         "over_heads": "sum", "keep_small_boxes": false, "stretch_schedule": false, "alignment_step_cells": 4,
         "mend_plurals": false,
     });
-    let mut without_effect = Vec::new();
-    for (option, value) in options.as_object().unwrap() {
-        let changed = paint("lmd", json!({ option: value }), &request).unwrap();
-        assert_eq!(changed.options[option], *value);
-        if changed.image == plain {
-            without_effect.push(option);
-        }
-    }
-    assert!(without_effect.is_empty(), "{without_effect:?}");
+    check_options_change_the_picture("lmd", json!({}), options, &request);
 }
 
 #[test]
@@ -443,6 +559,116 @@ fn guidance_lowers_the_loss() {
 }
 
 #[test]
+fn backward_guidance_and_boxdiff_lower_their_loss() {
+    let request = request(Some(layout(&[("a dog", [0.0, 0.0, 256.0, 256.0])])), 1);
+    for (method, options) in [
+        ("backward-guidance", json!({"max_iter": [8], "loss_threshold": 0.0, "loss_scale": 2.0})),
+        ("boxdiff", json!({"refine": true, "refinement_thresholds": {"0": 1.0}, "scale_factor": 0.05})),
+    ] {
+        let reports = paint(method, options, &request).unwrap().guidance;
+        let (first, last) = (reports[0].first_loss.unwrap(), reports[0].last_loss.unwrap());
+        assert!(reports[0].updates >= 8 && last < first, "{method}: {:?}", reports[0]);
+    }
+}
+
+#[test]
+fn the_unets_work_is_counted() {
+    let request = request(Some(dog_and_bowls()), 4);
+    let work_of = |method: &str, options: Value| {
+        let run = Run::silent();
+        let painting = methods::build(method, options).unwrap().generate(&request, &PIPELINE, &run).unwrap();
+        (run.work(), painting)
+    };
+    let (sd, _) = work_of("sd", Value::Null);
+    assert_eq!((sd.sampling.calls, sd.guidance_forward.calls, sd.guidance_backward.calls), (4, 0, 0));
+    assert_eq!(sd.sampling.parts.values().sum::<u64>(), sd.sampling.multiply_accumulates);
+    assert_eq!(sd.total(), sd.sampling.multiply_accumulates);
+
+    let (guided, painting) =
+        work_of("backward-guidance", json!({"max_iter": [2], "loss_threshold": 0.0, "max_index_step": 50}));
+    assert_eq!(painting.guidance[0].updates, 8);
+    assert_eq!((guided.guidance_forward.calls, guided.guidance_backward.calls), (8, 8));
+    assert_eq!(guided.sampling, sd.sampling);
+    // Guidance ends before the last units, and comes back through all that it used; so small a model is traced.
+    let (forward, backward) = (&guided.guidance_forward, &guided.guidance_backward);
+    assert!(forward.multiply_accumulates < sd.sampling.multiply_accumulates);
+    let ratio = backward.multiply_accumulates as f64 / forward.multiply_accumulates as f64;
+    assert!((0.9..1.5).contains(&ratio), "{ratio}");
+    assert!(!forward.parts.contains_key(&UNetPart::Out) && sd.sampling.parts.contains_key(&UNetPart::Out));
+
+    // The background and three objects, two halves each.
+    let (regions, _) = work_of("multidiffusion", json!({"max_batch": 4}));
+    assert_eq!(regions.sampling.calls, 8);
+    let ratio = regions.sampling.multiply_accumulates as f64 / sd.sampling.multiply_accumulates as f64;
+    assert!((3.9..4.1).contains(&ratio), "{ratio}");
+    let (lmd, _) = work_of("lmd", Value::Null);
+    assert_eq!(lmd.sampling.calls, 16);
+}
+
+#[test]
+fn the_work_of_adapters_is_counted_while_they_are_on() {
+    let request = request(Some(dog_and_bowls()), 4);
+    let work_of = |method: &str, options: Value| {
+        let run = Run::silent();
+        methods::build(method, options).unwrap().generate(&request, &GATED, &run).unwrap();
+        run.work()
+    };
+    let gligen = |beta: f64| work_of("gligen", json!({"gligen_scheduled_sampling_beta": beta})).sampling;
+    let (off, once, twice, always) = (gligen(0.0), gligen(0.25), gligen(0.5), gligen(1.0));
+    assert_eq!(off.calls, always.calls);
+    let added = |from: &WorkCount, to: &WorkCount| to.multiply_accumulates - from.multiply_accumulates;
+    // The first call makes tokens of the boxes, the others find them.
+    assert!(added(&off, &once) > added(&once, &twice));
+    assert_eq!(added(&once, &always), 3 * added(&once, &twice));
+
+    let guided = |grounding: &str| {
+        let options = json!({"overall_loss_threshold": 0.0, "overall_max_iter": [1], "guidance_grounding": grounding});
+        work_of("lmd-plus", options)
+    };
+    let (conditional, none) = (guided("conditional"), guided("none"));
+    assert_eq!(conditional.sampling, none.sampling);
+    assert!(added(&none.guidance_forward, &conditional.guidance_forward) > 0);
+    assert!(added(&none.guidance_backward, &conditional.guidance_backward) > 0);
+}
+
+/// Keeps what is shown of the attention.
+#[derive(Default)]
+struct Onlooker(Mutex<Vec<(usize, String, String)>>);
+
+impl Observer for Onlooker {
+    fn wants_attention(&self) -> bool {
+        true
+    }
+
+    fn attention(&self, report: &AttentionReport) {
+        assert!(report.map.values().iter().all(|p| (0.0..=1.0).contains(p)) && !report.bboxes.is_empty());
+        self.0.lock().unwrap().push((report.index, report.key.to_string(), report.phrase.to_owned()));
+    }
+}
+
+#[test]
+fn guided_attention_is_shown_to_those_who_want_it() {
+    let request = request(Some(dog_and_bowls()), 4);
+    for (method, keys) in [("backward-guidance", 4), ("boxdiff", 5), ("lmd", 4), ("lmd-plus", 4)] {
+        let onlooker = Onlooker::default();
+        let run = Run::new(&onlooker, &Cancellation::default());
+        let built = methods::build(method, Value::Null).unwrap();
+        let watched = built.generate(&request, pipeline_of(method), &run).unwrap();
+        let seen = onlooker.0.into_inner().unwrap();
+        let dogs: Vec<_> = seen.iter().filter(|(_, _, phrase)| phrase == "a blue dog").collect();
+        let first = dogs.iter().filter(|(index, ..)| *index == 0).count();
+        // Once a step and layer, however many updates there are; lmd also paints the dog alone.
+        assert_eq!(first, if method == "lmd" { 2 * keys } else { keys }, "{method}: {seen:?}");
+        assert!(seen.iter().any(|(_, _, phrase)| phrase == "two white bowls"), "{method}");
+        assert_eq!(
+            watched.image,
+            paint(method, Value::Null, &request).unwrap().image,
+            "{method}: looking changes nothing"
+        );
+    }
+}
+
+#[test]
 fn settings_that_no_picture_can_have_are_refused() {
     let change = |change: fn(&mut PaintRequest)| {
         let mut request = request(Some(dog_and_bowls()), 2);
@@ -476,11 +702,31 @@ fn settings_that_no_picture_can_have_are_refused() {
         let error = methods::build("lmd", json!({ option: value })).unwrap_err().to_string();
         assert!(error.contains(option) || error.contains("lmd"), "{error}");
     }
+    for (method, option, value) in [
+        ("backward-guidance", "loss_scale", json!(-1.0)),
+        ("backward-guidance", "loss_threshold", json!(-0.1)),
+        ("boxdiff", "scale_factor", json!(-20)),
+        ("boxdiff", "top_p", json!(1.5)),
+        ("boxdiff", "scale_range_end", json!(2)),
+        ("boxdiff", "refinement_thresholds", json!({"0": 7.0})),
+        ("multidiffusion", "max_batch", json!(0)),
+        ("multidiffusion", "bootstrapping", json!(5000)),
+    ] {
+        let error = methods::build(method, json!({ option: value })).unwrap_err().to_string();
+        assert!(error.contains(option), "{error}");
+    }
+    let message = refused("multidiffusion", json!({"guidance_scale": -3.0}), &request(Some(dog_and_bowls()), 2));
+    assert!(message.contains("guidance_scale"), "{message}");
+    for method in ["multidiffusion", "backward-guidance", "boxdiff"] {
+        assert!(refused(method, Value::Null, &request(None, 2)).contains("--layout"));
+    }
 }
 
 #[test]
 fn guidance_that_runs_away_names_the_step() {
     let request = request(Some(dog_and_bowls()), 2);
-    let message = refused("lmd", json!({"loss_scale": 1e300}), &request);
-    assert!(message.contains("not finite at step 0 (timestep 501)"), "{message}");
+    for (method, option) in [("lmd", "loss_scale"), ("backward-guidance", "loss_scale"), ("boxdiff", "scale_factor")] {
+        let message = refused(method, json!({ option: 1e300 }), &request);
+        assert!(message.contains("not finite at step 0 (timestep 501)"), "{method}: {message}");
+    }
 }

@@ -94,6 +94,7 @@ fn objects(header: &Value) -> Vec<GroundedTokens> {
     let object = |object: &Value| {
         let boxes: Vec<[f64; 4]> = serde_json::from_value(object["boxes"].clone()).unwrap();
         GroundedTokens {
+            phrase: "it".to_owned(),
             positions: serde_json::from_value(object["tokens"].clone()).unwrap(),
             word: object["word"].as_u64().unwrap() as usize,
             bboxes: boxes.into_iter().map(|[x0, y0, x1, y1]| BBox::new(x0, y0, x1, y1).unwrap()).collect(),

@@ -17,6 +17,12 @@ pub fn num_threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Runs `f` on a worker thread. From outside, every operation has to wake a worker and wait for it, which costs small operations more than
+/// their work.
+pub fn on_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| f())
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Tensor;

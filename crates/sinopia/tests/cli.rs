@@ -168,6 +168,49 @@ fn inspect_tells_how_an_image_was_made() {
 }
 
 #[test]
+fn reference_fills_in_the_published_options_and_set_still_wins() {
+    let desk = Desk::new();
+    let layout = example("cat-left-of-car.json");
+    let options = |args: &[&str]| {
+        let output = desk.ok(&[args, &["--steps", "1", "--json", "--out", "x.png"]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["images"][0]["recipe"]["options"].clone()
+    };
+    for method in ["multidiffusion", "boxdiff"] {
+        let request = ["paint", layout.as_str(), "--method", method, "--reference"];
+        let published = sinopia::diffusion::methods::reference_options(method).unwrap();
+        assert_eq!(options(&request), published, "{method}");
+        let mended = options(&[&request[..], &["--set", "stretch_schedule=true"]].concat());
+        let mut expected = published.clone();
+        expected["stretch_schedule"] = json!(true);
+        assert_eq!(mended, expected, "{method}");
+        // An image made with mends, made again without.
+        desk.ok(&["paint", &layout, "--method", method, "--steps", "1", "--out", "old.png"]);
+        assert_eq!(options(&["generate", "--from", "old.png", "--reference"]), published, "{method}");
+    }
+}
+
+#[test]
+fn attention_maps_are_written_for_guided_phrases() {
+    let desk = Desk::new();
+    let layout = example("blue-dog-white-bowl.json");
+    let request = ["paint", layout.as_str(), "--method", "boxdiff", "--steps", "2", "--seed", "4", "--out", "dog.png"];
+    desk.ok(&[&request[..], &["--debug-maps", "maps"]].concat());
+    let maps = |name: &str| desk.path("maps").join(name);
+    let (width, height) = size_of(&maps("seed-4.01-a-blue-dog.png"));
+    assert!(width > 100 && height > 5 * 64, "{width} × {height}");
+    assert!(maps("seed-4.02-a-white-bowl.png").is_file());
+    let output =
+        desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1", "--debug-maps", "none", "--out", "c.png"]);
+    assert!(stderr(&output).contains("guided no attention") && !desk.path("none").exists());
+    desk.refuses(
+        &["generate", "a cat", "--method", "sd", "--steps", "1", "--debug-maps", "c.png"],
+        2,
+        &["c.png", "folder"],
+    );
+}
+
+#[test]
 fn json_on_stdout_names_what_was_made() {
     let desk = Desk::new();
     let output =
@@ -177,6 +220,12 @@ fn json_on_stdout_names_what_was_made() {
     assert_eq!(images.len(), 2);
     assert_eq!((&images[0]["file"], &images[1]["file"]), (&json!("c-001.png"), &json!("c-002.png")));
     assert_eq!((&images[0]["seed"], &images[1]["seed"]), (&json!(0), &json!(1)));
+    let work = &images[1]["unet_work"];
+    assert_eq!((&work["sampling"]["calls"], &work["guidance_forward"]["calls"]), (&json!(1), &json!(0)));
+    assert!(
+        work["multiply_accumulates"].as_u64().unwrap() > 1_000_000 && work["sampling"]["parts"]["mid"].is_u64(),
+        "{work}"
+    );
     assert_eq!(desk.files(), ["c-001.png", "c-002.png"]);
 }
 

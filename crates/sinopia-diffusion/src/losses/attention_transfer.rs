@@ -122,8 +122,14 @@ mod tests {
     fn objects() -> Vec<GroundedTokens> {
         let bbox = |x0, y0, x1, y1| BBox::new(x0, y0, x1, y1).unwrap();
         vec![
-            GroundedTokens { positions: vec![2, 3], word: 3, bboxes: vec![bbox(0.0, 0.0, 0.5, 1.0)] },
             GroundedTokens {
+                phrase: "it".to_owned(),
+                positions: vec![2, 3],
+                word: 3,
+                bboxes: vec![bbox(0.0, 0.0, 0.5, 1.0)],
+            },
+            GroundedTokens {
+                phrase: "them".to_owned(),
                 positions: vec![5],
                 word: 5,
                 bboxes: vec![bbox(0.5, 0.0, 1.0, 0.5), bbox(0.5, 0.5, 1.0, 1.0)],

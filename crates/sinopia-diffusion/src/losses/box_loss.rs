@@ -176,7 +176,7 @@ fn top_count(p: f64, n: usize) -> usize {
 }
 
 /// The `count` cells of largest value (all of them, if they are fewer); of equal values the first. NaN counts as largest, so that it is seen.
-fn largest(cells: &[usize], count: usize, value: impl Fn(usize) -> f32) -> Vec<usize> {
+pub(super) fn largest(cells: &[usize], count: usize, value: impl Fn(usize) -> f32) -> Vec<usize> {
     let mut order = cells.to_vec();
     if count < order.len() {
         order.select_nth_unstable_by(count, |a, b| value(*b).abs().total_cmp(&value(*a).abs()).then(a.cmp(b)));
@@ -198,7 +198,12 @@ mod tests {
 
     fn object(bbox: (f64, f64, f64, f64), positions: &[usize]) -> GroundedTokens {
         let bbox = BBox::new(bbox.0, bbox.1, bbox.2, bbox.3).unwrap();
-        GroundedTokens { positions: positions.to_vec(), word: positions[positions.len() - 1], bboxes: vec![bbox] }
+        GroundedTokens {
+            phrase: "it".to_owned(),
+            positions: positions.to_vec(),
+            word: positions[positions.len() - 1],
+            bboxes: vec![bbox],
+        }
     }
 
     fn loss_of(objects: &[GroundedTokens], options: BoxLossOptions, grid: Grid) -> BoxLoss {

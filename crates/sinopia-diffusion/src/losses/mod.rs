@@ -5,6 +5,8 @@
 
 mod attention_transfer;
 mod box_loss;
+mod boxdiff_loss;
+mod ratio_loss;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ use sinopia_models::unet::{AttnKey, TokenColumns};
 
 pub use attention_transfer::{AttentionTransfer, ReferenceMaps};
 pub use box_loss::{BoxLoss, BoxLossOptions, OverHeads};
+pub use boxdiff_loss::{BoxDiffLoss, BoxDiffLossOptions, WorstBox, boxdiff_smoothed};
+pub use ratio_loss::RatioLoss;
 
 use crate::Result;
 
@@ -66,8 +70,11 @@ impl GuidanceLoss for LossSum<'_> {
 }
 
 /// The token positions whose attention is recorded: sorted, each once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenSet(Vec<usize>);
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenSet {
+    positions: Vec<usize>,
+    objects: Vec<GroundedTokens>,
+}
 
 impl TokenSet {
     /// All positions that some objects use.
@@ -76,27 +83,39 @@ impl TokenSet {
         positions.extend(objects.iter().map(|object| object.word));
         positions.sort_unstable();
         positions.dedup();
-        Self(positions)
+        Self { positions, objects: objects.to_vec() }
+    }
+
+    /// The first `len` positions, whatever the objects use: for losses that compare tokens with each other.
+    pub fn first(len: usize, objects: &[GroundedTokens]) -> Self {
+        Self { positions: (0..len).collect(), objects: objects.to_vec() }
+    }
+
+    /// The objects whose tokens they are.
+    pub fn objects(&self) -> &[GroundedTokens] {
+        &self.objects
     }
 
     /// For a recording.
     pub fn columns(&self) -> TokenColumns {
-        TokenColumns::Some(self.0.clone())
+        TokenColumns::Some(self.positions.clone())
     }
 
     /// The column of a position in the recorded maps.
-    fn column(&self, position: usize) -> Option<usize> {
-        self.0.binary_search(&position).ok()
+    pub(crate) fn column(&self, position: usize) -> Option<usize> {
+        self.positions.binary_search(&position).ok()
     }
 
     fn len(&self) -> usize {
-        self.0.len()
+        self.positions.len()
     }
 }
 
 /// A phrase as losses see it: its tokens and where they should look.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroundedTokens {
+    /// The words, for people.
+    pub phrase: String,
     /// Positions of all tokens of the phrase; never empty.
     pub positions: Vec<usize>,
     /// Position of the noun's last token.

@@ -89,7 +89,7 @@ impl Method for Gligen {
         write_options(&self.options)
     }
 
-    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         pipeline.require_adapters(Self::NAME)?;
         let scene = self.compose_scene(request)?;
         let scheduler = request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim);

@@ -202,9 +202,9 @@ impl Method for LmdPlus {
         write_options(&self.options)
     }
 
-    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         pipeline.require_adapters(Self::NAME)?;
-        let painting = self.lmd.generate(request, pipeline, run)?;
+        let painting = self.lmd.paint(request, pipeline, run)?;
         Ok(Painting { options: self.options(), ..painting })
     }
 }

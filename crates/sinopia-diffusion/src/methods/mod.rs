@@ -1,17 +1,24 @@
 //! The methods: ways to turn a caption or a layout into a picture. One file or folder each, one line each in [`METHODS`].
 
+mod backward_guidance;
+mod boxdiff;
 pub mod gligen;
 pub mod lmd;
 pub mod lmd_plus;
+mod multidiffusion;
+mod one_pass;
 mod sd;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
+pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
 pub use gligen::{Gligen, GligenOptions};
 pub use lmd::{Lmd, LmdOptions, VerticalPlacement};
 pub use lmd_plus::{AdapterOptions, LmdPlus, LmdPlusOptions};
+pub use multidiffusion::{MultiDiffusion, MultiDiffusionOptions};
 pub use sd::{Sd, SdOptions};
 
 use crate::observer::Run;
@@ -27,11 +34,19 @@ pub trait Method: Send + Sync + std::fmt::Debug {
     /// All options with their values, defaults included: [`build`] makes the same method of them.
     fn options(&self) -> Value;
 
-    /// Paints.
+    /// Paints, on the calling thread.
     ///
     /// # Errors
     /// When the request lacks what the method paints from, does not fit the model, or the run is cancelled.
-    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting>;
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting>;
+
+    /// Paints, on one of the worker threads, where handing work to the others costs least.
+    ///
+    /// # Errors
+    /// As [`paint`](Self::paint).
+    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+        sinopia_nn::threads::on_worker(|| self.paint(request, pipeline, run))
+    }
 }
 
 /// A registered method.
@@ -56,6 +71,9 @@ impl std::fmt::Debug for MethodInfo {
 #[rustfmt::skip]
 pub static METHODS: &[MethodInfo] = &[
     MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, looks at no boxes", needs_layout: false, build: Sd::build, reference: Sd::reference },
+    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, build: MultiDiffusion::build, reference: MultiDiffusion::reference },
+    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase looks into its boxes", needs_layout: true, build: BackwardGuidance::build, reference: BackwardGuidance::reference },
+    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, build: BoxDiff::build, reference: BoxDiff::reference },
     MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, build: Lmd::build, reference: Lmd::reference },
     MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is told of the boxes", needs_layout: true, build: LmdPlus::build, reference: LmdPlus::reference },
     MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters that is told of the boxes", needs_layout: true, build: Gligen::build, reference: Gligen::reference },
@@ -137,6 +155,14 @@ fn read_options<T: DeserializeOwned + Default>(method: &'static str, options: Va
     }
 }
 
+/// Refuses the first of some named values that is not good.
+fn check_settings(values: &[(&'static str, f64)], is_good: impl Fn(f64) -> bool, expected: &'static str) -> Result<()> {
+    match values.iter().find(|(_, value)| !is_good(*value)) {
+        None => Ok(()),
+        Some((name, value)) => Err(Error::Setting { name, found: value.to_string(), expected }),
+    }
+}
+
 /// Options as JSON. They are plain structs, so nothing can fail.
 fn write_options(options: &impl Serialize) -> Value {
     serde_json::to_value(options).unwrap_or_default()
@@ -170,7 +196,8 @@ mod tests {
     #[test]
     fn unknown_names_and_options_are_refused_by_name() {
         let message = build("magic", Value::Null).unwrap_err().to_string();
-        assert_eq!(message, "unknown method `magic`: choose one of sd, lmd, lmd-plus, gligen");
+        let names = "sd, multidiffusion, backward-guidance, boxdiff, lmd, lmd-plus, gligen";
+        assert_eq!(message, format!("unknown method `magic`: choose one of {names}"));
         for info in METHODS {
             let message = build(info.name, serde_json::json!({"no_such_option": 1})).unwrap_err().to_string();
             assert!(message.contains("no_such_option") && message.contains(info.name), "{message}");

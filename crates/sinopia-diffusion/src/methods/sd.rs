@@ -64,7 +64,7 @@ impl Method for Sd {
         write_options(&self.options)
     }
 
-    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         let caption = request.caption.as_deref().ok_or(Error::NoCaption { method: Self::NAME })?;
         let negative = self.negative(request);
         let mut sampling = request.sampling.clone();

@@ -12,11 +12,11 @@ use crate::{Error, Result, Weights};
 /// Waves that each coordinate of a box is written in.
 const FREQUENCIES: usize = 8;
 /// A sine and a cosine of each of four coordinates, at each frequency.
-const POSITION_WIDTH: usize = FREQUENCIES * 2 * 4;
+pub(super) const POSITION_WIDTH: usize = FREQUENCIES * 2 * 4;
 /// The fastest wave would be 100 times as fast as the slowest.
 const MAX_FREQUENCY: f32 = 100.0;
 /// Width inside the position net, in all published ones.
-const HIDDEN_WIDTH: usize = 512;
+pub(super) const HIDDEN_WIDTH: usize = 512;
 
 /// How the adapters are wired into a transformer layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -149,6 +149,16 @@ impl Grounding {
     /// D.
     pub fn width(&self) -> usize {
         self.phrases.dims()[2]
+    }
+
+    /// N.
+    pub fn num_slots(&self) -> usize {
+        self.boxes.dims()[1]
+    }
+
+    /// Whether some layer has computed its keys and values already.
+    pub fn is_projected(&self) -> bool {
+        !self.projected.is_empty()
     }
 
     /// How the adapters are wired.

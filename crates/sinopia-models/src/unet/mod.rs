@@ -8,6 +8,7 @@
 
 mod blocks;
 mod config;
+mod cost;
 mod forward;
 mod fuser;
 mod gradient;
@@ -22,6 +23,7 @@ mod transformer;
 mod unit;
 
 pub use config::{PerBlock, UNetConfig};
+pub use cost::{CallShape, GroundingShape, UNetCost, UNetPart};
 pub use grounding::{Grounding, GroundingWiring};
 pub use key::AttnKey;
 pub use request::{AttnMaps, BatchPart, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};

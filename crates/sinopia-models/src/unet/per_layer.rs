@@ -32,6 +32,13 @@ impl<T> Default for PerLayer<T> {
     }
 }
 
+impl<T> PerLayer<T> {
+    /// Whether no layer has asked yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
 impl<T: Clone> PerLayer<T> {
     /// The layer's value, made now if this is the layer's first call.
     pub(super) fn get(&self, layer: LayerId, make: impl FnOnce() -> sinopia_nn::Result<T>) -> sinopia_nn::Result<T> {

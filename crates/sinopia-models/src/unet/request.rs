@@ -91,7 +91,8 @@ pub enum BatchPart {
 pub struct TextConditioning {
     /// (B, L, D) f32.
     embeds: Tensor,
-    projected: PerLayer<KeyValue>,
+    keys: PerLayer<Tensor>,
+    values: PerLayer<Tensor>,
 }
 
 impl TextConditioning {
@@ -108,7 +109,7 @@ impl TextConditioning {
             });
         }
         let embeds = embeds.detach().to_dtype(DType::F32)?.contiguous()?;
-        Ok(Self { embeds, projected: PerLayer::default() })
+        Ok(Self { embeds, keys: PerLayer::default(), values: PerLayer::default() })
     }
 
     /// The text embeddings (B, L, D).
@@ -139,10 +140,20 @@ impl TextConditioning {
         self.embeds.dims()[2]
     }
 
+    /// Whether some layer has computed its keys already.
+    pub fn is_projected(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The text's keys in a layer: all that attention probabilities need.
+    pub(super) fn project_key(&self, layer: LayerId, key: &Linear) -> sinopia_nn::Result<Tensor> {
+        self.keys.get(layer, || key.forward(&self.embeds))
+    }
+
     /// The text's keys and values in a layer.
     pub(super) fn project(&self, layer: LayerId, key: &Linear, value: &Linear) -> sinopia_nn::Result<KeyValue> {
-        let project = |weight: &Linear| weight.forward(&self.embeds);
-        self.projected.get(layer, || Ok(KeyValue { key: project(key)?, value: project(value)? }))
+        let key = self.project_key(layer, key)?;
+        Ok(KeyValue { key, value: self.values.get(layer, || value.forward(&self.embeds))? })
     }
 }
 

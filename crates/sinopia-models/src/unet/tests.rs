@@ -504,3 +504,36 @@ fn a_wrong_checkpoint_is_refused_by_tensor_and_shape() {
     tensors.remove(name);
     assert!(matches!(load(&tensors), Error::MissingTensor { tensor, .. } if tensor == name));
 }
+
+/// The unit list that costs are counted from is the one that networks are built of.
+#[test]
+fn costs_are_counted_over_the_units_that_are_there() {
+    use super::cost::{ShapeKind, unit_shapes};
+    use super::unit::UnitKind;
+
+    for config in [two_levels(), three_levels(), one_level()] {
+        let unet = unet(&config);
+        let shapes = unit_shapes(&config, (9, 7)).unwrap();
+        assert_eq!(shapes.len(), unet.units.len());
+        for (unit, shape) in unet.units.iter().zip(&shapes) {
+            let is_same = match (&unit.kind, shape.kind) {
+                (UnitKind::ConvIn(_), ShapeKind::ConvIn { .. })
+                | (UnitKind::Resnet(_), ShapeKind::Resnet { .. })
+                | (UnitKind::Downsample(_), ShapeKind::Downsample { .. })
+                | (UnitKind::Upsample(_), ShapeKind::Upsample { .. })
+                | (UnitKind::Out { .. }, ShapeKind::Out { .. }) => true,
+                (UnitKind::Transformer(transformer), ShapeKind::Transformer { key, num_layers, .. }) => {
+                    transformer.keys().eq((0..num_layers).map(|layer| key.with_layer(layer)))
+                }
+                _ => false,
+            };
+            assert!(is_same, "{:?} is counted as {:?}", unit.kind, shape.kind);
+            assert_eq!(unit.kept_between(17), shape.kept_between(17));
+        }
+        let last_key = unet.guidance_keys().last().copied();
+        let whole = CallShape::new((9, 7), 7);
+        let part = config.forward_cost(&CallShape { last_key, ..whole }).unwrap();
+        let whole = config.forward_cost(&whole).unwrap();
+        assert!(part.total() < whole.total() && part.of(UNetPart::Down(0)) == whole.of(UNetPart::Down(0)));
+    }
+}

@@ -217,8 +217,8 @@ impl Attention {
 
     /// The probabilities alone.
     fn probs(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<Tensor> {
-        let text = text.project(self.id, &self.to_k, &self.to_v)?;
-        attention::attention_probs(&self.to_q.forward(x)?, &text.key, self.heads)
+        let key = text.project_key(self.id, &self.to_k)?;
+        attention::attention_probs(&self.to_q.forward(x)?, &key, self.heads)
     }
 }
 

@@ -125,8 +125,8 @@ pub(crate) struct PaintArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Painting")]
 pub(crate) struct PaintingArgs {
-    /// How the layout is obeyed: `lmd` (boxes guide the attention), `lmd-plus` and `gligen` (for models that are told of boxes)
-    /// or `sd` (plain Stable Diffusion) [default: lmd]
+    /// How the layout is obeyed: `lmd`, `boxdiff`, `backward-guidance` (boxes guide the attention), `multidiffusion` (a prompt for each
+    /// region), `lmd-plus`, `gligen` (for models that are told of boxes) or `sd` (not at all) [default: lmd]
     #[arg(long, value_name = "NAME")]
     pub(crate) method: Option<String>,
 
@@ -150,7 +150,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 
-    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: ddim, the model's own for sd]
+    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]
     #[arg(long, value_name = "NAME")]
     pub(crate) scheduler: Option<String>,
 
@@ -173,6 +173,10 @@ pub(crate) struct PaintingArgs {
     /// How the weights are kept in memory: `bf16` halves it [default: auto]
     #[arg(long, value_name = "KIND")]
     pub(crate) precision: Option<PrecisionArg>,
+
+    /// Behave as published, known faults included, instead of with their mends; `--set` still wins
+    #[arg(long, conflicts_with = "preset")]
+    pub(crate) reference: bool,
 
     /// One option of the method, as `name=value`; `sinopia inspect` shows them all. Repeatable
     #[arg(long = "set", value_name = "NAME=VALUE")]
@@ -240,6 +244,10 @@ pub(crate) struct OutputArgs {
     /// Also write a contact sheet beside it: the layout, each object on its own, the result
     #[arg(long)]
     pub(crate) grid: bool,
+
+    /// Write where each guided phrase looks, layer by layer and step by step, as PNGs into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) debug_maps: Option<PathBuf>,
 
     /// Show the picture in the terminal (Kitty, iTerm, Sixel, or coloured blocks)
     #[arg(long, conflicts_with = "json")]

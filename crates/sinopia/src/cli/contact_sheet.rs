@@ -9,7 +9,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
 use image::{Rgb, RgbImage, imageops};
-use sinopia_layout::Layout;
+use sinopia_layout::{BBox, Layout};
 
 /// Pixels between and around the panels.
 const MARGIN: u32 = 8;
@@ -74,6 +74,55 @@ pub(crate) fn arrange(panels: &[Panel]) -> RgbImage {
         write_text(&mut sheet, &shortened(&panel.label, image.width()), below, Rgb888::BLACK);
     }
     sheet
+}
+
+/// Colour of the boxes that attention should be in.
+pub(crate) const TARGET: [u8; 3] = [0xff, 0x50, 0x40];
+/// Room for the name of a row, in pixels.
+const ROW_LABEL: u32 = 64;
+
+/// A small picture in a [`table`], with boxes to draw on it.
+pub(crate) struct Tile<'a> {
+    pub(crate) image: RgbImage,
+    pub(crate) label: String,
+    pub(crate) bboxes: &'a [BBox],
+}
+
+/// Rows of small pictures, each row with its name, under a title.
+pub(crate) fn table(title: &str, rows: &[(String, Vec<Tile>)]) -> RgbImage {
+    let tiles = || rows.iter().flat_map(|(_, tiles)| tiles);
+    let cell_width = tiles().map(|tile| tile.image.width()).max().unwrap_or(1) + MARGIN;
+    let cell_height = tiles().map(|tile| tile.image.height()).max().unwrap_or(1) + LABEL_HEIGHT + MARGIN;
+    let columns = rows.iter().map(|(_, tiles)| tiles.len()).max().unwrap_or(0) as u32;
+    let width = (ROW_LABEL + columns * cell_width).max(6 * title.chars().count() as u32) + 2 * MARGIN;
+    let height = LABEL_HEIGHT + MARGIN + rows.len() as u32 * cell_height + MARGIN;
+    let mut sheet = RgbImage::from_pixel(width, height, Rgb([255, 255, 255]));
+    let at = |x: u32, y: u32| Point::new(x as i32, y as i32);
+    write_text(&mut sheet, title, at(MARGIN, MARGIN / 2), Rgb888::BLACK);
+    for (row, (name, tiles)) in rows.iter().enumerate() {
+        let y = LABEL_HEIGHT + MARGIN + row as u32 * cell_height;
+        write_text(&mut sheet, name, at(MARGIN, y + 2), Rgb888::BLACK);
+        for (column, tile) in tiles.iter().enumerate() {
+            let x = MARGIN + ROW_LABEL + column as u32 * cell_width;
+            imageops::replace(&mut sheet, &outlined(tile), i64::from(x), i64::from(y));
+            write_text(&mut sheet, &tile.label, at(x, y + tile.image.height() + 2), Rgb888::BLACK);
+        }
+    }
+    sheet
+}
+
+/// The tile's picture with its boxes.
+fn outlined(tile: &Tile) -> RgbImage {
+    let mut image = tile.image.clone();
+    let (width, height) = (f64::from(image.width()), f64::from(image.height()));
+    let style = PrimitiveStyle::with_stroke(Rgb888::new(TARGET[0], TARGET[1], TARGET[2]), 1);
+    for bbox in tile.bboxes {
+        let (x0, y0, x1, y1) = bbox.corners();
+        let corner = Point::new((x0 * width) as i32, (y0 * height) as i32);
+        let size = Size::new(((x1 - x0) * width).round() as u32, ((y1 - y0) * height).round() as u32);
+        never_fails(Rectangle::new(corner, size).into_styled(style).draw(&mut Canvas(&mut image)));
+    }
+    image
 }
 
 fn enlargement(width: u32) -> u32 {

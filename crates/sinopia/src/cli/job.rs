@@ -13,6 +13,7 @@ use sinopia_layout::{Layout, svg};
 
 use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
 use super::contact_sheet::{self, Panel};
+use super::debug_maps::MapKeeper;
 use super::failure::bad_request;
 use super::model::{self, Model};
 use super::progress::{Bars, cancellation_on_interrupt};
@@ -66,7 +67,7 @@ impl Job {
             return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
         }
         let preset = preset_options(name, &args)?.unwrap_or_default();
-        let method = methods::build(name, Value::Object(method_options(preset, &args)?))?;
+        let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
         Ok(Self {
             caption,
             layout,
@@ -113,7 +114,7 @@ impl Job {
             return Err(bad_request(NO_LAYOUT));
         }
         check_seeds(args.seed.unwrap_or(sampling.seed.0), args.count.unwrap_or(1))?;
-        let method = methods::build(name, Value::Object(method_options(options, &args)?))?;
+        let method = methods::build(name, Value::Object(method_options(name, options, &args)?))?;
         // Another method or model brings its own scheduler, another model its own size.
         let same_model = args.model.as_ref().is_none_or(|model| *model == recipe.model.id);
         let recorded = sampling.scheduler.filter(|_| same_method && same_model);
@@ -188,6 +189,9 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         ));
     }
     output::check_writable(&output.out)?;
+    if let Some(folder) = output.debug_maps.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
+        return Err(bad_request(format!("`--debug-maps {}`: that is a file; name a folder", folder.display())));
+    }
     if inputs.iter().any(|input| output::is_same_file(input, &output.out)) {
         return Err(bad_request(format!(
             "`--out {}` would write over the layout it is painted from",
@@ -223,11 +227,17 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
             negative: job.negative.clone(),
             sampling,
         };
-        let run = Run::new(&bars, &cancellation);
+        let keeper = MapKeeper::new(&bars, output.debug_maps.is_some());
+        let run = Run::new(&keeper, &cancellation);
         let painting = job.method.generate(&request, &model.pipeline, &run)?;
         bars.finish();
         let path = if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) };
-        made.push(deliver(&job, &request, &painting, &model, &path, output)?);
+        let mut description = deliver(&job, &request, &painting, &model, &path, output)?;
+        description["unet_work"] = unet_work(&run)?;
+        made.push(description);
+        if let Some(folder) = &output.debug_maps {
+            write_maps(&keeper, folder, request.sampling.seed, (&bars, job.method.name()))?;
+        }
         if output.preview {
             bars.preview(&painting);
         }
@@ -246,6 +256,23 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if output.json {
         let report = json!({ "images": made, "layout_svg": svg });
         output::print(&format!("{report:#}"))?;
+    }
+    Ok(())
+}
+
+/// The UNet's work by purpose, and in all.
+fn unet_work(run: &Run) -> anyhow::Result<Value> {
+    let work = run.work();
+    let mut description = serde_json::to_value(&work)?;
+    description["multiply_accumulates"] = work.total().into();
+    Ok(description)
+}
+
+/// Writes the attention maps of an image, or says why there are none.
+fn write_maps(keeper: &MapKeeper, folder: &Path, seed: Seed, (bars, method): (&Bars, &str)) -> anyhow::Result<()> {
+    match keeper.write(folder, &format!("seed-{}.", seed.0))? {
+        0 => bars.line(&format!("`{method}` guided no attention here: nothing is written to `{}`", folder.display())),
+        count => bars.line(&format!("wrote the attention of {count} phrases to `{}`", folder.display())),
     }
     Ok(())
 }
@@ -305,7 +332,7 @@ pub(super) fn rgb(image: &Image) -> anyhow::Result<RgbImage> {
 }
 
 /// What `--preset` sets, if it is given; it must be one of the method `name`.
-fn preset_options(name: &str, args: &PaintingArgs) -> anyhow::Result<Option<Map<String, Value>>> {
+pub(super) fn preset_options(name: &str, args: &PaintingArgs) -> anyhow::Result<Option<Map<String, Value>>> {
     let Some(preset) = args.preset.as_deref().map(methods::find_preset).transpose()? else { return Ok(None) };
     if preset.method != name {
         return Err(bad_request(format!(
@@ -316,11 +343,15 @@ fn preset_options(name: &str, args: &PaintingArgs) -> anyhow::Result<Option<Map<
     Ok(preset.options().as_object().cloned())
 }
 
-/// `options` with what `--set` and the flags that stand for options say.
+/// `options`, or the published ones with `--reference`, with what `--set` and the flags that stand for options say.
 pub(super) fn method_options(
+    method: &str,
     mut options: Map<String, Value>,
     args: &PaintingArgs,
 ) -> anyhow::Result<Map<String, Value>> {
+    if let (true, Value::Object(published)) = (args.reference, methods::reference_options(method)?) {
+        options.extend(published);
+    }
     for given in &args.set {
         let Some((name, value)) = given.split_once('=') else {
             return Err(bad_request(format!("`--set {given}`: `name=value` is expected")));

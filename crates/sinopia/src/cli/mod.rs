@@ -5,6 +5,7 @@ pub(crate) mod cache;
 pub(crate) mod completions;
 mod contact_sheet;
 pub(crate) mod convert;
+mod debug_maps;
 pub(crate) mod eval;
 pub(crate) mod failure;
 pub(crate) mod generate;

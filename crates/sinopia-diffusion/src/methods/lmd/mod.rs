@@ -1,6 +1,6 @@
 //! LMD, training-free: paint every object alone, then the whole scene around the kept objects.
 //!
-//! Lian et al. 2023, arXiv 2305.13655. Start reading at [`Lmd::generate`]; each stage has a file of its own. [LMD+](super::lmd_plus) is the same with
+//! Lian et al. 2023, arXiv 2305.13655. Start reading at [`Lmd::paint`]; each stage has a file of its own. [LMD+](super::lmd_plus) is the same with
 //! grounding adapters.
 
 mod options;
@@ -80,7 +80,7 @@ impl Method for Lmd {
         write_options(&self.options)
     }
 
-    fn generate(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         let scene = self.compose_scene(request)?;
         let painter = Painter::new(self, &scene, request, pipeline, run)?;
         let prompts = painter.read_prompts(&scene, request)?;

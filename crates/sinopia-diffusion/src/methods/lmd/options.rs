@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridRounding, Placement};
 
+use crate::Result;
 use crate::collage::Alignment;
 use crate::guidance::{GuidanceOptions, published_max_iter};
 use crate::losses::{BoxLossOptions, OverHeads};
-use crate::{Error, Result};
+use crate::methods::check_settings;
 
 /// Where an object stands when it is painted alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,12 +210,16 @@ impl LmdOptions {
             ("overall_bg_weight", self.overall_bg_weight),
             ("ref_ca_loss_weight", self.ref_ca_loss_weight),
         ];
-        check(&shares, is_share, "a number from 0 to 1")?;
-        check(&positive_shares, is_positive_share, "a number above 0, at most 1")?;
-        check(&factors, is_factor, "a number from 0")?;
-        check(&[("gaussian_sigma", self.gaussian_sigma)], |x| x > 0.0 && x <= 100.0, "a number above 0, at most 100")?;
+        check_settings(&shares, is_share, "a number from 0 to 1")?;
+        check_settings(&positive_shares, is_positive_share, "a number above 0, at most 1")?;
+        check_settings(&factors, is_factor, "a number from 0")?;
+        check_settings(
+            &[("gaussian_sigma", self.gaussian_sigma)],
+            |x| x > 0.0 && x <= 100.0,
+            "a number above 0, at most 100",
+        )?;
         let step = self.alignment_step_cells as f64;
-        check(&[("alignment_step_cells", step)], |x| x >= 1.0, "at least 1")
+        check_settings(&[("alignment_step_cells", step)], |x| x >= 1.0, "at least 1")
     }
 
     pub(super) fn object_guidance(&self) -> GuidanceOptions {
@@ -286,12 +291,5 @@ impl LmdOptions {
     /// Steps in which the foreground is frozen.
     pub(super) fn num_frozen_steps(&self, num_calls: usize) -> usize {
         (num_calls as f64 * self.frozen_step_ratio) as usize
-    }
-}
-
-fn check(values: &[(&'static str, f64)], is_good: impl Fn(f64) -> bool, expected: &'static str) -> Result<()> {
-    match values.iter().find(|(_, value)| !is_good(*value)) {
-        None => Ok(()),
-        Some((name, value)) => Err(Error::Setting { name, found: value.to_string(), expected }),
     }
 }

@@ -12,6 +12,7 @@ use crate::noise::{NoiseSource, SceneSeeds, Seed};
 use crate::observer::Run;
 use crate::painting::{PaintRequest, Sampling};
 use crate::pipeline::Pipeline;
+use crate::prompts::{warn_of_history, warn_of_stretching};
 use crate::schedulers::SchedulerKind;
 
 /// What all stages of one picture share.
@@ -46,24 +47,10 @@ impl<'a> Painter<'a> {
             let (height, width) = unet.attention_grid(*key, (size.0, size.1));
             (*key, Grid::new(height, width))
         };
-        if matches!(scheduler, SchedulerKind::Pndm | SchedulerKind::DpmSolverPlusPlus) {
-            run.warn(format!(
-                "{scheduler} steps from a history that guidance and pasted objects do not reach, which weakens both; ddim suits {}",
-                lmd.name()
-            ));
-        }
+        warn_of_history(scheduler, (lmd.name(), "guidance and pasted objects"), run);
+        warn_of_stretching(scene.canvas(), &sampling, run);
         let seeds = SceneSeeds::from_seed(sampling.seed);
         let seeds = SceneSeeds { fg_seed_start: lmd.options.fg_seed_start.map_or(seeds.fg_seed_start, Seed), ..seeds };
-        let (found, canvas) = (sampling.width * scene.canvas().height() as usize, scene.canvas().width() as usize);
-        if found != sampling.height * canvas {
-            run.warn(format!(
-                "the layout is {} × {} and the picture {} × {}: boxes are stretched with the canvas",
-                scene.canvas().width(),
-                scene.canvas().height(),
-                sampling.width,
-                sampling.height
-            ));
-        }
         let grids = unet.guidance_keys().iter().map(grid).collect();
         let mask_key = unet.object_mask_key();
         Ok(Self { lmd, pipeline, run, sampling, scheduler, seeds, size, grids, mask_key })

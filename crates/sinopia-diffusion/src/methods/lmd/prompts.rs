@@ -1,28 +1,17 @@
 //! The layout's prompts: composed, read by the text encoder, their phrases found among the tokens.
 
-use std::ops::Range;
-
 use sinopia_layout::nouns::CountNaming;
 use sinopia_layout::scene::GroundedPhrase;
 use sinopia_layout::scene::{OBJECT_NEGATIVE, OVERALL_NEGATIVE};
-use sinopia_layout::{GroundedPrompt, Layout, Scene, SceneObject, SceneOptions, locate_phrases};
+use sinopia_layout::{GroundedPrompt, Layout, Scene, SceneObject, SceneOptions};
 
 use super::painter::Painter;
 use super::{Lmd, Method};
 use crate::grounding::{Slot, slots};
-use crate::losses::GroundedTokens;
 use crate::observer::Stage;
 use crate::painting::{PaintRequest, Prompts};
-use crate::pipeline::GuidedText;
+use crate::prompts::GroundedText;
 use crate::{Error, Result};
-
-/// A prompt ready to paint: its embeddings (and boxes, where the model takes them), and where its phrases' tokens are.
-pub(super) struct GroundedText {
-    pub(super) text: GuidedText,
-    pub(super) tokens: Vec<GroundedTokens>,
-    /// For each of `tokens`, its objects in the scene.
-    pub(super) objects: Vec<Range<usize>>,
-}
 
 /// All prompts of a picture.
 pub(super) struct ScenePrompts {
@@ -75,18 +64,18 @@ impl Painter<'_> {
             if self.options().boxes_as_objects {
                 overall.phrases.iter_mut().for_each(name_one);
             }
-            let (mut overall, overall_text) = self.read_prompt(&overall, scene.overall_negative())?;
+            let mut overall = self.read_prompt(&overall, scene.overall_negative())?;
             if let Some(adapters) = self.lmd.adapters {
                 let (slots, options) = (slots(scene, adapters.slot_phrase), adapters.overall());
                 overall.text = overall.text.grounded(&slots, options, self.pipeline, self.run)?;
             }
             let objects = scene.objects().iter().filter(|_| self.needs_solos());
             let objects = objects.map(|object| self.read_object(object, scene.object_negative()));
-            let (objects, object_texts): (Vec<_>, Vec<_>) = objects.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+            let objects = objects.collect::<Result<Vec<_>>>()?;
             let texts = Prompts {
-                overall: overall_text,
+                overall: overall.prompt.clone(),
                 overall_negative: scene.overall_negative().to_owned(),
-                objects: object_texts,
+                objects: objects.iter().map(|object| object.prompt.clone()).collect(),
                 object_negative: scene.object_negative().to_owned(),
             };
             Ok(ScenePrompts { objects, overall, texts })
@@ -94,43 +83,18 @@ impl Painter<'_> {
     }
 
     /// The prompt of an object's own picture, with its one box.
-    fn read_object(&self, object: &SceneObject, negative: &str) -> Result<(GroundedText, String)> {
-        let (mut prompt, text) = self.read_prompt(object.prompt(), negative)?;
+    fn read_object(&self, object: &SceneObject, negative: &str) -> Result<GroundedText> {
+        let mut prompt = self.read_prompt(object.prompt(), negative)?;
         if let Some(adapters) = self.lmd.adapters {
             let slot = Slot { phrase: object.name().to_owned(), bbox: self.options().solo_box(object.bbox()) };
             prompt.text = prompt.text.grounded(&[slot], adapters.of_objects(), self.pipeline, self.run)?;
         }
-        Ok((prompt, text))
+        Ok(prompt)
     }
 
-    /// Encodes a prompt and finds its phrases. A phrase past the end of the text encoder's window cannot be guided, and is warned about.
-    fn read_prompt(&self, prompt: &GroundedPrompt, negative: &str) -> Result<(GroundedText, String)> {
-        let tokenizer = self.pipeline.tokenizer();
-        // A text that cannot be tokenized has no tokens, which is refused with the phrase's name.
-        let encode = |text: &str| tokenizer.encode_unpadded(text).unwrap_or_default();
-        let located = locate_phrases(prompt, encode, usize::MAX)?;
-        let window = tokenizer.max_length();
-        let (mut tokens, mut objects) = (Vec::new(), Vec::new());
-        for (phrase, found) in prompt.phrases.iter().zip(&located.phrases) {
-            if found.range.end >= window {
-                self.run.warn(format!(
-                    "`{}` lies beyond the {window} tokens that the text encoder reads: its place is not guided in `{}`",
-                    phrase.text, located.text
-                ));
-                continue;
-            }
-            let all = GroundedTokens { positions: found.positions(), word: found.word, bboxes: phrase.bboxes.clone() };
-            if self.options().boxes_as_objects {
-                // Each box alone; all of one name look at the same tokens.
-                tokens.extend(phrase.bboxes.iter().map(|bbox| GroundedTokens { bboxes: vec![*bbox], ..all.clone() }));
-                objects.extend(phrase.objects.clone().map(|object| object..object + 1));
-            } else {
-                tokens.push(all);
-                objects.push(phrase.objects.clone());
-            }
-        }
-        let mut text = self.pipeline.encode_pairs(&[&located.text], negative, &self.sampling, self.run)?;
-        Ok((GroundedText { text: text.swap_remove(0), tokens, objects }, located.text))
+    fn read_prompt(&self, prompt: &GroundedPrompt, negative: &str) -> Result<GroundedText> {
+        let read = GroundedText::read(prompt, negative, (self.pipeline, &self.sampling), self.run)?;
+        Ok(if self.options().boxes_as_objects { read.boxes_as_objects() } else { read })
     }
 }
 

@@ -7,7 +7,6 @@ use sinopia_layout::{BBox, Grid, GridMask, SceneObject};
 use sinopia_models::unet::{AttnKey, BatchPart, Recording, TokenColumns};
 
 use super::painter::Painter;
-use super::prompts::GroundedText;
 use crate::Result;
 use crate::collage::{Cutout, shifted_attention};
 use crate::guidance::Guide;
@@ -17,6 +16,7 @@ use crate::noise::{NoiseSource, blend_foreground};
 use crate::observer::Stage;
 use crate::painting::{GuidanceReport, PaintedObject};
 use crate::pipeline::Sampler;
+use crate::prompts::GroundedText;
 
 /// An object that was painted alone.
 pub(super) struct Solo {

@@ -3,7 +3,6 @@
 use candle_core::Tensor;
 
 use super::painter::Painter;
-use super::prompts::GroundedText;
 use super::solo::Solo;
 use crate::Result;
 use crate::collage::Collage;
@@ -12,6 +11,7 @@ use crate::losses::{AttentionTransfer, BoxLoss, LossSum, TokenSet};
 use crate::noise::NoiseSource;
 use crate::observer::Stage;
 use crate::painting::GuidanceReport;
+use crate::prompts::GroundedText;
 
 impl Painter<'_> {
     /// Stage 4: the whole picture.

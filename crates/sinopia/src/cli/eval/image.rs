@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling};
@@ -34,8 +34,9 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
             info.name
         )));
     }
+    let preset = job::preset_options(info.name, &painting)?.unwrap_or_default();
     let (layouts, layouts_id) = find_layouts(&args, &samples)?;
-    let method = methods::build(info.name, Value::Object(job::method_options(Map::new(), &painting)?))?;
+    let method = methods::build(info.name, Value::Object(job::method_options(info.name, preset, &painting)?))?;
     // Before hours of painting: is the detector one?
     let detector = args.detector.as_deref().map(report::open_detector).transpose()?;
 

@@ -1,0 +1,289 @@
+//! BoxDiff: Stable Diffusion whose latents are moved once a step so that phrases fill their boxes, edge to edge.
+//!
+//! Xie et al. 2023, arXiv 2307.10816, in the form in which LMD compares itself with it, and with the refinement of its own code as an option. Start
+//! reading at [`BoxDiff::paint`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sinopia_layout::{Grid, GridRounding};
+use sinopia_models::unet::{AttnKey, UNet2DConditionModel};
+
+use super::one_pass::{OnePass, PromptOptions};
+use super::{Method, check_settings, read_options, write_options};
+use crate::Result;
+use crate::guidance::{GuidanceOptions, Guide, PUBLISHED_STEPS, StepSize};
+use crate::losses::{BoxDiffLoss, BoxDiffLossOptions, GroundedTokens, TokenSet, WorstBox};
+use crate::observer::{Run, Stage};
+use crate::painting::{PaintRequest, Painting};
+use crate::pipeline::Pipeline;
+
+/// Which tokens of a phrase are held to its boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ControlledTokens {
+    /// All of them, articles and number words too, as in LMD's code. The loss is a sum, so longer phrases pull harder.
+    Phrase,
+    /// The noun's last token alone, as people choose it in BoxDiff's own code.
+    Word,
+}
+
+/// Options of [`BoxDiff`]. The last group are mends of the published behaviour, each with its own switch; [`BoxDiffOptions::reference`] has
+/// them all off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BoxDiffOptions {
+    /// Length of the first update, in multiples of the loss's gradient. Published: 20.
+    pub scale_factor: f64,
+    /// Square of the last step's length against the first's; in between it falls evenly. Published: 0.5.
+    pub scale_range_end: f64,
+    /// No updates from this step on. Published: 25, of 50.
+    pub max_index_step: usize,
+    /// Share of the cells inside that should light up and of those outside that should not, in (0, 1]. Published: 0.2.
+    pub top_p: f64,
+    /// Cells on either side of a box's edge in which the phrase's edge is looked for. Published: 1.
+    pub corner_reach: usize,
+    /// Which tokens of a phrase are held to its boxes. Published: `phrase`.
+    pub controlled_tokens: ControlledTokens,
+    /// Whether the prompt's end token and the padding behind it take no part in the competition for cells. Published: false; true in BoxDiff's own
+    /// code for Stable Diffusion 2.
+    pub normalize_eot: bool,
+    /// Whether, at some early steps, the worst box is worked on until it is good enough. Published: false; BoxDiff's own code can.
+    pub refine: bool,
+    /// Updates of such a refinement at most. BoxDiff's own: 20.
+    pub max_refinement_steps: usize,
+    /// At which steps (of 50), and which share of its brightest cells' attention the worst token must win. BoxDiff's own: 0.05 at step 0, 0.5 at 10,
+    /// 0.8 at 20.
+    pub refinement_thresholds: BTreeMap<usize, f64>,
+    /// Takes the place of the composed prompt.
+    pub overall_prompt: Option<String>,
+
+    /// Mend: boxes too small for the grid get a cell. Published: false, they vanish and their phrase is pushed away from everywhere.
+    pub keep_small_boxes: bool,
+    /// Mend: at least one cell is chosen inside and outside. Published: false, boxes of fewer than five cells choose none; the mean of nothing is
+    /// not a number, which the code turns into 0 without a word, so that nothing draws the phrase into its box.
+    pub choose_a_cell: bool,
+    /// Mend: step numbers are stretched to the number of steps. Published: false.
+    pub stretch_schedule: bool,
+    /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
+    pub mend_plurals: bool,
+}
+
+impl Default for BoxDiffOptions {
+    fn default() -> Self {
+        Self {
+            keep_small_boxes: true,
+            choose_a_cell: true,
+            stretch_schedule: true,
+            mend_plurals: true,
+            ..Self::reference()
+        }
+    }
+}
+
+impl BoxDiffOptions {
+    /// The behaviour of LMD's code.
+    pub fn reference() -> Self {
+        Self {
+            scale_factor: 20.0,
+            scale_range_end: 0.5,
+            max_index_step: 25,
+            top_p: 0.2,
+            corner_reach: 1,
+            controlled_tokens: ControlledTokens::Phrase,
+            normalize_eot: false,
+            refine: false,
+            max_refinement_steps: 20,
+            refinement_thresholds: BTreeMap::from([(0, 0.05), (10, 0.5), (20, 0.8)]),
+            overall_prompt: None,
+            keep_small_boxes: false,
+            choose_a_cell: false,
+            stretch_schedule: false,
+            mend_plurals: false,
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        check_settings(&[("scale_factor", self.scale_factor)], |x| x.is_finite() && x >= 0.0, "a number from 0")?;
+        let mut shares = vec![("scale_range_end", self.scale_range_end)];
+        shares.extend(self.refinement_thresholds.values().map(|share| ("refinement_thresholds", *share)));
+        check_settings(&shares, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")?;
+        check_settings(&[("top_p", self.top_p)], |x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")
+    }
+
+    /// One update a step, whatever the loss.
+    fn guidance(&self) -> GuidanceOptions {
+        GuidanceOptions {
+            loss_scale: self.scale_factor,
+            loss_threshold: f64::NEG_INFINITY,
+            max_iter: vec![1],
+            max_index_step: self.max_index_step,
+            stretches_schedule: self.stretch_schedule,
+            refreshes_loss: false,
+        }
+    }
+
+    /// What the worst inner-box term may be at each of `count` steps, and how many updates may bring it there.
+    fn refinement(&self, count: usize) -> (Vec<f64>, GuidanceOptions) {
+        let (mut allowed, mut max_iter) = (vec![1.0; count], vec![0; count + 1]);
+        for (step, share) in self.refinement_thresholds.iter().filter(|_| self.refine) {
+            let index = if self.stretch_schedule { (step * count).div_ceil(PUBLISHED_STEPS) } else { *step };
+            if index < count {
+                (allowed[index], max_iter[index]) = (1.0 - share, self.max_refinement_steps);
+            }
+        }
+        let options = GuidanceOptions {
+            loss_threshold: 0.0,
+            max_iter,
+            max_index_step: count,
+            stretches_schedule: false,
+            refreshes_loss: true,
+            ..self.guidance()
+        };
+        (allowed, options)
+    }
+
+    fn loss(&self, num_prompt_tokens: usize, window: usize) -> BoxDiffLossOptions {
+        let whole = BoxDiffLossOptions::new(window);
+        // The start token is position 0, the end token stands behind the prompt's own.
+        let end = if self.normalize_eot { num_prompt_tokens + 1 } else { whole.competitors.end };
+        BoxDiffLossOptions {
+            top_p: self.top_p,
+            corner_reach: self.corner_reach,
+            competitors: 1..end.min(whole.competitors.end),
+            rounding: if self.keep_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published },
+            chooses_a_cell: self.choose_a_cell,
+        }
+    }
+}
+
+/// BoxDiff.
+#[derive(Debug, Clone)]
+pub struct BoxDiff {
+    options: BoxDiffOptions,
+}
+
+impl BoxDiff {
+    /// The name on the command line.
+    pub const NAME: &'static str = "boxdiff";
+
+    /// With options.
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::Error::Setting) for a value outside its range.
+    pub fn new(options: BoxDiffOptions) -> Result<Self> {
+        options.validate()?;
+        Ok(Self { options })
+    }
+
+    pub(super) fn build(options: Value) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Self::new(read_options(Self::NAME, options)?)?))
+    }
+
+    pub(super) fn reference() -> Value {
+        write_options(&BoxDiffOptions::reference())
+    }
+
+    /// The phrases with the tokens that are held to their boxes.
+    fn controlled(&self, objects: &[GroundedTokens]) -> Vec<GroundedTokens> {
+        let controlled = |object: &GroundedTokens| match self.options.controlled_tokens {
+            ControlledTokens::Phrase => object.clone(),
+            ControlledTokens::Word => GroundedTokens { positions: vec![object.word], ..object.clone() },
+        };
+        objects.iter().map(controlled).collect()
+    }
+}
+
+impl Method for BoxDiff {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn options(&self) -> Value {
+        write_options(&self.options)
+    }
+
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+        let options = &self.options;
+        let prompt = PromptOptions {
+            method: Self::NAME,
+            overall_prompt: options.overall_prompt.clone(),
+            mend_plurals: options.mend_plurals,
+        };
+        let pass = OnePass::new(prompt, request, pipeline, run)?;
+
+        let (unet, text) = (pipeline.unet(), &pass.prompt.text);
+        let keys = boxdiff_keys(unet);
+        let grid = pass.grids(&keys).values().next().copied().unwrap_or(Grid::new(1, 1));
+        let window = text.conditional().num_tokens();
+        let objects = self.controlled(&pass.prompt.tokens);
+        let tokens = TokenSet::first(window, &objects);
+        let loss_options = options.loss(pass.prompt.num_tokens, window);
+        let loss = BoxDiffLoss::new(&objects, &tokens, (&keys, grid), &loss_options);
+        let (allowed, refinement) = options.refinement(request.sampling.num_inference_steps);
+        let worst = WorstBox::new(loss.clone(), allowed);
+
+        let step_size = StepSize::Declining { end: options.scale_range_end };
+        let guide = |options, stage| Guide::new(unet, &keys, &tokens, options, stage).with_step_size(step_size);
+        let mut refine = guide(refinement, "refining the worst box".to_owned());
+        let mut guide = guide(options.guidance(), Stage::Picture.to_string());
+        let latents = pass.paint(|latents, index, sampler| {
+            let latents = refine.update(latents, index, (sampler, text, &worst), run)?;
+            let latents = guide.update(latents, index, (sampler, text, &loss), run)?;
+            Ok((latents, guide.last_loss()))
+        })?;
+        let refined = options.refine.then(|| refine.report());
+        pass.finish(&latents, self.options(), refined.into_iter().chain([guide.report()]).collect())
+    }
+}
+
+/// The layers that BoxDiff looks at: all on the grid of the first up block with attention.
+///
+/// In Stable Diffusion 1 and 2 those are the five of 16×16, `down.2.0`, `down.2.1`, `up.1.0`, `up.1.1` and `up.1.2`. A UNet without attention on its
+/// way up has those of the grid of its [object-mask key](UNet2DConditionModel::object_mask_key).
+fn boxdiff_keys(unet: &UNet2DConditionModel) -> Vec<AttnKey> {
+    // On a large grid no two levels round to the same size.
+    let grid = |key: AttnKey| unet.attention_grid(key, (1 << 12, 1 << 12));
+    let keys = unet.attention_keys();
+    let first_up = keys.iter().copied().find(|key| matches!(key, AttnKey::Up { .. }));
+    let wanted = grid(first_up.unwrap_or_else(|| unet.object_mask_key()));
+    keys.into_iter().filter(|key| grid(*key) == wanted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refinement_comes_at_its_steps_of_runs_of_any_length() {
+        let options = BoxDiffOptions { refine: true, ..BoxDiffOptions::default() };
+        let steps = |count: usize| {
+            let (allowed, guidance) = options.refinement(count);
+            let steps = (0..count).filter(|index| guidance.iterations(*index, count) > 0);
+            steps.map(|index| (index, allowed[index])).collect::<Vec<_>>()
+        };
+        let allowed = [0.95, 0.5, 1.0 - 0.8];
+        assert_eq!(steps(50), [(0, allowed[0]), (10, allowed[1]), (20, allowed[2])]);
+        assert_eq!(steps(25), [(0, allowed[0]), (5, allowed[1]), (10, allowed[2])]);
+        let own = BoxDiffOptions { stretch_schedule: false, ..options.clone() };
+        assert_eq!(own.refinement(15).1.max_iter.iter().sum::<usize>(), 40);
+        assert_eq!(BoxDiffOptions::default().refinement(50).1.max_iter.iter().sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn one_update_a_step_in_the_first_half() {
+        let guidance = BoxDiffOptions::default().guidance();
+        assert_eq!((0..50).map(|index| guidance.iterations(index, 50)).sum::<usize>(), 25);
+        assert_eq!((0..10).map(|index| guidance.iterations(index, 10)).sum::<usize>(), 5);
+    }
+
+    #[test]
+    fn all_but_the_first_and_last_position_compete_or_only_the_prompts_own() {
+        let options = BoxDiffOptions::default();
+        assert_eq!(options.loss(9, 77).competitors, 1..76);
+        let own = BoxDiffOptions { normalize_eot: true, ..options };
+        assert_eq!(own.loss(9, 77).competitors, 1..10);
+        assert_eq!(own.loss(200, 77).competitors, 1..76);
+    }
+}

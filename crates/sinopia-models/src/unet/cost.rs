@@ -1,0 +1,523 @@
+//! How much work a call of a UNet is, in multiply-accumulates, from the shapes of its units alone.
+//!
+//! Counted are the products of matrices and of convolutions, which are nearly all of the time; norms, activations and softmaxes are not. A product
+//! counts as its formula has it, though a convolution may be computed with fewer multiplications. The walk is that of [`blocks`](super::blocks), without
+//! weights; a test holds the two together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::AddAssign;
+
+use serde::Serialize;
+
+use super::gradient::TRACE_BYTES;
+use super::grounding::{HIDDEN_WIDTH, POSITION_WIDTH};
+use super::{AttnKey, Grounding, GroundingWiring, UNetConfig};
+use crate::Result;
+
+/// A part of the network that work is counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UNetPart {
+    /// The first convolution and the embedding of the timestep.
+    In,
+    /// A down block, from the finest grid.
+    Down(usize),
+    /// The middle block.
+    Mid,
+    /// An up block, from the coarsest grid.
+    Up(usize),
+    /// The last convolution.
+    Out,
+}
+
+impl fmt::Display for UNetPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In => f.write_str("in"),
+            Self::Down(block) => write!(f, "down.{block}"),
+            Self::Mid => f.write_str("mid"),
+            Self::Up(block) => write!(f, "up.{block}"),
+            Self::Out => f.write_str("out"),
+        }
+    }
+}
+
+impl Serialize for UNetPart {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Multiply-accumulates by part of the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct UNetCost(BTreeMap<UNetPart, u64>);
+
+impl UNetCost {
+    /// Of one part.
+    pub fn of(&self, part: UNetPart) -> u64 {
+        self.0.get(&part).copied().unwrap_or(0)
+    }
+
+    /// Of all parts.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// The parts that there is work in, in the order of a pass.
+    pub fn parts(&self) -> impl Iterator<Item = (UNetPart, u64)> + '_ {
+        self.0.iter().map(|(part, work)| (*part, *work))
+    }
+
+    fn add(&mut self, part: UNetPart, work: u64) {
+        *self.0.entry(part).or_default() += work;
+    }
+}
+
+impl AddAssign<&UNetCost> for UNetCost {
+    fn add_assign(&mut self, other: &UNetCost) {
+        other.parts().for_each(|(part, work)| self.add(part, work));
+    }
+}
+
+/// The shapes of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallShape {
+    /// Pictures in the batch.
+    pub batch: usize,
+    /// The latents' grid (H, W).
+    pub latents_hw: (usize, usize),
+    /// Tokens of the text.
+    pub num_tokens: usize,
+    /// Whether the text's keys and values have to be computed; from the second call with a text on they are at hand.
+    pub projects_text: bool,
+    /// What the grounding adapters see, while they are on.
+    pub grounding: Option<GroundingShape>,
+    /// The key at which the pass ends, once its probabilities are known.
+    pub last_key: Option<AttnKey>,
+}
+
+impl CallShape {
+    /// A whole pass over one picture with a new text.
+    pub fn new(latents_hw: (usize, usize), num_tokens: usize) -> Self {
+        Self { batch: 1, latents_hw, num_tokens, projects_text: true, grounding: None, last_key: None }
+    }
+
+    /// The same call with all that is kept from call to call at hand.
+    fn again(&self) -> Self {
+        let grounding = self.grounding.map(|grounding| GroundingShape { projects_slots: false, ..grounding });
+        Self { projects_text: false, grounding, ..*self }
+    }
+}
+
+/// The shape of what grounding adapters see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroundingShape {
+    /// Slots of each picture, empty ones too.
+    pub num_slots: usize,
+    /// Whether the slots' tokens, and each layer's keys and values of them, have to be computed; from the second call on they are at hand.
+    pub projects_slots: bool,
+    /// How the adapters are wired: in parallel, a pass that ends at a layer's probabilities leaves its adapter out.
+    pub wiring: GroundingWiring,
+}
+
+impl From<&Grounding> for GroundingShape {
+    fn from(grounding: &Grounding) -> Self {
+        Self { num_slots: grounding.num_slots(), projects_slots: !grounding.is_projected(), wiring: grounding.wiring() }
+    }
+}
+
+impl UNetConfig {
+    /// The work of a forward pass.
+    ///
+    /// # Errors
+    /// If the config is none that a network can be built from.
+    pub fn forward_cost(&self, shape: &CallShape) -> Result<UNetCost> {
+        self.cost(shape, |unit| unit.forward(shape))
+    }
+
+    /// The work of bringing a gradient back from the maps up to `last_key` to the latents: backward through each unit, and before that once more
+    /// forward where there was no room to keep its trace.
+    ///
+    /// Text, boxes and timestep are constants, so nothing is brought back to them, and no weight has a gradient.
+    ///
+    /// # Errors
+    /// If the config is none that a network can be built from.
+    pub fn backward_cost(&self, shape: &CallShape) -> Result<UNetCost> {
+        self.backward_cost_with(shape, TRACE_BYTES)
+    }
+
+    /// [`Self::backward_cost`] with room for `room` bytes of traces, which the first units that fit take.
+    fn backward_cost_with(&self, shape: &CallShape, room: usize) -> Result<UNetCost> {
+        let again = shape.again();
+        let mut room = room as u64;
+        self.cost(shape, |unit| {
+            let bytes = unit.trace_bytes(shape);
+            let is_traced = bytes <= room;
+            room -= if is_traced { bytes } else { 0 };
+            unit.backward(shape) + if is_traced { 0 } else { unit.forward(&again) }
+        })
+    }
+
+    fn cost(&self, shape: &CallShape, mut work: impl FnMut(&UnitShape) -> u64) -> Result<UNetCost> {
+        let mut cost = UNetCost::default();
+        for unit in unit_shapes(self, shape.latents_hw)? {
+            cost.add(unit.part, work(&unit));
+            if unit.ends_at(shape.last_key) {
+                break;
+            }
+        }
+        Ok(cost)
+    }
+}
+
+/// A unit's sizes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UnitShape {
+    pub(super) part: UNetPart,
+    pub(super) kind: ShapeKind,
+    /// Cells of the grid on which its products are taken.
+    cells: u64,
+    /// Numbers that it is given of one picture.
+    input: u64,
+    /// Width of the time embedding.
+    time_width: u64,
+    /// Width of the text embeddings.
+    text_width: u64,
+}
+
+/// What a unit computes, with its channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShapeKind {
+    ConvIn { channels: (usize, usize) },
+    Resnet { channels: (usize, usize) },
+    Transformer { channels: usize, key: AttnKey, num_layers: usize },
+    Downsample { channels: usize },
+    Upsample { channels: usize },
+    Out { channels: (usize, usize) },
+}
+
+impl ShapeKind {
+    /// Channels that it is given, those of a skip connection included.
+    fn input_channels(&self) -> usize {
+        match *self {
+            Self::ConvIn { channels } | Self::Resnet { channels } | Self::Out { channels } => channels.0,
+            Self::Transformer { channels, .. } | Self::Downsample { channels } | Self::Upsample { channels } => {
+                channels
+            }
+        }
+    }
+}
+
+impl UnitShape {
+    /// Whether a pass that stops at `key` stops in this unit.
+    fn ends_at(&self, last_key: Option<AttnKey>) -> bool {
+        match (self.kind, last_key) {
+            (ShapeKind::Transformer { key, num_layers, .. }, Some(last)) => {
+                (0..num_layers).any(|layer| key.with_layer(layer) == last)
+            }
+            _ => false,
+        }
+    }
+
+    /// Multiply-accumulates of the way forward.
+    fn forward(&self, shape: &CallShape) -> u64 {
+        let batch = shape.batch as u64;
+        match self.kind {
+            ShapeKind::ConvIn { channels } => {
+                let first = channels.1 as u64;
+                let tokens = shape.grounding.map_or(0, |grounding| self.grounding_tokens(grounding));
+                batch * (self.conv3x3(channels) + tokens) + self.time_width * (first + self.time_width)
+            }
+            ShapeKind::Resnet { channels } => batch * self.resnet(channels) + self.time_width * channels.1 as u64,
+            ShapeKind::Transformer { channels, key, num_layers } => {
+                let c = channels as u64;
+                let text = if shape.projects_text { shape.num_tokens as u64 * self.text_width * c } else { 0 };
+                let mut work = batch * self.cells * c * c; // projection in
+                for layer in 0..num_layers {
+                    let (to_scores, after) = self.layer(c, shape.num_tokens as u64);
+                    let ends_here = shape.last_key == Some(key.with_layer(layer));
+                    let fuser = self.grounding_of_layer(shape, ends_here).map_or(0, |slots| self.fuser(c, slots));
+                    work += batch * (to_scores + text + fuser);
+                    if ends_here {
+                        return work;
+                    }
+                    work += batch * (after + text);
+                }
+                work + batch * self.cells * c * c // projection out
+            }
+            ShapeKind::Downsample { channels } | ShapeKind::Upsample { channels } => {
+                batch * self.conv3x3((channels, channels))
+            }
+            ShapeKind::Out { channels } => batch * self.conv3x3(channels),
+        }
+    }
+
+    /// Multiply-accumulates of the gradient's way back through it. A product with constant weights costs what it cost forward; of the products in
+    /// self-attention, an adapter's too, both factors have a gradient, which is two products for one.
+    fn backward(&self, shape: &CallShape) -> u64 {
+        let batch = shape.batch as u64;
+        let forward = self.forward(&CallShape { batch: 1, ..shape.again() });
+        let extra = match self.kind {
+            ShapeKind::ConvIn { channels } => return batch * self.conv3x3(channels),
+            ShapeKind::Resnet { channels } => return batch * self.resnet(channels),
+            ShapeKind::Transformer { channels, key, num_layers } => {
+                let ends_in = (0..num_layers).position(|layer| shape.last_key == Some(key.with_layer(layer)));
+                let c = channels as u64;
+                let layers = (0..ends_in.map_or(num_layers, |layer| layer + 1)).map(|layer| {
+                    let grounding = self.grounding_of_layer(shape, ends_in == Some(layer));
+                    self.self_attention_products(c) + grounding.map_or(0, |slots| self.fuser_products(c, slots))
+                });
+                layers.sum()
+            }
+            _ => 0,
+        };
+        batch * (forward + extra)
+    }
+
+    fn conv3x3(&self, (from, to): (usize, usize)) -> u64 {
+        9 * (from * to) as u64 * self.cells
+    }
+
+    fn resnet(&self, (from, to): (usize, usize)) -> u64 {
+        let shortcut = if from == to { 0 } else { (from * to) as u64 * self.cells };
+        self.conv3x3((from, to)) + self.conv3x3((to, to)) + shortcut
+    }
+
+    /// Scores and weighted values.
+    fn self_attention_products(&self, c: u64) -> u64 {
+        2 * self.cells * self.cells * c
+    }
+
+    /// What the adapter of a layer sees, if it has work.
+    fn grounding_of_layer(&self, shape: &CallShape, ends_here: bool) -> Option<GroundingShape> {
+        shape.grounding.filter(|grounding| !(ends_here && grounding.wiring == GroundingWiring::Parallel))
+    }
+
+    /// A layer's adapter: only pixels ask, of pixels and slots.
+    fn fuser(&self, c: u64, grounding: GroundingShape) -> u64 {
+        let slots = if grounding.projects_slots { grounding.num_slots as u64 } else { 0 };
+        let of_slots = slots * c * (self.text_width + 2 * c); // to the channels, then keys and values
+        let projection = self.cells * c * c;
+        4 * projection + self.fuser_products(c, grounding) + feed_forward(projection) + of_slots
+    }
+
+    /// Scores and weighted values of an adapter.
+    fn fuser_products(&self, c: u64, grounding: GroundingShape) -> u64 {
+        2 * self.cells * (self.cells + grounding.num_slots as u64) * c
+    }
+
+    /// The position net, if its tokens are not at hand.
+    fn grounding_tokens(&self, grounding: GroundingShape) -> u64 {
+        let slots = if grounding.projects_slots { grounding.num_slots as u64 } else { 0 };
+        let (hidden, waves) = (HIDDEN_WIDTH as u64, POSITION_WIDTH as u64);
+        slots * hidden * ((self.text_width + waves) + hidden + self.text_width)
+    }
+
+    /// Roughly the bytes that a trace of it keeps, as they are estimated before it is run.
+    fn trace_bytes(&self, shape: &CallShape) -> u64 {
+        let input = shape.batch * self.input as usize;
+        (size_of::<f32>() * (input + self.kept_between(input))) as u64
+    }
+
+    /// As [`Unit::kept_between`](super::unit::Unit::kept_between).
+    pub(super) fn kept_between(&self, input: usize) -> usize {
+        match self.kind {
+            ShapeKind::Transformer { num_layers, .. } => (6 + 24 * num_layers) * input,
+            ShapeKind::Resnet { .. } => 5 * input,
+            ShapeKind::Upsample { .. } => 8 * input,
+            ShapeKind::ConvIn { .. } | ShapeKind::Downsample { .. } | ShapeKind::Out { .. } => 2 * input,
+        }
+    }
+
+    /// One transformer layer, up to the scores of its cross-attention and from there on, without the text's projections.
+    fn layer(&self, c: u64, num_tokens: u64) -> (u64, u64) {
+        let projection = self.cells * c * c;
+        let scores = self.cells * num_tokens * c;
+        let to_scores = 4 * projection + self.self_attention_products(c) + projection + scores;
+        (to_scores, scores + projection + feed_forward(projection))
+    }
+}
+
+/// Values and gates, then back, in terms of one projection of the channels.
+fn feed_forward(projection: u64) -> u64 {
+    8 * projection + 4 * projection
+}
+
+/// All units that [`blocks::load`](super::blocks::load) builds of a config, in the order of the pass.
+pub(super) fn unit_shapes(config: &UNetConfig, (height, width): (usize, usize)) -> Result<Vec<UnitShape>> {
+    let levels = config.levels()?;
+    let grid = |level: usize| {
+        let halved = |side: usize| (0..level).fold(side, |side, _| side.div_ceil(2)) as u64;
+        halved(height) * halved(width)
+    };
+    let (time_width, text_width) = (config.time_width() as u64, config.text_width()? as u64);
+    let mut units = Vec::new();
+    let mut push = |part, kind: ShapeKind, level: usize| {
+        let from = match kind {
+            ShapeKind::Downsample { .. } => level - 1,
+            ShapeKind::Upsample { .. } => level + 1,
+            _ => level,
+        };
+        let input = grid(from) * kind.input_channels() as u64;
+        units.push(UnitShape { part, kind, cells: grid(level), input, time_width, text_width });
+    };
+    let transformer = |key, level: usize| {
+        let level = &levels[level];
+        ShapeKind::Transformer { channels: level.channels, key, num_layers: level.transformer_layers }
+    };
+
+    let mut channels = config.block_out_channels[0];
+    let mut skips = vec![channels];
+    push(UNetPart::In, ShapeKind::ConvIn { channels: (config.in_channels, channels) }, 0);
+    let last = levels.len() - 1;
+    for (index, level) in levels.iter().enumerate() {
+        let part = UNetPart::Down(index);
+        for layer in 0..level.num_resnets {
+            push(part, ShapeKind::Resnet { channels: (channels, level.channels) }, index);
+            channels = level.channels;
+            if level.down_attn {
+                push(part, transformer(AttnKey::down(index, layer), index), index);
+            }
+            skips.push(channels);
+        }
+        if index != last {
+            push(part, ShapeKind::Downsample { channels }, index + 1);
+            skips.push(channels);
+        }
+    }
+    let resnet = ShapeKind::Resnet { channels: (channels, levels[last].channels) };
+    push(UNetPart::Mid, resnet, last);
+    push(UNetPart::Mid, transformer(AttnKey::mid(0), last), last);
+    push(UNetPart::Mid, resnet, last);
+    for (block, index) in (0..=last).rev().enumerate() {
+        let (part, level) = (UNetPart::Up(block), &levels[index]);
+        for layer in 0..=level.num_resnets {
+            let joined = channels + skips.pop().unwrap_or(0);
+            push(part, ShapeKind::Resnet { channels: (joined, level.channels) }, index);
+            channels = level.channels;
+            if level.up_attn {
+                push(part, transformer(AttnKey::up(block, layer), index), index);
+            }
+        }
+        if index > 0 {
+            push(part, ShapeKind::Upsample { channels }, index - 1);
+        }
+    }
+    push(UNetPart::Out, ShapeKind::Out { channels: (channels, config.out_channels) }, 0);
+    Ok(units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stable Diffusion 1.5's `unet/config.json`, as far as it differs from the defaults.
+    fn stable_diffusion() -> UNetConfig {
+        UNetConfig::from_json(r#"{"cross_attention_dim": 768, "sample_size": 64}"#).unwrap()
+    }
+
+    /// In units of 10⁹, to `digits` behind the point.
+    #[track_caller]
+    fn check(found: u64, expected: f64, digits: i32) {
+        let giga = found as f64 / 1e9;
+        assert!((giga - expected).abs() < 0.5 * 10f64.powi(-digits), "{giga} instead of {expected}");
+    }
+
+    #[test]
+    fn a_pass_of_stable_diffusion_is_401_6_billion_products() {
+        let cost = stable_diffusion().forward_cost(&CallShape::new((64, 64), 77)).unwrap();
+        check(cost.total(), 401.6, 1);
+        let blocks = [
+            (UNetPart::Down(0), 54.78),
+            (UNetPart::Down(1), 34.18),
+            (UNetPart::Down(2), 31.89),
+            (UNetPart::Down(3), 3.78),
+            (UNetPart::Mid, 6.05),
+            (UNetPart::Up(0), 12.90),
+            (UNetPart::Up(1), 75.77),
+            (UNetPart::Up(2), 83.41),
+            (UNetPart::Up(3), 98.78),
+        ];
+        for (part, expected) in blocks {
+            check(cost.of(part), expected, 2);
+        }
+        check(cost.of(UNetPart::In) + cost.of(UNetPart::Out), 0.10, 2);
+        assert_eq!(cost.parts().map(|(_, work)| work).sum::<u64>(), cost.total());
+    }
+
+    #[test]
+    fn guidance_needs_198_3_billion_of_them_and_222_2_for_the_way_back() {
+        let config = stable_diffusion();
+        let shape = CallShape { last_key: Some(AttnKey::up(1, 2)), ..CallShape::new((64, 64), 77) };
+        let forward = config.forward_cost(&shape).unwrap();
+        check(forward.total(), 198.3, 1);
+        assert_eq!(forward.of(UNetPart::Up(2)) + forward.of(UNetPart::Out), 0);
+        // At this size every unit is traced: the gradient's own products are all.
+        check(config.backward_cost(&shape).unwrap().total(), 222.2, 1);
+        // Without traces the units are run once more, with the text's keys and values at hand.
+        let again = config.forward_cost(&shape.again()).unwrap().total();
+        check(config.backward_cost_with(&shape, 0).unwrap().total() - again, 222.2, 1);
+        // At 1024 × 1024 pixels there is room for some of them.
+        let large = CallShape { latents_hw: (128, 128), ..shape };
+        let with = |room| config.backward_cost_with(&large, room).unwrap().total();
+        assert!((with(usize::MAX)..with(0)).contains(&with(TRACE_BYTES)) && with(TRACE_BYTES) > with(usize::MAX));
+    }
+
+    /// 30 slots, as in the published adapters.
+    fn grounded(shape: CallShape, projects_slots: bool, wiring: GroundingWiring) -> CallShape {
+        let grounding = GroundingShape { num_slots: Grounding::SLOTS, projects_slots, wiring };
+        CallShape { grounding: Some(grounding), ..shape }
+    }
+
+    /// What the published adapters do beyond ours: slots ask too, at each layer with this many cells and channels.
+    fn asked_by_slots(layers: &[(u64, u64, u64)]) -> u64 {
+        let slots = Grounding::SLOTS as u64;
+        layers.iter().map(|(n, cells, c)| n * (2 * slots * c * c + 2 * slots * (cells + slots) * c)).sum()
+    }
+
+    #[test]
+    fn adapters_add_164_3_billion_products_and_the_published_ones_166_8() {
+        let config = stable_diffusion();
+        let shape = CallShape::new((64, 64), 77);
+        let added = |shape: CallShape, projects: bool, wiring| {
+            let grounded = config.forward_cost(&grounded(shape, projects, wiring)).unwrap().total();
+            grounded - config.forward_cost(&shape).unwrap().total()
+        };
+        for wiring in [GroundingWiring::Sequential, GroundingWiring::Parallel] {
+            check(added(shape, false, wiring), 164.3, 1);
+            let layers = [(5, 4096, 320), (5, 1024, 640), (5, 256, 1280), (1, 64, 1280)];
+            check(added(shape, true, wiring) + asked_by_slots(&layers), 166.8, 1);
+        }
+        let half = CallShape { last_key: Some(AttnKey::up(1, 2)), ..shape };
+        let layers = [(2, 4096, 320), (2, 1024, 640), (5, 256, 1280), (1, 64, 1280)];
+        let to_scores = added(half, true, GroundingWiring::Sequential);
+        check(to_scores + asked_by_slots(&layers), 89.3, 1);
+        // In parallel the last layer's adapter comes after its probabilities.
+        check(to_scores - added(half, true, GroundingWiring::Parallel), 7.03, 2);
+        // Constant boxes: the way back costs what the pixels' products cost, and both factors of the attention.
+        let back = |shape: &CallShape| config.backward_cost(shape).unwrap().total();
+        let of_gradient = back(&grounded(half, true, GroundingWiring::Sequential)) - back(&half);
+        assert!(of_gradient > added(half, false, GroundingWiring::Sequential));
+        assert!(of_gradient < 2 * added(half, false, GroundingWiring::Sequential));
+    }
+
+    #[test]
+    fn text_is_projected_once_a_layer() {
+        let config = stable_diffusion();
+        let shape = CallShape::new((64, 64), 77);
+        let known = CallShape { projects_text: false, ..shape };
+        let difference = config.forward_cost(&shape).unwrap().total() - config.forward_cost(&known).unwrap().total();
+        check(difference, 1.48, 2);
+    }
+
+    #[test]
+    fn a_batch_is_as_much_as_its_pictures_but_for_the_timestep() {
+        let config = stable_diffusion();
+        let one = CallShape::new((64, 64), 77);
+        let cost = |batch| config.forward_cost(&CallShape { batch, ..one }).unwrap().total();
+        let time = 2 * cost(1) - cost(2);
+        assert_eq!(cost(8), 8 * cost(1) - 7 * time);
+        check(time, 0.0279, 4);
+    }
+}
