@@ -13,6 +13,7 @@ use sinopia_models::hub::NoProgress;
 use sinopia_models::unet::{Recording, TextConditioning, UNetRequest};
 use sinopia_models::{Error, Precision};
 use sinopia_nn::memory::{Allocator, keep_freed};
+use sinopia_nn::threads::quiet_tensor_library;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -20,6 +21,7 @@ static ALLOCATOR: Allocator = Allocator;
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
+    quiet_tensor_library();
     keep_freed();
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, precision, rest @ ..] = arguments.as_slice() else {

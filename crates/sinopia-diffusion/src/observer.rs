@@ -140,6 +140,8 @@ pub struct Timing {
 pub struct Run<'a> {
     observer: &'a dyn Observer,
     cancellation: Cancellation,
+    /// Whether warnings are recorded only.
+    quiet: bool,
     warnings: Mutex<Vec<String>>,
     timings: Mutex<Vec<Timing>>,
     work: Mutex<UNetWork>,
@@ -157,6 +159,7 @@ impl<'a> Run<'a> {
         Self {
             observer,
             cancellation: cancellation.clone(),
+            quiet: false,
             warnings: Mutex::default(),
             timings: Mutex::default(),
             work: Mutex::default(),
@@ -166,6 +169,19 @@ impl<'a> Run<'a> {
     /// A run that nobody watches.
     pub fn silent() -> Self {
         Self::new(&Silent, &Cancellation::default())
+    }
+
+    /// A run of its own for one of several things done side by side. Its steps are told as they happen; what it records waits for
+    /// [`join`](Self::join), so that records do not depend on who was first.
+    pub(crate) fn beside(&self) -> Self {
+        Self { quiet: true, ..Self::new(self.observer, &self.cancellation) }
+    }
+
+    /// Takes over what a [`beside`](Self::beside) has recorded, and tells its warnings.
+    pub(crate) fn join(&self, beside: Self) {
+        beside.warnings().into_iter().for_each(|warning| self.warn(warning));
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).extend(beside.timings());
+        self.count(&beside.work());
     }
 
     /// Ends the run if it was cancelled.
@@ -220,7 +236,9 @@ impl<'a> Run<'a> {
         let warning = warning.into();
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         if !warnings.contains(&warning) {
-            self.observer.warning(&warning);
+            if !self.quiet {
+                self.observer.warning(&warning);
+            }
             warnings.push(warning);
         }
     }
@@ -266,6 +284,27 @@ mod tests {
         assert_eq!(*diary.0.lock().unwrap(), ["painting a dog (1 of 2)", "! careful"]);
         assert_eq!(run.warnings(), ["careful"]);
         assert_eq!(run.timings()[0].stage, "painting a dog (1 of 2)");
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_done_side_by_side_is_recorded_in_the_order_of_joining() -> Result<()> {
+        let diary = Diary::default();
+        let run = Run::new(&diary, &Cancellation::default());
+        let (first, second) = (run.beside(), run.beside());
+        for (beside, stage, warning) in [(&second, Stage::Decode, "second"), (&first, Stage::Picture, "first")] {
+            beside.stage(&stage, || {
+                beside.warn("both");
+                beside.warn(warning);
+                Ok(())
+            })?;
+        }
+        [first, second].into_iter().for_each(|beside| run.join(beside));
+        assert_eq!(run.warnings(), ["both", "first", "second"]);
+        let stages: Vec<_> = run.timings().into_iter().map(|timing| timing.stage).collect();
+        assert_eq!(stages, ["painting the picture", "decoding"]);
+        let told = ["decoding", "painting the picture", "! both", "! first", "! second"];
+        assert_eq!(*diary.0.lock().unwrap(), told);
         Ok(())
     }
 

@@ -1,6 +1,20 @@
 //! How many CPU threads the operations share.
 
+#![expect(unsafe_code, reason = "an environment variable is the only switch of the tensor library's threads")]
+
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
+
+/// Leaves all cores to our operations: the tensor library's own workers spin for a while after each of its additions and copies, on cores that
+/// operations need. Call it first in `main`. `CANDLE_NUM_THREADS`, if set, wins.
+pub fn quiet_tensor_library() {
+    const VARIABLE: &str = "CANDLE_NUM_THREADS";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: no other thread reads or writes the environment yet, as the call comes first.
+        unsafe { std::env::set_var(VARIABLE, "1") }
+    }
+}
 
 /// Fixes the number of worker threads for the whole process; 0 means one for each core.
 ///
@@ -21,6 +35,18 @@ pub fn num_threads() -> usize {
 /// their work.
 pub fn on_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| f())
+}
+
+/// `f(0)..f(count)`, side by side on the worker threads; results in order. The first error of the lowest index is returned.
+///
+/// # Errors
+/// What `f` returns.
+pub fn side_by_side<T: Send, E: Send>(
+    count: usize,
+    f: impl Fn(usize) -> std::result::Result<T, E> + Send + Sync,
+) -> std::result::Result<Vec<T>, E> {
+    let results: Vec<_> = (0..count).into_par_iter().with_max_len(1).map(f).collect();
+    results.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::args::{Cli, Command};
 use sinopia_nn::memory::{Allocator, keep_freed};
+use sinopia_nn::threads::quiet_tensor_library;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
+    quiet_tensor_library();
     keep_freed();
     let cli = Cli::parse();
     match run(cli) {

@@ -13,6 +13,7 @@ use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
 use crate::pipeline::Pipeline;
+use crate::prompts::warn_of_stretching;
 use crate::schedulers::SchedulerKind;
 use crate::{Error, Result};
 
@@ -95,6 +96,7 @@ impl Method for Gligen {
         let scheduler = request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim);
         let sampling = Sampling { scheduler: Some(scheduler), ..request.sampling.clone() };
         let size = pipeline.latent_size(&sampling)?;
+        warn_of_stretching(scene.canvas(), &sampling, run);
         let prompt = match scene.overall().text.as_str() {
             "" => request.caption.clone().unwrap_or_default(),
             text => text.to_owned(),

@@ -5,20 +5,21 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use image::DynamicImage;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
 use sinopia_layout::Layout;
 use sinopia_models::hub::DownloadProgress;
 
-/// Progress bars, one at a time.
+/// Progress bars: one for everything that is under way, as objects may be painted side by side.
 pub(crate) struct Bars {
     quiet: bool,
-    current: Mutex<Option<(String, ProgressBar)>>,
+    bars: MultiProgress,
+    running: Mutex<Vec<(String, ProgressBar)>>,
 }
 
 impl Bars {
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, current: Mutex::new(None) }
+        Self { quiet, bars: MultiProgress::new(), running: Mutex::default() }
     }
 
     /// A line for the person waiting.
@@ -53,11 +54,9 @@ impl Bars {
         }
     }
 
-    /// Takes the bar away.
+    /// Takes all bars away.
     pub(crate) fn finish(&self) {
-        if let Some((_, bar)) = self.lock().take() {
-            bar.finish_and_clear();
-        }
+        self.lock().drain(..).for_each(|(_, bar)| bar.finish_and_clear());
     }
 
     /// Shows the picture in the terminal. The picture is on disk already, so a terminal that cannot is worth a warning only.
@@ -70,27 +69,31 @@ impl Bars {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(String, ProgressBar)>> {
-        self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, ProgressBar)>> {
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The bar called `name` with `total` steps; a new name takes the old bar away.
+    /// The bar called `name` with `total` steps. It takes away those that have ended, and those without steps.
     fn set(&self, name: &str, done: u64, total: u64, template: &str) {
         if self.quiet {
             return;
         }
-        let mut current = self.lock();
-        if current.as_ref().is_none_or(|(shown, _)| shown != name) {
-            if let Some((_, old)) = current.take() {
-                old.finish_and_clear();
-            }
-            let bar = ProgressBar::new(total).with_message(name.to_owned());
+        let mut running = self.lock();
+        if !running.iter().any(|(shown, _)| shown == name) {
+            running.retain(|(_, bar)| {
+                let has_ended = bar.position() >= bar.length().unwrap_or(0);
+                if has_ended {
+                    bar.finish_and_clear();
+                }
+                !has_ended
+            });
+            let bar = self.bars.add(ProgressBar::new(total).with_message(name.to_owned()));
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸─"));
             }
-            *current = Some((name.to_owned(), bar));
+            running.push((name.to_owned(), bar));
         }
-        if let Some((_, bar)) = current.as_ref() {
+        for (_, bar) in running.iter().filter(|(shown, _)| shown == name) {
             bar.set_length(total);
             bar.set_position(done);
         }
@@ -98,10 +101,11 @@ impl Bars {
 
     #[expect(clippy::print_stderr, reason = "people read progress on stderr")]
     fn print(&self, text: &str) {
-        match self.lock().as_ref() {
-            Some((_, bar)) if std::io::stderr().is_terminal() => bar.println(text),
-            _ => eprintln!("{text}"),
+        if self.lock().is_empty() || !std::io::stderr().is_terminal() {
+            return eprintln!("{text}");
         }
+        // A line that cannot be put above the bars goes where it can.
+        self.bars.println(text).unwrap_or_else(|_| eprintln!("{text}"));
     }
 }
 

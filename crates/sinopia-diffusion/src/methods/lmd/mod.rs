@@ -86,17 +86,9 @@ impl Method for Lmd {
         let prompts = painter.read_prompts(&scene, request)?;
         let background = painter.background_noise()?; // (1, H, W, C)
 
-        let mut solos = Vec::new();
-        for (index, object) in scene.objects().iter().enumerate().filter(|_| painter.needs_solos()) {
-            // Stage 1: the object alone, guided into a centred box; its latents and attention kept.
-            // Stage 2: its outline, moved to where the layout wants it.
-            solos.push(painter.paint_alone(
-                object,
-                &background,
-                index,
-                (&prompts.objects[index], scene.objects().len()),
-            )?);
-        }
+        // Stages 1 and 2: each object alone, guided into a centred box; its outline, moved to where the layout wants it.
+        let solos =
+            if painter.needs_solos() { painter.paint_solos(&scene, &background, &prompts)? } else { Vec::new() };
         // Stage 3: the cut-outs over the background, smaller ones on top.
         let collage = Collage::compose(&background, &solos.iter().map(|solo| solo.cutout.clone()).collect::<Vec<_>>())?;
 

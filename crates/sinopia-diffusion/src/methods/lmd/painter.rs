@@ -16,6 +16,7 @@ use crate::prompts::{warn_of_history, warn_of_stretching};
 use crate::schedulers::SchedulerKind;
 
 /// What all stages of one picture share.
+#[derive(Clone)]
 pub(super) struct Painter<'a> {
     pub(super) lmd: &'a Lmd,
     pub(super) pipeline: &'a Pipeline,

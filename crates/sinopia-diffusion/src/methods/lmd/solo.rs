@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
-use sinopia_layout::{BBox, Grid, GridMask, SceneObject};
-use sinopia_models::unet::{AttnKey, BatchPart, Recording, TokenColumns};
+use sinopia_layout::{BBox, Grid, GridMask, Scene, SceneObject};
+use sinopia_models::unet::{AttnKey, BatchPart, CallShape, Recording, TokenColumns};
+use sinopia_nn::threads;
 
 use super::painter::Painter;
-use crate::Result;
+use super::prompts::ScenePrompts;
 use crate::collage::{Cutout, shifted_attention};
 use crate::guidance::Guide;
 use crate::losses::{AttentionMaps, BoxLoss, GroundedTokens, ReferenceMaps, TokenSet};
@@ -17,6 +18,7 @@ use crate::observer::Stage;
 use crate::painting::{GuidanceReport, PaintedObject};
 use crate::pipeline::Sampler;
 use crate::prompts::GroundedText;
+use crate::{Error, Result};
 
 /// An object that was painted alone.
 pub(super) struct Solo {
@@ -27,9 +29,37 @@ pub(super) struct Solo {
     pub(super) report: GuidanceReport,
 }
 
+/// Multiply-accumulates of a UNet call below which one thread a picture gets more done than all threads on one: operations are too short
+/// then to be worth sharing. Stable Diffusion at 512 px has 800 · 10⁹, and would need memory for every picture at once.
+const SMALL_CALL: u64 = 10_000_000_000;
+
 impl<'a> Painter<'a> {
+    /// Stages 1 and 2 for all objects, which do not depend on each other: one after the other, or side by side where calls of the UNet are small.
+    pub(super) fn paint_solos(&self, scene: &Scene, background: &Tensor, prompts: &ScenePrompts) -> Result<Vec<Solo>> {
+        let (objects, count) = (scene.objects(), scene.objects().len());
+        let call = CallShape {
+            batch: 2,
+            ..CallShape::new((self.size.0, self.size.1), self.pipeline.tokenizer().max_length())
+        };
+        if self.pipeline.unet().config().forward_cost(&call)?.total() > SMALL_CALL {
+            let paint = |index| self.paint_alone(&objects[index], background, index, (&prompts.objects[index], count));
+            return (0..count).map(paint).collect();
+        }
+        let solos = threads::side_by_side(count, |index| {
+            let run = self.run.beside();
+            let painter = Painter { run: &run, ..self.clone() };
+            let solo = painter.paint_alone(&objects[index], background, index, (&prompts.objects[index], count))?;
+            Ok::<_, Error>((solo, run))
+        })?;
+        let join = |(solo, run)| {
+            self.run.join(run);
+            solo
+        };
+        Ok(solos.into_iter().map(join).collect())
+    }
+
     /// Stages 1 and 2: one object in its own picture, cut out and moved to its box.
-    pub(super) fn paint_alone(
+    fn paint_alone(
         &self,
         object: &SceneObject,
         background: &Tensor,
