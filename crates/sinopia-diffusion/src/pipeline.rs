@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{D, DType, Device, Tensor};
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::unet::{
-    AttnKey, BatchPart, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetRequest,
+    AttnKey, BatchPart, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
 };
 use sinopia_models::vae::AutoencoderKl;
 use sinopia_models::{Checkpoint, Tokenizer};
+use sinopia_nn::threads;
 
 use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
@@ -51,12 +52,17 @@ pub struct Pipeline {
 pub struct GuidedText {
     /// [unconditional, conditional] under classifier-free guidance, else conditional alone: (B, L, D).
     both: TextConditioning,
-    /// (1, L, D).
+    /// The halves of a single guided prompt: (1, L, D).
+    unconditional: Option<TextConditioning>,
     conditional: TextConditioning,
     guidance_scale: f64,
     guidance_rescale: f64,
     grounding: Option<ScheduledGrounding>,
 }
+
+/// Multiply-accumulates of a UNet call up to which one thread a picture (or a half of guidance) gets more done than all threads on one: its
+/// operations are too short to be worth sharing. Stable Diffusion at 512 px has 800 · 10⁹, and would need memory for every picture at once.
+pub(crate) const SMALL_CALL: u64 = 10_000_000_000;
 
 impl GuidedText {
     /// The same prompt with boxes for the grounding adapters. Without a box their slots are all empty, which is not the same as no grounding.
@@ -91,11 +97,17 @@ impl GuidedText {
         let first = texts.first();
         Ok(Self {
             both: TextConditioning::new(&Tensor::cat(&both, 0)?)?,
+            unconditional: None,
             conditional: TextConditioning::new(&Tensor::cat(&conditional, 0)?)?,
             guidance_scale: first.map_or(1.0, |text| text.guidance_scale),
             guidance_rescale: first.map_or(0.0, |text| text.guidance_rescale),
             grounding: None,
         })
+    }
+
+    /// 2 under classifier-free guidance, else 1.
+    fn halves(&self) -> usize {
+        if self.is_guided() { 2 } else { 1 }
     }
 
     /// Whether classifier-free guidance is on.
@@ -252,14 +264,16 @@ impl Pipeline {
     ) -> Result<Vec<GuidedText>> {
         let embeds = self.encode(&[prompts, &[negative]].concat(), run)?; // (B + 1, L, D)
         let unconditional = embeds.narrow(0, prompts.len(), 1)?;
+        let is_guided = sampling.guidance_scale > 1.0;
         let pair = |index| {
             let conditional = embeds.narrow(0, index, 1)?; // (1, L, D)
-            let both = match sampling.guidance_scale > 1.0 {
+            let both = match is_guided {
                 true => Tensor::cat(&[&unconditional, &conditional], 0)?,
                 false => conditional.clone(),
             };
             Ok(GuidedText {
                 both: TextConditioning::new(&both)?,
+                unconditional: is_guided.then(|| TextConditioning::new(&unconditional)).transpose()?,
                 conditional: TextConditioning::new(&conditional)?,
                 guidance_scale: sampling.guidance_scale,
                 guidance_rescale: sampling.guidance_rescale,
@@ -386,21 +400,57 @@ impl Sampler<'_> {
     ) -> Result<(Tensor, BTreeMap<AttnKey, Tensor>)> {
         let timestep = self.timestep(index);
         let input = self.model_input(latents, index)?;
-        let input = if text.is_guided() { Tensor::cat(&[&input, &input], 0)? } else { input }; // (2B, H, W, C)
-        let record = record.map(|record| Recording {
-            batch: if text.is_guided() { BatchPart::Conditional } else { BatchPart::All },
-            ..record.clone()
-        });
-        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls()));
-        let request =
-            UNetRequest { record: record.as_ref(), grounding, ..UNetRequest::new(&input, timestep, &text.both) };
         let (batch, h, w, _) = input.dims4()?;
-        let shape = work::call_shape((batch, (h, w)), &text.both, grounding);
-        self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
-        let reply = self.unet.forward(&request)?;
+        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls()));
+        let shape = work::call_shape((batch * text.halves(), (h, w)), &text.both, grounding);
+        let work = self.unet.config().forward_cost(&shape)?;
+        let is_small = work.total() <= SMALL_CALL;
+        self.work.sampling.add(&work);
+        let reply = match &text.unconditional {
+            Some(unconditional) if is_small && batch == 1 && grounding.is_none() => {
+                self.forward_halves((&input, timestep), [unconditional, &text.conditional], record)?
+            }
+            _ => self.forward_batch((&input, timestep), text, grounding, record)?,
+        };
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
         let prediction = if text.is_guided() { classifier_free_guidance(&prediction, text)? } else { prediction };
         Ok((prediction, reply.maps))
+    }
+
+    /// Both halves of guidance as a batch.
+    fn forward_batch(
+        &self,
+        (input, timestep): (&Tensor, f64),
+        text: &GuidedText,
+        grounding: Option<&Grounding>,
+        record: Option<&Recording>,
+    ) -> Result<UNetReply> {
+        let (input, part) = match text.is_guided() {
+            true => (Tensor::cat(&[input, input], 0)?, BatchPart::Conditional), // (2B, H, W, C)
+            false => (input.clone(), BatchPart::All),
+        };
+        let record = record.map(|record| Recording { batch: part, ..record.clone() });
+        let request =
+            UNetRequest { record: record.as_ref(), grounding, ..UNetRequest::new(&input, timestep, &text.both) };
+        Ok(self.unet.forward(&request)?)
+    }
+
+    /// The halves of guidance side by side, unconditional first.
+    fn forward_halves(
+        &self,
+        (input, timestep): (&Tensor, f64),
+        texts: [&TextConditioning; 2],
+        record: Option<&Recording>,
+    ) -> Result<UNetReply> {
+        let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
+        let mut halves = threads::side_by_side(2, |half| {
+            let record = if half == 1 { record.as_ref() } else { None };
+            self.unet.forward(&UNetRequest { record, ..UNetRequest::new(input, timestep, texts[half]) })
+        })?;
+        let maps = halves.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
+        let noise: Vec<_> = halves.into_iter().filter_map(|reply| reply.noise).collect();
+        let noise = if noise.len() == 2 { Some(Tensor::cat(&noise, 0)?) } else { None };
+        Ok(UNetReply { noise, maps })
     }
 
     /// The scheduler's step, from a prediction for these latents.

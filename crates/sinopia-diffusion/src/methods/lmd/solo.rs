@@ -16,7 +16,7 @@ use crate::masks::{AttentionMap, MaskRequest};
 use crate::noise::{NoiseSource, blend_foreground};
 use crate::observer::Stage;
 use crate::painting::{GuidanceReport, PaintedObject};
-use crate::pipeline::Sampler;
+use crate::pipeline::{SMALL_CALL, Sampler};
 use crate::prompts::GroundedText;
 use crate::{Error, Result};
 
@@ -28,10 +28,6 @@ pub(super) struct Solo {
     pub(super) painted: PaintedObject,
     pub(super) report: GuidanceReport,
 }
-
-/// Multiply-accumulates of a UNet call below which one thread a picture gets more done than all threads on one: operations are too short
-/// then to be worth sharing. Stable Diffusion at 512 px has 800 · 10⁹, and would need memory for every picture at once.
-const SMALL_CALL: u64 = 10_000_000_000;
 
 impl<'a> Painter<'a> {
     /// Stages 1 and 2 for all objects, which do not depend on each other: one after the other, or side by side where calls of the UNet are small.

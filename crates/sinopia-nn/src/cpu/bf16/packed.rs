@@ -1,5 +1,7 @@
 //! Matrices of bf16 in the order in which products read them.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 /// Columns of a panel.
@@ -23,7 +25,13 @@ pub(crate) struct Packed {
     channels: usize,
     /// Columns in use.
     columns: usize,
+    /// Panels of the transpose, where it is small.
+    turned: OnceLock<Vec<Line>>,
 }
+
+/// Lines of weights up to which the transpose is kept once it has been used: a megabyte. Products with larger ones have so many rows that
+/// making its panels again costs nothing, and would need the memory twice.
+const MAX_TURNED: usize = 1 << 14;
 
 /// Unpacked weights: where the element of a column, tap and channel lies in a slice.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +77,14 @@ impl Packed {
             let panels = lines.par_chunks_exact_mut(panel_lines).enumerate();
             panels.for_each(|(panel, lines)| source.pack_panel(panel, lines));
         }
-        Self { lines, taps: source.taps, inner: source.channels, channels, columns: source.columns }
+        Self {
+            lines,
+            taps: source.taps,
+            inner: source.channels,
+            channels,
+            columns: source.columns,
+            turned: OnceLock::new(),
+        }
     }
 
     /// K with stretches filled up to even lengths.
@@ -90,7 +105,20 @@ impl Packed {
 
     /// The transpose, seen tap by tap: for the gradient of the rows.
     pub(crate) fn transposed(&self) -> Transposed<'_> {
-        Transposed { packed: self, columns: self.columns.next_multiple_of(2) }
+        let transposed = Transposed { packed: self, columns: self.columns.next_multiple_of(2), kept: None };
+        if self.lines.len() > MAX_TURNED {
+            return transposed;
+        }
+        let kept = self.turned.get_or_init(|| {
+            let mut scratch = Vec::new();
+            let panels = 0..transposed.num_columns().div_ceil(LANES);
+            let panel = |panel| {
+                transposed.write_panel(panel, 0..transposed.rows() / 2, &mut scratch);
+                scratch.clone()
+            };
+            panels.flat_map(panel).collect()
+        });
+        Transposed { kept: Some(kept), ..transposed }
     }
 }
 
@@ -100,9 +128,25 @@ pub(crate) struct Transposed<'a> {
     packed: &'a Packed,
     /// Rows of a tap, even.
     columns: usize,
+    kept: Option<&'a [Line]>,
 }
 
 impl Transposed<'_> {
+    /// The lines of the pairs `pairs` in panel `panel`, made in `scratch` if they are not kept.
+    pub(crate) fn panel<'b>(
+        &'b self,
+        panel: usize,
+        pairs: std::ops::Range<usize>,
+        scratch: &'b mut Vec<Line>,
+    ) -> &'b [Line] {
+        if let Some(kept) = self.kept {
+            let first = panel * self.rows() / 2;
+            return &kept[2 * (first + pairs.start)..2 * (first + pairs.end)];
+        }
+        self.write_panel(panel, pairs, scratch);
+        scratch
+    }
+
     /// The number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.packed.taps * self.columns
@@ -115,7 +159,7 @@ impl Transposed<'_> {
     }
 
     /// Writes the lines of the pairs `pairs` in panel `panel`.
-    pub(crate) fn write_panel(&self, panel: usize, pairs: std::ops::Range<usize>, out: &mut Vec<Line>) {
+    fn write_panel(&self, panel: usize, pairs: std::ops::Range<usize>, out: &mut Vec<Line>) {
         out.clear();
         out.resize(2 * pairs.len(), Line([0; 16]));
         let tap_pairs = self.columns / 2;
@@ -153,7 +197,7 @@ impl Transposed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LANES, Line, Packed, Unpacked};
+    use super::{LANES, Line, Packed, Transposed, Unpacked};
 
     fn bits(column: usize, tap: usize, channel: usize) -> u16 {
         (column * 331 + tap * 97 + channel * 7 + 1) as u16
@@ -196,18 +240,21 @@ mod tests {
     fn the_transpose_has_every_element_too() {
         for (taps, channels, columns) in [(1, 1, 1), (1, 7, 33), (9, 3, 5), (4, 40, 70), (9, 64, 32)] {
             let packed = packed(taps, channels, columns);
-            let transposed = packed.transposed();
+            let kept = packed.transposed();
+            let transposed = Transposed { kept: None, ..kept };
             let padded = columns.next_multiple_of(2);
-            let mut lines = Vec::new();
+            let (mut scratch, mut unused) = (Vec::new(), Vec::new());
             for first in [0, transposed.rows() / 4] {
                 for panel in 0..channels.div_ceil(LANES) {
-                    transposed.write_panel(panel, first..transposed.rows() / 2, &mut lines);
+                    let pairs = first..transposed.rows() / 2;
+                    let lines = transposed.panel(panel, pairs.clone(), &mut scratch);
+                    assert!(kept.kept.is_some() && kept.panel(panel, pairs, &mut unused) == lines);
                     for row in 2 * first..transposed.rows() {
                         for lane in 0..LANES {
                             let (tap, column, channel) = (row / padded, row % padded, panel * LANES + lane);
                             let inside = column < columns && channel < channels;
                             let expected = if inside { bits(column, tap, channel) } else { 0 };
-                            assert_eq!(element(&lines, row - 2 * first, lane), expected, "{taps} {channels} {columns}");
+                            assert_eq!(element(lines, row - 2 * first, lane), expected, "{taps} {channels} {columns}");
                         }
                     }
                 }

@@ -53,8 +53,7 @@ impl Panels for Transposed<'_> {
     }
 
     fn lines<'a>(&'a self, panel: usize, pairs: Range<usize>, scratch: &'a mut Vec<Line>) -> &'a [Line] {
-        self.write_panel(panel, pairs, scratch);
-        scratch
+        self.panel(panel, pairs, scratch)
     }
 }
 
