@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinopia_layout::Canvas;
 use sinopia_models::Precision;
+use sinopia_nn::Arithmetic;
 
 use super::eval::args::EvalArgs;
 
@@ -170,7 +171,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub(crate) height: Option<u32>,
 
-    /// How the weights are kept in memory: `bf16` halves it [default: auto]
+    /// What the networks compute in: `bf16` is faster where the processor has it and halves the memory [default: auto]
     #[arg(long, value_name = "KIND")]
     pub(crate) precision: Option<PrecisionArg>,
 
@@ -198,8 +199,10 @@ pub(crate) struct PaintingArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PrecisionArg {
-    /// bf16 where the processor multiplies it faster, else as the checkpoint stores them; f32 for small models
+    /// bf16 where the processor multiplies it faster, else as stored
     Auto,
+    /// As the checkpoint stores its weights
+    Stored,
     /// 32-bit floats: the reference
     F32,
     /// 16-bit brain floats, sums in 32 bits: half the memory, about twice the speed with AVX-512 BF16
@@ -207,10 +210,20 @@ pub(crate) enum PrecisionArg {
 }
 
 impl PrecisionArg {
+    /// What to compute in on this machine: never [`Auto`](Self::Auto).
+    pub(crate) fn resolved(self) -> Self {
+        match self {
+            Self::Auto if Arithmetic::fastest() == Arithmetic::Bf16 => Self::Bf16,
+            Self::Auto => Self::Stored,
+            other => other,
+        }
+    }
+
     /// The word on the command line and in recipes.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Stored => "stored",
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         }
@@ -218,7 +231,7 @@ impl PrecisionArg {
 
     /// Reads the word.
     pub(crate) fn parse(name: &str) -> anyhow::Result<Self> {
-        let all = [Self::Auto, Self::F32, Self::Bf16];
+        let all = [Self::Auto, Self::Stored, Self::F32, Self::Bf16];
         all.into_iter().find(|kind| kind.name() == name).with_context(|| format!("unknown precision `{name}`"))
     }
 }
@@ -226,7 +239,7 @@ impl PrecisionArg {
 impl From<PrecisionArg> for Precision {
     fn from(kind: PrecisionArg) -> Self {
         match kind {
-            PrecisionArg::Auto => Self::Auto,
+            PrecisionArg::Auto | PrecisionArg::Stored => Self::Auto,
             PrecisionArg::F32 => Self::F32,
             PrecisionArg::Bf16 => Self::Bf16,
         }

@@ -286,7 +286,8 @@ fn deliver(
     path: &Path,
     output: &OutputArgs,
 ) -> anyhow::Result<Value> {
-    let recipe = Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.name()));
+    let recipe =
+        Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.resolved().name()));
     let image = rgb(&painting.image)?;
     let caption = job.caption.as_deref().unwrap_or(&painting.prompts.overall);
     output::write(path, &painting_file::encode(&image, caption, &recipe.to_json())?)?;

@@ -2,9 +2,7 @@
 
 use anyhow::Context;
 use sinopia_diffusion::{ModelId, Pipeline};
-use sinopia_models::Precision;
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
-use sinopia_nn::Arithmetic;
 
 use super::args::PrecisionArg;
 use super::progress::Bars;
@@ -28,7 +26,7 @@ pub(crate) fn open(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::
     Ok(Model { pipeline, id, guidance_scale })
 }
 
-/// Parameters of the UNet below which `--precision auto` means f32; Stable Diffusion 1 has 860 million.
+/// Parameters of the UNet below which a model is small; Stable Diffusion 1 has 860 million.
 const SMALL_MODEL: u64 = 100_000_000;
 
 /// Published for Stable Diffusion and all methods on it but MultiDiffusion.
@@ -38,19 +36,10 @@ const SMALL_GUIDANCE_SCALE: f64 = 3.5;
 
 /// Opens the model called `name` without loading its networks; a Hub id is fetched first.
 pub(crate) fn checkpoint(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Checkpoint> {
-    let open = |precision| {
-        let options = OpenOptions { precision, ..OpenOptions::default() };
-        if name == sinopia_miniature::NAME {
-            return Ok(sinopia::miniature(&options)?);
-        }
-        let open = || Checkpoint::open(&ModelSource::parse(name)?, &options, bars);
-        open().with_context(|| format!("cannot open the model `{name}`"))
-    };
-    let checkpoint: Checkpoint = open(precision.into())?;
-    match (precision, checkpoint.unet.weights.num_parameters()) {
-        // Fast enough in f32 everywhere, and then the pictures are the same on every processor.
-        (PrecisionArg::Auto, ..SMALL_MODEL) => open(Precision::F32),
-        (PrecisionArg::Auto, _) if Arithmetic::fastest() == Arithmetic::Bf16 => open(Precision::Bf16),
-        _ => Ok(checkpoint),
+    let options = OpenOptions { precision: precision.resolved().into(), ..OpenOptions::default() };
+    if name == sinopia_miniature::NAME {
+        return Ok(sinopia::miniature(&options)?);
     }
+    let open = || Checkpoint::open(&ModelSource::parse(name)?, &options, bars);
+    open().with_context(|| format!("cannot open the model `{name}`"))
 }

@@ -41,7 +41,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let detector = args.detector.as_deref().map(report::open_detector).transpose()?;
 
     let bars = Bars::new(args.quiet);
-    let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
+    let precision = painting.precision.unwrap_or(PrecisionArg::Auto).resolved();
     let model = model::open(painting.model.as_deref().unwrap_or(sinopia_miniature::NAME), precision, &bars)?;
     let sampling = sampling(&painting, args.seed_offset, &model)?;
     model.pipeline.latent_size(&sampling)?;
