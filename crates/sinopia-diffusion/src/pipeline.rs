@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{D, DType, Device, Tensor};
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::unet::{
-    AttnKey, BatchPart, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
+    AttnKey, BatchPart, CallShape, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
 };
 use sinopia_models::vae::AutoencoderKl;
 use sinopia_models::{Checkpoint, Tokenizer};
@@ -60,9 +60,16 @@ pub struct GuidedText {
     grounding: Option<ScheduledGrounding>,
 }
 
-/// Multiply-accumulates of a UNet call up to which one thread a picture (or a half of guidance) gets more done than all threads on one: its
-/// operations are too short to be worth sharing. Stable Diffusion at 512 px has 800 · 10⁹, and would need memory for every picture at once.
-pub(crate) const SMALL_CALL: u64 = 10_000_000_000;
+/// Whether one thread a picture (or a half of guidance) gets more done than all threads on one: operations are too short to be worth sharing.
+/// Up to 10¹⁰ multiply-accumulates a call; Stable Diffusion at 512 px has 8 · 10¹¹, and would need memory for every picture at once.
+pub(crate) fn is_small_call(
+    unet: &UNet2DConditionModel,
+    latents_hw: (usize, usize),
+    text: &GuidedText,
+) -> Result<bool> {
+    let call = CallShape { batch: 2, ..CallShape::new(latents_hw, text.conditional.num_tokens()) };
+    Ok(unet.config().forward_cost(&call)?.total() <= 10_000_000_000)
+}
 
 impl GuidedText {
     /// The same prompt with boxes for the grounding adapters. Without a box their slots are all empty, which is not the same as no grounding.
@@ -402,15 +409,21 @@ impl Sampler<'_> {
         let input = self.model_input(latents, index)?;
         let (batch, h, w, _) = input.dims4()?;
         let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls()));
-        let shape = work::call_shape((batch * text.halves(), (h, w)), &text.both, grounding);
-        let work = self.unet.config().forward_cost(&shape)?;
-        let is_small = work.total() <= SMALL_CALL;
-        self.work.sampling.add(&work);
-        let reply = match &text.unconditional {
-            Some(unconditional) if is_small && batch == 1 && grounding.is_none() => {
-                self.forward_halves((&input, timestep), [unconditional, &text.conditional], record)?
+        let halves = match &text.unconditional {
+            Some(unconditional)
+                if batch == 1 && text.grounding.is_none() && is_small_call(self.unet, (h, w), text)? =>
+            {
+                Some([unconditional, &text.conditional])
             }
-            _ => self.forward_batch((&input, timestep), text, grounding, record)?,
+            _ => None,
+        };
+        // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
+        let counted = halves.map_or(&text.both, |[unconditional, _]| unconditional);
+        let shape = work::call_shape((batch * text.halves(), (h, w)), counted, grounding);
+        self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
+        let reply = match halves {
+            Some(halves) => self.forward_halves((&input, timestep), halves, record)?,
+            None => self.forward_batch((&input, timestep), text, grounding, record)?,
         };
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
         let prediction = if text.is_guided() { classifier_free_guidance(&prediction, text)? } else { prediction };

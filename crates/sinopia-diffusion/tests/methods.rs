@@ -101,7 +101,7 @@ impl Observer for Diary {
 
     fn step(&self, step: &StepReport) {
         assert_eq!(step.latents.dims(), [1, 8, 8, 4]);
-        self.note(format!("step {} of {}", step.index + 1, step.count));
+        self.note(format!("step {} of {}, {}", step.index + 1, step.count, step.stage));
     }
 
     fn warning(&self, warning: &str) {
@@ -160,7 +160,6 @@ fn lmd_tells_how_it_goes() {
     let painting = lmd.generate(&request(Some(dog_and_bowls()), 2), &PIPELINE, &run).unwrap();
     let entries = diary.entries.lock().unwrap();
     let entries: Vec<&str> = entries.iter().map(String::as_str).filter(|entry| !entry.starts_with("warning")).collect();
-    let steps = ["step 1 of 2", "step 2 of 2"];
     let stages = [
         "reading the prompts",
         "painting a blue dog (1 of 3)",
@@ -169,9 +168,13 @@ fn lmd_tells_how_it_goes() {
         "painting the picture",
         "decoding",
     ];
-    let expected =
-        [&stages[..2], &steps, &stages[2..3], &steps, &stages[3..4], &steps, &stages[4..5], &steps, &stages[5..]];
-    assert_eq!(entries, expected.concat());
+    // Objects may be painted side by side, so their entries may be mixed; each object's own are in order, and all come before the picture's.
+    let of_stage = |stage: &str| entries.iter().copied().filter(|entry| entry.ends_with(stage)).collect::<Vec<_>>();
+    for stage in &stages[1..5] {
+        assert_eq!(of_stage(stage), [*stage, &format!("step 1 of 2, {stage}"), &format!("step 2 of 2, {stage}")]);
+    }
+    assert_eq!((entries.len(), entries[0], entries[10]), (14, stages[0], stages[4]));
+    assert_eq!(entries[13], stages[5]);
     assert_eq!(painting.timings.iter().map(|timing| timing.stage.as_str()).collect::<Vec<_>>(), stages);
     assert_eq!(painting.guidance.len(), 4);
     assert!(painting.guidance.iter().all(|report| report.first_loss.is_some()), "{:?}", painting.guidance);
@@ -195,7 +198,9 @@ fn a_cancelled_run_ends_between_steps() {
         let result = method.generate(&request(Some(dog_and_bowls()), 20), pipeline_of(info.name), &run);
         assert!(matches!(result, Err(Error::Cancelled)), "{}: {result:?}", info.name);
         let entries = diary.entries.lock().unwrap();
-        assert_eq!(entries.iter().filter(|entry| entry.starts_with("step")).count(), 2);
+        // Of three objects side by side each may have had a step under way.
+        let num_steps = entries.iter().filter(|entry| entry.starts_with("step")).count();
+        assert!((2..=4).contains(&num_steps), "{}: {num_steps} steps", info.name);
     }
 }
 

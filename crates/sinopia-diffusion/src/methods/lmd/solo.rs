@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use sinopia_layout::{BBox, Grid, GridMask, Scene, SceneObject};
-use sinopia_models::unet::{AttnKey, BatchPart, CallShape, Recording, TokenColumns};
+use sinopia_models::unet::{AttnKey, BatchPart, Recording, TokenColumns};
 use sinopia_nn::threads;
 
 use super::painter::Painter;
@@ -16,7 +16,7 @@ use crate::masks::{AttentionMap, MaskRequest};
 use crate::noise::{NoiseSource, blend_foreground};
 use crate::observer::Stage;
 use crate::painting::{GuidanceReport, PaintedObject};
-use crate::pipeline::{SMALL_CALL, Sampler};
+use crate::pipeline::{Sampler, is_small_call};
 use crate::prompts::GroundedText;
 use crate::{Error, Result};
 
@@ -33,11 +33,8 @@ impl<'a> Painter<'a> {
     /// Stages 1 and 2 for all objects, which do not depend on each other: one after the other, or side by side where calls of the UNet are small.
     pub(super) fn paint_solos(&self, scene: &Scene, background: &Tensor, prompts: &ScenePrompts) -> Result<Vec<Solo>> {
         let (objects, count) = (scene.objects(), scene.objects().len());
-        let call = CallShape {
-            batch: 2,
-            ..CallShape::new((self.size.0, self.size.1), self.pipeline.tokenizer().max_length())
-        };
-        if self.pipeline.unet().config().forward_cost(&call)?.total() > SMALL_CALL {
+        let is_small = is_small_call(self.pipeline.unet(), (self.size.0, self.size.1), &prompts.overall.text)?;
+        if !is_small {
             let paint = |index| self.paint_alone(&objects[index], background, index, (&prompts.objects[index], count));
             return (0..count).map(paint).collect();
         }
