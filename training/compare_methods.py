@@ -31,6 +31,7 @@ def attribution_captions(cache):
 def paint(args, method, caption, seed, path):
     command = [str(args.sinopia), "generate", caption, "--replay", str(args.cache), "--method", method, "--seed", str(seed),
                "--steps", str(args.steps), "--threads", "1", "--out", str(path), "--quiet"]
+    command += [word for setting in args.set for word in ("--set", setting)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -40,6 +41,7 @@ def main():
     parser.add_argument("--sinopia", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", nargs="+", default=["sd", "lmd"])
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the method; use another --out")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--limit", type=int, default=100, help="captions, from the first")
     parser.add_argument("--jobs", type=int, default=2, help="pictures painted side by side, one thread each")
