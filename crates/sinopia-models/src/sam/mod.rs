@@ -30,6 +30,7 @@ mod prompt_encoder;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use sha2::{Digest, Sha256};
 
 pub use config::{SamConfig, SamDecoderConfig, SamPromptConfig, SamVisionConfig};
 
@@ -257,6 +258,11 @@ impl Masks {
 /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a folder has no weights, [`Error::Read`].
 pub fn content_hash(path: &Path) -> Result<String> {
     Ok(hex(&sha256_of(&weight_file(path)?)?))
+}
+
+/// The same for weights that are part of the program.
+pub fn hash_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// The file itself, or the folder's best.
