@@ -1,5 +1,7 @@
 """Paints the benchmark's attribution captions with several methods and counts, by the judge, what came out right.
 
+A method may bring flags: `--methods lmd "lmd --sam miniature"`.
+
 `python compare_methods.py CACHE.json --sinopia ../target/release/sinopia --out .cache/compare`: CACHE.json holds an LLM's layouts (caption
 to list of answers). Pictures that are there already are not painted again, so an interrupted run goes on where it was.
 """
@@ -7,6 +9,7 @@ to list of answers). Pictures that are there already are not painted again, so a
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -29,7 +32,7 @@ def attribution_captions(cache):
 
 
 def paint(args, method, caption, seed, path):
-    command = [str(args.sinopia), "generate", caption, "--replay", str(args.cache), "--method", method, "--seed", str(seed),
+    command = [str(args.sinopia), "generate", caption, "--replay", str(args.cache), "--method", *shlex.split(method), "--seed", str(seed),
                "--steps", str(args.steps), "--threads", "1", "--out", str(path), "--quiet"]
     command += [word for setting in args.set for word in ("--set", setting)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -48,7 +51,7 @@ def main():
     args = parser.parse_args()
     tasks = list(attribution_captions(json.loads(args.cache.read_text())))[:args.limit]
     for method in args.methods:
-        folder = args.out / method
+        folder = args.out / re.sub(r"[^\w=.]+", "-", method)
         folder.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
         missing = [(index, caption) for index, (caption, _) in enumerate(tasks) if not (folder / f"{index:03}.png").exists()]

@@ -158,14 +158,34 @@ def render(scene):
     rng = np.random.default_rng(scene.seed)
     canvas = Image.fromarray(draw_background(scene.background, rng))
     for thing in scene.things:
-        picture = icon(thing.kind, thing.color, thing.flipped)
-        scale = thing.size / max(picture.size)
-        w, h = (max(4, round(s * scale)) for s in picture.size)
+        picture, w, h = sized(thing)
         if "bad proportions" in scene.bad:
             w, h = (w, max(4, h // 2)) if rng.random() < 0.5 else (max(4, w // 2), h)
-        picture = picture.resize((w, h), Image.BILINEAR, reducing_gap=2.0)
-        canvas.paste(picture, (round(thing.x - w / 2), round(thing.y - h / 2)), picture)
+        stamp(canvas, picture, w, h, thing)
     return spoil(canvas, scene.bad, rng) if scene.bad else np.asarray(canvas)
+
+
+def outlines(scene):
+    """What can be seen of each thing of a good scene: (N, 128, 128) bool, a pixel belonging to the thing that covers at least half of it."""
+    owner = Image.new("L", (SIZE, SIZE))
+    for number, thing in enumerate(scene.things, 1):
+        picture, w, h = sized(thing)
+        opaque = picture.resize((w, h), Image.BILINEAR, reducing_gap=2.0).getchannel("A").point(lambda alpha: 255 * (alpha >= 128))
+        owner.paste(number, (round(thing.x - w / 2), round(thing.y - h / 2)), opaque)
+    return np.asarray(owner) == np.arange(1, len(scene.things) + 1)[:, None, None]
+
+
+def sized(thing):
+    """A thing's icon, and the width and height in pixels that it is to have."""
+    picture = icon(thing.kind, thing.color, thing.flipped)
+    scale = thing.size / max(picture.size)
+    return picture, *(max(4, round(s * scale)) for s in picture.size)
+
+
+def stamp(canvas, picture, w, h, thing):
+    """Draws an icon in w × h pixels around a thing's centre."""
+    picture = picture.resize((w, h), Image.BILINEAR, reducing_gap=2.0)
+    canvas.paste(picture, (round(thing.x - w / 2), round(thing.y - h / 2)), picture)
 
 
 def draw_background(name, rng):

@@ -1,9 +1,14 @@
 //! The outline of an object that was painted alone: where it is, to be cut out.
 
+mod sam;
+
 use std::fmt::Debug;
 
 use sinopia_layout::{BBox, Grid, GridMask, GridRect, GridRounding};
 
+pub use sam::{MaskPrompt, SamMask, SamOptions};
+
+use crate::observer::Run;
 use crate::painting::Image;
 use crate::{Error, Result};
 
@@ -20,6 +25,15 @@ pub struct MaskRequest<'a> {
     pub image: Option<&'a Image>,
     /// The grid of the mask.
     pub latent_grid: Grid,
+    /// Who is told when an outline is not what it should be.
+    pub run: &'a Run<'a>,
+}
+
+impl MaskRequest<'_> {
+    /// Every cell of the box.
+    fn whole_box(&self) -> GridMask {
+        GridMask::from_bbox(self.bbox, self.latent_grid, GridRounding::AtLeastOneCell)
+    }
 }
 
 /// Something that finds outlines: attention and box, or a segmentation model.
@@ -163,6 +177,13 @@ impl Default for AttentionBoxMask {
 
 impl MaskSource for AttentionBoxMask {
     fn mask(&self, request: &MaskRequest) -> Result<GridMask> {
+        Ok(self.outline(request).unwrap_or_else(|| request.whole_box()))
+    }
+}
+
+impl AttentionBoxMask {
+    /// The outline, if it is large enough to be the object.
+    fn outline(&self, request: &MaskRequest) -> Option<GridMask> {
         let grid = request.latent_grid;
         let attention = request.attention.smoothed(self.gaussian_sigma).normalised().resized(grid);
         let rect = request.bbox.grid_rect(grid, GridRounding::AtLeastOneCell);
@@ -176,13 +197,11 @@ impl MaskSource for AttentionBoxMask {
         let cells = largest_part(grid, &cells.map(|(row, column)| is_object(row, column)).collect::<Vec<_>>());
         let size = cells.iter().filter(|inside| **inside).count();
         if size == 0 || (size as f64) < self.min_box_share * rect.cells() as f64 {
-            return Ok(GridMask::from_bbox(request.bbox, grid, GridRounding::AtLeastOneCell));
+            return None;
         }
-        Ok(GridMask::from_cells(grid, cells).unwrap_or_else(|| GridMask::empty(grid)))
+        GridMask::from_cells(grid, cells)
     }
-}
 
-impl AttentionBoxMask {
     /// The rows and columns of the box and its margin.
     fn grown(&self, rect: GridRect, grid: Grid) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
         let margin = |side: usize| ((side as f64 * self.box_margin).round() as usize).max(1);
@@ -243,7 +262,8 @@ mod tests {
     fn check(attention: &AttentionMap, bbox: (f64, f64, f64, f64), source: &AttentionBoxMask, expected: &[&str]) {
         let bbox = BBox::new(bbox.0, bbox.1, bbox.2, bbox.3).unwrap();
         let grid = Grid::new(expected.len(), expected[0].len());
-        let request = MaskRequest { phrase: "it", bbox: &bbox, attention, image: None, latent_grid: grid };
+        let run = Run::silent();
+        let request = MaskRequest { phrase: "it", bbox: &bbox, attention, image: None, latent_grid: grid, run: &run };
         let mask = source.mask(&request).unwrap();
         let rows = mask.cells().chunks(grid.width);
         let rows: Vec<String> =

@@ -1,9 +1,11 @@
 //! The frozen model as methods see it: prompts in, denoising steps, pictures out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 use sinopia_models::clip::ClipTextModel;
+use sinopia_models::sam::Sam;
 use sinopia_models::unet::{
     AttnKey, BatchPart, CallShape, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
 };
@@ -45,6 +47,7 @@ pub struct Pipeline {
     vae: AutoencoderKl,
     scheduler_config: SchedulerConfig,
     device: Device,
+    sam: Option<Arc<Sam>>,
 }
 
 /// A prompt and what it is weighed against, ready for the UNet; for models with grounding adapters perhaps with boxes.
@@ -141,7 +144,7 @@ impl Pipeline {
         fits("width of text encoder and UNet", width, unet.text_width(), "the same width in both")?;
         fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
         let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?;
-        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device })
+        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device, sam: None })
     }
 
     /// Builds all networks of a checkpoint.
@@ -158,6 +161,17 @@ impl Pipeline {
             scheduler_config: checkpoint.scheduler.clone(),
             device: unet.weights.device().clone(),
         })
+    }
+
+    /// With a segmentation model, which outlines objects that were painted alone.
+    #[must_use]
+    pub fn with_sam(self, sam: Arc<Sam>) -> Self {
+        Self { sam: Some(sam), ..self }
+    }
+
+    /// The segmentation model, if there is one.
+    pub fn sam(&self) -> Option<&Arc<Sam>> {
+        self.sam.as_ref()
     }
 
     /// The tokenizer.

@@ -32,6 +32,9 @@ pub struct Recipe {
     pub sampling: Sampling,
     /// The checkpoint.
     pub model: ModelId,
+    /// The segmentation model that outlined its objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sam: Option<ModelId>,
     /// How the weights were kept in memory: `f32`, `bf16` or `auto`.
     pub precision: String,
 }
@@ -70,8 +73,15 @@ impl Recipe {
             options: painting.options.clone(),
             sampling: painting.sampling.clone(),
             model,
+            sam: None,
             precision: precision.to_owned(),
         }
+    }
+
+    /// With the segmentation model at hand, if it outlined anything of `painting`.
+    #[must_use]
+    pub fn with_sam(self, sam: Option<ModelId>, painting: &Painting) -> Self {
+        Self { sam: sam.filter(|_| !painting.objects.is_empty()), ..self }
     }
 
     /// The recipe as one line of JSON.
@@ -116,6 +126,19 @@ impl Recipe {
         methods::build(&self.method, self.options.clone())
     }
 
+    /// Refuses a segmentation model whose content is not the recipe's; `None` is none.
+    ///
+    /// # Errors
+    /// [`Error::RecipeModel`].
+    pub fn check_sam(&self, sam: Option<&ModelId>) -> Result<()> {
+        let Some(expected) = &self.sam else { return Ok(()) };
+        let found = sam.map_or("none", |sam| &sam.hash).to_owned();
+        if found == expected.hash {
+            return Ok(());
+        }
+        Err(Error::RecipeModel { id: expected.id.clone(), expected: expected.hash.clone(), found })
+    }
+
     /// Refuses a checkpoint whose content is not the recipe's.
     ///
     /// # Errors
@@ -153,6 +176,7 @@ mod tests {
             options: methods::build("lmd", serde_json::json!({})).unwrap().options(),
             sampling,
             model: ModelId { id: "miniature".to_owned(), hash: "00ff".to_owned() },
+            sam: Some(ModelId { id: "sam-vit-base".to_owned(), hash: "0a0b".to_owned() }),
             precision: "auto".to_owned(),
         }
     }
@@ -204,5 +228,8 @@ mod tests {
         assert!(recipe.check_model("00ff").is_ok());
         let message = recipe.check_model("0bad").unwrap_err().to_string();
         assert!(message.contains("00ff") && message.contains("0bad") && message.contains("miniature"), "{message}");
+        assert!(recipe.check_sam(recipe.sam.as_ref()).is_ok());
+        let message = recipe.check_sam(None).unwrap_err().to_string();
+        assert!(message.contains("0a0b") && message.contains("none") && message.contains("sam-vit-base"), "{message}");
     }
 }

@@ -42,6 +42,9 @@ pub struct RunSettings {
     pub options: Value,
     /// The checkpoint.
     pub model: ModelId,
+    /// The segmentation model that outlines objects, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sam: Option<ModelId>,
     /// How the weights were kept in memory.
     pub precision: String,
     /// Size, steps, guidance, scheduler; the seed is the offset that is added to every image's own.
@@ -451,7 +454,7 @@ fn check_settings(root: &Path, was: &RunSettings, now: &RunSettings) -> Result<(
 }
 
 fn compare(name: &str, was: &Value, now: &Value, differences: &mut Vec<String>) {
-    const NAMES_ONLY: [&str; 3] = ["benchmark", "model.id", "layouts.file"];
+    const NAMES_ONLY: [&str; 4] = ["benchmark", "model.id", "sam.id", "layouts.file"];
     match (was, now) {
         (Value::Object(was), Value::Object(now)) => {
             let keys: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
@@ -486,6 +489,7 @@ mod tests {
             method: "sd".to_owned(),
             options: serde_json::json!({"ignore_negative_prompt": true}),
             model: ModelId { id: "miniature".to_owned(), hash: "00ff".to_owned() },
+            sam: None,
             precision: "auto".to_owned(),
             sampling: Sampling::new(Seed(0), 64, 64),
             negative: None,
@@ -615,6 +619,22 @@ mod tests {
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         assert!(matches!(begin(folder.path(), &settings()), Err(Error::ForeignFolder { .. })));
         assert!(matches!(RunFolder::open(folder.path()), Err(Error::NotARun { .. })));
+    }
+
+    #[test]
+    fn another_sam_is_refused_and_the_same_elsewhere_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        let outlined = |id: &str, hash: &str| RunSettings {
+            sam: Some(ModelId { id: id.to_owned(), hash: hash.to_owned() }),
+            ..settings()
+        };
+        begin(&root, &outlined("here", "5a")).unwrap();
+        begin(&root, &outlined("there", "5a")).unwrap();
+        let message = begin(&root, &outlined("here", "5b")).unwrap_err().to_string();
+        assert!(message.contains("sam.hash was"), "{message}");
+        let message = begin(&root, &settings()).unwrap_err().to_string();
+        assert!(message.contains("sam was"), "{message}");
     }
 
     #[test]

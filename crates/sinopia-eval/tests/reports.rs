@@ -21,6 +21,7 @@ fn run(root: &Path, name: &str, verdicts: &[bool]) -> PathBuf {
         method: "sd".to_owned(),
         options: json!({}),
         model: ModelId { id: "miniature".to_owned(), hash: "00112233445566778899".to_owned() },
+        sam: None,
         precision: "auto".to_owned(),
         sampling: Sampling::new(Seed(0), 300, 150),
         negative: None,

@@ -33,3 +33,9 @@ pub const FILES: &[(&str, &[u8])] = &[
     embedded!("vae/config.json"),
     embedded!("vae/diffusion_pytorch_model.safetensors"),
 ];
+
+/// The built-in SAM's `config.json`, as transformers has it.
+pub const SAM_CONFIG: &str = include_str!("../assets/sam/config.json");
+
+/// The built-in SAM's `model.safetensors`: it outlines things in pictures of 128 × 128 pixels.
+pub const SAM_WEIGHTS: &[u8] = include_bytes!("../assets/sam/model.safetensors");

@@ -1,13 +1,15 @@
-//! CLIP text encoder, UNet, VAE, OWL-ViT, tokenizers and checkpoint loading.
+//! CLIP text encoder, UNet, VAE, OWL-ViT, SAM, tokenizers and checkpoint loading.
 
 pub mod checkpoint;
 pub mod clip;
 pub mod error;
 pub mod hub;
+pub mod image;
 mod layers;
 mod ldm;
 pub mod owlvit;
 mod resnet;
+pub mod sam;
 #[doc(hidden)]
 pub mod testing;
 pub mod tokenizer;

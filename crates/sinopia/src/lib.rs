@@ -16,7 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use sinopia_models::Weights;
 use sinopia_models::checkpoint::{Checkpoint, OpenOptions};
+use sinopia_models::sam::{Sam, SamConfig, hash_of};
 
 pub use sinopia_diffusion as diffusion;
 pub use sinopia_eval as eval;
@@ -30,4 +32,14 @@ pub use sinopia_planner as planner;
 /// Never on a sound build; the type is that of every checkpoint.
 pub fn miniature(options: &OpenOptions) -> sinopia_models::Result<Checkpoint> {
     Checkpoint::from_embedded(sinopia_miniature::NAME, sinopia_miniature::FILES, options)
+}
+
+/// Opens the built-in SAM, which outlines things in the miniature's pictures; with it the SHA-256 of its weights.
+///
+/// # Errors
+/// Never on a sound build; the type is that of every model.
+pub fn miniature_sam(options: &OpenOptions) -> sinopia_models::Result<(Sam, String)> {
+    let bytes = sinopia_miniature::SAM_WEIGHTS;
+    let weights = Weights::from_bytes("the built-in SAM", bytes, &options.device, options.precision)?;
+    Ok((Sam::load(&SamConfig::from_json(sinopia_miniature::SAM_CONFIG)?, &weights)?, hash_of(bytes)))
 }

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 const LAYOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/blue-dog-white-bowl.json");
 /// A tiny checkpoint with grounding adapters and random weights.
 const GATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/gligen");
+/// A tiny SAM with random weights.
+const TINY_SAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/sam");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
 
 /// A scratch folder and the program, started inside it.
@@ -44,7 +46,7 @@ impl Desk {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sinopia"));
         command.current_dir(self.0.path()).env("HF_HUB_OFFLINE", "1").env("HF_HOME", self.path("hub"));
-        for name in ["SINOPIA_MODEL", "SINOPIA_METHOD", "SINOPIA_STEPS", "SINOPIA_CONFIG"] {
+        for name in ["SINOPIA_MODEL", "SINOPIA_SAM", "SINOPIA_METHOD", "SINOPIA_STEPS", "SINOPIA_CONFIG"] {
             command.env_remove(name);
         }
         command
@@ -308,6 +310,10 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--width", "100"], &["100"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
+        (&["paint", LAYOUT, "--sam", "nowhere"], &["--sam nowhere", "miniature", "none"]),
+        (&["paint", LAYOUT, "--sam", "empty.json"], &["cannot open the SAM `empty.json`"]),
+        (&["paint", LAYOUT, "--sam", EXAMPLES], &["cannot open the SAM", "neither model.safetensors nor"]),
+        (&["paint", LAYOUT, "--set", "mask_prompt=circle"], &["circle", "box"]),
         (&["generate", "a cat", "--preset", "magic"], &["magic", "diffusers-lmd-plus"]),
         (
             &["generate", "a cat", "--method", "lmd", "--preset", "diffusers-lmd-plus", "--layout", LAYOUT],
@@ -341,6 +347,55 @@ fn layout_of(boxes: &[[f64; 4]]) -> String {
     let objects: Vec<Value> = boxes.iter().map(|b| json!({ "phrase": "a cat", "bbox": b })).collect();
     let canvas = json!({ "width": 512, "height": 512 });
     json!({ "canvas": canvas, "objects": objects, "background": "A room", "negative": "" }).to_string()
+}
+
+#[test]
+fn a_sam_outlines_objects_and_is_part_of_the_recipe() {
+    let desk = Desk::new();
+    let sam = desk.path("sam");
+    std::fs::create_dir(&sam).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(Path::new(TINY_SAM).join(file), sam.join(file)).unwrap();
+    }
+    let common = ["paint", LAYOUT, "--steps", "3", "--quiet"];
+    let paint = |out: &str, args: &[&str]| {
+        desk.ok(&[&common, args, &["--out", out]].concat());
+        std::fs::read(desk.path(out)).unwrap()
+    };
+    let inspect = |image: &str| String::from_utf8(desk.ok(&["inspect", image]).stdout).unwrap();
+    let with = paint("with.png", &["--sam", "sam"]);
+    let shown = inspect("with.png");
+    assert!(shown.contains("sam         sam (sha256 ") && shown.contains("mask_prompt=\"box\""), "{shown}");
+    paint("point.png", &["--sam", "sam", "--set", "mask_prompt=point"]);
+    assert!(inspect("point.png").contains("mask_prompt=\"point\""));
+    paint("none.png", &["--sam", "none"]);
+    assert!(!inspect("none.png").contains("\nsam "), "{}", inspect("none.png"));
+
+    desk.ok(&["generate", "--from", "with.png", "--quiet", "--out", "again.png"]);
+    assert!(std::fs::read(desk.path("again.png")).unwrap() == with, "the second image differs");
+    desk.ok(&["generate", "--from", "with.png", "--sam", "none", "--quiet", "--out", "without.png"]);
+    assert!(!inspect("without.png").contains("\nsam "));
+    // Another model under the same name is another picture.
+    std::fs::write(sam.join("model.safetensors"), other_weights(&sam.join("model.safetensors"))).unwrap();
+    desk.refuses(&["generate", "--from", "with.png", "--out", "third.png"], 1, &["model `sam`", "hash"]);
+    std::fs::remove_dir_all(&sam).unwrap();
+    desk.refuses(&["generate", "--from", "with.png", "--out", "third.png"], 2, &["--sam sam"]);
+}
+
+/// The same file with the last bit of its last number flipped.
+fn other_weights(file: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(file).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    bytes
+}
+
+#[test]
+fn the_built_in_sam_outlines_objects() {
+    let desk = Desk::new();
+    desk.ok(&["paint", LAYOUT, "--steps", "3", "--quiet", "--sam", "miniature", "--out", "one.png"]);
+    let shown = String::from_utf8(desk.ok(&["inspect", "one.png"]).stdout).unwrap();
+    assert!(shown.contains("sam         miniature (sha256 "), "{shown}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::lmd::{Lmd, LmdOptions};
 use super::{Method, read_options, write_options};
 use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, check_beta, wiring};
 use crate::losses::OverHeads;
+use crate::masks::MaskPrompt;
 use crate::observer::Run;
 use crate::painting::{PaintRequest, Painting};
 use crate::pipeline::Pipeline;
@@ -96,6 +97,7 @@ fn with_adapter(lmd: LmdOptions) -> LmdOptions {
         align_with_overall_bboxes: false,
         horizontal_shift_only: true,
         fg_blending_ratio: 0.1,
+        mask_prompt: MaskPrompt::Box,
         ..lmd
     }
 }

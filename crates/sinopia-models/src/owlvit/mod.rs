@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
+pub use crate::image::Pixels;
 pub use config::{OwlKind, OwlTextConfig, OwlVisionConfig, OwlVitConfig};
 pub use postprocess::{Detection, detections, suppress};
-pub use preprocess::{Pixels, preprocess};
+pub use preprocess::preprocess;
 
 use crate::checkpoint::files::{hex, sha256_of};
 use crate::clip::ClipTextModel;

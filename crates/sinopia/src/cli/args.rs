@@ -139,6 +139,11 @@ pub(crate) struct PaintingArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
 
+    /// What outlines the objects of `lmd` and `lmd-plus`: a SAM, as a folder (`config.json`, `model.safetensors`) or a file of weights, `miniature`
+    /// (built in, for the miniature's pictures) or `none` (attention and box alone) [default: none]
+    #[arg(long, value_name = "SAM")]
+    pub(crate) sam: Option<String>,
+
     /// Where the noise starts: same seed, same image (0 to 18446744073709551615) [default: 0]
     #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub(crate) seed: Option<u64>,

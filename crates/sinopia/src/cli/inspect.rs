@@ -39,6 +39,9 @@ fn lines(recipe: &Recipe) -> Vec<String> {
         format!("{} with {scheduler}, guidance scale {}", sampling.num_inference_steps, sampling.guidance_scale),
     );
     say("model", format!("{} ({}, sha256 {})", recipe.model.id, recipe.precision, recipe.model.hash));
+    if let Some(sam) = &recipe.sam {
+        say("sam", format!("{} (sha256 {})", sam.id, sam.hash));
+    }
     say("made by", format!("Sinopia {}", recipe.sinopia));
     if let serde_json::Value::Object(options) = &recipe.options {
         for (name, value) in options {

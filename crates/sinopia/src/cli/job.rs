@@ -15,7 +15,7 @@ use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
 use super::contact_sheet::{self, Panel};
 use super::debug_maps::MapKeeper;
 use super::failure::bad_request;
-use super::model::{self, Model};
+use super::model::{self, Model, NO_SAM};
 use super::progress::{Bars, cancellation_on_interrupt};
 use super::{output, painting_file};
 
@@ -30,6 +30,7 @@ pub(crate) struct Job {
     method: Box<dyn Method>,
     settings: Settings,
     model: String,
+    sam: Option<String>,
     /// The recipe to repeat, if the model must be the one it was made with.
     repeated: Option<Recipe>,
     precision: PrecisionArg,
@@ -84,6 +85,7 @@ impl Job {
                 height: args.height.map(|px| px as usize),
             },
             model: args.model.unwrap_or_else(|| sinopia_miniature::NAME.to_owned()),
+            sam: args.sam,
             repeated: None,
             precision: args.precision.unwrap_or(PrecisionArg::Auto),
             count: args.count.unwrap_or(1),
@@ -143,8 +145,9 @@ impl Job {
             },
             count: args.count.unwrap_or(1),
             model: args.model.clone().unwrap_or_else(|| recipe.model.id.clone()),
-            // A model named on the command line is a choice; otherwise it must be the very same.
-            repeated: args.model.is_none().then_some(recipe),
+            sam: args.sam.clone().or_else(|| Some(recipe.sam.as_ref().map_or(NO_SAM, |sam| &sam.id).to_owned())),
+            // A model named on the command line is a choice; otherwise it must be the very same. So with the SAM.
+            repeated: args.model.is_none().then(|| Recipe { sam: recipe.sam.filter(|_| args.sam.is_none()), ..recipe }),
         })
     }
 
@@ -207,13 +210,16 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if let Some(layout) = &job.layout {
         bars.show_layout(layout);
     }
-    let model = model::open(&job.model, job.precision, &bars);
+    let model = model::open(&job.model, sam_for(job.method.as_ref(), job.sam.as_deref()), job.precision, &bars);
     let model = match &job.repeated {
-        Some(_) => model.context("the recipe's model is not where it was; say where with `--model`")?,
+        Some(_) => {
+            model.context("the recipe's model or SAM is not where it was; say where with `--model` or `--sam`")?
+        }
         None => model?,
     };
     if let Some(recipe) = &job.repeated {
         recipe.check_model(&model.id.hash)?;
+        recipe.check_sam(model.sam.as_ref())?;
     }
     // From here on Ctrl-C ends the run at its next step; before, it just ends the program.
     let cancellation = cancellation_on_interrupt()?;
@@ -287,7 +293,8 @@ fn deliver(
     output: &OutputArgs,
 ) -> anyhow::Result<Value> {
     let recipe =
-        Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.resolved().name()));
+        Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.resolved().name()))
+            .with_sam(model.sam.clone(), painting);
     let image = rgb(&painting.image)?;
     let caption = job.caption.as_deref().unwrap_or(&painting.prompts.overall);
     output::write(path, &painting_file::encode(&image, caption, &recipe.to_json())?)?;
@@ -365,6 +372,11 @@ pub(super) fn method_options(
         options.insert("ignore_negative_prompt".to_owned(), Value::Bool(true));
     }
     Ok(options)
+}
+
+/// The SAM that was named, if the method has a use for it.
+pub(super) fn sam_for<'a>(method: &dyn Method, sam: Option<&'a str>) -> Option<&'a str> {
+    sam.filter(|_| method.options().get("mask_prompt").is_some())
 }
 
 pub(super) fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {

@@ -1,29 +1,64 @@
 //! Models by name: the built-in one, folders, files, the Hub.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::Context;
 use sinopia_diffusion::{ModelId, Pipeline};
+use sinopia_models::Precision;
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use sinopia_models::sam::{self, Sam};
 
 use super::args::PrecisionArg;
+use super::failure::bad_request;
 use super::progress::Bars;
 
 /// A model that is ready to paint.
 pub(crate) struct Model {
     pub(crate) pipeline: Pipeline,
     pub(crate) id: ModelId,
+    /// What outlines objects, if it is a SAM.
+    pub(crate) sam: Option<ModelId>,
     /// What `--guidance-scale` is when nobody says.
     pub(crate) guidance_scale: f64,
 }
 
-/// Opens and loads the model called `name`.
-pub(crate) fn open(name: &str, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Model> {
+/// Opens and loads the model called `name` and, if one is named, the SAM that outlines objects.
+pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Model> {
+    let segmenter = sam.filter(|sam| *sam != NO_SAM).map(|sam| open_sam(sam, precision)).transpose()?;
     let checkpoint = checkpoint(name, precision, bars)?;
     let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"))?;
     let id = ModelId { id: name.to_owned(), hash: checkpoint.content_hash()?.to_owned() };
     bars.finish();
     let is_small = checkpoint.unet.weights.num_parameters() < SMALL_MODEL;
     let guidance_scale = if is_small { SMALL_GUIDANCE_SCALE } else { PUBLISHED_GUIDANCE_SCALE };
-    Ok(Model { pipeline, id, guidance_scale })
+    let (pipeline, sam) = match segmenter {
+        Some((sam, id)) => (pipeline.with_sam(Arc::new(sam)), Some(id)),
+        None => (pipeline, None),
+    };
+    Ok(Model { pipeline, id, sam, guidance_scale })
+}
+
+/// What `--sam` is called when there shall be none.
+pub(crate) const NO_SAM: &str = "none";
+
+/// The SAM called `name`: the built-in one, a folder or a file.
+fn open_sam(name: &str, precision: PrecisionArg) -> anyhow::Result<(Sam, ModelId)> {
+    let options = OpenOptions { precision: precision.resolved().into(), ..OpenOptions::default() };
+    if name == sinopia_miniature::NAME {
+        // Small enough for f32, and then its outlines are the same on every processor.
+        let (sam, hash) = sinopia::miniature_sam(&OpenOptions { precision: Precision::F32, ..options })?;
+        return Ok((sam, ModelId { id: name.to_owned(), hash }));
+    }
+    let path = Path::new(name);
+    if !path.exists() {
+        return Err(bad_request(format!(
+            "`--sam {name}`: there is no such folder or file, and it is neither `miniature` nor `none`"
+        )));
+    }
+    let open = || Sam::open(path, &options.device, options.precision);
+    let sam = open().with_context(|| format!("cannot open the SAM `{name}`"))?;
+    Ok((sam, ModelId { id: name.to_owned(), hash: sam::content_hash(path)? }))
 }
 
 /// Parameters of the UNet below which a model is small; Stable Diffusion 1 has 860 million.

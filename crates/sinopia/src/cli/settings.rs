@@ -21,6 +21,7 @@ const DEFAULT_FILE: &str = "sinopia.toml";
 struct SettingsFile {
     method: Option<String>,
     model: Option<String>,
+    sam: Option<String>,
     steps: Option<u32>,
     guidance_scale: Option<f64>,
     scheduler: Option<String>,
@@ -111,6 +112,7 @@ fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> a
     let of_preset = of_preset.map(|preset| preset.method.to_owned());
     args.method = args.method.or(of_preset).or(variables.method).or(file.method);
     args.model = args.model.or(variables.model).or(file.model);
+    args.sam = args.sam.or(variables.sam).or(file.sam);
     args.steps = args.steps.or(variables.steps).or(file.steps);
     args.guidance_scale = args.guidance_scale.or(variables.guidance_scale).or(file.guidance_scale);
     args.scheduler = args.scheduler.or(variables.scheduler).or(file.scheduler);
@@ -134,6 +136,7 @@ impl SettingsFile {
         let settings = Self {
             method: env("SINOPIA_METHOD"),
             model: env("SINOPIA_MODEL"),
+            sam: env("SINOPIA_SAM"),
             steps: number(env, "SINOPIA_STEPS")?,
             guidance_scale: number(env, "SINOPIA_GUIDANCE_SCALE")?,
             scheduler: env("SINOPIA_SCHEDULER"),

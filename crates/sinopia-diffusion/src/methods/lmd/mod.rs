@@ -4,6 +4,7 @@
 //! grounding adapters.
 
 mod options;
+mod outlines;
 mod painter;
 mod prompts;
 mod solo;
@@ -19,7 +20,7 @@ use super::lmd_plus::{AdapterOptions, LmdPlus};
 use super::{Method, read_options, write_options};
 use crate::Result;
 use crate::collage::Collage;
-use crate::masks::{AttentionBoxMask, MaskSource};
+use crate::masks::MaskSource;
 use crate::observer::Run;
 use crate::painting::{PaintRequest, Painting};
 use crate::pipeline::Pipeline;
@@ -29,7 +30,8 @@ use painter::Painter;
 #[derive(Debug, Clone)]
 pub struct Lmd {
     options: LmdOptions,
-    masks: Arc<dyn MaskSource>,
+    /// In place of what the options say.
+    masks: Option<Arc<dyn MaskSource>>,
     adapters: Option<AdapterOptions>,
 }
 
@@ -37,24 +39,19 @@ impl Lmd {
     /// The name on the command line.
     pub const NAME: &'static str = "lmd";
 
-    /// With options; outlines come from attention and box.
+    /// With options; outlines come from the pipeline's SAM if it has one, else from attention and box.
     ///
     /// # Errors
     /// [`Error::Setting`](crate::Error::Setting) for a value outside its range.
     pub fn new(options: LmdOptions) -> Result<Self> {
         options.validate()?;
-        let masks = AttentionBoxMask {
-            gaussian_sigma: options.gaussian_sigma,
-            threshold: options.mask_threshold,
-            ..AttentionBoxMask::default()
-        };
-        Ok(Self { options, masks: Arc::new(masks), adapters: None })
+        Ok(Self { options, masks: None, adapters: None })
     }
 
     /// With another source of outlines.
     #[must_use]
     pub fn with_masks(self, masks: Arc<dyn MaskSource>) -> Self {
-        Self { masks, ..self }
+        Self { masks: Some(masks), ..self }
     }
 
     /// The same for a model that is told of the boxes.

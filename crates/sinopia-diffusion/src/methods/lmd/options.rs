@@ -7,6 +7,7 @@ use crate::Result;
 use crate::collage::Alignment;
 use crate::guidance::{GuidanceOptions, published_max_iter};
 use crate::losses::{BoxLossOptions, OverHeads};
+use crate::masks::MaskPrompt;
 use crate::methods::check_settings;
 
 /// Where an object stands when it is painted alone.
@@ -85,6 +86,12 @@ pub struct LmdOptions {
     pub mask_threshold: f64,
     /// Object outlines: attention is averaged from this step on. Published: 10.
     pub attention_aggregation_start: usize,
+    /// Object outlines by SAM, if there is one: what it is asked with. Published: `point`, and `box` in LMD+. Default: `box`, the one painted into.
+    pub mask_prompt: MaskPrompt,
+    /// Object outlines by SAM: masks that it believes in less are taken only if all are such. Published: 0.85.
+    pub mask_min_confidence: f64,
+    /// Object outlines by SAM: the same for their IoU with the box or, asked with a point, the attention. Published: 0.25.
+    pub mask_min_coarse_iou: f64,
     /// Seed of the first object's noise; the next objects count up. Default: the picture's seed + 123456789.
     pub fg_seed_start: Option<u64>,
     /// Takes the place of the composed prompt of the whole picture.
@@ -112,6 +119,10 @@ pub struct LmdOptions {
     pub alignment_step_cells: usize,
     /// Mend: an object is not moved beyond the canvas. Published: false.
     pub keep_on_canvas: bool,
+    /// Mend: SAM's point is the middle of the most attended cell. Published: false, its upper left corner.
+    pub mask_point_centered: bool,
+    /// Mend: a tiny outline by SAM, or one that is mostly outside the box, is refused for one by attention and box. Published: false.
+    pub mask_refuse_doubtful: bool,
     /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
     pub mend_plurals: bool,
 }
@@ -125,6 +136,9 @@ impl Default for LmdOptions {
             stretch_schedule: true,
             alignment_step_cells: 1,
             keep_on_canvas: true,
+            mask_prompt: MaskPrompt::Box,
+            mask_point_centered: true,
+            mask_refuse_doubtful: true,
             mend_plurals: true,
             ..Self::reference()
         }
@@ -132,8 +146,8 @@ impl Default for LmdOptions {
 }
 
 impl LmdOptions {
-    /// The published behaviour with its oddities, as far as they are options. Not among them: outlines come from attention and box unless a
-    /// segmentation model is plugged in; a mask's centre is that of its cells, half a cell further; vacated cells keep the background's
+    /// The published behaviour with its oddities, as far as they are options. Not among them: outlines come from attention and box unless
+    /// the pipeline has a SAM, and its box prompt is the box painted into; a mask's centre is that of its cells, half a cell further; vacated cells keep the background's
     /// noise instead of zeros; updates are scaled by √(1−ᾱ) for every scheduler. `alignment_step_cells` is that of 64 × 64 latents.
     pub fn reference() -> Self {
         Self {
@@ -166,6 +180,9 @@ impl LmdOptions {
             gaussian_sigma: 1.5,
             mask_threshold: 0.25,
             attention_aggregation_start: 10,
+            mask_prompt: MaskPrompt::Point,
+            mask_min_confidence: 0.85,
+            mask_min_coarse_iou: 0.25,
             fg_seed_start: None,
             overall_prompt: None,
             caption_as_prompt: false,
@@ -178,6 +195,8 @@ impl LmdOptions {
             stretch_schedule: false,
             alignment_step_cells: 8,
             keep_on_canvas: false,
+            mask_point_centered: false,
+            mask_refuse_doubtful: false,
             mend_plurals: false,
         }
     }
@@ -192,6 +211,8 @@ impl LmdOptions {
             ("so_floor_padding", self.so_floor_padding),
             ("fg_blending_ratio", self.fg_blending_ratio),
             ("mask_threshold", self.mask_threshold),
+            ("mask_min_confidence", self.mask_min_confidence),
+            ("mask_min_coarse_iou", self.mask_min_coarse_iou),
         ];
         let positive_shares = [
             ("fg_top_p", self.fg_top_p),

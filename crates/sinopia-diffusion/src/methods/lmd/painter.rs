@@ -1,5 +1,7 @@
 //! What all stages of one picture share: model, sizes, seeds, noise.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use sinopia_layout::{Grid, Scene};
 use sinopia_models::unet::AttnKey;
@@ -8,6 +10,7 @@ use super::{Lmd, LmdOptions, Method};
 use crate::Result;
 use crate::guidance::PUBLISHED_STEPS;
 use crate::losses::KeyGrids;
+use crate::masks::MaskSource;
 use crate::noise::{NoiseSource, SceneSeeds, Seed};
 use crate::observer::Run;
 use crate::painting::{PaintRequest, Sampling};
@@ -29,6 +32,8 @@ pub(super) struct Painter<'a> {
     /// The guidance keys' grids.
     pub(super) grids: KeyGrids,
     pub(super) mask_key: AttnKey,
+    /// What outlines objects.
+    pub(super) masks: Arc<dyn MaskSource>,
 }
 
 impl<'a> Painter<'a> {
@@ -54,7 +59,8 @@ impl<'a> Painter<'a> {
         let seeds = SceneSeeds { fg_seed_start: lmd.options.fg_seed_start.map_or(seeds.fg_seed_start, Seed), ..seeds };
         let grids = unet.guidance_keys().iter().map(grid).collect();
         let mask_key = unet.object_mask_key();
-        Ok(Self { lmd, pipeline, run, sampling, scheduler, seeds, size, grids, mask_key })
+        let masks = lmd.mask_source(pipeline);
+        Ok(Self { lmd, pipeline, run, sampling, scheduler, seeds, size, grids, mask_key, masks })
     }
 
     pub(super) fn options(&self) -> &'a LmdOptions {

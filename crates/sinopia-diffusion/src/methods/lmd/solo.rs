@@ -64,16 +64,17 @@ impl<'a> Painter<'a> {
         self.run.stage(&stage, || {
             let (mut sampler, start) = self.solo_start(&bbox, background, index)?;
             let film = self.film_alone((&mut sampler, start), prompt, &bbox, &stage)?;
-            let image = match self.options().object_images || self.lmd.masks.wants_image() {
+            let image = match self.options().object_images || self.masks.wants_image() {
                 true => self.pipeline.decode(&film.last)?.pop(),
                 false => None,
             };
-            let mask = self.lmd.masks.mask(&MaskRequest {
+            let mask = self.masks.mask(&MaskRequest {
                 phrase: object.name(),
                 bbox: &bbox,
                 attention: &film.attention,
                 image: image.as_ref(),
                 latent_grid: self.latent_grid(),
+                run: self.run,
             })?;
             let shift = self.align(object, &mask);
             let reference = self.move_reference(film.reference, shift)?;

@@ -42,7 +42,8 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
 
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto).resolved();
-    let model = model::open(painting.model.as_deref().unwrap_or(sinopia_miniature::NAME), precision, &bars)?;
+    let name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
+    let model = model::open(name, job::sam_for(method.as_ref(), painting.sam.as_deref()), precision, &bars)?;
     let sampling = sampling(&painting, args.seed_offset, &model)?;
     model.pipeline.latent_size(&sampling)?;
     let settings = RunSettings {
@@ -51,6 +52,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
         method: method.name().to_owned(),
         options: method.options(),
         model: model.id.clone(),
+        sam: model.sam.clone(),
         precision: precision.name().to_owned(),
         sampling,
         negative: painting.negative.clone(),
@@ -138,6 +140,7 @@ impl Painter<'_> {
         let painting = self.method.generate(&request, &self.model.pipeline, &run)?;
         let model = (self.model.id.clone(), self.settings.precision.as_str());
         let recipe = Recipe::new(&request, self.method.as_ref(), &painting, model);
+        let recipe = recipe.with_sam(self.model.sam.clone(), &painting);
         Ok(painting_file::encode(&job::rgb(&painting.image)?, &sample.caption, &recipe.to_json())?)
     }
 }
