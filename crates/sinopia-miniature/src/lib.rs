@@ -12,6 +12,19 @@
 /// The name that stands for this checkpoint where a model is asked for.
 pub const NAME: &str = "miniature";
 
+/// The things that it can paint, in the singular.
+pub const KINDS: [&str; 16] = [
+    "apple", "backpack", "ball", "bird", "book", "bottle", "bowl", "car", "cat", "chair", "cup", "dog", "fish",
+    "flower", "laptop", "umbrella",
+];
+
+/// The colours that it knows by name.
+pub const COLORS: [&str; 11] =
+    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray"];
+
+/// The backdrops that it knows, in words that a background caption may hold.
+pub const BACKDROPS: [&str; 8] = ["field", "beach", "snow", "room", "street", "night", "ocean", "wall"];
+
 macro_rules! embedded {
     ($path:literal) => {
         ($path, include_bytes!(concat!("../assets/", $path)))

@@ -17,7 +17,7 @@ use super::debug_maps::MapKeeper;
 use super::failure::bad_request;
 use super::model::{self, Model, NO_SAM};
 use super::progress::{Bars, cancellation_on_interrupt};
-use super::{output, painting_file};
+use super::{output, painting_file, vocabulary};
 
 /// What is to be painted, and how.
 #[derive(Debug)]
@@ -221,6 +221,10 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         recipe.check_model(&model.id.hash)?;
         recipe.check_sam(model.sam.as_ref())?;
     }
+    if job.model == sinopia_miniature::NAME {
+        vocabulary::warning(job.caption.as_deref(), job.layout.as_ref()).iter().for_each(|warning| bars.warn(warning));
+    }
+    warn_of_size(&job.sampling(0, &model), &model, &bars);
     // From here on Ctrl-C ends the run at its next step; before, it just ends the program.
     let cancellation = cancellation_on_interrupt()?;
     bars.line(&format!("painting with {} on {}, {} steps", job.method.name(), job.model, job.settings.steps));
@@ -264,6 +268,17 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         output::print(&format!("{report:#}"))?;
     }
     Ok(())
+}
+
+/// Warns of pictures much larger than those that the model has learned from.
+fn warn_of_size(sampling: &Sampling, model: &Model, bars: &Bars) {
+    let (width, height) = model.pipeline.native_size();
+    if sampling.width > width * 3 / 2 && sampling.height > height * 3 / 2 {
+        bars.warn(&format!(
+            "the model has learned from pictures of {width} × {height}; at {} × {} it tends to paint things several times",
+            sampling.width, sampling.height
+        ));
+    }
 }
 
 /// The UNet's work by purpose, and in all.
