@@ -58,6 +58,8 @@ pub struct GroundingOptions {
 pub struct ScheduledGrounding {
     /// [empty, the boxes] under classifier-free guidance, else the boxes alone.
     both: Grounding,
+    /// The conditional half alone.
+    conditional: Grounding,
     /// For guidance passes, which have a batch of 1.
     guidance: Option<Grounding>,
     beta: f64,
@@ -115,12 +117,13 @@ impl ScheduledGrounding {
             GuidanceGrounding::Unconditional => Some(both.last()?.emptied()?),
             GuidanceGrounding::None => None,
         };
-        Ok(Self { both, guidance, beta: options.beta })
+        Ok(Self { conditional: both.last()?, both, guidance, beta: options.beta })
     }
 
-    /// What a denoising step sees at call `index` of `count`; nothing once the share of grounded calls, rounded down, is over.
-    pub(crate) fn at(&self, index: usize, count: usize) -> Option<&Grounding> {
-        self.is_on(index, count).then_some(&self.both)
+    /// What a denoising step sees at call `index` of `count`, with an unconditional half or without; nothing once the share of grounded
+    /// calls, rounded down, is over.
+    pub(crate) fn at(&self, index: usize, count: usize, is_guided: bool) -> Option<&Grounding> {
+        self.is_on(index, count).then_some(if is_guided { &self.both } else { &self.conditional })
     }
 
     /// What a guidance pass sees there.

@@ -43,7 +43,7 @@ pub mod work;
 
 pub use error::{Error, Result};
 pub use observer::{AttentionReport, Cancellation, Observer, Run, Silent, Stage, StepReport, Timing};
-pub use painting::{GuidanceReport, Image, PaintRequest, PaintedObject, Painting, Prompts, Sampling};
+pub use painting::{GuidanceReport, Image, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use recipe::{ModelId, Recipe};
 pub use work::UNetWork;

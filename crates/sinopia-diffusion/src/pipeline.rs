@@ -16,7 +16,7 @@ use sinopia_nn::threads;
 use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage, StepReport};
-use crate::painting::{Image, Sampling};
+use crate::painting::{Image, Sampling, Shortcuts};
 use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::work::{self, UNetWork};
 use crate::{Error, Result};
@@ -113,11 +113,6 @@ impl GuidedText {
             guidance_rescale: first.map_or(0.0, |text| text.guidance_rescale),
             grounding: None,
         })
-    }
-
-    /// 2 under classifier-free guidance, else 1.
-    fn halves(&self) -> usize {
-        if self.is_guided() { 2 } else { 1 }
     }
 
     /// Whether classifier-free guidance is on.
@@ -310,7 +305,14 @@ impl Pipeline {
     /// When the scheduler cannot be built from the checkpoint's config.
     pub fn sampler(&self, kind: SchedulerKind, sampling: &Sampling, noise: NoiseSource) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
-        Ok(Sampler { unet: &self.unet, scheduler, noise, work: UNetWork::default() })
+        Ok(Sampler {
+            unet: &self.unet,
+            scheduler,
+            noise,
+            shortcuts: sampling.shortcuts,
+            deep: Vec::new(),
+            work: UNetWork::default(),
+        })
     }
 
     /// The pictures of final latents (B, H, W, C).
@@ -341,6 +343,9 @@ pub struct Sampler<'a> {
     unet: &'a UNet2DConditionModel,
     scheduler: Box<dyn Scheduler>,
     noise: NoiseSource,
+    shortcuts: Shortcuts,
+    /// Deep features of the last whole call: of one batch, or of the two halves of guidance.
+    deep: Vec<Tensor>,
     /// Not told to the run yet.
     work: UNetWork,
 }
@@ -421,63 +426,73 @@ impl Sampler<'_> {
     ) -> Result<(Tensor, BTreeMap<AttnKey, Tensor>)> {
         let timestep = self.timestep(index);
         let input = self.model_input(latents, index)?;
-        let (batch, h, w, _) = input.dims4()?;
-        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, self.num_calls()));
+        let (_, h, w, _) = input.dims4()?;
+        let count = self.num_calls();
+        let is_guided = text.is_guided() && self.shortcuts.guides(index, count);
+        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, count, is_guided));
+        let conditioning = if is_guided { &text.both } else { &text.conditional };
         let halves = match &text.unconditional {
-            Some(unconditional)
-                if batch == 1 && text.grounding.is_none() && is_small_call(self.unet, (h, w), text)? =>
-            {
+            Some(unconditional) if is_guided && text.grounding.is_none() && is_small_call(self.unet, (h, w), text)? => {
                 Some([unconditional, &text.conditional])
             }
             _ => None,
         };
+        let deep = self.deep_features(index, (record.is_some(), halves.is_some(), conditioning.batch_size()));
         // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
-        let counted = halves.map_or(&text.both, |[unconditional, _]| unconditional);
-        let shape = work::call_shape((batch * text.halves(), (h, w)), counted, grounding);
+        let counted = halves.map_or(conditioning, |[unconditional, _]| unconditional);
+        let shape = work::call_shape((conditioning.batch_size(), (h, w)), counted, grounding);
+        let shape = CallShape { is_shallow: !deep.is_empty(), ..shape };
         self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
         let reply = match halves {
-            Some(halves) => self.forward_halves((&input, timestep), halves, record)?,
-            None => self.forward_batch((&input, timestep), text, grounding, record)?,
+            Some(halves) => self.forward_halves((&input, timestep), halves, &deep, record)?,
+            None => {
+                let input = if is_guided { Tensor::cat(&[&input, &input], 0)? } else { input }; // (2B, H, W, C) or (B, H, W, C)
+                let part = if is_guided { BatchPart::Conditional } else { BatchPart::All };
+                let record = record.map(|record| Recording { batch: part, ..record.clone() });
+                let (record, deep) = (record.as_ref(), deep.first());
+                let request =
+                    UNetRequest { record, grounding, deep, ..UNetRequest::new(&input, timestep, conditioning) };
+                let mut reply = self.unet.forward(&request)?;
+                self.deep = reply.deep.take().into_iter().collect();
+                reply
+            }
         };
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
-        let prediction = if text.is_guided() { classifier_free_guidance(&prediction, text)? } else { prediction };
+        let prediction = if is_guided { classifier_free_guidance(&prediction, text)? } else { prediction };
         Ok((prediction, reply.maps))
     }
 
-    /// Both halves of guidance as a batch.
-    fn forward_batch(
-        &self,
-        (input, timestep): (&Tensor, f64),
-        text: &GuidedText,
-        grounding: Option<&Grounding>,
-        record: Option<&Recording>,
-    ) -> Result<UNetReply> {
-        let (input, part) = match text.is_guided() {
-            true => (Tensor::cat(&[input, input], 0)?, BatchPart::Conditional), // (2B, H, W, C)
-            false => (input.clone(), BatchPart::All),
-        };
-        let record = record.map(|record| Recording { batch: part, ..record.clone() });
-        let request =
-            UNetRequest { record: record.as_ref(), grounding, ..UNetRequest::new(&input, timestep, &text.both) };
-        Ok(self.unet.forward(&request)?)
+    /// The deep features to use at a call, if it need not be whole.
+    fn deep_features(&self, index: usize, (records, has_halves, batch): (bool, bool, usize)) -> Vec<Tensor> {
+        let kept = self.deep.iter().map(|deep| deep.dims()[0]).sum::<usize>();
+        let fits = kept == batch && self.deep.len() == if has_halves { 2 } else { 1 };
+        let is_shallow = fits && !records && !self.shortcuts.runs_deep(index);
+        if is_shallow { self.deep.clone() } else { Vec::new() }
     }
 
     /// The halves of guidance side by side, unconditional first.
     fn forward_halves(
-        &self,
+        &mut self,
         (input, timestep): (&Tensor, f64),
         texts: [&TextConditioning; 2],
+        deep: &[Tensor],
         record: Option<&Recording>,
     ) -> Result<UNetReply> {
         let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
+        let unet = self.unet;
         let mut halves = threads::side_by_side(2, |half| {
             let record = if half == 1 { record.as_ref() } else { None };
-            self.unet.forward(&UNetRequest { record, ..UNetRequest::new(input, timestep, texts[half]) })
+            unet.forward(&UNetRequest {
+                record,
+                deep: deep.get(half),
+                ..UNetRequest::new(input, timestep, texts[half])
+            })
         })?;
+        self.deep = halves.iter_mut().filter_map(|reply| reply.deep.take()).collect();
         let maps = halves.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
         let noise: Vec<_> = halves.into_iter().filter_map(|reply| reply.noise).collect();
         let noise = if noise.len() == 2 { Some(Tensor::cat(&noise, 0)?) } else { None };
-        Ok(UNetReply { noise, maps })
+        Ok(UNetReply { noise, maps, deep: None })
     }
 
     /// The scheduler's step, from a prediction for these latents.

@@ -15,7 +15,7 @@ use sinopia_diffusion::schedulers::SchedulerKind;
 use sinopia_diffusion::work::WorkCount;
 use sinopia_diffusion::{
     AttentionReport, Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run,
-    Sampling, Stage, StepReport,
+    Sampling, Shortcuts, Stage, StepReport,
 };
 use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
@@ -634,6 +634,33 @@ fn the_work_of_adapters_is_counted_while_they_are_on() {
     assert_eq!(conditional.sampling, none.sampling);
     assert!(added(&none.guidance_forward, &conditional.guidance_forward) > 0);
     assert!(added(&none.guidance_backward, &conditional.guidance_backward) > 0);
+}
+
+#[test]
+fn shortcuts_spare_work_and_are_off_by_default() {
+    let plain = request(Some(dog_and_bowls()), 10);
+    let with = |shortcuts: Shortcuts, method: &str| {
+        let mut request = plain.clone();
+        request.sampling.shortcuts = shortcuts;
+        let run = Run::silent();
+        let painting =
+            methods::build(method, Value::Null).unwrap().generate(&request, pipeline_of(method), &run).unwrap();
+        (painting.image, run.work().sampling.multiply_accumulates as f64)
+    };
+    for method in ["sd", "lmd", "gligen", "multidiffusion"] {
+        let (image, work) = with(Shortcuts::default(), method);
+        let (half_guided, less) = with(Shortcuts { guidance_interval: (0.0, 0.5), ..Shortcuts::default() }, method);
+        assert_ne!(half_guided, image, "{method}");
+        assert!((0.65..0.85).contains(&(less / work)), "{method}: {less} of {work}");
+        let (shallow, less) = with(Shortcuts { deep_every: 3, ..Shortcuts::default() }, method);
+        // Objects painted alone are recorded at first, and so run whole.
+        assert!(shallow != image && less < 0.95 * work, "{method}: {less} of {work}");
+    }
+    let mut wrong = plain.clone();
+    wrong.sampling.shortcuts.guidance_interval = (0.6, 0.5);
+    assert!(paint("sd", Value::Null, &wrong).unwrap_err().to_string().contains("guidance_interval"));
+    wrong.sampling.shortcuts = Shortcuts { deep_every: 0, ..Shortcuts::default() };
+    assert!(paint("sd", Value::Null, &wrong).unwrap_err().to_string().contains("deep_every"));
 }
 
 /// Keeps what is shown of the attention.

@@ -95,12 +95,22 @@ pub struct CallShape {
     pub grounding: Option<GroundingShape>,
     /// The key at which the pass ends, once its probabilities are known.
     pub last_key: Option<AttnKey>,
+    /// Whether deep features are at hand, so that only the first convolution and the last layer are run.
+    pub is_shallow: bool,
 }
 
 impl CallShape {
     /// A whole pass over one picture with a new text.
     pub fn new(latents_hw: (usize, usize), num_tokens: usize) -> Self {
-        Self { batch: 1, latents_hw, num_tokens, projects_text: true, grounding: None, last_key: None }
+        Self {
+            batch: 1,
+            latents_hw,
+            num_tokens,
+            projects_text: true,
+            grounding: None,
+            last_key: None,
+            is_shallow: false,
+        }
     }
 
     /// The same call with all that is kept from call to call at hand.
@@ -161,7 +171,12 @@ impl UNetConfig {
 
     fn cost(&self, shape: &CallShape, mut work: impl FnMut(&UnitShape) -> u64) -> Result<UNetCost> {
         let mut cost = UNetCost::default();
-        for unit in unit_shapes(self, shape.latents_hw)? {
+        let units = unit_shapes(self, shape.latents_hw)?;
+        let last_layer = units.iter().rposition(|unit| matches!(unit.kind, ShapeKind::Resnet { .. })).unwrap_or(0);
+        for (index, unit) in units.into_iter().enumerate() {
+            if shape.is_shallow && (1..last_layer).contains(&index) {
+                continue;
+            }
             cost.add(unit.part, work(&unit));
             if unit.ends_at(shape.last_key) {
                 break;

@@ -20,6 +20,8 @@ pub(super) struct Walk {
     /// (B, H, W, C); `None` if the walk stopped early.
     pub(super) noise: Option<Tensor>,
     pub(super) maps: AttnMaps,
+    /// The input of the last layer.
+    pub(super) deep: Option<Tensor>,
     /// Skip connections that nothing has taken yet.
     pub(super) num_open_skips: usize,
 }
@@ -36,8 +38,33 @@ impl UNet2DConditionModel {
         let plan = self.check(request)?;
         let conditions = self.conditions(request, &plan)?;
         let run = |Visit { unit, inputs, skip_grid }: Visit| self.units[unit].forward(inputs, skip_grid, &conditions);
-        let Walk { noise, maps, .. } = self.walk(request.latents, run)?;
-        Ok(UNetReply { noise, maps })
+        if let Some(deep) = request.deep {
+            return self.forward_shallow((request, deep), &conditions);
+        }
+        let Walk { noise, maps, deep, .. } = self.walk(request.latents, run)?;
+        Ok(UNetReply { noise, maps, deep })
+    }
+
+    /// The first unit, and from the one that takes its skip connection on the last ones.
+    fn forward_shallow(&self, (request, deep): (&UNetRequest, &Tensor), conditions: &Conditions) -> Result<UNetReply> {
+        if request.record.is_some() || request.last_key.is_some() {
+            let (expected, found) = ("no keys to record".to_owned(), "some".to_owned());
+            return Err(Error::Input { what: "a call with deep features", expected, found });
+        }
+        let run = |unit: usize, inputs: &[Tensor]| -> Result<Option<Tensor>> {
+            Ok(self.units[unit].forward(inputs, None, conditions)?.hidden)
+        };
+        let skip = run(0, std::slice::from_ref(request.latents))?;
+        let mut inputs: Vec<Tensor> = std::iter::once(deep.clone()).chain(skip).collect();
+        for unit in self.last_layer()..self.units.len() {
+            inputs = run(unit, &inputs)?.into_iter().collect();
+        }
+        Ok(UNetReply { noise: inputs.pop(), maps: AttnMaps::new(), deep: Some(deep.clone()) })
+    }
+
+    /// The last unit that takes a skip connection.
+    fn last_layer(&self) -> usize {
+        self.units.iter().rposition(|unit| unit.takes_skip).unwrap_or(0)
     }
 
     /// Has unit after unit run by `run`.
@@ -48,8 +75,12 @@ impl UNet2DConditionModel {
     ) -> sinopia_nn::Result<Walk> {
         let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
         let mut skips: Vec<Tensor> = Vec::new();
-        let mut maps = AttnMaps::new();
+        let (mut maps, mut deep) = (AttnMaps::new(), None);
+        let last_layer = self.last_layer();
         for (index, unit) in self.units.iter().enumerate() {
+            if index == last_layer {
+                deep = Some(hidden.clone());
+            }
             let mut inputs = vec![hidden];
             if unit.takes_skip {
                 inputs.extend(skips.pop());
@@ -58,14 +89,14 @@ impl UNet2DConditionModel {
             let outcome = run(Visit { unit: index, inputs: &inputs, skip_grid })?;
             maps.extend(outcome.maps);
             let Some(output) = outcome.hidden else {
-                return Ok(Walk { noise: None, maps, num_open_skips: skips.len() });
+                return Ok(Walk { noise: None, maps, deep, num_open_skips: skips.len() });
             };
             if unit.keeps_skip {
                 skips.push(output.clone());
             }
             hidden = output;
         }
-        Ok(Walk { noise: Some(hidden), maps, num_open_skips: skips.len() })
+        Ok(Walk { noise: Some(hidden), maps, deep, num_open_skips: skips.len() })
     }
 
     /// What is the same for all units.

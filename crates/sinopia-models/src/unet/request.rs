@@ -24,12 +24,15 @@ pub struct UNetRequest<'a> {
     pub record: Option<&'a Recording>,
     /// Stop as soon as this key's probabilities are known; the reply then carries no noise.
     pub last_key: Option<AttnKey>,
+    /// [Deep features](UNetReply::deep) of a call at a timestep nearby, in whose place only the first convolution and the last layer are run
+    /// (DeepCache, Ma et al. 2023, arXiv 2312.00858). Nothing can be recorded then.
+    pub deep: Option<&'a Tensor>,
 }
 
 impl<'a> UNetRequest<'a> {
     /// A plain call: the noise and nothing else.
     pub fn new(latents: &'a Tensor, timestep: f64, text: &'a TextConditioning) -> Self {
-        Self { latents, timestep, text, grounding: None, record: None, last_key: None }
+        Self { latents, timestep, text, grounding: None, record: None, last_key: None, deep: None }
     }
 }
 
@@ -43,6 +46,8 @@ pub struct UNetReply {
     pub noise: Option<Tensor>,
     /// The maps of the recorded keys; B' and L' are the parts of batch and tokens asked for.
     pub maps: AttnMaps,
+    /// What the last layer was given besides the first skip connection, (B, H, W, C); `None` if the pass stopped before.
+    pub deep: Option<Tensor>,
 }
 
 /// Which cross-attention maps a call returns, and which part of them.

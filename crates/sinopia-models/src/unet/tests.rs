@@ -134,6 +134,32 @@ fn recording_does_not_change_the_noise() {
 }
 
 #[test]
+fn deep_features_of_the_same_call_give_the_same_noise_and_others_another() {
+    for config in [two_levels(), three_levels(), one_level()] {
+        let unet = unet(&config);
+        let inputs = Inputs::new(&unet, 2, (9, 7));
+        let request = inputs.request(None, None);
+        let full = unet.forward(&request).unwrap();
+        let deep = full.deep.unwrap();
+        let shallow = unet.forward(&UNetRequest { deep: Some(&deep), ..request }).unwrap();
+        assert_near(&shallow.noise.unwrap(), full.noise.as_ref().unwrap(), 1e-6);
+        let other = (&deep * 0.5).unwrap();
+        let changed = unet.forward(&UNetRequest { deep: Some(&other), ..request }).unwrap().noise.unwrap();
+        let difference = (changed - full.noise.unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(difference.to_scalar::<f32>().unwrap() > 1e-3);
+
+        let shape = CallShape { batch: 2, projects_text: false, ..CallShape::new((9, 7), 7) };
+        let (all, few) = (config.forward_cost(&shape).unwrap(), CallShape { is_shallow: true, ..shape });
+        let few = config.forward_cost(&few).unwrap();
+        assert!(few.total() < all.total() && few.of(UNetPart::Mid) == 0, "{few:?}");
+        assert_eq!((few.of(UNetPart::In), few.of(UNetPart::Out)), (all.of(UNetPart::In), all.of(UNetPart::Out)));
+        let record = Recording::new(unet.attention_keys());
+        let refused = UNetRequest { deep: Some(&deep), ..inputs.request(Some(&record), None) };
+        assert!(unet.forward(&refused).unwrap_err().to_string().contains("no keys to record"));
+    }
+}
+
+#[test]
 fn an_early_exit_gives_the_same_maps_and_no_noise() {
     let unet = unet(&three_levels());
     let inputs = Inputs::new(&unet, 1, (8, 6));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use sinopia_diffusion::Shortcuts;
 use sinopia_layout::Canvas;
 use sinopia_models::Precision;
 use sinopia_nn::Arithmetic;
@@ -156,6 +157,14 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 
+    /// Classifier-free guidance in this share of the steps only, as `0.1..0.8`; the other steps cost half [default: 0..1]
+    #[arg(long, value_name = "FROM..TO", value_parser = interval)]
+    pub(crate) guidance_interval: Option<(f64, f64)>,
+
+    /// Run the deep layers of the UNet in every Nth step only: faster, a little coarser (1 to 1000) [default: 1]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) deep_every: Option<u32>,
+
     /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]
     #[arg(long, value_name = "NAME")]
     pub(crate) scheduler: Option<String>,
@@ -212,6 +221,16 @@ pub(crate) enum PrecisionArg {
     F32,
     /// 16-bit brain floats, sums in 32 bits: half the memory, about twice the speed with AVX-512 BF16
     Bf16,
+}
+
+impl PaintingArgs {
+    /// `base` with what is given.
+    pub(crate) fn shortcuts(&self, base: Shortcuts) -> Shortcuts {
+        Shortcuts {
+            guidance_interval: self.guidance_interval.unwrap_or(base.guidance_interval),
+            deep_every: self.deep_every.map_or(base.deep_every, |n| n as usize),
+        }
+    }
 }
 
 impl PrecisionArg {
@@ -597,6 +616,13 @@ fn canvas(text: &str) -> Result<Canvas, String> {
         text.split_once(['x', '×']).and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let (width, height) = sides.ok_or("WIDTHxHEIGHT in pixels is expected, such as 768x512")?;
     Canvas::new(width, height).map_err(|error| error.to_string())
+}
+
+/// Two rising shares, `0.1..0.8`.
+fn interval(text: &str) -> Result<(f64, f64), String> {
+    let share = |text: &str| text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    let shares = text.split_once("..").and_then(|(first, end)| Some((share(first)?, share(end)?)));
+    shares.filter(|(first, end)| first <= end).ok_or_else(|| "two rising numbers from 0 to 1, as `0.1..0.8`".to_owned())
 }
 
 fn guidance_scale(text: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::schedulers::SchedulerKind;
-use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling};
+use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling, Shortcuts};
 use sinopia_layout::{Layout, svg};
 
 use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
@@ -44,6 +44,7 @@ struct Settings {
     steps: usize,
     guidance_scale: Option<f64>,
     guidance_rescale: f64,
+    shortcuts: Shortcuts,
     scheduler: Option<SchedulerKind>,
     width: Option<usize>,
     height: Option<usize>,
@@ -69,6 +70,7 @@ impl Job {
         }
         let preset = preset_options(name, &args)?.unwrap_or_default();
         let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
+        let shortcuts = args.shortcuts(Shortcuts::default());
         Ok(Self {
             caption,
             layout,
@@ -80,6 +82,7 @@ impl Job {
                 steps: args.steps.unwrap_or(50) as usize,
                 guidance_scale: args.guidance_scale,
                 guidance_rescale: 0.0,
+                shortcuts,
                 scheduler: scheduler(args.scheduler.as_deref())?,
                 width: args.width.map(|px| px as usize),
                 height: args.height.map(|px| px as usize),
@@ -124,6 +127,7 @@ impl Job {
             Some(px) => Some(px as usize),
             None => same_model.then_some(recorded),
         };
+        let shortcuts = args.shortcuts(sampling.shortcuts);
         Ok(Self {
             caption: caption.or_else(|| recipe.caption.clone()),
             layout,
@@ -135,6 +139,7 @@ impl Job {
                 steps: args.steps.map_or(sampling.num_inference_steps, |n| n as usize),
                 guidance_scale: args.guidance_scale.or(same_model.then_some(sampling.guidance_scale)),
                 guidance_rescale: sampling.guidance_rescale,
+                shortcuts,
                 scheduler: scheduler(args.scheduler.as_deref())?.or(recorded),
                 width: side(args.width, sampling.width),
                 height: side(args.height, sampling.height),
@@ -161,6 +166,7 @@ impl Job {
             num_inference_steps: settings.steps,
             guidance_scale: settings.guidance_scale.unwrap_or(model.guidance_scale),
             guidance_rescale: settings.guidance_rescale,
+            shortcuts: settings.shortcuts,
             scheduler: settings.scheduler,
             ..Sampling::new(Seed(seed), width, height)
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling};
+use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling, Shortcuts};
 use sinopia_eval::run::{self, LayoutsId, PaintError, Progress, Shard};
 use sinopia_eval::{RunFolder, RunSettings, Sample, benchmarks, layouts};
 use sinopia_layout::{Layout, repair};
@@ -109,6 +109,7 @@ fn sampling(args: &PaintingArgs, seed_offset: u64, model: &Model) -> anyhow::Res
     Ok(Sampling {
         num_inference_steps: args.steps.map_or(published.num_inference_steps, |steps| steps as usize),
         guidance_scale: args.guidance_scale.unwrap_or(model.guidance_scale),
+        shortcuts: args.shortcuts(Shortcuts::default()),
         scheduler: job::scheduler(args.scheduler.as_deref())?,
         ..published
     })
