@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor};
+use sinopia_layout::excerpt;
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::unet::{
     AttnKey, BatchPart, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
@@ -63,6 +64,9 @@ pub struct GuidedText {
 /// Multiply-accumulates of a UNet call up to which one thread a picture (or a half of guidance) gets more done than all threads on one: its
 /// operations are too short to be worth sharing. Stable Diffusion at 512 px has 800 · 10⁹, and would need memory for every picture at once.
 pub(crate) const SMALL_CALL: u64 = 10_000_000_000;
+
+/// Most characters of a prompt that a warning repeats.
+pub(crate) const SHOWN_CHARS: usize = 200;
 
 impl GuidedText {
     /// The same prompt with boxes for the grounding adapters. Without a box their slots are all empty, which is not the same as no grounding.
@@ -234,6 +238,7 @@ impl Pipeline {
             let tokens = self.tokenizer.encode(prompt)?;
             if let Some(rest) = &tokens.truncated {
                 let max_length = self.tokenizer.max_length();
+                let rest = excerpt(rest, SHOWN_CHARS);
                 run.warn(format!(
                     "the text encoder reads {max_length} tokens; it never sees the end of a prompt: `{rest}`"
                 ));

@@ -25,6 +25,7 @@ mod error;
 pub mod geometry;
 pub mod layout;
 
+mod excerpt;
 mod labels;
 mod literal;
 
@@ -42,6 +43,7 @@ pub mod tokens;
 
 pub use cache::LayoutCache;
 pub use error::{Error, Result, TextFault};
+pub use excerpt::excerpt;
 pub use geometry::{BBox, Canvas, Grid, GridMask, GridRect, GridRounding, PixelBox, Placement};
 pub use layout::{Layout, LayoutObject};
 pub use parse::{parse_answer, parse_answer_on};

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::excerpt;
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
 
@@ -42,6 +43,13 @@ pub enum Change {
     Renamed {
         /// The name as it was.
         from: String,
+        /// The name now.
+        to: String,
+    },
+    /// A name was cut to [`Layout::MAX_PHRASE_CHARS`].
+    Shortened {
+        /// How many characters it had.
+        length: usize,
         /// The name now.
         to: String,
     },
@@ -129,11 +137,16 @@ impl RepairReport {
     }
 }
 
-/// Removes white space around and trailing full stops behind a name; white space inside becomes single spaces.
+/// Removes white space around and trailing full stops behind a name; white space inside becomes single spaces, and what is too long is cut.
 fn trim_name(object: LayoutObject, report: &mut RepairReport) -> LayoutObject {
     let words: Vec<&str> = object.phrase.split_whitespace().collect();
-    let phrase = words.join(" ").trim_end_matches(['.', ' ']).to_owned();
-    if phrase != object.phrase && !phrase.is_empty() {
+    let mut phrase = words.join(" ").trim_end_matches(['.', ' ']).to_owned();
+    let length = phrase.chars().count();
+    if length > Layout::MAX_PHRASE_CHARS {
+        phrase =
+            phrase.chars().take(Layout::MAX_PHRASE_CHARS).collect::<String>().trim_end_matches(['.', ' ']).to_owned();
+        report.changes.push(Change::Shortened { length, to: phrase.clone() });
+    } else if phrase != object.phrase && !phrase.is_empty() {
         report.changes.push(Change::Renamed { from: object.phrase, to: phrase.clone() });
     }
     LayoutObject { phrase, bbox: object.bbox }
@@ -265,21 +278,34 @@ impl fmt::Display for DropReason {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Change::Renamed { from, to } => write!(f, "renamed `{from}` to `{to}`"),
+            Change::Renamed { from, to } => write!(f, "renamed `{}` to `{}`", name(from), name(to)),
+            Change::Shortened { length, to } => {
+                let max = Layout::MAX_PHRASE_CHARS;
+                write!(f, "cut a name of {length} characters to its first {max}: `{}`", name(to))
+            }
             Change::Dropped { phrase, bbox, reason } if phrase.is_empty() => {
                 write!(f, "dropped the box {}: {reason}", short(bbox))
             }
-            Change::Dropped { phrase, bbox, reason } => write!(f, "dropped `{phrase}` {}: {reason}", short(bbox)),
+            Change::Dropped { phrase, bbox, reason } => {
+                write!(f, "dropped `{}` {}: {reason}", name(phrase), short(bbox))
+            }
             Change::Clipped { phrase, from, to } => {
-                write!(f, "cut `{phrase}` at the edge of the canvas: {} to {}", short(from), short(to))
+                write!(f, "cut `{}` at the edge of the canvas: {} to {}", name(phrase), short(from), short(to))
             }
             Change::Rescaled { factor, forced } => {
                 let why = if *forced { "a box left the canvas" } else { "asked for" };
                 write!(f, "moved all boxes to the left edge and scaled them by {factor:.3} ({why})")
             }
-            Change::Moved { phrase, from, to } => write!(f, "moved `{phrase}` from {} to {}", short(from), short(to)),
+            Change::Moved { phrase, from, to } => {
+                write!(f, "moved `{}` from {} to {}", name(phrase), short(from), short(to))
+            }
         }
     }
+}
+
+/// A name that may be long, for people.
+fn name(phrase: &str) -> std::borrow::Cow<'_, str> {
+    excerpt(phrase, 80)
 }
 
 /// A box with at most two decimals, for people.
@@ -348,6 +374,21 @@ mod tests {
     #[test]
     fn published_scaling_of_boxes_above_the_canvas_moves_them_down() {
         assert_eq!(published(&[[0., -100., 200., 300.]], false), [[0., 171., 341., 341.]]);
+    }
+
+    #[test]
+    fn endless_names_are_cut_and_told_in_short() {
+        let endless = "a very red ball ".repeat(5000);
+        let (repaired, report) = repair(layout(&[(&endless, [0., 0., 50., 50.]), ("a dog", [0., 0., 50., 50.])]));
+        assert_eq!(repaired.objects[0].phrase.chars().count(), Layout::MAX_PHRASE_CHARS);
+        assert_eq!(repaired.objects[1].phrase, "a dog");
+        let message = report.to_string();
+        assert!(
+            message.starts_with("cut a name of 79999 characters to its first 1000: `a very red ball a"),
+            "{message}"
+        );
+        assert!(message.chars().count() < 200, "{message}");
+        assert!(repair(repaired).1.is_empty(), "a repaired layout needs no repair");
     }
 
     #[test]

@@ -305,7 +305,7 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--seed", "18446744073709551616"], &["--seed"]),
         (&["generate", "a cat", "--method", "sd", "--steps", "0"], &["--steps"]),
         (&["generate", "a cat", "--method", "sd", "--guidance-scale", "NaN"], &["--guidance-scale"]),
-        (&["generate", "a cat", "--method", "sd", "--width", "100"], &["100"]),
+        (&["generate", "a cat", "--method", "sd", "--width", "102"], &["102 × 128 pixels", "must be multiples of 4"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
         (&["generate", "a cat", "--preset", "magic"], &["magic", "diffusers-lmd-plus"]),
@@ -377,11 +377,35 @@ fn any_number_of_boxes_is_painted_or_refused() {
     desk.ok(&["paint", "none.json", "--steps", "1", "--out", "none.png"]);
     desk.put("outside.json", &layout_of(&[[400.0, 400.0, 300.0, 300.0]]));
     let output = desk.ok(&["paint", "outside.json", "--steps", "1", "--out", "outside.png"]);
-    assert!(stderr(&output).contains("a cat"), "the clipped box is not told:\n{}", stderr(&output));
+    let told = stderr(&output);
+    let mended = told.lines().find(|line| line.starts_with("layout mended: ")).unwrap_or_default();
+    assert!(mended.contains("`a cat`") && mended.contains("[400, 400, 300, 300] to [400, 400, 112, 112]"), "{told}");
     desk.put("thousand.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]; 1000]));
     desk.refuses(&["paint", "thousand.json"], 2, &["1000", "thousand.json"]);
     desk.put("nan.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replacen("50.0", "1e999", 1));
     desk.refuses(&["paint", "nan.json"], 2, &["nan.json"]);
+}
+
+#[test]
+fn endless_texts_are_shown_in_short() {
+    let desk = Desk::new();
+    let endless = "a very red ball ".repeat(6000);
+    desk.put(
+        "endless.json",
+        &layout_of(&[[10.0, 10.0, 200.0, 200.0]]).replace("a cat", &endless).replace("A room", &endless),
+    );
+    let output = desk.ok(&["paint", "endless.json", "--steps", "1", "--json", "--out", "x.png"]);
+    let told = stderr(&output);
+    assert!(
+        told.contains("layout mended: cut a name of 95999 characters to its first 1000: `a very red ball"),
+        "{told}"
+    );
+    assert!(told.contains("  a very red ball a very red ball a very…  ["), "{told}");
+    assert!(told.contains("it never sees the end of a prompt: `"), "{told}");
+    assert!(told.lines().all(|line| line.chars().count() < 600), "{}", told.len());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let phrase = report["images"][0]["recipe"]["layout"]["objects"][0]["phrase"].as_str().unwrap();
+    assert_eq!(phrase.chars().count(), 1000);
 }
 
 /// Writes the miniature as a folder, with `change` applied to each file's bytes.

@@ -7,8 +7,14 @@ use anyhow::Context;
 use image::DynamicImage;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
-use sinopia_layout::Layout;
+use sinopia_layout::{Layout, excerpt};
 use sinopia_models::hub::DownloadProgress;
+
+/// Widest column of phrases in a shown layout.
+const PHRASE_COLUMN: usize = 40;
+
+/// Most of a background or negative caption that is shown.
+const SHOWN_CHARS: usize = 300;
 
 /// Progress bars: one for everything that is under way, as objects may be painted side by side.
 pub(crate) struct Bars {
@@ -43,14 +49,15 @@ impl Bars {
 
     /// The layout in words.
     pub(crate) fn show_layout(&self, layout: &Layout) {
-        let width = layout.objects.iter().map(|o| o.phrase.chars().count()).max().unwrap_or(0);
+        let phrases: Vec<_> = layout.objects.iter().map(|object| excerpt(&object.phrase, PHRASE_COLUMN)).collect();
+        let width = phrases.iter().map(|phrase| phrase.chars().count()).max().unwrap_or(0);
         let (w, h) = (layout.canvas.width(), layout.canvas.height());
-        self.line(&format!("layout on {w} × {h}, background: {}", layout.background));
-        for object in &layout.objects {
-            self.line(&format!("  {:<width$}  {}", object.phrase, object.bbox));
+        self.line(&format!("layout on {w} × {h}, background: {}", excerpt(&layout.background, SHOWN_CHARS)));
+        for (phrase, object) in phrases.iter().zip(&layout.objects) {
+            self.line(&format!("  {phrase:<width$}  {}", object.bbox));
         }
         if !layout.negative.is_empty() {
-            self.line(&format!("  not: {}", layout.negative));
+            self.line(&format!("  not: {}", excerpt(&layout.negative, SHOWN_CHARS)));
         }
     }
 
@@ -111,7 +118,7 @@ impl Bars {
 
 impl Observer for Bars {
     fn stage(&self, stage: &Stage) {
-        self.set(&stage.to_string(), 0, 0, "{msg}");
+        self.set(&excerpt(&stage.to_string(), SHOWN_CHARS), 0, 0, "{msg}");
     }
 
     fn step(&self, step: &StepReport) {
