@@ -7,7 +7,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The run was cancelled between two steps.
+    /// The run was cancelled.
     #[error("cancelled")]
     Cancelled,
     /// A scheduler config is not one of diffusers' or holds values of the wrong type.
@@ -165,8 +165,18 @@ pub enum Error {
     Layout(#[from] sinopia_layout::Error),
     /// A network or tokenizer refused its input.
     #[error(transparent)]
-    Model(#[from] sinopia_models::Error),
+    Model(sinopia_models::Error),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+impl From<sinopia_models::Error> for Error {
+    /// A network stops early for nobody but the run's [`Cancellation`](crate::Cancellation).
+    fn from(error: sinopia_models::Error) -> Self {
+        match error {
+            sinopia_models::Error::Interrupted => Self::Cancelled,
+            error => Self::Model(error),
+        }
+    }
 }

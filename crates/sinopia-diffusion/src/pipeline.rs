@@ -14,7 +14,7 @@ use sinopia_nn::threads;
 
 use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
-use crate::observer::{Run, Stage, StepReport};
+use crate::observer::{Cancellation, Run, Stage, StepReport};
 use crate::painting::{Image, Sampling};
 use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::work::{self, UNetWork};
@@ -288,13 +288,20 @@ impl Pipeline {
         (0..prompts.len()).map(pair).collect()
     }
 
-    /// A trajectory from noise to a picture.
+    /// A trajectory from noise to a picture, which ends early with its run.
     ///
     /// # Errors
     /// When the scheduler cannot be built from the checkpoint's config.
-    pub fn sampler(&self, kind: SchedulerKind, sampling: &Sampling, noise: NoiseSource) -> Result<Sampler<'_>> {
+    pub fn sampler(
+        &self,
+        kind: SchedulerKind,
+        sampling: &Sampling,
+        noise: NoiseSource,
+        run: &Run,
+    ) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
-        Ok(Sampler { unet: &self.unet, scheduler, noise, work: UNetWork::default() })
+        let cancellation = run.cancellation().clone();
+        Ok(Sampler { unet: &self.unet, scheduler, noise, cancellation, work: UNetWork::default() })
     }
 
     /// The pictures of final latents (B, H, W, C).
@@ -307,7 +314,10 @@ impl Pipeline {
 
     /// The picture of one latent, as a stage of a run.
     pub(crate) fn decode_one(&self, latents: &Tensor, run: &Run) -> Result<Image> {
-        let mut images = run.stage(&Stage::Decode, || self.decode(&latents.narrow(0, 0, 1)?))?;
+        let interrupt = run.cancellation().interrupt();
+        let mut images = run.stage(&Stage::Decode, || {
+            Image::from_tensor(&self.vae.decode_unless(&latents.narrow(0, 0, 1)?, interrupt)?)
+        })?;
         Ok(images.swap_remove(0))
     }
 
@@ -325,6 +335,7 @@ pub struct Sampler<'a> {
     unet: &'a UNet2DConditionModel,
     scheduler: Box<dyn Scheduler>,
     noise: NoiseSource,
+    cancellation: Cancellation,
     /// Not told to the run yet.
     work: UNetWork,
 }
@@ -435,8 +446,12 @@ impl Sampler<'_> {
             false => (input.clone(), BatchPart::All),
         };
         let record = record.map(|record| Recording { batch: part, ..record.clone() });
-        let request =
-            UNetRequest { record: record.as_ref(), grounding, ..UNetRequest::new(&input, timestep, &text.both) };
+        let request = UNetRequest {
+            record: record.as_ref(),
+            grounding,
+            interrupt: self.cancellation.interrupt(),
+            ..UNetRequest::new(&input, timestep, &text.both)
+        };
         Ok(self.unet.forward(&request)?)
     }
 
@@ -450,7 +465,8 @@ impl Sampler<'_> {
         let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
         let mut halves = threads::side_by_side(2, |half| {
             let record = if half == 1 { record.as_ref() } else { None };
-            self.unet.forward(&UNetRequest { record, ..UNetRequest::new(input, timestep, texts[half]) })
+            let interrupt = self.cancellation.interrupt();
+            self.unet.forward(&UNetRequest { record, interrupt, ..UNetRequest::new(input, timestep, texts[half]) })
         })?;
         let maps = halves.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
         let noise: Vec<_> = halves.into_iter().filter_map(|reply| reply.noise).collect();

@@ -199,6 +199,36 @@ fn a_cancelled_run_ends_between_steps() {
     }
 }
 
+/// Throws the switch in the middle of the first step, when attention is shown.
+#[derive(Default)]
+struct Impatient(Cancellation, Mutex<usize>);
+
+impl Observer for Impatient {
+    fn wants_attention(&self) -> bool {
+        true
+    }
+
+    fn attention(&self, _: &AttentionReport) {
+        self.0.cancel();
+    }
+
+    fn step(&self, _: &StepReport) {
+        *self.1.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn a_cancelled_run_ends_within_a_step() {
+    for method in ["backward-guidance", "boxdiff", "lmd-plus"] {
+        let impatient = Impatient::default();
+        let run = Run::new(&impatient, &impatient.0);
+        let built = methods::build(method, Value::Null).unwrap();
+        let result = built.generate(&request(Some(dog_and_bowls()), 4), pipeline_of(method), &run);
+        assert!(matches!(result, Err(Error::Cancelled)), "{method}: {result:?}");
+        assert_eq!(*impatient.1.lock().unwrap(), 0, "{method}: the step was finished first");
+    }
+}
+
 #[test]
 fn without_boxes_guidance_is_stable_diffusion_with_the_background() {
     let mut background = request(Some(layout(&[])), 3);

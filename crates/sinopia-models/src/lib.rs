@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod clip;
 pub mod error;
 pub mod hub;
+mod interrupt;
 mod layers;
 mod ldm;
 pub mod owlvit;
@@ -17,5 +18,6 @@ pub mod weights;
 
 pub use checkpoint::{Checkpoint, ModelSource, OpenOptions};
 pub use error::{Error, Result};
+pub use interrupt::Interrupt;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use weights::{Precision, Weights};

@@ -7,7 +7,7 @@ use sinopia_nn::Linear;
 
 use super::per_layer::{KeyValue, LayerId, PerLayer};
 use super::{AttnKey, Grounding};
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// One call of a [`UNet2DConditionModel`](super::UNet2DConditionModel), described by data: what it sees and what is wanted back.
 #[derive(Debug, Clone, Copy)]
@@ -24,12 +24,14 @@ pub struct UNetRequest<'a> {
     pub record: Option<&'a Recording>,
     /// Stop as soon as this key's probabilities are known; the reply then carries no noise.
     pub last_key: Option<AttnKey>,
+    /// Looked at before each part of the network; the call then ends with [`Error::Interrupted`].
+    pub interrupt: Interrupt<'a>,
 }
 
 impl<'a> UNetRequest<'a> {
     /// A plain call: the noise and nothing else.
     pub fn new(latents: &'a Tensor, timestep: f64, text: &'a TextConditioning) -> Self {
-        Self { latents, timestep, text, grounding: None, record: None, last_key: None }
+        Self { latents, timestep, text, grounding: None, record: None, last_key: None, interrupt: None }
     }
 }
 

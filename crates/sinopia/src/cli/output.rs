@@ -3,8 +3,11 @@
 use std::fs::Permissions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
+
+use super::terminal;
 
 /// Writes `bytes` to `path`, or to stdout for `-`.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -17,16 +20,23 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     }
     // A link stays a link: what it points to is replaced.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let _turn = hold_writes();
     let mut file = temporary(path).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.write_all(bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.persist(path).map_err(|e| e.error).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(())
 }
 
-/// Prints a line of data on stdout.
+/// As long as this is held, no file is begun, and none is half-written.
+pub(crate) fn hold_writes() -> MutexGuard<'static, ()> {
+    static WRITING: Mutex<()> = Mutex::new(());
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints lines, or JSON, on stdout: nothing in them is obeyed by a terminal.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}").context("cannot write to stdout")
+    writeln!(stdout, "{}", terminal::escaped(text)).context("cannot write to stdout")
 }
 
 /// Fails now, before any work, if nothing can be written at `path` later.
