@@ -408,6 +408,27 @@ fn endless_texts_are_shown_in_short() {
     assert_eq!(phrase.chars().count(), 1000);
 }
 
+#[test]
+fn nothing_that_a_terminal_obeys_is_passed_on() {
+    let desk = Desk::new();
+    let caption = "a \u{1b}[2Jcat\nmethod      magic\u{9b}31m";
+    desk.put("odd.json", &layout_of(&[[10.0, 10.0, 600.0, 200.0]]).replace("a cat", "a \\u001b]0;cat\\u0007"));
+    let painted = desk.ok(&["generate", caption, "--layout", "odd.json", "--steps", "1", "--json", "--out", "odd.png"]);
+    let inspected = desk.ok(&["inspect", "odd.png"]);
+    let refused = desk.run(&["generate", caption, "--method", "l\u{1b}[31mmd"]);
+    for output in [&painted, &inspected, &refused] {
+        let all = [&output.stdout[..], &output.stderr[..]].concat();
+        let all = String::from_utf8(all).unwrap();
+        assert!(!all.chars().any(|c| c.is_control() && c != '\n'), "{all:?}");
+    }
+    assert!(stderr(&painted).contains("layout mended: cut `a \\u001b]0;cat\\u0007`"), "{}", stderr(&painted));
+    assert!(stderr(&refused).contains("unknown method `l\\u001b[31mmd`"), "{}", stderr(&refused));
+    let text = String::from_utf8(inspected.stdout).unwrap();
+    assert!(text.contains("caption     a \\u001b[2Jcat\\nmethod"), "{text}");
+    let report: Value = serde_json::from_slice(&painted.stdout).unwrap();
+    assert_eq!(report["images"][0]["recipe"]["caption"], json!(caption));
+}
+
 /// Writes the miniature as a folder, with `change` applied to each file's bytes.
 fn miniature_folder(folder: &Path, change: impl Fn(&str, &[u8]) -> Vec<u8>) {
     for (name, bytes) in sinopia_miniature::FILES {
@@ -485,6 +506,22 @@ fn an_interrupted_run_leaves_nothing_behind() {
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let rest: Vec<String> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line == "stopping; Ctrl-C again to quit at once"), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("cancelled")), "{rest:?}");
     assert!(desk.files().is_empty(), "{:?}", desk.files());
+    assert_eq!(interrupt_twice(&desk), Some(1));
+    assert!(desk.files().is_empty(), "{:?}", desk.files());
+}
+
+/// The exit code of a run that is interrupted, and once more as soon as it says that it stops.
+#[cfg(unix)]
+fn interrupt_twice(desk: &Desk) -> Option<i32> {
+    let args = ["generate", "a cat", "--method", "sd", "--steps", "900", "--out", "cat.png"];
+    let mut child = desk.command().args(args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    for expected in ["painting with sd", "stopping"] {
+        assert!(lines.any(|line| line.starts_with(expected)), "it never said `{expected}`");
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    }
+    child.wait().unwrap().code()
 }

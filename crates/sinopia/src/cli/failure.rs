@@ -5,6 +5,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use super::terminal;
+
 /// A request that cannot be carried out as it stands: exit code 2.
 #[derive(Debug)]
 pub(crate) struct BadRequest(pub(crate) String);
@@ -25,17 +27,17 @@ pub(crate) fn bad_request(message: impl Into<String>) -> anyhow::Error {
 /// Prints `error` with its causes to stderr and returns the exit code that fits it.
 #[expect(clippy::print_stderr, reason = "errors of the program go to stderr")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", terminal::message(&error.to_string()));
     let mut shown = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Many libraries repeat their cause in their own message; once is enough.
         if !shown.contains(&cause) {
-            eprintln!("  caused by: {}", cause.replace('\n', "\n  "));
+            eprintln!("  caused by: {}", terminal::message(&cause).replace('\n', "\n  "));
         }
         shown = cause;
     }
     if let Some(hint) = error.chain().find_map(hint) {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", terminal::message(&hint));
     }
     if error.chain().any(is_bad_request) { ExitCode::from(2) } else { ExitCode::from(1) }
 }

@@ -215,8 +215,8 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if let Some(recipe) = &job.repeated {
         recipe.check_model(&model.id.hash)?;
     }
-    // From here on Ctrl-C ends the run at its next step; before, it just ends the program.
-    let cancellation = cancellation_on_interrupt()?;
+    // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
+    let cancellation = cancellation_on_interrupt(&bars)?;
     bars.line(&format!("painting with {} on {}, {} steps", job.method.name(), job.model, job.settings.steps));
     let mut made = Vec::new();
     for index in 0..job.count {

@@ -21,3 +21,4 @@ pub(crate) mod plan;
 mod planning;
 mod progress;
 mod settings;
+mod terminal;

@@ -10,6 +10,8 @@ use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
 use sinopia_layout::{Layout, excerpt};
 use sinopia_models::hub::DownloadProgress;
 
+use super::{output, terminal};
+
 /// Widest column of phrases in a shown layout.
 const PHRASE_COLUMN: usize = 40;
 
@@ -49,15 +51,16 @@ impl Bars {
 
     /// The layout in words.
     pub(crate) fn show_layout(&self, layout: &Layout) {
-        let phrases: Vec<_> = layout.objects.iter().map(|object| excerpt(&object.phrase, PHRASE_COLUMN)).collect();
+        let phrases: Vec<_> =
+            layout.objects.iter().map(|object| terminal::one_line(&excerpt(&object.phrase, PHRASE_COLUMN))).collect();
         let width = phrases.iter().map(|phrase| phrase.chars().count()).max().unwrap_or(0);
         let (w, h) = (layout.canvas.width(), layout.canvas.height());
-        self.line(&format!("layout on {w} × {h}, background: {}", excerpt(&layout.background, SHOWN_CHARS)));
+        self.line(&format!("layout on {w} × {h}, background: {}", on_a_line(&layout.background)));
         for (phrase, object) in phrases.iter().zip(&layout.objects) {
             self.line(&format!("  {phrase:<width$}  {}", object.bbox));
         }
         if !layout.negative.is_empty() {
-            self.line(&format!("  not: {}", excerpt(&layout.negative, SHOWN_CHARS)));
+            self.line(&format!("  not: {}", on_a_line(&layout.negative)));
         }
     }
 
@@ -85,6 +88,7 @@ impl Bars {
         if self.quiet {
             return;
         }
+        let name = &terminal::one_line(name);
         let mut running = self.lock();
         if !running.iter().any(|(shown, _)| shown == name) {
             running.retain(|(_, bar)| {
@@ -108,12 +112,26 @@ impl Bars {
 
     #[expect(clippy::print_stderr, reason = "people read progress on stderr")]
     fn print(&self, text: &str) {
-        if self.lock().is_empty() || !std::io::stderr().is_terminal() {
-            return eprintln!("{text}");
+        let text = terminal::message(text);
+        match self.lock().is_empty() {
+            true => eprintln!("{text}"),
+            false => print_above(&self.bars, &text),
         }
-        // A line that cannot be put above the bars goes where it can.
-        self.bars.println(text).unwrap_or_else(|_| eprintln!("{text}"));
     }
+}
+
+/// A line above bars, if there are any and they can be seen.
+#[expect(clippy::print_stderr, reason = "people read progress on stderr")]
+fn print_above(bars: &MultiProgress, text: &str) {
+    if !std::io::stderr().is_terminal() {
+        return eprintln!("{text}");
+    }
+    // A line that cannot be put above the bars goes where it can.
+    bars.println(text).unwrap_or_else(|_| eprintln!("{text}"));
+}
+
+fn on_a_line(text: &str) -> String {
+    terminal::one_line(&excerpt(text, SHOWN_CHARS))
 }
 
 impl Observer for Bars {
@@ -142,15 +160,19 @@ impl DownloadProgress for Bars {
     }
 }
 
-/// A switch that Ctrl-C throws: the run ends at its next step, nothing half-written. A second Ctrl-C ends the program.
-pub(crate) fn cancellation_on_interrupt() -> anyhow::Result<Cancellation> {
+/// A switch that Ctrl-C throws: the run ends as soon as a part of a network is done, nothing half-written. A second Ctrl-C ends the program.
+pub(crate) fn cancellation_on_interrupt(bars: &Bars) -> anyhow::Result<Cancellation> {
     let cancellation = Cancellation::default();
     let switch = cancellation.clone();
+    let bars = bars.bars.clone();
     ctrlc::set_handler(move || {
         if switch.is_cancelled() {
+            // A file that is being written is finished first; none is begun any more.
+            let _no_write_begins = output::hold_writes();
             std::process::exit(1);
         }
         switch.cancel();
+        print_above(&bars, "stopping; Ctrl-C again to quit at once");
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(cancellation)
