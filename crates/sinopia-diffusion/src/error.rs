@@ -16,6 +16,14 @@ pub enum Error {
         /// What serde found.
         source: serde_json::Error,
     },
+    /// A scheduler config that says nothing of how the model was trained.
+    #[error(
+        "the scheduler config names none of {missing}: it does not say how the model was trained; take the checkpoint's own scheduler_config.json"
+    )]
+    SchedulerUnknown {
+        /// The keys that are missing.
+        missing: String,
+    },
     /// A scheduler config asks for something that is not built.
     #[error("the {scheduler} scheduler does not support `{key}` = {value} of the scheduler config{hint}")]
     UnsupportedScheduler {

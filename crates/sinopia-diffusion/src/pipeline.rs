@@ -127,7 +127,7 @@ impl Pipeline {
     /// Puts a checkpoint together.
     ///
     /// # Errors
-    /// When the parts do not fit each other: text width, latent channels, scheduler config.
+    /// When the parts do not fit each other: text width, latent channels, scheduler config; [`Error::SchedulerUnknown`].
     pub fn new(parts: PipelineParts) -> Result<Self> {
         let PipelineParts { tokenizer, text_encoder, unet, vae, scheduler_config, device } = parts;
         let fits = |name, found: usize, wanted: usize, expected| match found == wanted {
@@ -137,7 +137,7 @@ impl Pipeline {
         let (width, channels) = (text_encoder.config().hidden_size, vae.config().latent_channels);
         fits("width of text encoder and UNet", width, unet.text_width(), "the same width in both")?;
         fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
-        let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?;
+        let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?.require_some()?;
         Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device })
     }
 

@@ -475,6 +475,23 @@ fn damaged_checkpoints_are_refused_before_any_work() {
 }
 
 #[test]
+fn a_scheduler_config_must_say_how_the_model_was_trained() {
+    const SCHEDULER: &str = "scheduler/scheduler_config.json";
+    let desk = Desk::new();
+    miniature_folder(&desk.path("model"), |_, bytes| bytes.to_vec());
+    let request = ["generate", "a cat", "--method", "sd", "--model", "model", "--steps", "1", "--out", "x.png"];
+    desk.put(&format!("model/{SCHEDULER}"), "{}");
+    desk.refuses(&request, 2, &["scheduler config", "prediction_type", "num_train_timesteps"]);
+    desk.put(
+        &format!("model/{SCHEDULER}"),
+        r#"{"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}"#,
+    );
+    let told = stderr(&desk.ok(&request));
+    assert!(told.contains("warning: scheduler_config.json does not say `prediction_type`, `beta_schedule`:"), "{told}");
+    assert!(!stderr(&desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1"])).contains("warning"));
+}
+
+#[test]
 fn models_are_listed_and_described() {
     let desk = Desk::new();
     let output = desk.ok(&["models", "list", "--json"]);
