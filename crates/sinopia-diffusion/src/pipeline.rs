@@ -463,10 +463,10 @@ impl Sampler<'_> {
         record: Option<&Recording>,
     ) -> Result<UNetReply> {
         let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
+        let (unet, interrupt) = (self.unet, self.cancellation.interrupt());
         let mut halves = threads::side_by_side(2, |half| {
             let record = if half == 1 { record.as_ref() } else { None };
-            let interrupt = self.cancellation.interrupt();
-            self.unet.forward(&UNetRequest { record, interrupt, ..UNetRequest::new(input, timestep, texts[half]) })
+            unet.forward(&UNetRequest { record, interrupt, ..UNetRequest::new(input, timestep, texts[half]) })
         })?;
         let maps = halves.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
         let noise: Vec<_> = halves.into_iter().filter_map(|reply| reply.noise).collect();

@@ -324,17 +324,61 @@ fn bad_requests_are_answered() {
         (&["generate", "-", "--layout", "-"], &["stdin"]),
     ];
     for (args, words) in cases {
-        let code = if args.contains(&"missing.json") { 1 } else { 2 };
-        desk.refuses(args, code, words);
+        desk.refuses(args, 2, words);
     }
-    desk.refuses(&["generate", "--from", "not.png"], 1, &["not.png", "PNG"]);
-    desk.refuses(&["inspect", "nothing.png"], 1, &["nothing.png"]);
-    desk.refuses(
-        &["generate", "a cat", "--method", "sd", "--out", "no/such/folder/x.png"],
-        1,
-        &["no/such/folder/x.png"],
-    );
-    desk.refuses(&["generate", "a cat", "--method", "sd", "--model", "no-such-model"], 1, &["no-such-model"]);
+}
+
+#[test]
+fn what_is_given_and_cannot_be_used_has_exit_code_2() {
+    let desk = Desk::new();
+    desk.put("not.png", "hello");
+    std::fs::write(desk.path("latin1"), b"a caf\xe9").unwrap();
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    image::RgbImage::new(8, 8).save(desk.path("foreign.png")).unwrap();
+    let sd = ["generate", "a cat", "--method", "sd"];
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["paint", "missing.json"], &["cannot read `missing.json`"]),
+        (&["paint", "latin1"], &["cannot read `latin1`", "UTF-8"]),
+        (&["paint", "folder"], &["cannot read `folder`"]),
+        (&["generate", "a cat", "--replay", "latin1"], &["cannot read `latin1`", "UTF-8"]),
+        (&["generate", "a cat", "--config", "latin1"], &["cannot read the settings `latin1`", "UTF-8"]),
+        (&["plan", "a cat", "--llm-model", "x", "--template", "latin1"], &["prompt template `latin1`", "UTF-8"]),
+        (&["generate", "--from", "not.png"], &["not.png", "PNG"]),
+        (&["generate", "--from", "foreign.png"], &["foreign.png", "not made by Sinopia"]),
+        (&["inspect", "nothing.png"], &["nothing.png"]),
+        (&[&sd[..], &["--out", "no/such/folder/x.png"]].concat(), &["no/such/folder/x.png"]),
+        (&[&sd[..], &["--model", "nope"]].concat(), &["`nope`", "owner/name"]),
+        (&[&sd[..], &["--model", "foreign.png"]].concat(), &["foreign.png"]),
+    ];
+    for (args, words) in cases {
+        desk.refuses(args, 2, words);
+    }
+    let mut piped = desk.command();
+    let mut child = piped.args(["generate", "-", "--method", "sd"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    child = child.stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a caf\xe9").unwrap();
+    check_refusal(&child.wait_with_output().unwrap(), &["-"], 2, &["cannot read stdin", "UTF-8"]);
+}
+
+#[test]
+fn places_that_cannot_be_written_are_found_before_painting() {
+    let desk = Desk::new();
+    for folder in ["p.layout.svg", "c-002.png", "g.grid.png"] {
+        std::fs::create_dir(desk.path(folder)).unwrap();
+    }
+    // So many steps that painting first would not go unnoticed.
+    let refuses = |args: &[&str], word: &str| {
+        desk.refuses(
+            &[&["paint", LAYOUT, "--steps", "1000"], args].concat(),
+            2,
+            &["cannot write", word, "it is a folder"],
+        );
+    };
+    refuses(&["--out", "new/"], "new/");
+    refuses(&["--out", "p.png"], "p.layout.svg");
+    refuses(&["--out", "c.png", "--count", "3"], "c-002.png");
+    refuses(&["--out", "g.png", "--grid"], "g.grid.png");
 }
 
 fn layout_of(boxes: &[[f64; 4]]) -> String {
@@ -454,7 +498,7 @@ fn damaged_checkpoints_are_refused_before_any_work() {
     const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
     let desk = Desk::new();
     let painted = |model: &str, words: &[&str]| {
-        desk.refuses(&["generate", "a cat", "--method", "sd", "--model", model], 1, words);
+        desk.refuses(&["generate", "a cat", "--method", "sd", "--model", model], 2, words);
     };
     let cut = |name: &str, bytes: &[u8]| if name == UNET { bytes[..bytes.len() / 2].to_vec() } else { bytes.to_vec() };
     miniature_folder(&desk.path("cut"), cut);

@@ -188,7 +188,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
             "with `--out -` stdout holds one image: `--json`, `--preview`, `--grid` and `--count` need a file",
         ));
     }
-    output::check_writable(&output.out)?;
+    output::check_all_writable(&files(&job, output))?;
     if let Some(folder) = output.debug_maps.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
         return Err(bad_request(format!("`--debug-maps {}`: that is a file; name a folder", folder.display())));
     }
@@ -231,7 +231,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         let run = Run::new(&keeper, &cancellation);
         let painting = job.method.generate(&request, &model.pipeline, &run)?;
         bars.finish();
-        let path = if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) };
+        let path = image_file(&job, output, index);
         let mut description = deliver(&job, &request, &painting, &model, &path, output)?;
         description["unet_work"] = unet_work(&run)?;
         made.push(description);
@@ -244,7 +244,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     }
     let svg = match &job.layout {
         Some(layout) if !to_stdout => {
-            let path = output.out.with_extension("layout.svg");
+            let path = drawing_file(output);
             output::write(&path, svg::render(layout).as_bytes())?;
             Some(path)
         }
@@ -258,6 +258,37 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         output::print(&format!("{report:#}"))?;
     }
     Ok(())
+}
+
+/// The file of image number `index`.
+fn image_file(job: &Job, output: &OutputArgs, index: u32) -> PathBuf {
+    if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) }
+}
+
+/// The file of the drawn layout.
+fn drawing_file(output: &OutputArgs) -> PathBuf {
+    output.out.with_extension("layout.svg")
+}
+
+/// The file of an image's contact sheet.
+fn grid_file(image: &Path) -> PathBuf {
+    image.with_extension("grid.png")
+}
+
+/// Everything that the job will write, but for attention maps.
+fn files(job: &Job, output: &OutputArgs) -> Vec<PathBuf> {
+    if output::is_stdout(&output.out) {
+        return Vec::new();
+    }
+    // With several images `--out` itself is not written, but it says in which folder.
+    let mut files = vec![output.out.clone()];
+    for index in 0..job.count {
+        let image = image_file(job, output, index);
+        files.extend(output.grid.then(|| grid_file(&image)));
+        files.push(image);
+    }
+    files.extend(job.layout.is_some().then(|| drawing_file(output)));
+    files
 }
 
 /// The UNet's work by purpose, and in all.
@@ -319,7 +350,7 @@ fn write_contact_sheet(job: &Job, painting: &Painting, image: &RgbImage, path: &
     }
     let label = format!("{}, seed {}", job.method.name(), painting.sampling.seed.0);
     panels.push(Panel { image: image.clone(), label });
-    let path = path.with_extension("grid.png");
+    let path = grid_file(path);
     let mut bytes = Vec::new();
     let sheet = contact_sheet::arrange(&panels);
     sheet.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png)?;

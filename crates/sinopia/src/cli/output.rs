@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
+use super::failure::{Given, bad_request};
 use super::terminal;
 
 /// Writes `bytes` to `path`, or to stdout for `-`.
@@ -44,14 +45,25 @@ pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     if is_stdout(path) {
         return Ok(());
     }
-    let why = || format!("cannot write `{}`", path.display());
-    if path.is_dir() {
-        return Err(anyhow::anyhow!("it is a folder; name a file in it")).with_context(why);
-    }
+    refuse_folder(path)?;
     if !is_special(path) {
-        temporary(path).with_context(why)?;
+        temporary(path).given(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(())
+}
+
+/// The same for several files of one folder.
+pub(crate) fn check_all_writable(paths: &[PathBuf]) -> anyhow::Result<()> {
+    paths.first().map_or(Ok(()), |first| check_writable(first))?;
+    paths.iter().try_for_each(|path| refuse_folder(path))
+}
+
+fn refuse_folder(path: &Path) -> anyhow::Result<()> {
+    let is_named_as_folder = path.to_string_lossy().ends_with(std::path::is_separator);
+    match path.is_dir() || is_named_as_folder {
+        true => Err(bad_request(format!("cannot write `{}`: it is a folder; name a file in it", path.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Whether something that is not a file stands there, such as a pipe or a device: it is written to, not replaced.
@@ -111,5 +123,11 @@ mod tests {
         let error = check_writable(&folder.path().join("no/such/x.png")).unwrap_err();
         assert!(format!("{error:#}").contains("x.png"), "{error:#}");
         assert!(check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("new/")).unwrap_err().to_string().contains("folder"));
+        let paths = ["a.png", "b.png"].map(|name| folder.path().join(name));
+        check_all_writable(&paths).unwrap();
+        std::fs::create_dir(&paths[1]).unwrap();
+        assert!(check_all_writable(&paths).unwrap_err().to_string().contains("b.png"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

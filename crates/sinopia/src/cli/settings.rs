@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
 use serde::Deserialize;
 use sinopia_diffusion::methods;
 
 use clap::ValueEnum;
 
 use super::args::{EndpointArg, FormatArg, PaintingArgs, PlannerArgs, PlannerKind, PrecisionArg};
-use super::failure::bad_request;
+use super::failure::{Given, bad_request};
 
 /// Name of the settings file looked for in the working directory.
 const DEFAULT_FILE: &str = "sinopia.toml";
@@ -120,8 +119,7 @@ fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> a
 }
 
 fn read(path: &Path) -> anyhow::Result<SettingsFile> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read the settings `{}`", path.display()))?;
+    let text = std::fs::read_to_string(path).given(|| format!("cannot read the settings `{}`", path.display()))?;
     let wrong = |what: String| bad_request(format!("in the settings `{}`: {what}", path.display()));
     let file: SettingsFile = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     file.check().map_err(wrong)?;
