@@ -329,6 +329,71 @@ fn bad_requests_are_answered() {
 }
 
 #[test]
+fn flags_and_layouts_that_mean_nothing_are_refused() {
+    let desk = Desk::new();
+    desk.put("hello.txt", "hello, this is no model");
+    desk.put("void.json", &layout_of(&[]).replace("A room", " . "));
+    desk.put("huge.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replacen("50.0", "1e308", 1));
+    desk.put("dots.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replace("a cat", "?!"));
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["paint", LAYOUT, "--ignore-negative-prompt"], &["--method sd", "`lmd` has no such option"]),
+        (&["models", "pull", "miniature"], &["`miniature` is built in"]),
+        (&["models", "info", "hello.txt"], &["`hello.txt` is not a checkpoint", "no safetensors file"]),
+        (&["paint", "void.json"], &["the layout is empty", "no caption"]),
+        (&["paint", "void.json", "--method", "sd"], &["the layout is empty", "no caption"]),
+        (&["paint", LAYOUT, "--set", "max_iter=[1000000]"], &["`max_iter` is 1000000", "at most 1000"]),
+        (&["paint", "huge.json"], &["huge.json", "1e308"]),
+    ];
+    for (args, words) in cases {
+        let output = desk.run(args);
+        check_refusal(&output, args, 2, words);
+        assert!(stderr(&output).lines().all(|line| line.chars().count() < 300), "{args:?}\n{}", stderr(&output));
+    }
+    let told = stderr(&desk.ok(&["paint", "dots.json", "--steps", "1", "--out", "x.png"]));
+    assert!(told.contains("layout mended: dropped `?!` [10, 10, 50, 50]: it has no name"), "{told}");
+    assert!(told.contains("painting with lmd on miniature, 1 step\n"), "{told}");
+    let refused = stderr(&desk.run(&["paint", LAYOUT, "--width", "102"]));
+    assert!(!refused.contains("painting with"), "{refused}");
+}
+
+#[test]
+fn plain_stable_diffusion_needs_no_caption_beside_a_layout() {
+    let desk = Desk::new();
+    desk.ok(&["paint", LAYOUT, "--method", "sd", "--steps", "1", "--out", "x.png"]);
+    desk.ok(&["generate", "--from", "x.png", "--out", "y.png"]);
+    assert_eq!(std::fs::read(desk.path("x.png")).unwrap(), std::fs::read(desk.path("y.png")).unwrap());
+    let output = desk.ok(&["paint", LAYOUT, "--method", "sd", "--steps", "1", "--json", "--out", "z.png"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let prompt = report["images"][0]["prompts"]["overall"].as_str().unwrap();
+    assert!(prompt.contains("a blue dog") && prompt.contains("a white bowl"), "{prompt}");
+}
+
+#[test]
+fn a_preview_puts_nothing_into_a_pipe() {
+    let desk = Desk::new();
+    let output = desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1", "--preview", "--out", "x.png"]);
+    assert!(output.stdout.is_empty(), "{:?}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        stderr(&output).contains("warning: `--preview` shows nothing: stdout is not a terminal"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(desk.path("x.png").is_file());
+}
+
+#[test]
+fn variables_that_nobody_reads_are_warned_of() {
+    let desk = Desk::new();
+    let output = desk.command().args(["models", "list"]).env("SINOPIA_STEP", "3").output().unwrap();
+    assert!(output.status.success());
+    let told = stderr(&output);
+    assert!(
+        told.contains("warning: no setting is called `SINOPIA_STEP`; known are ") && told.contains("SINOPIA_STEPS"),
+        "{told}"
+    );
+}
+
+#[test]
 fn what_is_given_and_cannot_be_used_has_exit_code_2() {
     let desk = Desk::new();
     desk.put("not.png", "hello");
@@ -354,9 +419,8 @@ fn what_is_given_and_cannot_be_used_has_exit_code_2() {
         desk.refuses(args, 2, words);
     }
     let mut piped = desk.command();
-    let mut child = piped.args(["generate", "-", "--method", "sd"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    child = child.stderr(Stdio::piped());
-    let mut child = child.spawn().unwrap();
+    piped.args(["generate", "-", "--method", "sd"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"a caf\xe9").unwrap();
     check_refusal(&child.wait_with_output().unwrap(), &["-"], 2, &["cannot read stdin", "UTF-8"]);
 }
@@ -532,7 +596,10 @@ fn a_scheduler_config_must_say_how_the_model_was_trained() {
     );
     let told = stderr(&desk.ok(&request));
     assert!(told.contains("warning: scheduler_config.json does not say `prediction_type`, `beta_schedule`:"), "{told}");
-    assert!(!stderr(&desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1"])).contains("warning"));
+    assert!(
+        !stderr(&desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1", "--out", "y.png"]))
+            .contains("warning")
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::schedulers::SchedulerKind;
 use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling};
-use sinopia_layout::{Layout, svg};
+use sinopia_layout::{Layout, counted, says_something, svg};
 
 use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
 use super::contact_sheet::{self, Panel};
@@ -26,6 +26,8 @@ pub(crate) struct Job {
     layout: Option<Layout>,
     /// What had to be mended in the layout, in words.
     changes: Vec<String>,
+    /// What may make the image another than expected.
+    warning: Option<String>,
     negative: Option<String>,
     method: Box<dyn Method>,
     settings: Settings,
@@ -63,15 +65,14 @@ impl Job {
             return Err(bad_request(NO_LAYOUT));
         }
         check_seeds(args.seed.unwrap_or(0), args.count.unwrap_or(1))?;
-        if !info.needs_layout && caption.is_none() {
-            return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
-        }
+        check_there_is_something(name, caption.as_deref(), layout.as_ref())?;
         let preset = preset_options(name, &args)?.unwrap_or_default();
         let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
         Ok(Self {
             caption,
             layout,
             changes,
+            warning: None,
             negative: args.negative,
             method,
             settings: Settings {
@@ -113,6 +114,8 @@ impl Job {
         if methods::find(name)?.needs_layout && layout.is_none() {
             return Err(bad_request(NO_LAYOUT));
         }
+        let caption = caption.or_else(|| recipe.caption.clone());
+        check_there_is_something(name, caption.as_deref(), layout.as_ref())?;
         check_seeds(args.seed.unwrap_or(sampling.seed.0), args.count.unwrap_or(1))?;
         let method = methods::build(name, Value::Object(method_options(name, options, &args)?))?;
         // Another method or model brings its own scheduler, another model its own size.
@@ -123,9 +126,10 @@ impl Job {
             None => same_model.then_some(recorded),
         };
         Ok(Self {
-            caption: caption.or_else(|| recipe.caption.clone()),
+            caption,
             layout,
             changes,
+            warning: newer_writer(&recipe.sinopia),
             negative: args.negative.or_else(|| recipe.negative.clone()),
             method,
             settings: Settings {
@@ -162,6 +166,32 @@ impl Job {
             ..Sampling::new(Seed(seed), width, height)
         }
     }
+}
+
+/// Refuses to paint nothing.
+fn check_there_is_something(method: &str, caption: Option<&str>, layout: Option<&Layout>) -> anyhow::Result<()> {
+    if caption.is_some() {
+        return Ok(());
+    }
+    match layout {
+        None => Err(bad_request(format!("the method `{method}` paints a caption: say what to paint"))),
+        Some(layout) if layout.objects.is_empty() && !says_something(&layout.background) => {
+            Err(bad_request("the layout is empty: it has neither objects nor a background, and there is no caption"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// A warning if an image was made by a version newer than this.
+fn newer_writer(writer: &str) -> Option<String> {
+    let this = env!("CARGO_PKG_VERSION");
+    let is_newer = version(writer)? > version(this)?;
+    is_newer.then(|| format!("the image was made by Sinopia {writer}, this is {this}: it may come out differently"))
+}
+
+/// `1.2.3` in numbers; what follows a `-` or `+` is left out.
+fn version(text: &str) -> Option<Vec<u64>> {
+    text.split(['-', '+']).next()?.split('.').map(|part| part.parse().ok()).collect()
 }
 
 fn check_seeds(first: u64, count: u32) -> anyhow::Result<()> {
@@ -203,6 +233,9 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         return Err(bad_request(format!("`--out {}`: images are written as PNG; name it .png", output.out.display())));
     }
     let bars = Bars::new(output.quiet);
+    if let Some(warning) = &job.warning {
+        bars.warn(warning);
+    }
     bars.lines(&job.changes, "layout mended: ");
     if let Some(layout) = &job.layout {
         bars.show_layout(layout);
@@ -217,7 +250,9 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     }
     // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
     let cancellation = cancellation_on_interrupt(&bars)?;
-    bars.line(&format!("painting with {} on {}, {} steps", job.method.name(), job.model, job.settings.steps));
+    model.pipeline.latent_size(&job.sampling(0, &model))?;
+    let steps = counted(job.settings.steps, "step");
+    bars.line(&format!("painting with {} on {}, {steps}", job.method.name(), job.model));
     let mut made = Vec::new();
     for index in 0..job.count {
         let sampling = job.sampling(index, &model);
@@ -393,6 +428,11 @@ pub(super) fn method_options(
         options.insert(name.trim().to_owned(), value);
     }
     if args.ignore_negative_prompt {
+        if method != methods::Sd::NAME {
+            return Err(bad_request(format!(
+                "`--ignore-negative-prompt` is for `--method sd` only: `{method}` has no such option"
+            )));
+        }
         options.insert("ignore_negative_prompt".to_owned(), Value::Bool(true));
     }
     Ok(options)
@@ -407,4 +447,19 @@ pub(super) fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
         sinopia_nn::threads::set_num_threads(threads as usize)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_newer_versions_are_warned_of() {
+        assert!(newer_writer("99.0.1").is_some_and(|warning| warning.contains("Sinopia 99.0.1")));
+        assert!(newer_writer("99.0.0-rc.1").is_some());
+        for known in [env!("CARGO_PKG_VERSION"), "0.0.1", "", "?", "one.two"] {
+            assert_eq!(newer_writer(known), None, "{known}");
+        }
+        assert!(version("0.10.0") > version("0.9.9"));
+    }
 }

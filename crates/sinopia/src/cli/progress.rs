@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 
 use anyhow::Context;
-use image::DynamicImage;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
 use sinopia_layout::{Layout, excerpt};
@@ -70,11 +69,12 @@ impl Bars {
     }
 
     /// Shows the picture in the terminal. The picture is on disk already, so a terminal that cannot is worth a warning only.
+    /// Drawing asks the terminal questions on stdout, which would go into a pipe or file as data.
     pub(crate) fn preview(&self, painting: &Painting) {
-        let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
-        let shown = super::job::rgb(&painting.image)
-            .and_then(|image| Ok(viuer::print(&DynamicImage::ImageRgb8(image), &config)?));
-        if let Err(error) = shown {
+        if !std::io::stdout().is_terminal() {
+            return self.warn("`--preview` shows nothing: stdout is not a terminal");
+        }
+        if let Err(error) = draw(painting) {
             self.print(&format!("warning: cannot show the picture in this terminal: {error}"));
         }
     }
@@ -118,6 +118,20 @@ impl Bars {
             false => print_above(&self.bars, &text),
         }
     }
+}
+
+/// Draws the picture at the cursor.
+#[cfg(feature = "preview")]
+fn draw(painting: &Painting) -> anyhow::Result<()> {
+    let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
+    let image = super::job::rgb(&painting.image)?;
+    viuer::print(&image::DynamicImage::ImageRgb8(image), &config)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "preview"))]
+fn draw(_: &Painting) -> anyhow::Result<()> {
+    anyhow::bail!("this program was built without the feature `preview`")
 }
 
 /// A line above bars, if there are any and they can be seen.
