@@ -1,5 +1,7 @@
 //! What can go wrong while painting.
 
+use sinopia_layout::counted;
+
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -43,7 +45,7 @@ pub enum Error {
         name: String,
     },
     /// A number of steps that the schedule cannot be divided into.
-    #[error("{steps} steps: the scheduler takes 1 to {max}")]
+    #[error("{}: the scheduler takes 1 to {max}", counted(*steps, "step"))]
     Steps {
         /// What was asked for.
         steps: usize,
@@ -149,7 +151,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A recipe written by a newer format than this build knows.
-    #[error("the recipe has format {found}, this build reads up to {known}: use sinopia {writer} or newer")]
+    #[error("the recipe has format {found}, this build reads up to {known}: {}", newer_than(writer))]
     RecipeFormat {
         /// Format number in the recipe.
         found: u32,
@@ -177,6 +179,13 @@ pub enum Error {
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+fn newer_than(writer: &str) -> String {
+    match writer.trim() {
+        "" => "use a newer sinopia (it does not say which wrote it)".to_owned(),
+        writer => format!("use sinopia {writer} or newer"),
+    }
 }
 
 impl From<sinopia_models::Error> for Error {

@@ -25,7 +25,6 @@ mod error;
 pub mod geometry;
 pub mod layout;
 
-mod excerpt;
 mod labels;
 mod literal;
 
@@ -40,10 +39,10 @@ pub mod nouns;
 pub mod scene;
 pub mod svg;
 pub mod tokens;
+mod wording;
 
 pub use cache::LayoutCache;
 pub use error::{Error, Result, TextFault};
-pub use excerpt::excerpt;
 pub use geometry::{BBox, Canvas, Grid, GridMask, GridRect, GridRounding, PixelBox, Placement};
 pub use layout::{Layout, LayoutObject};
 pub use parse::{parse_answer, parse_answer_on};
@@ -51,3 +50,4 @@ pub use render::write_answer;
 pub use repair::{RepairMode, RepairReport, repair, repair_with};
 pub use scene::{GroundedPhrase, GroundedPrompt, Scene, SceneObject, SceneOptions};
 pub use tokens::{LocatedPrompt, PhraseTokens, find_phrase, locate_phrases};
+pub use wording::{brief, counted, excerpt, says_something};

@@ -4,9 +4,9 @@
 
 use std::fmt;
 
-use crate::excerpt;
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
+use crate::wording::{excerpt, says_something};
 
 /// How boxes that leave the canvas are brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,7 +93,7 @@ pub enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// Its name is empty.
+    /// Its name is empty, or nothing but punctuation.
     EmptyPhrase,
     /// Its width or height is zero or less.
     NoArea,
@@ -175,7 +175,7 @@ fn early_reason(object: &LayoutObject, canvas: Canvas, mode: RepairMode) -> Opti
     let starts_outside = bbox.x() > width || bbox.y() > height;
     // The published rule knows no other way of lying outside: it moves such boxes in.
     let lies_outside = starts_outside || (mode == RepairMode::Clip && !bbox.clipped_to(canvas).has_area());
-    if object.phrase.is_empty() {
+    if !says_something(&object.phrase) {
         Some(DropReason::EmptyPhrase)
     } else if !bbox.has_area() {
         Some(DropReason::NoArea)
@@ -403,6 +403,7 @@ mod tests {
             ("a line", [10., 10., 0., 100.]),
             ("a dot", [511.5, 10., 20., 20.]),
             ("...", [1., 1., 20., 20.]),
+            ("?!", [1., 1., 20., 20.]),
         ]));
         assert_eq!(boxes(&repaired), [[51., 67., 271., 324.], [302., 119., 210., 228.], [0., 0., 40., 40.]]);
         insta::assert_snapshot!(report, @r"
@@ -413,6 +414,7 @@ mod tests {
         dropped `a fish` [-90, 20, 40, 40]: it lies outside the canvas
         dropped `a line` [10, 10, 0, 100]: it has no area
         dropped the box [1, 1, 20, 20]: it has no name
+        dropped `?!` [1, 1, 20, 20]: it has no name
         cut `a cat` at the edge of the canvas: [302, 119, 211, 228] to [302, 119, 210, 228]
         cut `a red ball` at the edge of the canvas: [-10, -20, 50, 60] to [0, 0, 40, 40]
         cut `a dot` at the edge of the canvas: [511.5, 10, 20, 20] to [511.5, 10, 0.5, 20]
