@@ -10,8 +10,8 @@ use crate::Result;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alignment {
-    /// Moves are multiples of this many latent cells (8 image pixels each). 1 puts objects where they belong; the published code moves by an
-    /// eighth of the latents (8 cells, 64 pixels, at 512 pixels), so that a move is exact on every attention grid. Here attention maps are
+    /// Moves are multiples of this many latent cells (8 image pixels each). 1 puts objects where they belong; 0 stands for the published
+    /// step, an eighth of the grid (8 cells, 64 pixels, at 512 pixels), so that a move is exact on every attention grid. Here attention maps are
     /// moved by fractions of their cells instead.
     pub step_cells: usize,
     /// Whether an object is moved less, if it would otherwise lose a part beyond the canvas. The published code lets it go.
@@ -33,7 +33,8 @@ impl Alignment {
         let Grid { height, width } = mask.grid();
         let (x, y) = bbox.center();
         let wanted = |centre: f64, index: f64, size: usize| {
-            let step = self.step_cells.max(1) as f64;
+            let cells = if self.step_cells == 0 { (size / 8).max(1) } else { self.step_cells };
+            let step = cells as f64;
             ((centre * size as f64 - (index + 0.5)) / step).round_ties_even() as i64 * step as i64
         };
         let down = if self.horizontal_only { 0 } else { wanted(y, row, height) };
@@ -293,6 +294,18 @@ mod tests {
         assert_eq!(sideways.shift(&own, &bbox), ((0, 1), false));
         let coarse = Alignment { step_cells: 4, ..Alignment::default() };
         assert_eq!(coarse.shift(&own, &bbox), ((0, 0), false));
+        // The published step follows the grid: 2 cells of 16, 4 of 32.
+        let published = Alignment { step_cells: 0, ..Alignment::default() };
+        for (size, step) in [(16, 2), (32, 4), (64, 8), (4, 1)] {
+            let cell = GridMask::from_bbox(
+                &BBox::new(0.0, 0.0, 1.0 / size as f64, 1.0 / size as f64).unwrap(),
+                Grid::new(size, size),
+                sinopia_layout::GridRounding::AtLeastOneCell,
+            );
+            let ((down, right), _) = published.shift(&cell, &BBox::new(0.4, 0.6, 0.5, 0.7).unwrap());
+            let eighths = |share: f64| ((share * size as f64 - 0.5) / step as f64).round_ties_even() as i64 * step;
+            assert_eq!((down, right), (eighths(0.65), eighths(0.45)), "{size}");
+        }
     }
 
     #[test]

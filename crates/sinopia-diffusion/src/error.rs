@@ -1,5 +1,7 @@
 //! What can go wrong while painting.
 
+use sinopia_layout::counted;
+
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -7,7 +9,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The run was cancelled between two steps.
+    /// The run was cancelled.
     #[error("cancelled")]
     Cancelled,
     /// A scheduler config is not one of diffusers' or holds values of the wrong type.
@@ -15,6 +17,14 @@ pub enum Error {
     SchedulerConfig {
         /// What serde found.
         source: serde_json::Error,
+    },
+    /// A scheduler config that says nothing of how the model was trained.
+    #[error(
+        "the scheduler config names none of {missing}: it does not say how the model was trained; take the checkpoint's own scheduler_config.json"
+    )]
+    SchedulerUnknown {
+        /// The keys that are missing.
+        missing: String,
     },
     /// A scheduler config asks for something that is not built.
     #[error("the {scheduler} scheduler does not support `{key}` = {value} of the scheduler config{hint}")]
@@ -35,7 +45,7 @@ pub enum Error {
         name: String,
     },
     /// A number of steps that the schedule cannot be divided into.
-    #[error("{steps} steps: the scheduler takes 1 to {max}")]
+    #[error("{}: the scheduler takes 1 to {max}", counted(*steps, "step"))]
     Steps {
         /// What was asked for.
         steps: usize,
@@ -141,7 +151,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A recipe written by a newer format than this build knows.
-    #[error("the recipe has format {found}, this build reads up to {known}: use sinopia {writer} or newer")]
+    #[error("the recipe has format {found}, this build reads up to {known}: {}", newer_than(writer))]
     RecipeFormat {
         /// Format number in the recipe.
         found: u32,
@@ -165,8 +175,25 @@ pub enum Error {
     Layout(#[from] sinopia_layout::Error),
     /// A network or tokenizer refused its input.
     #[error(transparent)]
-    Model(#[from] sinopia_models::Error),
+    Model(sinopia_models::Error),
     /// A tensor operation failed.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
+}
+
+fn newer_than(writer: &str) -> String {
+    match writer.trim() {
+        "" => "use a newer sinopia (it does not say which wrote it)".to_owned(),
+        writer => format!("use sinopia {writer} or newer"),
+    }
+}
+
+impl From<sinopia_models::Error> for Error {
+    /// A network stops early for nobody but the run's [`Cancellation`](crate::Cancellation).
+    fn from(error: sinopia_models::Error) -> Self {
+        match error {
+            sinopia_models::Error::Interrupted => Self::Cancelled,
+            error => Self::Model(error),
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! Boxes for models with GLIGEN's adapters: which phrase stands where, and for how many steps the adapters listen.
 
 use serde::{Deserialize, Serialize};
-use sinopia_layout::{BBox, Scene};
+use sinopia_layout::{BBox, Scene, excerpt};
 use sinopia_models::unet::{Grounding, GroundingWiring};
 
 use crate::observer::Run;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, SHOWN_CHARS};
 use crate::{Error, Result};
 
 /// A box and what should stand in it.
@@ -101,7 +101,7 @@ impl ScheduledGrounding {
             run.warn(format!(
                 "the model can be told of {} boxes: the place of {} is not grounded",
                 Grounding::SLOTS,
-                names.join(", ")
+                excerpt(&names.join(", "), SHOWN_CHARS)
             ));
         }
         let corners = |slot: &Slot| {

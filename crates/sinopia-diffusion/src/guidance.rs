@@ -199,6 +199,7 @@ impl<'a> Guide<'a> {
         let request = UNetRequest {
             record: Some(&self.recording),
             grounding: text.guidance_grounding(index, sampler.num_calls()),
+            interrupt: run.cancellation().interrupt(),
             ..UNetRequest::new(&input, timestep, text.conditional())
         };
         let (refreshes, threshold) = (self.options.refreshes_loss, self.options.loss_threshold);

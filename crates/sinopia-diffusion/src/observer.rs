@@ -1,7 +1,7 @@
 //! Who is told how a run goes, and who may end it.
 //!
 //! A method knows nothing of bars, event streams or terminals: it tells a [`Run`], which passes stages, steps and warnings to an [`Observer`],
-//! remembers warnings and timings for the [`Painting`](crate::Painting), and ends the run at the next step once it is cancelled.
+//! remembers warnings and timings for the [`Painting`](crate::Painting), and ends the run once it is cancelled: networks look between their parts.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +11,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::BBox;
+use sinopia_models::Interrupt;
 use sinopia_models::unet::AttnKey;
 
 use crate::masks::AttentionMap;
@@ -111,7 +112,7 @@ pub struct Silent;
 
 impl Observer for Silent {}
 
-/// A switch that ends a run at its next step. Clones share the switch.
+/// A switch that ends a run, even within a step. Clones share the switch.
 #[derive(Debug, Clone, Default)]
 pub struct Cancellation(Arc<AtomicBool>);
 
@@ -119,6 +120,11 @@ impl Cancellation {
     /// Asks the run to end.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// For the networks, which look at it between their parts.
+    pub(crate) fn interrupt(&self) -> Interrupt<'_> {
+        Some(&self.0)
     }
 
     /// Whether someone asked.
@@ -182,6 +188,11 @@ impl<'a> Run<'a> {
         beside.warnings().into_iter().for_each(|warning| self.warn(warning));
         self.timings.lock().unwrap_or_else(PoisonError::into_inner).extend(beside.timings());
         self.count(&beside.work());
+    }
+
+    /// The switch that ends it.
+    pub(crate) fn cancellation(&self) -> &Cancellation {
+        &self.cancellation
     }
 
     /// Ends the run if it was cancelled.

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
-use sinopia_layout::{BBox, GridMask, Layout};
+use sinopia_layout::{BBox, GridMask, Layout, brief};
 
 use crate::noise::Seed;
 use crate::observer::Timing;
@@ -86,7 +86,7 @@ impl Sampling {
     /// # Errors
     /// [`Error::Setting`].
     pub fn validate(&self) -> Result<()> {
-        let setting = |name, found: f64, expected| Err(Error::Setting { name, found: found.to_string(), expected });
+        let setting = |name, found: f64, expected| Err(Error::Setting { name, found: brief(found), expected });
         if !self.guidance_scale.is_finite() || !(0.0..=100.0).contains(&self.guidance_scale) {
             return setting("guidance_scale", self.guidance_scale, "a number from 0 to 100");
         }

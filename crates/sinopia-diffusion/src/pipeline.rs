@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
+use sinopia_layout::excerpt;
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::sam::Sam;
 use sinopia_models::unet::{
@@ -15,7 +16,7 @@ use sinopia_nn::threads;
 
 use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
-use crate::observer::{Run, Stage, StepReport};
+use crate::observer::{Cancellation, Run, Stage, StepReport};
 use crate::painting::{Image, Sampling, Shortcuts};
 use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::work::{self, UNetWork};
@@ -74,6 +75,9 @@ pub(crate) fn is_small_call(
     Ok(unet.config().forward_cost(&call)?.total() <= 10_000_000_000)
 }
 
+/// Most characters of a prompt that a warning repeats.
+pub(crate) const SHOWN_CHARS: usize = 200;
+
 impl GuidedText {
     /// The same prompt with boxes for the grounding adapters. Without a box their slots are all empty, which is not the same as no grounding.
     ///
@@ -128,7 +132,7 @@ impl Pipeline {
     /// Puts a checkpoint together.
     ///
     /// # Errors
-    /// When the parts do not fit each other: text width, latent channels, scheduler config.
+    /// When the parts do not fit each other: text width, latent channels, scheduler config; [`Error::SchedulerUnknown`].
     pub fn new(parts: PipelineParts) -> Result<Self> {
         let PipelineParts { tokenizer, text_encoder, unet, vae, scheduler_config, device } = parts;
         let fits = |name, found: usize, wanted: usize, expected| match found == wanted {
@@ -138,7 +142,7 @@ impl Pipeline {
         let (width, channels) = (text_encoder.config().hidden_size, vae.config().latent_channels);
         fits("width of text encoder and UNet", width, unet.text_width(), "the same width in both")?;
         fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
-        let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?;
+        let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?.require_some()?;
         Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device, sam: None })
     }
 
@@ -250,6 +254,7 @@ impl Pipeline {
             let tokens = self.tokenizer.encode(prompt)?;
             if let Some(rest) = &tokens.truncated {
                 let max_length = self.tokenizer.max_length();
+                let rest = excerpt(rest, SHOWN_CHARS);
                 run.warn(format!(
                     "the text encoder reads {max_length} tokens; it never sees the end of a prompt: `{rest}`"
                 ));
@@ -299,11 +304,17 @@ impl Pipeline {
         (0..prompts.len()).map(pair).collect()
     }
 
-    /// A trajectory from noise to a picture.
+    /// A trajectory from noise to a picture, which ends early with its run.
     ///
     /// # Errors
     /// When the scheduler cannot be built from the checkpoint's config.
-    pub fn sampler(&self, kind: SchedulerKind, sampling: &Sampling, noise: NoiseSource) -> Result<Sampler<'_>> {
+    pub fn sampler(
+        &self,
+        kind: SchedulerKind,
+        sampling: &Sampling,
+        noise: NoiseSource,
+        run: &Run,
+    ) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
         Ok(Sampler {
             unet: &self.unet,
@@ -311,6 +322,7 @@ impl Pipeline {
             noise,
             shortcuts: sampling.shortcuts,
             deep: Vec::new(),
+            cancellation: run.cancellation().clone(),
             work: UNetWork::default(),
         })
     }
@@ -325,7 +337,10 @@ impl Pipeline {
 
     /// The picture of one latent, as a stage of a run.
     pub(crate) fn decode_one(&self, latents: &Tensor, run: &Run) -> Result<Image> {
-        let mut images = run.stage(&Stage::Decode, || self.decode(&latents.narrow(0, 0, 1)?))?;
+        let interrupt = run.cancellation().interrupt();
+        let mut images = run.stage(&Stage::Decode, || {
+            Image::from_tensor(&self.vae.decode_unless(&latents.narrow(0, 0, 1)?, interrupt)?)
+        })?;
         Ok(images.swap_remove(0))
     }
 
@@ -346,6 +361,7 @@ pub struct Sampler<'a> {
     shortcuts: Shortcuts,
     /// Deep features of the last whole call: of one batch, or of the two halves of guidance.
     deep: Vec<Tensor>,
+    cancellation: Cancellation,
     /// Not told to the run yet.
     work: UNetWork,
 }
@@ -479,12 +495,13 @@ impl Sampler<'_> {
         record: Option<&Recording>,
     ) -> Result<UNetReply> {
         let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
-        let unet = self.unet;
+        let (unet, cancellation) = (self.unet, &self.cancellation);
         let mut halves = threads::side_by_side(2, |half| {
             let record = if half == 1 { record.as_ref() } else { None };
             unet.forward(&UNetRequest {
                 record,
                 deep: deep.get(half),
+                interrupt: cancellation.interrupt(),
                 ..UNetRequest::new(input, timestep, texts[half])
             })
         })?;

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use sinopia_layout::{Canvas, GroundedPrompt, locate_phrases};
+use sinopia_layout::{Canvas, GroundedPrompt, excerpt, locate_phrases};
 
 use crate::Result;
 use crate::losses::GroundedTokens;
 use crate::observer::Run;
 use crate::painting::Sampling;
-use crate::pipeline::{GuidedText, Pipeline};
+use crate::pipeline::{GuidedText, Pipeline, SHOWN_CHARS};
 use crate::schedulers::SchedulerKind;
 
 /// A prompt ready to paint: its embeddings (and boxes, where the model takes them), and where its phrases' tokens are.
@@ -45,7 +45,8 @@ impl GroundedText {
             if found.range.end >= window {
                 run.warn(format!(
                     "`{}` lies beyond the {window} tokens that the text encoder reads: its place is not guided in `{}`",
-                    phrase.text, located.text
+                    excerpt(&phrase.text, SHOWN_CHARS),
+                    excerpt(&located.text, SHOWN_CHARS)
                 ));
                 continue;
             }

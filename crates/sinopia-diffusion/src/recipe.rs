@@ -210,6 +210,8 @@ mod tests {
         let text = r#"{"format": 9, "sinopia": "3.1.0", "something": "new"}"#;
         let message = Recipe::from_json(text).unwrap_err().to_string();
         assert_eq!(message, "the recipe has format 9, this build reads up to 1: use sinopia 3.1.0 or newer");
+        let message = Recipe::from_json(r#"{"format": 9}"#).unwrap_err().to_string();
+        assert!(message.ends_with("use a newer sinopia (it does not say which wrote it)"), "{message}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use sinopia_diffusion::{
     AttentionReport, Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run,
     Sampling, Shortcuts, Stage, StepReport,
 };
-use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox};
+use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox, Scene};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
 use sinopia_models::unet::UNetPart;
@@ -201,6 +201,49 @@ fn a_cancelled_run_ends_between_steps() {
         // Of three objects side by side each may have had a step under way.
         let num_steps = entries.iter().filter(|entry| entry.starts_with("step")).count();
         assert!((2..=4).contains(&num_steps), "{}: {num_steps} steps", info.name);
+    }
+}
+
+#[test]
+fn plain_stable_diffusion_paints_a_layout_without_caption_in_words() {
+    let layout = dog_and_bowls();
+    let words = Scene::compose(&layout).unwrap().overall().text.clone();
+    let mut spoken = request(Some(layout), 2);
+    spoken.caption = Some(words.clone());
+    let silent = PaintRequest { caption: None, ..spoken.clone() };
+    let painting = paint("sd", Value::Null, &silent).unwrap();
+    assert_eq!(painting.prompts.overall, words);
+    assert!(words.contains("a blue dog"), "{words}");
+    assert_eq!(painting.image, paint("sd", Value::Null, &spoken).unwrap().image);
+}
+
+/// Throws the switch in the middle of the first step, when attention is shown.
+#[derive(Default)]
+struct Impatient(Cancellation, Mutex<usize>);
+
+impl Observer for Impatient {
+    fn wants_attention(&self) -> bool {
+        true
+    }
+
+    fn attention(&self, _: &AttentionReport) {
+        self.0.cancel();
+    }
+
+    fn step(&self, _: &StepReport) {
+        *self.1.lock().unwrap() += 1;
+    }
+}
+
+#[test]
+fn a_cancelled_run_ends_within_a_step() {
+    for method in ["backward-guidance", "boxdiff", "lmd-plus"] {
+        let impatient = Impatient::default();
+        let run = Run::new(&impatient, &impatient.0);
+        let built = methods::build(method, Value::Null).unwrap();
+        let result = built.generate(&request(Some(dog_and_bowls()), 4), pipeline_of(method), &run);
+        assert!(matches!(result, Err(Error::Cancelled)), "{method}: {result:?}");
+        assert_eq!(*impatient.1.lock().unwrap(), 0, "{method}: the step was finished first");
     }
 }
 
@@ -708,7 +751,7 @@ fn settings_that_no_picture_can_have_are_refused() {
         request
     };
     let cases: [(&str, PaintRequest, &str); 9] = [
-        ("sd", change(|r| r.caption = None), "there is none"),
+        ("sd", change(|r| (r.caption, r.layout) = (None, None)), "there is none"),
         ("lmd", change(|r| r.layout = None), "--layout"),
         ("sd", change(|r| r.sampling.width = 60), "multiples of 8"),
         ("lmd", change(|r| r.sampling.height = 0), "multiples of 8"),
@@ -727,7 +770,8 @@ fn settings_that_no_picture_can_have_are_refused() {
         ("fg_top_p", json!(0.0)),
         ("loss_scale", json!(-1.0)),
         ("gaussian_sigma", json!(0.0)),
-        ("alignment_step_cells", json!(0)),
+        ("max_iter", json!([4, 1_000_000])),
+        ("overall_max_iter", json!([1001])),
         ("max_iter", json!("many")),
         ("over_heads", json!("max")),
     ] {
@@ -739,6 +783,8 @@ fn settings_that_no_picture_can_have_are_refused() {
         ("backward-guidance", "loss_threshold", json!(-0.1)),
         ("boxdiff", "scale_factor", json!(-20)),
         ("boxdiff", "top_p", json!(1.5)),
+        ("boxdiff", "max_refinement_steps", json!(5000)),
+        ("backward-guidance", "max_iter", json!([1_000_000])),
         ("boxdiff", "scale_range_end", json!(2)),
         ("boxdiff", "refinement_thresholds", json!({"0": 7.0})),
         ("multidiffusion", "max_batch", json!(0)),

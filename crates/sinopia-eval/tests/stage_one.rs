@@ -71,5 +71,5 @@ fn a_cache_that_lacks_captions_says_how_many() {
     let cache =
         LayoutCache::from_json(r#"{"A realistic photo of a scene without backpacks": ["[]\nBackground prompt: x"]}"#);
     let error = layouts::find_all(&cache.unwrap(), &samples).unwrap_err();
-    insta::assert_snapshot!(error, @"the cache lacks layouts for 399 of 400 captions; the first is number 1: the cache has 1 answer(s) for the caption `A realistic photo of a scene without backpacks`; number 2 was asked for");
+    insta::assert_snapshot!(error, @"the cache lacks layouts for 399 of 400 captions; the first is number 1: the cache has 1 answer for the caption `A realistic photo of a scene without backpacks`; number 2 was asked for");
 }

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_missing_occurrence_says_how_many_there_are() {
         let cache = LayoutCache::from_json(CACHE).unwrap();
-        insta::assert_snapshot!(cache.answer("A photo of two cats", 2).unwrap_err(), @"the cache has 2 answer(s) for the caption `A photo of two cats`; number 3 was asked for");
+        insta::assert_snapshot!(cache.answer("A photo of two cats", 2).unwrap_err(), @"the cache has 2 answers for the caption `A photo of two cats`; number 3 was asked for");
     }
 
     #[test]

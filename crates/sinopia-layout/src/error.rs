@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::geometry::{BBox, PixelBox};
+use crate::wording::{brief, counted};
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -24,7 +25,7 @@ pub enum Error {
         height: u64,
     },
     /// A pixel box has a coordinate that is not a number or is absurdly large.
-    #[error("box [{x}, {y}, {width}, {height}] has a coordinate that is not a finite number of at most {max} pixels", max = PixelBox::MAX_COORDINATE)]
+    #[error("box [{}, {}, {}, {}] has a coordinate that is not a finite number of at most {max} pixels", brief(*x), brief(*y), brief(*width), brief(*height), max = PixelBox::MAX_COORDINATE)]
     PixelBox {
         /// Left edge in pixels.
         x: f64,
@@ -102,7 +103,7 @@ pub enum Error {
         nearest: Vec<String>,
     },
     /// The cache has answers for the caption, but not that many.
-    #[error("the cache has {available} answer(s) for the caption `{caption}`; number {number} was asked for")]
+    #[error("the cache has {} for the caption `{caption}`; number {number} was asked for", counted(*available, "answer"))]
     AnswerNotCached {
         /// The caption, trimmed as the cache trims it.
         caption: String,

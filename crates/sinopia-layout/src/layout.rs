@@ -31,6 +31,9 @@ impl Layout {
     /// Most boxes that a layout read from outside may have. Each costs a generation of its own.
     pub const MAX_BOXES: usize = 100;
 
+    /// Most characters of a phrase. A text encoder reads some hundred; whatever is longer is a mistake, and is carried into every message.
+    pub const MAX_PHRASE_CHARS: usize = 1000;
+
     /// Whether every box has area and lies inside the canvas.
     pub fn is_inside_canvas(&self) -> bool {
         self.objects.iter().all(|object| object.bbox.has_area() && object.bbox.is_inside(self.canvas))

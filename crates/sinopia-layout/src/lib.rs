@@ -39,6 +39,7 @@ pub mod nouns;
 pub mod scene;
 pub mod svg;
 pub mod tokens;
+mod wording;
 
 pub use cache::LayoutCache;
 pub use error::{Error, Result, TextFault};
@@ -49,3 +50,4 @@ pub use render::write_answer;
 pub use repair::{RepairMode, RepairReport, repair, repair_with};
 pub use scene::{GroundedPhrase, GroundedPrompt, Scene, SceneObject, SceneOptions};
 pub use tokens::{LocatedPrompt, PhraseTokens, find_phrase, locate_phrases};
+pub use wording::{brief, counted, excerpt, says_something};

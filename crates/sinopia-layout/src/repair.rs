@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
+use crate::wording::{excerpt, says_something};
 
 /// How boxes that leave the canvas are brought back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +43,13 @@ pub enum Change {
     Renamed {
         /// The name as it was.
         from: String,
+        /// The name now.
+        to: String,
+    },
+    /// A name was cut to [`Layout::MAX_PHRASE_CHARS`].
+    Shortened {
+        /// How many characters it had.
+        length: usize,
         /// The name now.
         to: String,
     },
@@ -85,7 +93,7 @@ pub enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// Its name is empty.
+    /// Its name is empty, or nothing but punctuation.
     EmptyPhrase,
     /// Its width or height is zero or less.
     NoArea,
@@ -129,11 +137,16 @@ impl RepairReport {
     }
 }
 
-/// Removes white space around and trailing full stops behind a name; white space inside becomes single spaces.
+/// Removes white space around and trailing full stops behind a name; white space inside becomes single spaces, and what is too long is cut.
 fn trim_name(object: LayoutObject, report: &mut RepairReport) -> LayoutObject {
     let words: Vec<&str> = object.phrase.split_whitespace().collect();
-    let phrase = words.join(" ").trim_end_matches(['.', ' ']).to_owned();
-    if phrase != object.phrase && !phrase.is_empty() {
+    let mut phrase = words.join(" ").trim_end_matches(['.', ' ']).to_owned();
+    let length = phrase.chars().count();
+    if length > Layout::MAX_PHRASE_CHARS {
+        phrase =
+            phrase.chars().take(Layout::MAX_PHRASE_CHARS).collect::<String>().trim_end_matches(['.', ' ']).to_owned();
+        report.changes.push(Change::Shortened { length, to: phrase.clone() });
+    } else if phrase != object.phrase && !phrase.is_empty() {
         report.changes.push(Change::Renamed { from: object.phrase, to: phrase.clone() });
     }
     LayoutObject { phrase, bbox: object.bbox }
@@ -162,7 +175,7 @@ fn early_reason(object: &LayoutObject, canvas: Canvas, mode: RepairMode) -> Opti
     let starts_outside = bbox.x() > width || bbox.y() > height;
     // The published rule knows no other way of lying outside: it moves such boxes in.
     let lies_outside = starts_outside || (mode == RepairMode::Clip && !bbox.clipped_to(canvas).has_area());
-    if object.phrase.is_empty() {
+    if !says_something(&object.phrase) {
         Some(DropReason::EmptyPhrase)
     } else if !bbox.has_area() {
         Some(DropReason::NoArea)
@@ -265,21 +278,34 @@ impl fmt::Display for DropReason {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Change::Renamed { from, to } => write!(f, "renamed `{from}` to `{to}`"),
+            Change::Renamed { from, to } => write!(f, "renamed `{}` to `{}`", name(from), name(to)),
+            Change::Shortened { length, to } => {
+                let max = Layout::MAX_PHRASE_CHARS;
+                write!(f, "cut a name of {length} characters to its first {max}: `{}`", name(to))
+            }
             Change::Dropped { phrase, bbox, reason } if phrase.is_empty() => {
                 write!(f, "dropped the box {}: {reason}", short(bbox))
             }
-            Change::Dropped { phrase, bbox, reason } => write!(f, "dropped `{phrase}` {}: {reason}", short(bbox)),
+            Change::Dropped { phrase, bbox, reason } => {
+                write!(f, "dropped `{}` {}: {reason}", name(phrase), short(bbox))
+            }
             Change::Clipped { phrase, from, to } => {
-                write!(f, "cut `{phrase}` at the edge of the canvas: {} to {}", short(from), short(to))
+                write!(f, "cut `{}` at the edge of the canvas: {} to {}", name(phrase), short(from), short(to))
             }
             Change::Rescaled { factor, forced } => {
                 let why = if *forced { "a box left the canvas" } else { "asked for" };
                 write!(f, "moved all boxes to the left edge and scaled them by {factor:.3} ({why})")
             }
-            Change::Moved { phrase, from, to } => write!(f, "moved `{phrase}` from {} to {}", short(from), short(to)),
+            Change::Moved { phrase, from, to } => {
+                write!(f, "moved `{}` from {} to {}", name(phrase), short(from), short(to))
+            }
         }
     }
+}
+
+/// A name that may be long, for people.
+fn name(phrase: &str) -> std::borrow::Cow<'_, str> {
+    excerpt(phrase, 80)
 }
 
 /// A box with at most two decimals, for people.
@@ -351,6 +377,21 @@ mod tests {
     }
 
     #[test]
+    fn endless_names_are_cut_and_told_in_short() {
+        let endless = "a very red ball ".repeat(5000);
+        let (repaired, report) = repair(layout(&[(&endless, [0., 0., 50., 50.]), ("a dog", [0., 0., 50., 50.])]));
+        assert_eq!(repaired.objects[0].phrase.chars().count(), Layout::MAX_PHRASE_CHARS);
+        assert_eq!(repaired.objects[1].phrase, "a dog");
+        let message = report.to_string();
+        assert!(
+            message.starts_with("cut a name of 79999 characters to its first 1000: `a very red ball a"),
+            "{message}"
+        );
+        assert!(message.chars().count() < 200, "{message}");
+        assert!(repair(repaired).1.is_empty(), "a repaired layout needs no repair");
+    }
+
+    #[test]
     fn boxes_are_cut_one_by_one() {
         let (repaired, report) = repair(layout(&[
             ("a dog", [51., 67., 271., 324.]),
@@ -362,6 +403,7 @@ mod tests {
             ("a line", [10., 10., 0., 100.]),
             ("a dot", [511.5, 10., 20., 20.]),
             ("...", [1., 1., 20., 20.]),
+            ("?!", [1., 1., 20., 20.]),
         ]));
         assert_eq!(boxes(&repaired), [[51., 67., 271., 324.], [302., 119., 210., 228.], [0., 0., 40., 40.]]);
         insta::assert_snapshot!(report, @r"
@@ -372,6 +414,7 @@ mod tests {
         dropped `a fish` [-90, 20, 40, 40]: it lies outside the canvas
         dropped `a line` [10, 10, 0, 100]: it has no area
         dropped the box [1, 1, 20, 20]: it has no name
+        dropped `?!` [1, 1, 20, 20]: it has no name
         cut `a cat` at the edge of the canvas: [302, 119, 211, 228] to [302, 119, 210, 228]
         cut `a red ball` at the edge of the canvas: [-10, -20, 50, 60] to [0, 0, 40, 40]
         cut `a dot` at the edge of the canvas: [511.5, 10, 20, 20] to [511.5, 10, 0.5, 20]

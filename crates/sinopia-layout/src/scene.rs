@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::geometry::{BBox, Canvas};
 use crate::layout::Layout;
 use crate::nouns::{CountNaming, counted_phrase};
+use crate::wording::says_something;
 
 /// What the whole picture should not be, unless told otherwise.
 pub const OVERALL_NEGATIVE: &str = "artifacts, blurry, smooth texture, bad quality, distortions, unrealistic, distorted image, bad proportions, duplicate";
@@ -181,7 +182,7 @@ fn read_objects(layout: &Layout) -> Result<Vec<SceneObject>> {
     let canvas = layout.canvas;
     let objects = layout.objects.iter().enumerate().map(|(index, object)| {
         let name = object.phrase.trim().to_owned();
-        if name.is_empty() {
+        if !says_something(&name) {
             return Err(Error::EmptyPhrase { number: index + 1 });
         }
         let bbox = BBox::from_pixels(&object.bbox, canvas).map_err(|_| Error::BoxOutsideCanvas {

@@ -179,6 +179,10 @@ pub enum Error {
         problem: String,
     },
 
+    /// Somebody threw the switch of an [`Interrupt`](crate::Interrupt).
+    #[error("interrupted")]
+    Interrupted,
+
     /// An operation refused its input.
     #[error(transparent)]
     Nn(#[from] sinopia_nn::Error),

@@ -5,6 +5,7 @@ pub mod clip;
 pub mod error;
 pub mod hub;
 pub mod image;
+mod interrupt;
 mod layers;
 mod ldm;
 pub mod owlvit;
@@ -19,5 +20,6 @@ pub mod weights;
 
 pub use checkpoint::{Checkpoint, ModelSource, OpenOptions};
 pub use error::{Error, Result};
+pub use interrupt::Interrupt;
 pub use tokenizer::{Tokenizer, Tokens};
 pub use weights::{Precision, Weights};

@@ -266,12 +266,14 @@ fn parse_merges(origin: &str, text: &str) -> Result<Merges> {
         let is_header = *number == 0 && line.starts_with("#version");
         !is_header && !line.is_empty()
     });
-    lines
+    let merges = lines
         .map(|(number, line)| match line.split_once(' ') {
             Some((left, right)) if !right.contains(' ') => Ok((left.to_owned(), right.to_owned())),
             _ => Err(problem(origin, format!("line {} of merges.txt is not a pair: `{line}`", number + 1))),
         })
-        .collect()
+        .collect::<Result<Merges>>()?;
+    // Without merges every letter would be a word of its own, and the text would mean nothing to the text encoder.
+    if merges.is_empty() { Err(problem(origin, "merges.txt is empty")) } else { Ok(merges) }
 }
 
 /// CLIP's numbering: 256 bytes, the same at the end of a word, the merges in order, the two marks.
@@ -403,11 +405,15 @@ mod tests {
         let unpaired =
             refusal(&[("vocab.json", VOCAB), ("merges.txt", "a b</w>\nab\n"), ("special_tokens_map.json", SPECIAL)]);
         assert!(unpaired.ends_with("line 2 of merges.txt is not a pair: `ab`"), "{unpaired}");
-        let unmarked = refusal(&[("vocab.json", VOCAB), ("merges.txt", "")]);
+        let unmarked = refusal(&[("vocab.json", VOCAB), ("merges.txt", "a b</w>\n")]);
         assert!(unmarked.contains("<|startoftext|>") || unmarked.contains("<|endoftext|>"), "{unmarked}");
         let unknown = refusal(&[("vocab.json", VOCAB), ("merges.txt", "b c\n"), ("special_tokens_map.json", SPECIAL)]);
         assert!(unknown.contains("out of vocabulary"), "{unknown}");
-        let list = refusal(&[("vocab.json", "[]"), ("merges.txt", "")]);
+        let list = refusal(&[("vocab.json", "[]"), ("merges.txt", "a b</w>\n")]);
         assert!(list.contains("vocab.json"), "{list}");
+        for nothing in ["", "\n\n", "#version: 0.2\n"] {
+            let files = [("vocab.json", VOCAB), ("merges.txt", nothing), ("special_tokens_map.json", SPECIAL)];
+            assert!(refusal(&files).ends_with("merges.txt is empty"), "{}", refusal(&files));
+        }
     }
 }

@@ -93,7 +93,8 @@ impl AddAssign for Usage {
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Usage { requests, prompt_tokens, completion_tokens } = self;
-        write!(f, "{requests} request(s), {prompt_tokens} tokens in, {completion_tokens} tokens out")
+        let requests = sinopia_layout::counted(*requests as usize, "request");
+        write!(f, "{requests}, {prompt_tokens} tokens in, {completion_tokens} tokens out")
     }
 }
 

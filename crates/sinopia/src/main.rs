@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     quiet_tensor_library();
     keep_freed();
     let cli = Cli::parse();
+    cli::settings::warn_of_unknown_variables();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::failure::report(&error),

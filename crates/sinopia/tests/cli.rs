@@ -307,7 +307,7 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--seed", "18446744073709551616"], &["--seed"]),
         (&["generate", "a cat", "--method", "sd", "--steps", "0"], &["--steps"]),
         (&["generate", "a cat", "--method", "sd", "--guidance-scale", "NaN"], &["--guidance-scale"]),
-        (&["generate", "a cat", "--method", "sd", "--width", "100"], &["100"]),
+        (&["generate", "a cat", "--method", "sd", "--width", "102"], &["102 × 128 pixels", "must be multiples of 4"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
         (&["paint", LAYOUT, "--sam", "nowhere"], &["--sam nowhere", "miniature", "none"]),
@@ -330,17 +330,125 @@ fn bad_requests_are_answered() {
         (&["generate", "-", "--layout", "-"], &["stdin"]),
     ];
     for (args, words) in cases {
-        let code = if args.contains(&"missing.json") { 1 } else { 2 };
-        desk.refuses(args, code, words);
+        desk.refuses(args, 2, words);
     }
-    desk.refuses(&["generate", "--from", "not.png"], 1, &["not.png", "PNG"]);
-    desk.refuses(&["inspect", "nothing.png"], 1, &["nothing.png"]);
-    desk.refuses(
-        &["generate", "a cat", "--method", "sd", "--out", "no/such/folder/x.png"],
-        1,
-        &["no/such/folder/x.png"],
+}
+
+#[test]
+fn flags_and_layouts_that_mean_nothing_are_refused() {
+    let desk = Desk::new();
+    desk.put("hello.txt", "hello, this is no model");
+    desk.put("void.json", &layout_of(&[]).replace("A room", " . "));
+    desk.put("huge.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replacen("50.0", "1e308", 1));
+    desk.put("dots.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replace("a cat", "?!"));
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["paint", LAYOUT, "--ignore-negative-prompt"], &["--method sd", "`lmd` has no such option"]),
+        (&["models", "pull", "miniature"], &["`miniature` is built in"]),
+        (&["models", "info", "hello.txt"], &["`hello.txt` is not a checkpoint", "no safetensors file"]),
+        (&["paint", "void.json"], &["the layout is empty", "no caption"]),
+        (&["paint", "void.json", "--method", "sd"], &["the layout is empty", "no caption"]),
+        (&["paint", LAYOUT, "--set", "max_iter=[1000000]"], &["`max_iter` is 1000000", "at most 1000"]),
+        (&["paint", "huge.json"], &["huge.json", "1e308"]),
+    ];
+    for (args, words) in cases {
+        let output = desk.run(args);
+        check_refusal(&output, args, 2, words);
+        assert!(stderr(&output).lines().all(|line| line.chars().count() < 300), "{args:?}\n{}", stderr(&output));
+    }
+    let told = stderr(&desk.ok(&["paint", "dots.json", "--steps", "1", "--out", "x.png"]));
+    assert!(told.contains("layout mended: dropped `?!` [10, 10, 50, 50]: it has no name"), "{told}");
+    assert!(told.contains("painting with lmd on miniature, 1 step\n"), "{told}");
+    let refused = stderr(&desk.run(&["paint", LAYOUT, "--width", "102"]));
+    assert!(!refused.contains("painting with"), "{refused}");
+}
+
+#[test]
+fn plain_stable_diffusion_needs_no_caption_beside_a_layout() {
+    let desk = Desk::new();
+    desk.ok(&["paint", LAYOUT, "--method", "sd", "--steps", "1", "--out", "x.png"]);
+    desk.ok(&["generate", "--from", "x.png", "--out", "y.png"]);
+    assert_eq!(std::fs::read(desk.path("x.png")).unwrap(), std::fs::read(desk.path("y.png")).unwrap());
+    let output = desk.ok(&["paint", LAYOUT, "--method", "sd", "--steps", "1", "--json", "--out", "z.png"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let prompt = report["images"][0]["prompts"]["overall"].as_str().unwrap();
+    assert!(prompt.contains("a blue dog") && prompt.contains("a white bowl"), "{prompt}");
+}
+
+#[test]
+fn a_preview_puts_nothing_into_a_pipe() {
+    let desk = Desk::new();
+    let output = desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1", "--preview", "--out", "x.png"]);
+    assert!(output.stdout.is_empty(), "{:?}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        stderr(&output).contains("warning: `--preview` shows nothing: stdout is not a terminal"),
+        "{}",
+        stderr(&output)
     );
-    desk.refuses(&["generate", "a cat", "--method", "sd", "--model", "no-such-model"], 1, &["no-such-model"]);
+    assert!(desk.path("x.png").is_file());
+}
+
+#[test]
+fn variables_that_nobody_reads_are_warned_of() {
+    let desk = Desk::new();
+    let output = desk.command().args(["models", "list"]).env("SINOPIA_STEP", "3").output().unwrap();
+    assert!(output.status.success());
+    let told = stderr(&output);
+    assert!(
+        told.contains("warning: no setting is called `SINOPIA_STEP`; known are ") && told.contains("SINOPIA_STEPS"),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_given_and_cannot_be_used_has_exit_code_2() {
+    let desk = Desk::new();
+    desk.put("not.png", "hello");
+    std::fs::write(desk.path("latin1"), b"a caf\xe9").unwrap();
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    image::RgbImage::new(8, 8).save(desk.path("foreign.png")).unwrap();
+    let sd = ["generate", "a cat", "--method", "sd"];
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["paint", "missing.json"], &["cannot read `missing.json`"]),
+        (&["paint", "latin1"], &["cannot read `latin1`", "UTF-8"]),
+        (&["paint", "folder"], &["cannot read `folder`"]),
+        (&["generate", "a cat", "--replay", "latin1"], &["cannot read `latin1`", "UTF-8"]),
+        (&["generate", "a cat", "--config", "latin1"], &["cannot read the settings `latin1`", "UTF-8"]),
+        (&["plan", "a cat", "--llm-model", "x", "--template", "latin1"], &["prompt template `latin1`", "UTF-8"]),
+        (&["generate", "--from", "not.png"], &["not.png", "PNG"]),
+        (&["generate", "--from", "foreign.png"], &["foreign.png", "not made by Sinopia"]),
+        (&["inspect", "nothing.png"], &["nothing.png"]),
+        (&[&sd[..], &["--out", "no/such/folder/x.png"]].concat(), &["no/such/folder/x.png"]),
+        (&[&sd[..], &["--model", "nope"]].concat(), &["`nope`", "owner/name"]),
+        (&[&sd[..], &["--model", "foreign.png"]].concat(), &["foreign.png"]),
+    ];
+    for (args, words) in cases {
+        desk.refuses(args, 2, words);
+    }
+    let mut piped = desk.command();
+    piped.args(["generate", "-", "--method", "sd"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a caf\xe9").unwrap();
+    check_refusal(&child.wait_with_output().unwrap(), &["-"], 2, &["cannot read stdin", "UTF-8"]);
+}
+
+#[test]
+fn places_that_cannot_be_written_are_found_before_painting() {
+    let desk = Desk::new();
+    for folder in ["p.layout.svg", "c-002.png", "g.grid.png"] {
+        std::fs::create_dir(desk.path(folder)).unwrap();
+    }
+    // So many steps that painting first would not go unnoticed.
+    let refuses = |args: &[&str], word: &str| {
+        desk.refuses(
+            &[&["paint", LAYOUT, "--steps", "1000"], args].concat(),
+            2,
+            &["cannot write", word, "it is a folder"],
+        );
+    };
+    refuses(&["--out", "new/"], "new/");
+    refuses(&["--out", "p.png"], "p.layout.svg");
+    refuses(&["--out", "c.png", "--count", "3"], "c-002.png");
+    refuses(&["--out", "g.png", "--grid"], "g.grid.png");
 }
 
 fn layout_of(boxes: &[[f64; 4]]) -> String {
@@ -432,11 +540,56 @@ fn any_number_of_boxes_is_painted_or_refused() {
     desk.ok(&["paint", "none.json", "--steps", "1", "--out", "none.png"]);
     desk.put("outside.json", &layout_of(&[[400.0, 400.0, 300.0, 300.0]]));
     let output = desk.ok(&["paint", "outside.json", "--steps", "1", "--out", "outside.png"]);
-    assert!(stderr(&output).contains("a cat"), "the clipped box is not told:\n{}", stderr(&output));
+    let told = stderr(&output);
+    let mended = told.lines().find(|line| line.starts_with("layout mended: ")).unwrap_or_default();
+    assert!(mended.contains("`a cat`") && mended.contains("[400, 400, 300, 300] to [400, 400, 112, 112]"), "{told}");
     desk.put("thousand.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]; 1000]));
     desk.refuses(&["paint", "thousand.json"], 2, &["1000", "thousand.json"]);
     desk.put("nan.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replacen("50.0", "1e999", 1));
     desk.refuses(&["paint", "nan.json"], 2, &["nan.json"]);
+}
+
+#[test]
+fn endless_texts_are_shown_in_short() {
+    let desk = Desk::new();
+    let endless = "a very red ball ".repeat(6000);
+    desk.put(
+        "endless.json",
+        &layout_of(&[[10.0, 10.0, 200.0, 200.0]]).replace("a cat", &endless).replace("A room", &endless),
+    );
+    let output = desk.ok(&["paint", "endless.json", "--steps", "1", "--json", "--out", "x.png"]);
+    let told = stderr(&output);
+    assert!(
+        told.contains("layout mended: cut a name of 95999 characters to its first 1000: `a very red ball"),
+        "{told}"
+    );
+    assert!(told.contains("  a very red ball a very red ball a very…  ["), "{told}");
+    assert!(told.contains("it never sees the end of a prompt: `"), "{told}");
+    assert!(told.lines().all(|line| line.chars().count() < 600), "{}", told.len());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let phrase = report["images"][0]["recipe"]["layout"]["objects"][0]["phrase"].as_str().unwrap();
+    assert_eq!(phrase.chars().count(), 1000);
+}
+
+#[test]
+fn nothing_that_a_terminal_obeys_is_passed_on() {
+    let desk = Desk::new();
+    let caption = "a \u{1b}[2Jcat\nmethod      magic\u{9b}31m";
+    desk.put("odd.json", &layout_of(&[[10.0, 10.0, 600.0, 200.0]]).replace("a cat", "a \\u001b]0;cat\\u0007"));
+    let painted = desk.ok(&["generate", caption, "--layout", "odd.json", "--steps", "1", "--json", "--out", "odd.png"]);
+    let inspected = desk.ok(&["inspect", "odd.png"]);
+    let refused = desk.run(&["generate", caption, "--method", "l\u{1b}[31mmd"]);
+    for output in [&painted, &inspected, &refused] {
+        let all = [&output.stdout[..], &output.stderr[..]].concat();
+        let all = String::from_utf8(all).unwrap();
+        assert!(!all.chars().any(|c| c.is_control() && c != '\n'), "{all:?}");
+    }
+    assert!(stderr(&painted).contains("layout mended: cut `a \\u001b]0;cat\\u0007`"), "{}", stderr(&painted));
+    assert!(stderr(&refused).contains("unknown method `l\\u001b[31mmd`"), "{}", stderr(&refused));
+    let text = String::from_utf8(inspected.stdout).unwrap();
+    assert!(text.contains("caption     a \\u001b[2Jcat\\nmethod"), "{text}");
+    let report: Value = serde_json::from_slice(&painted.stdout).unwrap();
+    assert_eq!(report["images"][0]["recipe"]["caption"], json!(caption));
 }
 
 /// Writes the miniature as a folder, with `change` applied to each file's bytes.
@@ -464,7 +617,7 @@ fn damaged_checkpoints_are_refused_before_any_work() {
     const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
     let desk = Desk::new();
     let painted = |model: &str, words: &[&str]| {
-        desk.refuses(&["generate", "a cat", "--method", "sd", "--model", model], 1, words);
+        desk.refuses(&["generate", "a cat", "--method", "sd", "--model", model], 2, words);
     };
     let cut = |name: &str, bytes: &[u8]| if name == UNET { bytes[..bytes.len() / 2].to_vec() } else { bytes.to_vec() };
     miniature_folder(&desk.path("cut"), cut);
@@ -482,6 +635,26 @@ fn damaged_checkpoints_are_refused_before_any_work() {
     painted("nan", &["diffusion_pytorch_model.safetensors", "NaN"]);
     std::fs::create_dir(desk.path("void")).unwrap();
     painted("void", &["void", "empty"]);
+}
+
+#[test]
+fn a_scheduler_config_must_say_how_the_model_was_trained() {
+    const SCHEDULER: &str = "scheduler/scheduler_config.json";
+    let desk = Desk::new();
+    miniature_folder(&desk.path("model"), |_, bytes| bytes.to_vec());
+    let request = ["generate", "a cat", "--method", "sd", "--model", "model", "--steps", "1", "--out", "x.png"];
+    desk.put(&format!("model/{SCHEDULER}"), "{}");
+    desk.refuses(&request, 2, &["scheduler config", "prediction_type", "num_train_timesteps"]);
+    desk.put(
+        &format!("model/{SCHEDULER}"),
+        r#"{"_class_name": "DDIMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}"#,
+    );
+    let told = stderr(&desk.ok(&request));
+    assert!(told.contains("warning: scheduler_config.json does not say `prediction_type`, `beta_schedule`:"), "{told}");
+    assert!(
+        !stderr(&desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1", "--out", "y.png"]))
+            .contains("warning")
+    );
 }
 
 #[test]
@@ -516,6 +689,22 @@ fn an_interrupted_run_leaves_nothing_behind() {
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let rest: Vec<String> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{rest:?}");
+    assert!(rest.iter().any(|line| line == "stopping; Ctrl-C again to quit at once"), "{rest:?}");
     assert!(rest.iter().any(|line| line.contains("cancelled")), "{rest:?}");
     assert!(desk.files().is_empty(), "{:?}", desk.files());
+    assert_eq!(interrupt_twice(&desk), Some(1));
+    assert!(desk.files().is_empty(), "{:?}", desk.files());
+}
+
+/// The exit code of a run that is interrupted, and once more as soon as it says that it stops.
+#[cfg(unix)]
+fn interrupt_twice(desk: &Desk) -> Option<i32> {
+    let args = ["generate", "a cat", "--method", "sd", "--steps", "900", "--out", "cat.png"];
+    let mut child = desk.command().args(args).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    for expected in ["painting with sd", "stopping"] {
+        assert!(lines.any(|line| line.starts_with(expected)), "it never said `{expected}`");
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    }
+    child.wait().unwrap().code()
 }

@@ -273,7 +273,7 @@ fn bad_input_is_answered_before_any_painting() {
     };
     desk.refuses(&image(&["--layouts", "few.json"]), 2, &["lacks layouts for 399 of 400", "without backpacks"]);
     desk.refuses(&image(&["--layouts", "broken.json"]), 2, &["broken.json:2:8", "not a cache"]);
-    desk.refuses(&image(&["--layouts", "no.json"]), 1, &["cannot read `no.json`"]);
+    desk.refuses(&image(&["--layouts", "no.json"]), 2, &["cannot read `no.json`"]);
     desk.refuses(&image(&[]), 2, &["`lmd` paints layouts", "--layouts"]);
     desk.refuses(&image(&["--method", "sd", "--seed", "3"]), 2, &["--seed-offset"]);
     desk.refuses(&image(&["--method", "sd", "--count", "3"]), 2, &["--repeats"]);
@@ -306,9 +306,9 @@ fn runs_of_other_options_and_foreign_images_are_refused() {
     let picture = desk.path("run/0/img_0.png");
     let whole = std::fs::read(&picture).unwrap();
     std::fs::write(&picture, &whole[..whole.len() / 2]).unwrap();
-    desk.refuses(&score, 1, &["run/0/img_0.png", "cannot be read", "paint it anew"]);
+    desk.refuses(&score, 2, &["run/0/img_0.png", "cannot be read", "paint it anew"]);
     image::RgbImage::new(96, 128).save(&picture).unwrap();
-    desk.refuses(&score, 1, &["96×128", "128×128"]);
+    desk.refuses(&score, 2, &["96×128", "128×128"]);
     std::fs::write(&picture, whole).unwrap();
     desk.ok(&score);
     std::fs::remove_file(Path::new(&picture)).unwrap();

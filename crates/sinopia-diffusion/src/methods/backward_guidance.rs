@@ -7,7 +7,7 @@ use serde_json::Value;
 use sinopia_layout::GridRounding;
 
 use super::one_pass::{OnePass, PromptOptions};
-use super::{Method, check_settings, read_options, write_options};
+use super::{Method, check_iterations, check_settings, read_options, write_options};
 use crate::Result;
 use crate::guidance::{GuidanceOptions, Guide};
 use crate::losses::{RatioLoss, TokenSet};
@@ -72,7 +72,8 @@ impl BackwardGuidanceOptions {
 
     fn validate(&self) -> Result<()> {
         let factors = [("loss_scale", self.loss_scale), ("loss_threshold", self.loss_threshold)];
-        check_settings(&factors, |x| x.is_finite() && x >= 0.0, "a number from 0")
+        check_settings(&factors, |x| x.is_finite() && x >= 0.0, "a number from 0")?;
+        check_iterations(&[("max_iter", &self.max_iter)])
     }
 
     fn guidance(&self) -> GuidanceOptions {

@@ -11,7 +11,7 @@ use sinopia_layout::{Grid, GridRounding};
 use sinopia_models::unet::{AttnKey, UNet2DConditionModel};
 
 use super::one_pass::{OnePass, PromptOptions};
-use super::{Method, check_settings, read_options, write_options};
+use super::{Method, check_iterations, check_settings, read_options, write_options};
 use crate::Result;
 use crate::guidance::{GuidanceOptions, Guide, PUBLISHED_STEPS, StepSize};
 use crate::losses::{BoxDiffLoss, BoxDiffLossOptions, GroundedTokens, TokenSet, WorstBox};
@@ -109,6 +109,7 @@ impl BoxDiffOptions {
         let mut shares = vec![("scale_range_end", self.scale_range_end)];
         shares.extend(self.refinement_thresholds.values().map(|share| ("refinement_thresholds", *share)));
         check_settings(&shares, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")?;
+        check_iterations(&[("max_refinement_steps", &[self.max_refinement_steps])])?;
         check_settings(&[("top_p", self.top_p)], |x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")
     }
 

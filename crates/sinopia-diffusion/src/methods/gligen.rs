@@ -114,7 +114,7 @@ impl Method for Gligen {
         })?;
         let mut noise = NoiseSource::new(sampling.seed);
         let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(scheduler, &sampling, noise)?;
+        let mut sampler = pipeline.sampler(scheduler, &sampling, noise, run)?;
         let mut latents = sampler.scale_noise(&start)?;
         run.stage(&Stage::Picture, || {
             for index in 0..sampler.num_calls() {

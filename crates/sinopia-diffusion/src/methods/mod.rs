@@ -12,6 +12,7 @@ mod sd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sinopia_layout::brief;
 
 pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
 pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
@@ -159,8 +160,20 @@ fn read_options<T: DeserializeOwned + Default>(method: &'static str, options: Va
 fn check_settings(values: &[(&'static str, f64)], is_good: impl Fn(f64) -> bool, expected: &'static str) -> Result<()> {
     match values.iter().find(|(_, value)| !is_good(*value)) {
         None => Ok(()),
-        Some((name, value)) => Err(Error::Setting { name, found: value.to_string(), expected }),
+        Some((name, value)) => Err(Error::Setting { name, found: brief(*value), expected }),
     }
+}
+
+/// Most updates that a step of guidance may have. The published methods have at most 20; beyond, a run would seem to hang.
+const MAX_ITERATIONS: usize = 1000;
+
+/// Refuses schedules of updates with an entry that nobody would wait for.
+fn check_iterations(schedules: &[(&'static str, &[usize])]) -> Result<()> {
+    let entries = |(name, schedule): &(&'static str, &[usize])| {
+        schedule.iter().map(|count| (*name, *count as f64)).collect::<Vec<_>>()
+    };
+    let entries: Vec<_> = schedules.iter().flat_map(entries).collect();
+    check_settings(&entries, |count| count <= MAX_ITERATIONS as f64, "at most 1000 in every entry")
 }
 
 /// Options as JSON. They are plain structs, so nothing can fail.

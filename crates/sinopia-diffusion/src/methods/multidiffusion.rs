@@ -188,7 +188,7 @@ impl Method for MultiDiffusion {
 
         let mut noise = NoiseSource::new(sampling.seed);
         let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(scheduler, &sampling, noise)?;
+        let mut sampler = pipeline.sampler(scheduler, &sampling, noise, run)?;
         let num_bootstrapped =
             if layout.objects.is_empty() { 0 } else { self.options.num_bootstrapped(sampler.num_calls()) };
         let mut latents = sampler.scale_noise(&start)?;

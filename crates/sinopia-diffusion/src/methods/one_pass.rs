@@ -79,7 +79,7 @@ impl<'a> OnePass<'a> {
     ) -> Result<Tensor> {
         let mut noise = NoiseSource::new(self.sampling.seed);
         let start = noise.draw(self.size, self.pipeline.device())?; // (1, H, W, C)
-        let mut sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise)?;
+        let mut sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise, self.run)?;
         let mut latents = sampler.scale_noise(&start)?;
         self.run.stage(&Stage::Picture, || {
             for index in 0..sampler.num_calls() {

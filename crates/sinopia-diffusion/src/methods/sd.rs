@@ -1,7 +1,8 @@
-//! Plain Stable Diffusion: the caption, painted without a look at the boxes. The baseline of every other method.
+//! Plain Stable Diffusion: the caption (or, without one, the layout in words), painted without a look at the boxes. The baseline of every other method.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sinopia_layout::Scene;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 
 use super::{Method, read_options, write_options};
@@ -55,6 +56,15 @@ impl Sd {
     }
 }
 
+/// What to paint: the caption or, without one, the layout in words.
+fn caption(request: &PaintRequest) -> Result<String> {
+    match (&request.caption, &request.layout) {
+        (Some(caption), _) => Ok(caption.clone()),
+        (None, Some(layout)) => Ok(Scene::compose(layout)?.overall().text.clone()),
+        (None, None) => Err(Error::NoCaption { method: Sd::NAME }),
+    }
+}
+
 impl Method for Sd {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -65,7 +75,7 @@ impl Method for Sd {
     }
 
     fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
-        let caption = request.caption.as_deref().ok_or(Error::NoCaption { method: Self::NAME })?;
+        let caption = caption(request)?;
         let negative = self.negative(request);
         let mut sampling = request.sampling.clone();
         let scheduler = match sampling.scheduler {
@@ -75,10 +85,10 @@ impl Method for Sd {
         sampling.scheduler = Some(scheduler);
         let size = pipeline.latent_size(&sampling)?;
 
-        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[caption], &negative, &sampling, run))?;
+        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[&caption], &negative, &sampling, run))?;
         let mut noise = NoiseSource::new(sampling.seed);
         let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(scheduler, &sampling, noise)?;
+        let mut sampler = pipeline.sampler(scheduler, &sampling, noise, run)?;
         let mut latents = sampler.scale_noise(&start)?;
         run.stage(&Stage::Picture, || {
             for index in 0..sampler.num_calls() {
@@ -92,7 +102,7 @@ impl Method for Sd {
         Ok(Painting {
             image,
             objects: Vec::new(),
-            prompts: Prompts { overall: caption.to_owned(), overall_negative: negative, ..Prompts::default() },
+            prompts: Prompts { overall: caption, overall_negative: negative, ..Prompts::default() },
             sampling,
             options: self.options(),
             guidance: Vec::new(),

@@ -131,6 +131,26 @@ impl SchedulerConfig {
         Self::deserialize(value).map_err(|source| Error::SchedulerConfig { source })
     }
 
+    /// The keys that say how the model was trained and are absent. The defaults that diffusers takes in their place fit hardly any model.
+    pub fn missing_keys(&self) -> Vec<&'static str> {
+        let is_cosine = self.beta_schedule == Some(BetaSchedule::SquaredcosCapV2);
+        let has_betas = self.trained_betas.is_some();
+        let keys = [
+            ("prediction_type", self.prediction_type.is_some()),
+            ("beta_schedule", has_betas || self.beta_schedule.is_some()),
+            ("beta_start", has_betas || is_cosine || self.beta_start.is_some()),
+            ("beta_end", has_betas || is_cosine || self.beta_end.is_some()),
+            ("num_train_timesteps", has_betas || self.num_train_timesteps.is_some()),
+        ];
+        keys.into_iter().filter(|(_, is_known)| !is_known).map(|(key, _)| key).collect()
+    }
+
+    /// Refuses a config that says nothing of how the model was trained.
+    pub(crate) fn require_some(self) -> Result<Self> {
+        let missing = self.missing_keys();
+        if missing.len() == 5 { Err(Error::SchedulerUnknown { missing: missing.join(", ") }) } else { Ok(self) }
+    }
+
     /// The scheduler that the checkpoint was published with.
     ///
     /// # Errors
@@ -163,5 +183,35 @@ impl SchedulerConfig {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn missing(config: serde_json::Value) -> Vec<&'static str> {
+        SchedulerConfig::from_json(&config).unwrap().missing_keys()
+    }
+
+    #[test]
+    fn keys_that_say_how_a_model_was_trained_are_missed() {
+        let all = ["prediction_type", "beta_schedule", "beta_start", "beta_end", "num_train_timesteps"];
+        assert_eq!(missing(json!({"_class_name": "DDIMScheduler", "steps_offset": 1})), all);
+        let early = json!({"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000});
+        assert_eq!(missing(early), ["prediction_type"]);
+        assert_eq!(missing(json!({"trained_betas": [0.1, 0.2], "prediction_type": "epsilon"})), [""; 0]);
+        let cosine = json!({"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"});
+        assert_eq!(missing(cosine), ["num_train_timesteps"]);
+    }
+
+    #[test]
+    fn a_config_that_says_nothing_is_refused() {
+        let message = SchedulerConfig::default().require_some().unwrap_err().to_string();
+        assert!(message.contains("prediction_type, beta_schedule, beta_start"), "{message}");
+        let config = SchedulerConfig { beta_end: Some(0.012), ..SchedulerConfig::default() };
+        assert!(config.require_some().is_ok());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::f64::consts::FRAC_PI_2;
 
+use sinopia_layout::brief;
+
 use super::config::{BetaSchedule, PredictionType, SchedulerConfig};
 use crate::{Error, Result};
 
@@ -63,7 +65,7 @@ impl NoiseSchedule {
         if betas.is_empty() || !betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err(Error::Setting {
                 name: "betas of the scheduler config",
-                found: format!("{} values, first {:?}", betas.len(), betas.first()),
+                found: described(&betas),
                 expected: "at least one value, all from 0 to 1",
             });
         }
@@ -93,6 +95,14 @@ impl NoiseSchedule {
     /// σ of every timestep, rising; a last ᾱ of zero counts as 2⁻²⁴, as in diffusers.
     pub fn sigmas(&self) -> Vec<f64> {
         self.alphas_cumprod.iter().map(|a| ((1.0 - a) / a.max(ALMOST_ZERO)).sqrt()).collect()
+    }
+}
+
+/// The values in short, by the first that is impossible.
+fn described(betas: &[f64]) -> String {
+    match betas.iter().position(|beta| !(0.0..1.0).contains(beta)) {
+        Some(place) => format!("{} at timestep {place} of {}", brief(betas[place]), betas.len()),
+        None => "empty".to_owned(),
     }
 }
 
@@ -235,5 +245,10 @@ mod tests {
             let config = SchedulerConfig { trained_betas: Some(betas), ..SchedulerConfig::default() };
             assert!(NoiseSchedule::new(&config, true).is_err());
         }
+        let message = |config| NoiseSchedule::new(&config, true).unwrap_err().to_string();
+        let config = SchedulerConfig { num_train_timesteps: Some(0), ..stable_diffusion() };
+        assert!(message(config).contains("`betas of the scheduler config` is empty, expected"));
+        let config = SchedulerConfig { trained_betas: Some(vec![0.1, 1e300]), ..stable_diffusion() };
+        assert!(message(config).contains("is 1e300 at timestep 1 of 2, expected"));
     }
 }

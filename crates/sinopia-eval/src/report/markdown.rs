@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use sinopia_layout::counted;
+
 use super::{Report, RunReport};
 use crate::benchmark::{Benchmark, Protocol, tasks};
 use crate::published::Published;
@@ -80,16 +82,16 @@ pub(super) fn describe(run: &RunReport) -> String {
     let seen =
         run.scores.as_ref().map_or("not scored".to_owned(), |scores| format!("seen by `{}`", scores.detector.id));
     format!(
-        "**{}**: `{}` on `{}` ({}), {layouts}, {} × {} px, {} steps, guidance {}, {} image(s) a caption, {} captions planned, Sinopia {}; {seen}.",
+        "**{}**: `{}` on `{}` ({}), {layouts}, {} × {} px, {}, guidance {}, {} a caption, {} captions planned, Sinopia {}; {seen}.",
         run.label,
         settings.method,
         settings.model.id,
         settings.model.hash.get(..12).unwrap_or(&settings.model.hash),
         sampling.width,
         sampling.height,
-        sampling.num_inference_steps,
+        counted(sampling.num_inference_steps, "step"),
         sampling.guidance_scale,
-        settings.repeats,
+        counted(settings.repeats, "image"),
         manifest.planned.len(),
         manifest.sinopia
     )

@@ -7,6 +7,7 @@ pub mod omost;
 use crate::error::{Error, Result};
 use crate::json;
 use crate::layout::{Layout, LayoutObject};
+use crate::wording::says_something;
 
 /// Longest text of another format that is read, in bytes.
 pub const MAX_EXCHANGE_BYTES: usize = 16 * 1024 * 1024;
@@ -40,7 +41,7 @@ fn check_objects(objects: &[LayoutObject]) -> Result<()> {
     if objects.len() > Layout::MAX_BOXES {
         return Err(Error::TooManyBoxes { found: objects.len(), max: Layout::MAX_BOXES });
     }
-    match objects.iter().position(|object| object.phrase.trim().is_empty()) {
+    match objects.iter().position(|object| !says_something(&object.phrase)) {
         Some(index) => Err(Error::EmptyPhrase { number: index + 1 }),
         None => Ok(()),
     }

@@ -214,9 +214,10 @@ impl UNetConfig {
     }
 
     pub(crate) fn num_groups(&self) -> Result<usize> {
-        self.norm_num_groups
-            .filter(|groups| *groups > 0)
-            .ok_or_else(|| refused("norm_num_groups", format!("{:?}", self.norm_num_groups), "a number above 0"))
+        self.norm_num_groups.filter(|groups| *groups > 0).ok_or_else(|| {
+            let found = self.norm_num_groups.map_or("null".to_owned(), |groups| groups.to_string());
+            refused("norm_num_groups", found, "a number above 0")
+        })
     }
 
     fn num_levels(&self) -> usize {

@@ -6,7 +6,7 @@ use super::request::Plan;
 use super::transformer::Outcome;
 use super::unit::Conditions;
 use super::{AttnMaps, UNet2DConditionModel, UNetReply, UNetRequest};
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result, interrupt};
 
 /// A unit that a walk has come to, and all that is needed to run it, once or again.
 pub(super) struct Visit<'a> {
@@ -33,7 +33,7 @@ impl UNet2DConditionModel {
     /// [`gradient`](Self::gradient) needs far less memory.
     ///
     /// # Errors
-    /// [`Error::Input`] if latents, text, keys or tokens do not fit the network or each other.
+    /// [`Error::Input`] if latents, text, keys or tokens do not fit the network or each other; [`Error::Interrupted`].
     pub fn forward(&self, request: &UNetRequest) -> Result<UNetReply> {
         let plan = self.check(request)?;
         let conditions = self.conditions(request, &plan)?;
@@ -41,7 +41,7 @@ impl UNet2DConditionModel {
         if let Some(deep) = request.deep {
             return self.forward_shallow((request, deep), &conditions);
         }
-        let Walk { noise, maps, deep, .. } = self.walk(request.latents, run)?;
+        let Walk { noise, maps, deep, .. } = self.walk(request.latents, request.interrupt, run)?;
         Ok(UNetReply { noise, maps, deep })
     }
 
@@ -71,8 +71,9 @@ impl UNet2DConditionModel {
     pub(super) fn walk(
         &self,
         latents: &Tensor,
+        interrupt: Interrupt,
         mut run: impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
-    ) -> sinopia_nn::Result<Walk> {
+    ) -> Result<Walk> {
         let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
         let mut skips: Vec<Tensor> = Vec::new();
         let (mut maps, mut deep) = (AttnMaps::new(), None);
@@ -81,6 +82,7 @@ impl UNet2DConditionModel {
             if index == last_layer {
                 deep = Some(hidden.clone());
             }
+            interrupt::check(interrupt)?;
             let mut inputs = vec![hidden];
             if unit.takes_skip {
                 inputs.extend(skips.pop());

@@ -11,7 +11,7 @@ use super::forward::Visit;
 use super::transformer::Outcome;
 use super::unit::{Conditions, Unit};
 use super::{AttnKey, AttnMaps, UNet2DConditionModel, UNetRequest};
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result, interrupt};
 
 /// Bytes that the traces of one pass may take, estimated: all of Stable Diffusion 1 at 512 × 512 pixels, about 0.9 GB, which spares a
 /// third of the work. Larger pictures have their finest grids run again.
@@ -35,7 +35,7 @@ impl UNet2DConditionModel {
     /// ends at `last_key`, or at the last recorded key if there is none.
     ///
     /// # Errors
-    /// [`Error::Input`] if the request does not fit the network, records nothing, or the loss is not a scalar; whatever `loss` returns.
+    /// [`Error::Input`] if the request does not fit the network, records nothing, or the loss is not a scalar; [`Error::Interrupted`]; whatever `loss` returns.
     pub fn gradient<E: From<Error>>(
         &self,
         request: &UNetRequest,
@@ -53,9 +53,9 @@ impl UNet2DConditionModel {
             saved.push(run);
             Ok(outcome)
         };
-        let walk = self.walk(&request.latents.detach(), run).map_err(Error::from)?;
+        let walk = self.walk(&request.latents.detach(), request.interrupt, run)?;
         let (value, cotangents) = differentiate(&walk.maps, loss)?;
-        let gradient = self.sweep_back(saved, cotangents, walk.num_open_skips, &conditions).map_err(Error::from)?;
+        let gradient = self.sweep_back(saved, (cotangents, walk.num_open_skips), &conditions, request.interrupt)?;
         let gradient = match gradient {
             Some(gradient) => gradient,
             None => request.latents.zeros_like().map_err(Error::from)?,
@@ -95,14 +95,15 @@ impl UNet2DConditionModel {
     fn sweep_back(
         &self,
         saved: Vec<Saved>,
-        mut map_cotangents: AttnMaps,
-        num_open_skips: usize,
+        (mut map_cotangents, num_open_skips): (AttnMaps, usize),
         conditions: &Conditions,
-    ) -> sinopia_nn::Result<Option<Tensor>> {
+        interrupt: Interrupt,
+    ) -> Result<Option<Tensor>> {
         let mut cotangent: Option<Tensor> = None;
         // The stack of the forward walk in reverse: what was taken is put back. Nothing flows through what was never taken.
         let mut skip_cotangents: Vec<Option<Tensor>> = vec![None; num_open_skips];
         for Saved { unit, run } in saved.into_iter().rev() {
+            interrupt::check(interrupt)?;
             let unit = &self.units[unit];
             if unit.keeps_skip {
                 cotangent = sum(cotangent, skip_cotangents.pop().flatten())?;

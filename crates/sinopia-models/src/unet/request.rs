@@ -7,7 +7,7 @@ use sinopia_nn::Linear;
 
 use super::per_layer::{KeyValue, LayerId, PerLayer};
 use super::{AttnKey, Grounding};
-use crate::{Error, Result};
+use crate::{Error, Interrupt, Result};
 
 /// One call of a [`UNet2DConditionModel`](super::UNet2DConditionModel), described by data: what it sees and what is wanted back.
 #[derive(Debug, Clone, Copy)]
@@ -27,12 +27,14 @@ pub struct UNetRequest<'a> {
     /// [Deep features](UNetReply::deep) of a call at a timestep nearby, in whose place only the first convolution and the last layer are run
     /// (DeepCache, Ma et al. 2023, arXiv 2312.00858). Nothing can be recorded then.
     pub deep: Option<&'a Tensor>,
+    /// Looked at before each part of the network; the call then ends with [`Error::Interrupted`].
+    pub interrupt: Interrupt<'a>,
 }
 
 impl<'a> UNetRequest<'a> {
     /// A plain call: the noise and nothing else.
     pub fn new(latents: &'a Tensor, timestep: f64, text: &'a TextConditioning) -> Self {
-        Self { latents, timestep, text, grounding: None, record: None, last_key: None, deep: None }
+        Self { latents, timestep, text, grounding: None, record: None, last_key: None, deep: None, interrupt: None }
     }
 }
 

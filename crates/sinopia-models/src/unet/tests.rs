@@ -1,6 +1,7 @@
 //! What a UNet must do whatever its weights are.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Tensor, Var};
 
@@ -562,4 +563,21 @@ fn costs_are_counted_over_the_units_that_are_there() {
         let whole = config.forward_cost(&whole).unwrap();
         assert!(part.total() < whole.total() && part.of(UNetPart::Down(0)) == whole.of(UNetPart::Down(0)));
     }
+}
+
+#[test]
+fn a_call_is_given_up_between_two_parts() {
+    let unet = unet(&three_levels());
+    let inputs = Inputs::new(&unet, 1, (8, 8));
+    let record = Recording::new(unet.attention_keys());
+    let flag = AtomicBool::new(false);
+    let request = UNetRequest { interrupt: Some(&flag), ..inputs.request(Some(&record), None) };
+    assert!(unet.forward(&request).is_ok());
+    // Thrown between the way to the maps and the way back.
+    let back = unet.gradient::<Error>(&request, &mut |maps| {
+        flag.store(true, Ordering::Relaxed);
+        Ok(maps.values().next().unwrap().sum_all()?)
+    });
+    assert!(matches!(back, Err(Error::Interrupted)), "{back:?}");
+    assert!(matches!(unet.forward(&request), Err(Error::Interrupted)));
 }

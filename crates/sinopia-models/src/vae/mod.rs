@@ -15,7 +15,7 @@ use candle_core::{DType, Tensor};
 use sinopia_nn::Conv2d;
 
 use crate::layers::conv1x1;
-use crate::{Error, Result, Weights};
+use crate::{Error, Interrupt, Result, Weights, interrupt};
 use blocks::{Decoder, Encoder};
 use tiling::Sewing;
 
@@ -131,6 +131,15 @@ impl AutoencoderKl {
     /// # Errors
     /// [`Error::Input`] if the latents have the wrong shape.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        self.decode_unless(latents, None)
+    }
+
+    /// The same, given up between two tiles if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); [`Error::Interrupted`].
+    pub fn decode_unless(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+        interrupt::check(interrupt)?;
         let channels = self.config.latent_channels;
         let grid = match *latents.dims() {
             [b, h, w, c] if b > 0 && h > 0 && w > 0 && c == channels && latents.dtype() == DType::F32 => (h, w),
@@ -143,7 +152,11 @@ impl AutoencoderKl {
             }
         };
         let latents = self.unscale(latents)?;
-        if self.tiling.applies(grid) { self.decode_tiles(&latents, grid) } else { self.decode_whole(&latents) }
+        if self.tiling.applies(grid) {
+            self.decode_tiles(&latents, grid, interrupt)
+        } else {
+            self.decode_whole(&latents)
+        }
     }
 
     /// To the UNet's units: `(z − mean − shift) · scaling_factor / std`.
@@ -189,12 +202,13 @@ impl AutoencoderKl {
         })
     }
 
-    fn decode_tiles(&self, latents: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+    fn decode_tiles(&self, latents: &Tensor, (h, w): (usize, usize), interrupt: Interrupt) -> Result<Tensor> {
         let (rows, columns) = (self.tiling.spans(h), self.tiling.spans(w));
         let mut sewing = Sewing::new(rows.clone(), columns.clone(), self.scale_factor());
         for (row, row_span) in rows.iter().enumerate() {
             let strip = latents.narrow(1, row_span.start, row_span.len)?;
             for (column, column_span) in columns.iter().enumerate() {
+                interrupt::check(interrupt)?;
                 let tile = strip.narrow(2, column_span.start, column_span.len)?.contiguous()?;
                 sewing.add(row, column, &self.decode_whole(&tile)?)?;
             }

@@ -1,6 +1,7 @@
 //! What an autoencoder must do whatever its weights are.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 
@@ -109,6 +110,15 @@ fn tiles_are_sewn_into_nearly_the_same_image() {
         values(&whole).iter().zip(values(&tiled)).map(|(a, b)| (a - b).abs()).sum::<f32>() / whole.elem_count() as f32;
     assert_eq!(tiled.dims(), whole.dims());
     assert!(difference < 0.1 * span, "mean difference {difference} of {span}");
+}
+
+#[test]
+fn decoding_is_given_up_when_it_is_interrupted() {
+    let tiled = vae().with_tiling(Tiling { above: 12, tile: 12, overlap: 4 }).unwrap();
+    let flag = AtomicBool::new(false);
+    assert!(tiled.decode_unless(&smooth(21, 14), Some(&flag)).is_ok());
+    flag.store(true, Ordering::Relaxed);
+    assert!(matches!(tiled.decode_unless(&smooth(21, 14), Some(&flag)), Err(Error::Interrupted)));
 }
 
 #[test]

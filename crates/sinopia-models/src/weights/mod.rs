@@ -428,7 +428,7 @@ fn target_dtype(shape: &[usize], format: &str, precision: Precision) -> DType {
     }
 }
 
-fn is_pickle(path: &Path) -> bool {
+pub(crate) fn is_pickle(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     matches!(extension, "bin" | "ckpt" | "pt" | "pth")
 }

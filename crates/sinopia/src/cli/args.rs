@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinopia_diffusion::Shortcuts;
@@ -11,6 +10,7 @@ use sinopia_models::Precision;
 use sinopia_nn::Arithmetic;
 
 use super::eval::args::EvalArgs;
+use super::failure::bad_request;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,7 +30,8 @@ SINOPIA_SCHEDULER, SINOPIA_PRECISION, SINOPIA_THREADS, SINOPIA_PLANNER, SINOPIA_
 `sinopia plan` under \"Planning\") and SINOPIA_CONFIG; flags win. The key of a language model's server comes from
 SINOPIA_LLM_API_KEY, or from OPENAI_API_KEY for api.openai.com.
 
-Exit codes: 0 done, 1 the work failed or was cancelled, 2 the request was wrong.";
+Exit codes: 0 done; 1 something failed while working (network, language model, disk) or was cancelled;
+2 what was typed or given (flags, captions, layouts, images, checkpoints) cannot be used.";
 
 /// Text-to-image that obeys: a layout says what goes where, and a frozen diffusion model paints it.
 #[derive(Debug, Parser)]
@@ -256,7 +257,9 @@ impl PrecisionArg {
     /// Reads the word.
     pub(crate) fn parse(name: &str) -> anyhow::Result<Self> {
         let all = [Self::Auto, Self::Stored, Self::F32, Self::Bf16];
-        all.into_iter().find(|kind| kind.name() == name).with_context(|| format!("unknown precision `{name}`"))
+        all.into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| bad_request(format!("unknown precision `{name}`: choose one of auto, stored, f32, bf16")))
     }
 }
 

@@ -3,10 +3,9 @@
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::Context;
 use sinopia_layout::{Error, Layout, LayoutCache, parse_answer, repair};
 
-use super::failure::bad_request;
+use super::failure::{Given, bad_request};
 use super::output::is_stdout as is_stdin;
 
 /// A caption as typed, or from stdin for `-`. It must say something.
@@ -51,10 +50,10 @@ pub(crate) fn fault(what: &str, error: &Error, origin: &str) -> anyhow::Error {
 pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
     if is_stdin(path) {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+        std::io::stdin().read_to_string(&mut text).given(|| "cannot read stdin".to_owned())?;
         return Ok(text);
     }
-    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+    std::fs::read_to_string(path).given(|| format!("cannot read `{}`", path.display()))
 }
 
 fn shown(path: &Path) -> String {

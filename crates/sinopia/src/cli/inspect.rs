@@ -4,7 +4,7 @@ use anyhow::Context;
 use sinopia_diffusion::Recipe;
 
 use super::args::InspectArgs;
-use super::{output, painting_file};
+use super::{output, painting_file, terminal};
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let text = painting_file::read_recipe(&args.image)?;
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
 fn lines(recipe: &Recipe) -> Vec<String> {
     let sampling = &recipe.sampling;
     let mut lines = Vec::new();
-    let mut say = |name: &str, value: String| lines.push(format!("{name:<11} {value}"));
+    let mut say = |name: &str, value: String| lines.push(format!("{name:<11} {}", terminal::one_line(&value)));
     say("caption", recipe.caption.clone().unwrap_or_else(|| "(none)".to_owned()));
     if let Some(layout) = &recipe.layout {
         for object in &layout.objects {

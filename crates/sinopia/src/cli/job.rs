@@ -9,7 +9,7 @@ use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::schedulers::SchedulerKind;
 use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling, Shortcuts};
-use sinopia_layout::{Layout, svg};
+use sinopia_layout::{Layout, counted, says_something, svg};
 
 use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
 use super::contact_sheet::{self, Panel};
@@ -26,6 +26,8 @@ pub(crate) struct Job {
     layout: Option<Layout>,
     /// What had to be mended in the layout, in words.
     changes: Vec<String>,
+    /// What may make the image another than expected.
+    warning: Option<String>,
     negative: Option<String>,
     method: Box<dyn Method>,
     settings: Settings,
@@ -65,9 +67,7 @@ impl Job {
             return Err(bad_request(NO_LAYOUT));
         }
         check_seeds(args.seed.unwrap_or(0), args.count.unwrap_or(1))?;
-        if !info.needs_layout && caption.is_none() {
-            return Err(bad_request(format!("the method `{name}` paints a caption: say what to paint")));
-        }
+        check_there_is_something(name, caption.as_deref(), layout.as_ref())?;
         let preset = preset_options(name, &args)?.unwrap_or_default();
         let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
         let shortcuts = args.shortcuts(Shortcuts::default());
@@ -75,6 +75,7 @@ impl Job {
             caption,
             layout,
             changes,
+            warning: None,
             negative: args.negative,
             method,
             settings: Settings {
@@ -118,6 +119,8 @@ impl Job {
         if methods::find(name)?.needs_layout && layout.is_none() {
             return Err(bad_request(NO_LAYOUT));
         }
+        let caption = caption.or_else(|| recipe.caption.clone());
+        check_there_is_something(name, caption.as_deref(), layout.as_ref())?;
         check_seeds(args.seed.unwrap_or(sampling.seed.0), args.count.unwrap_or(1))?;
         let method = methods::build(name, Value::Object(method_options(name, options, &args)?))?;
         // Another method or model brings its own scheduler, another model its own size.
@@ -129,9 +132,10 @@ impl Job {
         };
         let shortcuts = args.shortcuts(sampling.shortcuts);
         Ok(Self {
-            caption: caption.or_else(|| recipe.caption.clone()),
+            caption,
             layout,
             changes,
+            warning: newer_writer(&recipe.sinopia),
             negative: args.negative.or_else(|| recipe.negative.clone()),
             method,
             settings: Settings {
@@ -173,6 +177,32 @@ impl Job {
     }
 }
 
+/// Refuses to paint nothing.
+fn check_there_is_something(method: &str, caption: Option<&str>, layout: Option<&Layout>) -> anyhow::Result<()> {
+    if caption.is_some() {
+        return Ok(());
+    }
+    match layout {
+        None => Err(bad_request(format!("the method `{method}` paints a caption: say what to paint"))),
+        Some(layout) if layout.objects.is_empty() && !says_something(&layout.background) => {
+            Err(bad_request("the layout is empty: it has neither objects nor a background, and there is no caption"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// A warning if an image was made by a version newer than this.
+fn newer_writer(writer: &str) -> Option<String> {
+    let this = env!("CARGO_PKG_VERSION");
+    let is_newer = version(writer)? > version(this)?;
+    is_newer.then(|| format!("the image was made by Sinopia {writer}, this is {this}: it may come out differently"))
+}
+
+/// `1.2.3` in numbers; what follows a `-` or `+` is left out.
+fn version(text: &str) -> Option<Vec<u64>> {
+    text.split(['-', '+']).next()?.split('.').map(|part| part.parse().ok()).collect()
+}
+
 fn check_seeds(first: u64, count: u32) -> anyhow::Result<()> {
     match first.checked_add(u64::from(count - 1)) {
         Some(_) => Ok(()),
@@ -197,7 +227,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
             "with `--out -` stdout holds one image: `--json`, `--preview`, `--grid` and `--count` need a file",
         ));
     }
-    output::check_writable(&output.out)?;
+    output::check_all_writable(&files(&job, output))?;
     if let Some(folder) = output.debug_maps.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
         return Err(bad_request(format!("`--debug-maps {}`: that is a file; name a folder", folder.display())));
     }
@@ -212,6 +242,9 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         return Err(bad_request(format!("`--out {}`: images are written as PNG; name it .png", output.out.display())));
     }
     let bars = Bars::new(output.quiet);
+    if let Some(warning) = &job.warning {
+        bars.warn(warning);
+    }
     bars.lines(&job.changes, "layout mended: ");
     if let Some(layout) = &job.layout {
         bars.show_layout(layout);
@@ -231,9 +264,11 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         vocabulary::warning(job.caption.as_deref(), job.layout.as_ref()).iter().for_each(|warning| bars.warn(warning));
     }
     warn_of_size(&job.sampling(0, &model), &model, &bars);
-    // From here on Ctrl-C ends the run at its next step; before, it just ends the program.
-    let cancellation = cancellation_on_interrupt()?;
-    bars.line(&format!("painting with {} on {}, {} steps", job.method.name(), job.model, job.settings.steps));
+    // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
+    let cancellation = cancellation_on_interrupt(&bars)?;
+    model.pipeline.latent_size(&job.sampling(0, &model))?;
+    let steps = counted(job.settings.steps, "step");
+    bars.line(&format!("painting with {} on {}, {steps}", job.method.name(), job.model));
     let mut made = Vec::new();
     for index in 0..job.count {
         let sampling = job.sampling(index, &model);
@@ -247,7 +282,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         let run = Run::new(&keeper, &cancellation);
         let painting = job.method.generate(&request, &model.pipeline, &run)?;
         bars.finish();
-        let path = if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) };
+        let path = image_file(&job, output, index);
         let mut description = deliver(&job, &request, &painting, &model, &path, output)?;
         description["unet_work"] = unet_work(&run)?;
         made.push(description);
@@ -260,7 +295,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     }
     let svg = match &job.layout {
         Some(layout) if !to_stdout => {
-            let path = output.out.with_extension("layout.svg");
+            let path = drawing_file(output);
             output::write(&path, svg::render(layout).as_bytes())?;
             Some(path)
         }
@@ -285,6 +320,37 @@ fn warn_of_size(sampling: &Sampling, model: &Model, bars: &Bars) {
             sampling.width, sampling.height
         ));
     }
+}
+
+/// The file of image number `index`.
+fn image_file(job: &Job, output: &OutputArgs, index: u32) -> PathBuf {
+    if job.count == 1 { output.out.clone() } else { output::numbered(&output.out, index + 1) }
+}
+
+/// The file of the drawn layout.
+fn drawing_file(output: &OutputArgs) -> PathBuf {
+    output.out.with_extension("layout.svg")
+}
+
+/// The file of an image's contact sheet.
+fn grid_file(image: &Path) -> PathBuf {
+    image.with_extension("grid.png")
+}
+
+/// Everything that the job will write, but for attention maps.
+fn files(job: &Job, output: &OutputArgs) -> Vec<PathBuf> {
+    if output::is_stdout(&output.out) {
+        return Vec::new();
+    }
+    // With several images `--out` itself is not written, but it says in which folder.
+    let mut files = vec![output.out.clone()];
+    for index in 0..job.count {
+        let image = image_file(job, output, index);
+        files.extend(output.grid.then(|| grid_file(&image)));
+        files.push(image);
+    }
+    files.extend(job.layout.is_some().then(|| drawing_file(output)));
+    files
 }
 
 /// The UNet's work by purpose, and in all.
@@ -347,7 +413,7 @@ fn write_contact_sheet(job: &Job, painting: &Painting, image: &RgbImage, path: &
     }
     let label = format!("{}, seed {}", job.method.name(), painting.sampling.seed.0);
     panels.push(Panel { image: image.clone(), label });
-    let path = path.with_extension("grid.png");
+    let path = grid_file(path);
     let mut bytes = Vec::new();
     let sheet = contact_sheet::arrange(&panels);
     sheet.write_to(&mut std::io::Cursor::new(&mut bytes), image::ImageFormat::Png)?;
@@ -390,6 +456,11 @@ pub(super) fn method_options(
         options.insert(name.trim().to_owned(), value);
     }
     if args.ignore_negative_prompt {
+        if method != methods::Sd::NAME {
+            return Err(bad_request(format!(
+                "`--ignore-negative-prompt` is for `--method sd` only: `{method}` has no such option"
+            )));
+        }
         options.insert("ignore_negative_prompt".to_owned(), Value::Bool(true));
     }
     Ok(options)
@@ -409,4 +480,19 @@ pub(super) fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {
         sinopia_nn::threads::set_num_threads(threads as usize)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_of_newer_versions_are_warned_of() {
+        assert!(newer_writer("99.0.1").is_some_and(|warning| warning.contains("Sinopia 99.0.1")));
+        assert!(newer_writer("99.0.0-rc.1").is_some());
+        for known in [env!("CARGO_PKG_VERSION"), "0.0.1", "", "?", "one.two"] {
+            assert_eq!(newer_writer(known), None, "{known}");
+        }
+        assert!(version("0.10.0") > version("0.9.9"));
+    }
 }

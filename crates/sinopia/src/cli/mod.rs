@@ -20,5 +20,6 @@ mod painting_file;
 pub(crate) mod plan;
 mod planning;
 mod progress;
-mod settings;
+pub(crate) mod settings;
+mod terminal;
 mod vocabulary;

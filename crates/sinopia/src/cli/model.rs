@@ -30,6 +30,9 @@ pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars:
     let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"))?;
     let id = ModelId { id: name.to_owned(), hash: checkpoint.content_hash()?.to_owned() };
     bars.finish();
+    if let Some(warning) = untold_training(&pipeline) {
+        bars.warn(&warning);
+    }
     let is_small = checkpoint.unet.weights.num_parameters() < SMALL_MODEL;
     let guidance_scale = if is_small { SMALL_GUIDANCE_SCALE } else { PUBLISHED_GUIDANCE_SCALE };
     let (pipeline, sam) = match segmenter {
@@ -60,6 +63,22 @@ fn open_sam(name: &str, precision: PrecisionArg) -> anyhow::Result<(Sam, ModelId
     let sam = open().with_context(|| format!("cannot open the SAM `{name}`"))?;
     Ok((sam, ModelId { id: name.to_owned(), hash: sam::content_hash(path)? }))
 }
+
+/// A warning if the scheduler config leaves out how the model was trained, so that another training's numbers are taken.
+fn untold_training(pipeline: &Pipeline) -> Option<String> {
+    let mut missing = pipeline.scheduler_config().missing_keys();
+    // The first files of Stable Diffusion 1 do not know the key, and all of its models predict noise.
+    if missing == ["prediction_type"] && pipeline.unet().text_width() == STABLE_DIFFUSION_1_TEXT_WIDTH {
+        missing.clear();
+    }
+    let names = format!("`{}`", missing.join("`, `"));
+    (!missing.is_empty()).then(|| {
+        format!("scheduler_config.json does not say {names}: diffusers' defaults are taken, which few models are trained with")
+    })
+}
+
+/// Of the text embeddings that its UNets read.
+const STABLE_DIFFUSION_1_TEXT_WIDTH: usize = 768;
 
 /// Parameters of the UNet below which a model is small; Stable Diffusion 1 has 860 million.
 const SMALL_MODEL: u64 = 100_000_000;

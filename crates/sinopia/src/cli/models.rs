@@ -63,6 +63,9 @@ fn info(name: &str, as_json: bool) -> anyhow::Result<()> {
 }
 
 fn pull(name: &str) -> anyhow::Result<()> {
+    if name == sinopia_miniature::NAME {
+        return Err(bad_request(format!("`{name}` is built in: there is nothing to fetch")));
+    }
     let bars = Bars::new(false);
     match ModelSource::parse(name)? {
         ModelSource::Hub(_) => {

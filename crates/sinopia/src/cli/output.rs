@@ -3,8 +3,12 @@
 use std::fs::Permissions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
+
+use super::failure::{Given, bad_request};
+use super::terminal;
 
 /// Writes `bytes` to `path`, or to stdout for `-`.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -17,16 +21,23 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     }
     // A link stays a link: what it points to is replaced.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let _turn = hold_writes();
     let mut file = temporary(path).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.write_all(bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
     file.persist(path).map_err(|e| e.error).with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(())
 }
 
-/// Prints a line of data on stdout.
+/// As long as this is held, no file is begun, and none is half-written.
+pub(crate) fn hold_writes() -> MutexGuard<'static, ()> {
+    static WRITING: Mutex<()> = Mutex::new(());
+    WRITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints lines, or JSON, on stdout: nothing in them is obeyed by a terminal.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}").context("cannot write to stdout")
+    writeln!(stdout, "{}", terminal::escaped(text)).context("cannot write to stdout")
 }
 
 /// Fails now, before any work, if nothing can be written at `path` later.
@@ -34,14 +45,25 @@ pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     if is_stdout(path) {
         return Ok(());
     }
-    let why = || format!("cannot write `{}`", path.display());
-    if path.is_dir() {
-        return Err(anyhow::anyhow!("it is a folder; name a file in it")).with_context(why);
-    }
+    refuse_folder(path)?;
     if !is_special(path) {
-        temporary(path).with_context(why)?;
+        temporary(path).given(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(())
+}
+
+/// The same for several files of one folder.
+pub(crate) fn check_all_writable(paths: &[PathBuf]) -> anyhow::Result<()> {
+    paths.first().map_or(Ok(()), |first| check_writable(first))?;
+    paths.iter().try_for_each(|path| refuse_folder(path))
+}
+
+fn refuse_folder(path: &Path) -> anyhow::Result<()> {
+    let is_named_as_folder = path.to_string_lossy().ends_with(std::path::is_separator);
+    match path.is_dir() || is_named_as_folder {
+        true => Err(bad_request(format!("cannot write `{}`: it is a folder; name a file in it", path.display()))),
+        false => Ok(()),
+    }
 }
 
 /// Whether something that is not a file stands there, such as a pipe or a device: it is written to, not replaced.
@@ -101,5 +123,11 @@ mod tests {
         let error = check_writable(&folder.path().join("no/such/x.png")).unwrap_err();
         assert!(format!("{error:#}").contains("x.png"), "{error:#}");
         assert!(check_writable(folder.path()).is_err());
+        assert!(check_writable(&folder.path().join("new/")).unwrap_err().to_string().contains("folder"));
+        let paths = ["a.png", "b.png"].map(|name| folder.path().join(name));
+        check_all_writable(&paths).unwrap();
+        std::fs::create_dir(&paths[1]).unwrap();
+        assert!(check_all_writable(&paths).unwrap_err().to_string().contains("b.png"));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use image::RgbImage;
 
+use super::failure::Given;
+
 /// Keyword of the text chunk that holds the recipe as JSON.
 const RECIPE_KEYWORD: &str = "sinopia";
 
@@ -26,8 +28,8 @@ pub(crate) fn encode(image: &RgbImage, caption: &str, recipe_json: &str) -> anyh
 
 /// The recipe inside the image at `path`, as JSON text.
 pub(crate) fn read_recipe(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    recipe_in(&bytes).with_context(|| format!("cannot read the recipe in `{}`", path.display()))
+    let bytes = std::fs::read(path).given(|| format!("cannot read `{}`", path.display()))?;
+    recipe_in(&bytes).given(|| format!("cannot read the recipe in `{}`", path.display()))
 }
 
 fn recipe_in(bytes: &[u8]) -> anyhow::Result<String> {

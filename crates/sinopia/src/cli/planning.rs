@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use sinopia_planner::address::{ApiKey, BaseUrl};
 use sinopia_planner::openai::{OpenAi, OpenAiOptions};
 use sinopia_planner::presets::{self, Endpoint};
@@ -11,7 +10,7 @@ use sinopia_planner::template::{AnswerFormat, Template};
 use sinopia_planner::{Cache, Plan, PlanOptions, Planner};
 
 use super::args::{EndpointArg, FormatArg, PlannerArgs};
-use super::failure::bad_request;
+use super::failure::{Given, bad_request};
 use super::progress::Bars;
 use super::settings;
 
@@ -98,7 +97,7 @@ fn template(args: &PlannerArgs, preset: AnswerFormat) -> anyhow::Result<Template
         return Ok(Template::built_in(format)?);
     };
     let name = path.display().to_string();
-    let source = std::fs::read_to_string(path).with_context(|| format!("cannot read the prompt template `{name}`"))?;
+    let source = std::fs::read_to_string(path).given(|| format!("cannot read the prompt template `{name}`"))?;
     Ok(Template::new(&name, &source)?)
 }
 

@@ -4,11 +4,18 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 
 use anyhow::Context;
-use image::DynamicImage;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
-use sinopia_layout::Layout;
+use sinopia_layout::{Layout, excerpt};
 use sinopia_models::hub::DownloadProgress;
+
+use super::{output, terminal};
+
+/// Widest column of phrases in a shown layout.
+const PHRASE_COLUMN: usize = 40;
+
+/// Most of a background or negative caption that is shown.
+const SHOWN_CHARS: usize = 300;
 
 /// Progress bars: one for everything that is under way, as objects may be painted side by side.
 pub(crate) struct Bars {
@@ -43,14 +50,16 @@ impl Bars {
 
     /// The layout in words.
     pub(crate) fn show_layout(&self, layout: &Layout) {
-        let width = layout.objects.iter().map(|o| o.phrase.chars().count()).max().unwrap_or(0);
+        let phrases: Vec<_> =
+            layout.objects.iter().map(|object| terminal::one_line(&excerpt(&object.phrase, PHRASE_COLUMN))).collect();
+        let width = phrases.iter().map(|phrase| phrase.chars().count()).max().unwrap_or(0);
         let (w, h) = (layout.canvas.width(), layout.canvas.height());
-        self.line(&format!("layout on {w} × {h}, background: {}", layout.background));
-        for object in &layout.objects {
-            self.line(&format!("  {:<width$}  {}", object.phrase, object.bbox));
+        self.line(&format!("layout on {w} × {h}, background: {}", on_a_line(&layout.background)));
+        for (phrase, object) in phrases.iter().zip(&layout.objects) {
+            self.line(&format!("  {phrase:<width$}  {}", object.bbox));
         }
         if !layout.negative.is_empty() {
-            self.line(&format!("  not: {}", layout.negative));
+            self.line(&format!("  not: {}", on_a_line(&layout.negative)));
         }
     }
 
@@ -60,11 +69,12 @@ impl Bars {
     }
 
     /// Shows the picture in the terminal. The picture is on disk already, so a terminal that cannot is worth a warning only.
+    /// Drawing asks the terminal questions on stdout, which would go into a pipe or file as data.
     pub(crate) fn preview(&self, painting: &Painting) {
-        let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
-        let shown = super::job::rgb(&painting.image)
-            .and_then(|image| Ok(viuer::print(&DynamicImage::ImageRgb8(image), &config)?));
-        if let Err(error) = shown {
+        if !std::io::stdout().is_terminal() {
+            return self.warn("`--preview` shows nothing: stdout is not a terminal");
+        }
+        if let Err(error) = draw(painting) {
             self.print(&format!("warning: cannot show the picture in this terminal: {error}"));
         }
     }
@@ -78,6 +88,7 @@ impl Bars {
         if self.quiet {
             return;
         }
+        let name = &terminal::one_line(name);
         let mut running = self.lock();
         if !running.iter().any(|(shown, _)| shown == name) {
             running.retain(|(_, bar)| {
@@ -101,17 +112,45 @@ impl Bars {
 
     #[expect(clippy::print_stderr, reason = "people read progress on stderr")]
     fn print(&self, text: &str) {
-        if self.lock().is_empty() || !std::io::stderr().is_terminal() {
-            return eprintln!("{text}");
+        let text = terminal::message(text);
+        match self.lock().is_empty() {
+            true => eprintln!("{text}"),
+            false => print_above(&self.bars, &text),
         }
-        // A line that cannot be put above the bars goes where it can.
-        self.bars.println(text).unwrap_or_else(|_| eprintln!("{text}"));
     }
+}
+
+/// Draws the picture at the cursor.
+#[cfg(feature = "preview")]
+fn draw(painting: &Painting) -> anyhow::Result<()> {
+    let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
+    let image = super::job::rgb(&painting.image)?;
+    viuer::print(&image::DynamicImage::ImageRgb8(image), &config)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "preview"))]
+fn draw(_: &Painting) -> anyhow::Result<()> {
+    anyhow::bail!("this program was built without the feature `preview`")
+}
+
+/// A line above bars, if there are any and they can be seen.
+#[expect(clippy::print_stderr, reason = "people read progress on stderr")]
+fn print_above(bars: &MultiProgress, text: &str) {
+    if !std::io::stderr().is_terminal() {
+        return eprintln!("{text}");
+    }
+    // A line that cannot be put above the bars goes where it can.
+    bars.println(text).unwrap_or_else(|_| eprintln!("{text}"));
+}
+
+fn on_a_line(text: &str) -> String {
+    terminal::one_line(&excerpt(text, SHOWN_CHARS))
 }
 
 impl Observer for Bars {
     fn stage(&self, stage: &Stage) {
-        self.set(&stage.to_string(), 0, 0, "{msg}");
+        self.set(&excerpt(&stage.to_string(), SHOWN_CHARS), 0, 0, "{msg}");
     }
 
     fn step(&self, step: &StepReport) {
@@ -135,15 +174,19 @@ impl DownloadProgress for Bars {
     }
 }
 
-/// A switch that Ctrl-C throws: the run ends at its next step, nothing half-written. A second Ctrl-C ends the program.
-pub(crate) fn cancellation_on_interrupt() -> anyhow::Result<Cancellation> {
+/// A switch that Ctrl-C throws: the run ends as soon as a part of a network is done, nothing half-written. A second Ctrl-C ends the program.
+pub(crate) fn cancellation_on_interrupt(bars: &Bars) -> anyhow::Result<Cancellation> {
     let cancellation = Cancellation::default();
     let switch = cancellation.clone();
+    let bars = bars.bars.clone();
     ctrlc::set_handler(move || {
         if switch.is_cancelled() {
+            // A file that is being written is finished first; none is begun any more.
+            let _no_write_begins = output::hold_writes();
             std::process::exit(1);
         }
         switch.cancel();
+        print_above(&bars, "stopping; Ctrl-C again to quit at once");
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(cancellation)

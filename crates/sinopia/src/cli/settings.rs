@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
 use serde::Deserialize;
 use sinopia_diffusion::methods;
 
 use clap::ValueEnum;
 
 use super::args::{EndpointArg, FormatArg, PaintingArgs, PlannerArgs, PlannerKind, PrecisionArg};
-use super::failure::bad_request;
+use super::failure::{Given, bad_request};
+use super::progress::Bars;
 
 /// Name of the settings file looked for in the working directory.
 const DEFAULT_FILE: &str = "sinopia.toml";
@@ -49,6 +49,46 @@ pub(crate) fn merge(args: PaintingArgs) -> anyhow::Result<PaintingArgs> {
 /// Fills what was not given about the planner in the same way; `config` is the settings file named on the command line.
 pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow::Result<PlannerArgs> {
     merge_planner_with(args, config, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// Every variable that is read.
+const VARIABLES: [&str; 21] = [
+    "SINOPIA_METHOD",
+    "SINOPIA_MODEL",
+    "SINOPIA_STEPS",
+    "SINOPIA_GUIDANCE_SCALE",
+    "SINOPIA_SCHEDULER",
+    "SINOPIA_PRECISION",
+    "SINOPIA_THREADS",
+    "SINOPIA_PLANNER",
+    "SINOPIA_LLM_MODEL",
+    "SINOPIA_LLM_BASE_URL",
+    "SINOPIA_LLM_ENDPOINT",
+    "SINOPIA_LLM_FORMAT",
+    "SINOPIA_LLM_TEMPERATURE",
+    "SINOPIA_LLM_MAX_TOKENS",
+    "SINOPIA_LLM_TIMEOUT",
+    "SINOPIA_LLM_API_KEY",
+    "SINOPIA_PLAN_TIMEOUT",
+    "SINOPIA_TEMPLATE",
+    "SINOPIA_CANDIDATES",
+    "SINOPIA_PLAN_CACHE",
+    "SINOPIA_CONFIG",
+];
+
+/// Warns of variables that look like settings and are none.
+pub(crate) fn warn_of_unknown_variables() {
+    if let Some(warning) = unknown_among(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
+        Bars::new(false).warn(&warning);
+    }
+}
+
+fn unknown_among(names: impl Iterator<Item = String>) -> Option<String> {
+    let is_unknown = |name: &String| name.starts_with("SINOPIA_") && !VARIABLES.contains(&name.as_str());
+    let mut unknown: Vec<String> = names.filter(is_unknown).map(|name| format!("`{name}`")).collect();
+    unknown.sort();
+    let (names, known) = (unknown.join(", "), VARIABLES.join(", "));
+    (!unknown.is_empty()).then(|| format!("no setting is called {names}; known are {known}"))
 }
 
 /// The key for a language model's server and the variable it comes from.
@@ -122,8 +162,7 @@ fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> a
 }
 
 fn read(path: &Path) -> anyhow::Result<SettingsFile> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read the settings `{}`", path.display()))?;
+    let text = std::fs::read_to_string(path).given(|| format!("cannot read the settings `{}`", path.display()))?;
     let wrong = |what: String| bad_request(format!("in the settings `{}`: {what}", path.display()));
     let file: SettingsFile = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     file.check().map_err(wrong)?;
@@ -273,6 +312,26 @@ mod tests {
             (name == "SINOPIA_LLM_ENDPOINT").then(|| "telepathy".to_owned())
         });
         assert!(error.unwrap_err().to_string().contains("chat or completions"));
+    }
+
+    #[test]
+    fn variables_that_nobody_reads_are_told() {
+        let told = |names: &[&str]| unknown_among(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(told(&["SINOPIA_STEPS", "SINOPIA_LLM_API_KEY", "PATH", "sinopia_x"]), None);
+        let warning = told(&["SINOPIA_STEP", "SINOPIA_A", "SINOPIA_MODEL"]).unwrap();
+        assert!(
+            warning.starts_with("no setting is called `SINOPIA_A`, `SINOPIA_STEP`; known are SINOPIA_METHOD"),
+            "{warning}"
+        );
+    }
+
+    /// Every name that this file asks the environment for is in the list.
+    #[test]
+    fn every_variable_is_known() {
+        let source = include_str!("settings.rs");
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        let asked = code.split('"').filter(|part| part.starts_with("SINOPIA_") && *part != "SINOPIA_");
+        asked.for_each(|name| assert!(VARIABLES.contains(&name), "{name}"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::collage::Alignment;
 use crate::guidance::{GuidanceOptions, published_max_iter};
 use crate::losses::{BoxLossOptions, OverHeads};
 use crate::masks::MaskPrompt;
-use crate::methods::check_settings;
+use crate::methods::{check_iterations, check_settings};
 
 /// Where an object stands when it is painted alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ pub struct LmdOptions {
     pub keep_small_boxes: bool,
     /// Mend: step numbers are stretched to the number of steps. Published: false.
     pub stretch_schedule: bool,
-    /// Mend: objects are moved by multiples of this many latent cells. Published: an eighth of the latents, 8.
+    /// Mend: objects are moved by multiples of this many latent cells; 0 stands for an eighth of the latents' grid. Published: 0.
     pub alignment_step_cells: usize,
     /// Mend: an object is not moved beyond the canvas. Published: false.
     pub keep_on_canvas: bool,
@@ -148,7 +148,7 @@ impl Default for LmdOptions {
 impl LmdOptions {
     /// The published behaviour with its oddities, as far as they are options. Not among them: outlines come from attention and box unless
     /// the pipeline has a SAM, and its box prompt is the box painted into; a mask's centre is that of its cells, half a cell further; vacated cells keep the background's
-    /// noise instead of zeros; updates are scaled by √(1−ᾱ) for every scheduler. `alignment_step_cells` is that of 64 × 64 latents.
+    /// noise instead of zeros; updates are scaled by √(1−ᾱ) for every scheduler.
     pub fn reference() -> Self {
         Self {
             frozen_step_ratio: 0.5,
@@ -193,7 +193,7 @@ impl LmdOptions {
             refresh_loss: false,
             keep_small_boxes: false,
             stretch_schedule: false,
-            alignment_step_cells: 8,
+            alignment_step_cells: 0,
             keep_on_canvas: false,
             mask_point_centered: false,
             mask_refuse_doubtful: false,
@@ -239,8 +239,7 @@ impl LmdOptions {
             |x| x > 0.0 && x <= 100.0,
             "a number above 0, at most 100",
         )?;
-        let step = self.alignment_step_cells as f64;
-        check_settings(&[("alignment_step_cells", step)], |x| x >= 1.0, "at least 1")
+        check_iterations(&[("max_iter", &self.max_iter), ("overall_max_iter", &self.overall_max_iter)])
     }
 
     pub(super) fn object_guidance(&self) -> GuidanceOptions {

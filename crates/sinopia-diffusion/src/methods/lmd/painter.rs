@@ -91,6 +91,6 @@ impl<'a> Painter<'a> {
     pub(super) fn background_noise(&self) -> Result<Tensor> {
         let mut noise = NoiseSource::new(self.seeds.bg_seed);
         let start = noise.draw(self.size, self.pipeline.device())?;
-        self.pipeline.sampler(self.scheduler, &self.sampling, noise)?.scale_noise(&start)
+        self.pipeline.sampler(self.scheduler, &self.sampling, noise, self.run)?.scale_noise(&start)
     }
 }

@@ -92,7 +92,7 @@ impl<'a> Painter<'a> {
     fn solo_start(&self, bbox: &BBox, background: &Tensor, index: usize) -> Result<(Sampler<'a>, Tensor)> {
         let mut noise = NoiseSource::new(self.seeds.object(index));
         let own = noise.draw(self.size, self.pipeline.device())?;
-        let sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise)?;
+        let sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise, self.run)?;
         let grid = self.latent_grid();
         let inside = GridMask::from_bbox(bbox, grid, self.options().rounding()).to_f32();
         let inside = Tensor::from_vec(inside, (grid.height, grid.width), self.pipeline.device())?;

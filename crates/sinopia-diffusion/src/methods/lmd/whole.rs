@@ -29,7 +29,7 @@ impl Painter<'_> {
             Guide::new(self.pipeline.unet(), &self.keys(), &token_set, options.overall_guidance(), stage.to_string());
         let mut noise = NoiseSource::new(self.seeds.bg_seed);
         noise.draw(self.size, self.pipeline.device())?; // the start was drawn before; what follows goes on from there
-        let mut sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise)?;
+        let mut sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise, self.run)?;
         let num_frozen = options.num_frozen_steps(sampler.num_calls());
 
         let mut latents = collage.start().clone(); // (1, H, W, C)

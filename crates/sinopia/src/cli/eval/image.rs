@@ -63,7 +63,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let ours = samples.iter().enumerate().filter(|(position, _)| shard.is_none_or(|shard| shard.holds(*position)));
     let ours: Vec<&Sample> = ours.map(|(_, sample)| *sample).collect();
 
-    let cancellation = cancellation_on_interrupt()?;
+    let cancellation = cancellation_on_interrupt(&bars)?;
     let painter = Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation };
     bars.line(&format!("{} captions into {}", ours.len(), args.out.display()));
     folder.paint(&ours, &mut |sample, repeat| painter.paint(sample, repeat), &mut |progress| {

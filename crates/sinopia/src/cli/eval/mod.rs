@@ -7,11 +7,10 @@ mod report;
 
 use std::path::Path;
 
-use anyhow::Context;
 use args::{EvalArgs, EvalCommand};
 use sinopia_layout::LayoutCache;
 
-use super::failure::bad_request;
+use super::failure::{Given, bad_request};
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     match args.command {
@@ -25,7 +24,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
 /// A cache of layouts and the bytes it was read from.
 fn read_cache(path: &Path) -> anyhow::Result<(LayoutCache, Vec<u8>)> {
     let origin = path.display().to_string();
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read `{origin}`"))?;
+    let bytes = std::fs::read(path).given(|| format!("cannot read `{origin}`"))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| bad_request(format!("`{origin}` is not text")))?;
     let cache = LayoutCache::from_json(text).map_err(|error| match error.fault() {
         Some(fault) => bad_request(format!("`{origin}` is not a cache of answers\n{}", fault.snippet(&origin))),
