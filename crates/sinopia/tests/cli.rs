@@ -311,8 +311,6 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
         (&["paint", LAYOUT, "--sam", "nowhere"], &["--sam nowhere", "miniature", "none"]),
-        (&["paint", LAYOUT, "--sam", "empty.json"], &["cannot open the SAM `empty.json`"]),
-        (&["paint", LAYOUT, "--sam", EXAMPLES], &["cannot open the SAM", "neither model.safetensors nor"]),
         (&["paint", LAYOUT, "--set", "mask_prompt=circle"], &["circle", "box"]),
         (&["generate", "a cat", "--preset", "magic"], &["magic", "diffusers-lmd-plus"]),
         (
@@ -496,6 +494,20 @@ fn other_weights(file: &Path) -> Vec<u8> {
     let last = bytes.len() - 2;
     bytes[last] ^= 1;
     bytes
+}
+
+#[test]
+fn what_is_no_sam_is_refused_before_any_work() {
+    let desk = Desk::new();
+    desk.put("empty.safetensors", "");
+    let cases: [(&str, &[&str]); 3] = [
+        ("empty.safetensors", &["cannot open the SAM `empty.safetensors`", "damaged"]),
+        (EXAMPLES, &["cannot open the SAM", "neither model.safetensors nor"]),
+        (GATED, &["cannot open the SAM", "neither model.safetensors nor"]),
+    ];
+    for (sam, words) in cases {
+        desk.refuses(&["paint", LAYOUT, "--sam", sam, "--out", "one.png"], 1, words);
+    }
 }
 
 #[test]
