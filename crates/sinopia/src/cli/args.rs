@@ -15,7 +15,7 @@ use super::failure::bad_request;
 const EXAMPLES: &str = "\
 Examples:
   Paint a layout with the built-in miniature, no network needed
-      sinopia generate --layout examples/blue-dog-white-bowl.json --seed 1 --out dog.png
+      sinopia generate --layout examples/blue-dog-yellow-umbrella.json --seed 1 --out dog.png
   Take the layout from a cache of LLM answers
       sinopia generate \"A photo of a cat left of a dog\" --replay answers.json --out pets.png
   Let a language model lay out the caption
@@ -69,8 +69,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sinopia generate \"A realistic photo of a scene with a blue dog and a white bowl\" \\
-      --layout examples/blue-dog-white-bowl.json --seed 1 --out dog.png --grid
+  sinopia generate \"A photo of a beach with a blue dog and a yellow umbrella\" \\
+      --layout examples/blue-dog-yellow-umbrella.json --seed 1 --out dog.png --grid
   echo \"a red car\" | sinopia generate - --method sd --out - > car.png")]
 pub(crate) struct GenerateArgs {
     /// What to paint; `-` reads it from stdin
