@@ -52,9 +52,10 @@ pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow:
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 21] = [
+const VARIABLES: [&str; 22] = [
     "SINOPIA_METHOD",
     "SINOPIA_MODEL",
+    "SINOPIA_SAM",
     "SINOPIA_STEPS",
     "SINOPIA_GUIDANCE_SCALE",
     "SINOPIA_SCHEDULER",
