@@ -8,6 +8,7 @@ use std::path::Path;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::PixelBox;
+use sinopia_models::checkpoint::EmbeddedFiles;
 use sinopia_models::owlvit::{self, Candidates, Detection, OwlVit, Pixels, QueryEmbeds};
 
 use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict};
@@ -163,6 +164,16 @@ impl Detector {
         let name =
             folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
         Ok(Self { model, id: DetectorId { id: name, hash: owlvit::content_hash(folder)? } })
+    }
+
+    /// Opens a detector that is part of the program. It is small: f32, so that verdicts are the same on every processor.
+    ///
+    /// # Errors
+    /// As [`OwlVit::from_embedded`].
+    pub fn from_embedded(name: &str, files: EmbeddedFiles) -> Result<Self> {
+        let model = OwlVit::from_embedded(name, files, &Device::Cpu, sinopia_models::Precision::F32)?;
+        let hash = owlvit::embedded_content_hash(name, files)?;
+        Ok(Self { model, id: DetectorId { id: name.to_owned(), hash } })
     }
 
     /// What it is.

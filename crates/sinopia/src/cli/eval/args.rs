@@ -96,9 +96,9 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed_offset: u64,
 
-    /// Folder of OWL-ViT or OWLv2 weights to score with; without it the images are painted only
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) detector: Option<PathBuf>,
+    /// What to score with: `miniature` (the default for its pictures), a folder of OWL-ViT or OWLv2 weights, or `none` to paint only
+    #[arg(long, value_name = "DETECTOR")]
+    pub(crate) detector: Option<String>,
 
     #[command(flatten)]
     pub(crate) painting: PaintingArgs,
@@ -113,9 +113,10 @@ pub(crate) struct ScoreArgs {
     /// Run folder
     pub(crate) run: PathBuf,
 
-    /// Folder of OWL-ViT or OWLv2 weights, such as a download of `google/owlvit-base-patch32`
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) detector: PathBuf,
+    /// `miniature` (the default for pictures of the miniature), or a folder of OWL-ViT or OWLv2 weights, such as a download of
+    /// `google/owlvit-base-patch32`
+    #[arg(long, value_name = "DETECTOR")]
+    pub(crate) detector: Option<String>,
 
     /// Print the report as JSON
     #[arg(long)]

@@ -37,11 +37,12 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let (layouts, layouts_id) = find_layouts(&args, &samples)?;
     let method = methods::build(info.name, Value::Object(job::method_options(Map::new(), &painting)?))?;
     // Before hours of painting: is the detector one?
-    let detector = args.detector.as_deref().map(report::open_detector).transpose()?;
+    let model_name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
+    let detector = report::open_detector(args.detector.as_deref(), model_name)?;
 
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
-    let model = model::open(painting.model.as_deref().unwrap_or(sinopia_miniature::NAME), precision, &bars)?;
+    let model = model::open(model_name, precision, &bars)?;
     let sampling = sampling(&painting, args.seed_offset, &model)?;
     model.pipeline.latent_size(&sampling)?;
     let settings = RunSettings {

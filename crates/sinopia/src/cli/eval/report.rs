@@ -14,8 +14,22 @@ use crate::cli::failure::bad_request;
 use crate::cli::output;
 use crate::cli::progress::Bars;
 
-pub(super) fn open_detector(folder: &Path) -> anyhow::Result<Detector> {
-    Detector::open(folder, Precision::Auto).with_context(|| format!("cannot open the detector `{}`", folder.display()))
+/// The value of `--detector` for no detector.
+const NONE: &str = "none";
+
+/// The detector that was asked for; unasked, the built-in one for pictures of the built-in model. Nothing if there is to be none.
+pub(super) fn open_detector(asked: Option<&str>, model: &str) -> anyhow::Result<Option<Detector>> {
+    let is_miniature = model == sinopia_miniature::NAME;
+    let detector = match asked {
+        Some(NONE) => return Ok(None),
+        None if !is_miniature => return Ok(None),
+        None | Some(sinopia_miniature::NAME) => {
+            Detector::from_embedded(sinopia_miniature::NAME, sinopia_miniature::DETECTOR_FILES)
+        }
+        Some(folder) => Detector::open(Path::new(folder), Precision::Auto),
+    };
+    let name = asked.unwrap_or(sinopia_miniature::NAME);
+    detector.map(Some).with_context(|| format!("cannot open the detector `{name}`"))
 }
 
 pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
@@ -29,7 +43,15 @@ pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             args.run.display()
         )));
     }
-    let detector = open_detector(&args.detector)?;
+    let Some(detector) = open_detector(args.detector.as_deref(), &settings.model.id)? else {
+        return Err(bad_request(format!(
+            "name a detector with `--detector`: a folder such as a download of google/owlvit-base-patch32 (`{}` was painted by `{}`, and the built-in \
+             detector knows the world of `{}` only)",
+            args.run.display(),
+            settings.model.id,
+            sinopia_miniature::NAME
+        )));
+    };
     score_and_print(&run, benchmark.as_ref(), &detector, args.json, args.quiet)
 }
 
