@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use sinopia_eval::report::{Report, html, json, markdown};
 use sinopia_eval::run::captions_sha256;
-use sinopia_eval::score::{self, Detector};
-use sinopia_eval::{Benchmark, RunFolder, benchmarks};
+use sinopia_eval::{Benchmark, Detector, Eye, RunFolder, benchmarks, score};
 use sinopia_models::Precision;
 
 use super::args::{ReportArgs, ScoreArgs};
@@ -59,13 +58,13 @@ pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
 pub(super) fn score_and_print(
     run: &RunFolder,
     benchmark: &dyn Benchmark,
-    detector: &Detector,
+    eye: &dyn Eye,
     as_json: bool,
     quiet: bool,
 ) -> anyhow::Result<()> {
     let bars = Bars::new(quiet);
-    bars.line(&format!("scoring {} with {}", run.root().display(), detector.id().id));
-    score::score(run, benchmark, detector, &mut |done, total| bars.line(&format!("{done}/{total} images seen")))?;
+    bars.line(&format!("scoring {} with {}", run.root().display(), eye.id().id));
+    score::score(run, benchmark, eye, &mut |done, total| bars.line(&format!("{done}/{total} images seen")))?;
     let report = Report::open(&[run.root()])?;
     output::print(&if as_json { format!("{:#}", json(&report)) } else { markdown(&report) })
 }
