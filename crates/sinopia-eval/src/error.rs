@@ -176,7 +176,9 @@ pub enum Error {
         found: &'static str,
     },
     /// A question about an image that got no answer.
-    #[error("there is no answer to `{question}`; what was scored before is kept, and the same command goes on from there")]
+    #[error(
+        "there is no answer to `{question}`; what was scored before is kept, and the same command goes on from there"
+    )]
     Answer {
         /// The question.
         question: String,

@@ -11,6 +11,7 @@ use candle_core::Device;
 use image::RgbImage;
 use sinopia_layout::PixelBox;
 use sinopia_models::checkpoint::EmbeddedFiles;
+use sinopia_models::clip_pair::{self, ClipPair};
 use sinopia_models::owlvit::{self, Candidates, Detection, OwlVit, Pixels, QueryEmbeds};
 
 use crate::benchmark::{Protocol, Query, Seen, Sight};
@@ -80,9 +81,7 @@ impl Detector {
     /// As [`OwlVit::open`].
     pub fn open(folder: &Path, precision: sinopia_models::Precision) -> Result<Self> {
         let model = OwlVit::open(folder, &Device::Cpu, precision)?;
-        let name =
-            folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Ok(Self { model, id: DetectorId { id: name, hash: owlvit::content_hash(folder)? } })
+        Ok(Self { model, id: DetectorId { id: name_of(folder), hash: owlvit::content_hash(folder)? } })
     }
 
     /// Opens a detector that is part of the program. It is small: f32, so that verdicts are the same on every processor.
@@ -94,7 +93,6 @@ impl Detector {
         let hash = owlvit::embedded_content_hash(name, files)?;
         Ok(Self { model, id: DetectorId { id: name.to_owned(), hash } })
     }
-
 }
 
 impl Eye for Detector {
@@ -112,6 +110,10 @@ impl Eye for Detector {
         let embeds = if parts.is_empty() { None } else { Some(QueryEmbeds::concat(&parts)?) };
         Ok(Box::new(DetectorLook { model: &self.model, positions: positions(texts), embeds }))
     }
+}
+
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Places of texts in a list.
@@ -176,6 +178,65 @@ fn seen(detection: &Detection, queries: &[Query], (width, height): (u32, u32)) -
 fn everywhere(name: &str, score: f64, (width, height): (u32, u32)) -> Option<Seen> {
     let bbox = PixelBox::new(0.0, 0.0, width.into(), height.into()).ok()?;
     Some(Seen { name: name.to_owned(), score, bbox })
+}
+
+/// A CLIP model as an eye: it sees every text in every image, as sure as they are alike.
+#[derive(Debug)]
+pub struct Likeness {
+    model: ClipPair,
+    id: DetectorId,
+}
+
+impl Likeness {
+    /// Opens a folder of CLIP weights.
+    ///
+    /// # Errors
+    /// As [`ClipPair::open`].
+    pub fn open(folder: &Path, precision: sinopia_models::Precision) -> Result<Self> {
+        let model = ClipPair::open(folder, &Device::Cpu, precision)?;
+        Ok(Self { model, id: DetectorId { id: name_of(folder), hash: clip_pair::content_hash(folder)? } })
+    }
+}
+
+impl Eye for Likeness {
+    fn id(&self) -> &DetectorId {
+        &self.id
+    }
+
+    fn sight(&self) -> Sight {
+        Sight::Likeness
+    }
+
+    fn read(&self, texts: &[String]) -> Result<Box<dyn Look + '_>> {
+        let mut embeds = Vec::new();
+        for texts in texts.chunks(QUERIES_AT_ONCE) {
+            embeds.extend(self.model.encode_texts(texts)?.to_vec2::<f32>().map_err(sinopia_models::Error::from)?);
+        }
+        Ok(Box::new(LikenessLook { model: &self.model, embeds: texts.iter().cloned().zip(embeds).collect() }))
+    }
+}
+
+struct LikenessLook<'a> {
+    model: &'a ClipPair,
+    embeds: HashMap<String, Vec<f32>>,
+}
+
+impl Look for LikenessLook<'_> {
+    fn look(&self, images: &[&RgbImage], questions: &[[Question; 2]]) -> Result<Vec<[Vec<Seen>; 2]>> {
+        let pixels = images.iter().map(|image| pixels(image)).collect::<Result<Vec<_>>>()?;
+        let images_embeds = self.model.encode_images(&pixels)?.to_vec2::<f32>().map_err(sinopia_models::Error::from)?;
+        let of_image = |((image, embed), questions): ((&&RgbImage, &Vec<f32>), &[Question; 2])| {
+            [0, 1].map(|i| {
+                let likeness = |query: &Query| {
+                    let text = self.embeds.get(&query.text)?;
+                    let cosine: f32 = text.iter().zip(embed).map(|(a, b)| a * b).sum();
+                    everywhere(&query.text, cosine.into(), image.dimensions())
+                };
+                questions[i].queries.iter().filter_map(likeness).collect()
+            })
+        };
+        Ok(images.iter().zip(&images_embeds).zip(questions).map(of_image).collect())
+    }
 }
 
 /// A model that answers questions about pictures with yes or no. The caller brings it; asking may take long and may fail.

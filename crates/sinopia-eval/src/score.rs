@@ -230,8 +230,10 @@ impl Known {
         if batch.is_empty() {
             return Ok(());
         }
-        let question = |picture: &Picture, protocol| Question { protocol, queries: benchmark.queries(&picture.sample, protocol) };
-        let questions: Vec<_> = batch.iter().map(|picture| Protocol::ALL.map(|protocol| question(picture, protocol))).collect();
+        let question =
+            |picture: &Picture, protocol| Question { protocol, queries: benchmark.queries(&picture.sample, protocol) };
+        let questions: Vec<_> =
+            batch.iter().map(|picture| Protocol::ALL.map(|protocol| question(picture, protocol))).collect();
         let images: Vec<_> = batch.iter().map(|picture| &picture.image).collect();
         let seen = look.look(&images, &questions)?;
         for (picture, [published, strict]) in batch.iter().zip(seen) {
@@ -256,8 +258,7 @@ impl Known {
 
     /// Forgets images that are no longer there.
     fn keep_only(&mut self, images: &[(&Sample, usize)]) {
-        let there: HashSet<_> =
-            images.iter().map(|(sample, repeat)| (sample.index, *repeat)).collect();
+        let there: HashSet<_> = images.iter().map(|(sample, repeat)| (sample.index, *repeat)).collect();
         self.images.retain(|key, _| there.contains(key));
     }
 

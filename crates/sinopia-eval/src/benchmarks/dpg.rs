@@ -48,7 +48,8 @@ impl Dpg {
     /// # Errors
     /// [`Error::Caption`] for a row that is not of this kind, [`Error::NoCaptions`] if there is none.
     pub fn from_csv(path: &Path, text: &str) -> Result<Self> {
-        let problem = |line: u64, problem: String| Error::Caption { path: path.to_owned(), line: line as usize, problem };
+        let problem =
+            |line: u64, problem: String| Error::Caption { path: path.to_owned(), line: line as usize, problem };
         let broken = |error: csv::Error| problem(error.position().map_or(1, csv::Position::line), error.to_string());
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let columns = Columns::find(reader.headers().map_err(broken)?).map_err(|missing| problem(1, missing))?;
@@ -102,7 +103,8 @@ impl Columns {
 
     /// Item, caption and question of a row.
     fn read(&self, record: &csv::StringRecord, is_first_row: bool) -> Result<(String, String, Proposition), String> {
-        let [item, text, number, dependency, category, question] = self.0.map(|place| record.get(place).unwrap_or_default().trim());
+        let [item, text, number, dependency, category, question] =
+            self.0.map(|place| record.get(place).unwrap_or_default().trim());
         for (name, value) in [(ITEM, item), (TEXT, text), (QUESTION, question)] {
             if value.is_empty() {
                 return Err(format!("`{name}` is empty"));
@@ -182,8 +184,7 @@ mod tests {
 
     use super::*;
 
-    const HEADER: &str =
-        "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,question_natural_language\n";
+    const HEADER: &str = "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,question_natural_language\n";
     const ROWS: &str = r#"partiprompts1,"A red kite, and a dog",,1,0,entity,whole,"entity - whole (kite)",Is there a kite?
 partiprompts1,"A red kite, and a dog",,2,1,attribute,color,"attribute - color (kite, red)",Is the kite red?
 partiprompts1,"A red kite, and a dog",,3,0,entity,whole,"entity - whole (dog)",Is there a dog?
@@ -205,7 +206,8 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
     #[test]
     fn rows_become_captions_with_questions() {
         let benchmark = benchmark();
-        let captions: Vec<(&str, &str)> = benchmark.samples().iter().map(|s| (s.task.as_str(), s.caption.as_str())).collect();
+        let captions: Vec<(&str, &str)> =
+            benchmark.samples().iter().map(|s| (s.task.as_str(), s.caption.as_str())).collect();
         assert_eq!(captions, [("partiprompts", "A red kite, and a dog"), ("unnamed", "A lamp")]);
         assert_eq!(benchmark.queries(&benchmark.samples()[0], Protocol::Published).len(), 4);
         assert_eq!(benchmark.sight(), Sight::Answers);
@@ -213,7 +215,8 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
 
     #[test]
     fn what_depends_on_something_absent_does_not_count() {
-        let (kite, red, dog, above) = ("Is there a kite?", "Is the kite red?", "Is there a dog?", "Is the red kite above the dog?");
+        let (kite, red, dog, above) =
+            ("Is there a kite?", "Is the kite red?", "Is there a dog?", "Is the red kite above the dog?");
         assert_eq!(scores(0, &[kite, red, dog, above]), [1.0, 1.0]);
         assert_eq!(scores(0, &[kite, dog, above]), [1.0 / 3.0, 0.5], "above falls with red");
         // The published scorer never asks the first row, so the colour of a kite that is not there counts.

@@ -15,6 +15,7 @@ use candle_core::{Device, Tensor};
 
 pub use config::{OwlKind, OwlTextConfig, OwlVisionConfig, OwlVitConfig};
 pub use postprocess::{Detection, detections, suppress};
+pub(crate) use preprocess::crop_and_normalise;
 pub use preprocess::{Pixels, preprocess};
 
 use crate::checkpoint::EmbeddedFiles;

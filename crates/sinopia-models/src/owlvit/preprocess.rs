@@ -61,6 +61,30 @@ pub fn preprocess(images: &[Pixels], kind: OwlKind, side: usize, device: &Device
     Ok(Tensor::from_vec(values, (images.len(), side, side, 3), device)?)
 }
 
+/// Images as CLIP sees them, (B, S, S, 3): the shorter side resized to S (bicubic), the middle square, normalised.
+///
+/// # Source
+/// huggingface/transformers 5.23, `CLIPImageProcessor`: the longer side is rounded down, and so is where the square begins.
+pub(crate) fn crop_and_normalise(images: &[Pixels], side: usize, device: &Device) -> Result<Tensor> {
+    let mut values = Vec::with_capacity(images.len() * side * side * 3);
+    for image in images {
+        let square = middle_square(*image, side);
+        values.extend(square.iter().enumerate().map(|(i, byte)| (f32::from(*byte) / 255.0 - MEAN[i % 3]) / STD[i % 3]));
+    }
+    Ok(Tensor::from_vec(values, (images.len(), side, side, 3), device)?)
+}
+
+fn middle_square(image: Pixels, side: usize) -> Vec<u8> {
+    let Pixels { width, height, bytes } = image;
+    let shorter = width.min(height);
+    let (new_width, new_height) = (side * width / shorter, side * height / shorter);
+    let rows = resize_axis(bytes, (height, width, 1), new_width); // (H, new width, 3)
+    let resized = resize_axis(&rows, (1, height, new_width), new_height);
+    let (left, top) = ((new_width - side) / 2, (new_height - side) / 2);
+    let lines = resized.chunks_exact(new_width * 3).skip(top).take(side);
+    lines.flat_map(|line| line[left * 3..(left + side) * 3].iter().copied()).collect()
+}
+
 /// Bits of a fixed-point weight: 32 less 8 for a colour and 2 for sums beyond it.
 const WEIGHT_BITS: u32 = 22;
 /// Reach of the bicubic kernel, in source pixels (destination pixels when shrinking).

@@ -80,6 +80,7 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::RunVersion { .. }
                 | Error::RunDiffers { .. }
                 | Error::MixedRuns { .. }
+                | Error::OtherEye { .. }
         )
     };
     let unplannable = |error: &sinopia_planner::Error| {

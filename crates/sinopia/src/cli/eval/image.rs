@@ -38,7 +38,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let method = methods::build(info.name, Value::Object(job::method_options(Map::new(), &painting)?))?;
     // Before hours of painting: is the detector one?
     let model_name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
-    let detector = report::open_detector(args.detector.as_deref(), model_name)?;
+    let eye = report::open_eye(benchmark.sight(), args.detector.as_deref(), model_name)?;
 
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
@@ -69,10 +69,10 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
         bars.line(&progress_line(progress));
     })?;
     bars.finish();
-    match detector {
-        Some(detector) => report::score_and_print(&folder, benchmark.as_ref(), &detector, false, args.quiet),
+    match eye {
+        Some(eye) => report::score_and_print(&folder, benchmark.as_ref(), eye.as_ref(), false, args.quiet),
         None => {
-            bars.line("painted, not scored: `sinopia eval score` does that with a detector");
+            bars.line("painted, not scored: `sinopia eval score` does that");
             Ok(())
         }
     }
