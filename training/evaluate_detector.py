@@ -9,10 +9,12 @@ figures come from transformers' own OWL-ViT on the written files, at the benchma
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from transformers import OwlViTForObjectDetection
 
@@ -110,12 +112,29 @@ def measure(judge, name, pixels, scenes, change=lambda x: x):
           f"recall {hits / max(hits + missed, 1):.4f}), count exact {exact / len(good):.4f}, {len(good)} scenes", flush=True)
 
 
+def write_scenes(folder, count, pixels, scenes):
+    """The first held-out scenes with something in them as pictures, and scenes.json: kind, colour and box (left, top, width, height) of each thing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = [i for i, scene in enumerate(scenes) if scene.things and not scene.bad and all(t.color != NATURAL for t in scene.things)][:count]
+    entries = []
+    for i in chosen:
+        Image.fromarray(np.asarray(pixels[i])).save(folder / f"{i:03}.png")
+        boxes = [box_of(t) for t in scenes[i].things]
+        things = [{"kind": KINDS[t.kind][0], "color": COLOR_NAMES[t.color], "bbox": [*map(float, b[:2]), *map(float, b[2:] - b[:2])]}
+                  for t, b in zip(scenes[i].things, boxes)]
+        entries.append({"file": f"{i:03}.png", "things": things})
+    (folder / "scenes.json").write_text(json.dumps({"kinds": [k[0] for k in KINDS], "colors": COLOR_NAMES, "scenes": entries}) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--export", action="store_true", help="write the folder from .cache/detector.pt first")
     parser.add_argument("--limit", type=int, default=600, help="scenes")
+    parser.add_argument("--scenes", type=Path, help="write held-out scenes for the tests of the program into this folder, and nothing else")
     args = parser.parse_args()
+    if args.scenes:
+        return write_scenes(args.scenes, 24, *load_set("held_out"))
     if args.export:
         export(args.folder)
     print(f"{(args.folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB")

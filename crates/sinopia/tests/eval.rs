@@ -394,7 +394,7 @@ fn a_vision_model_answers_the_questions_of_dpg_bench() {
     let output = desk.ok(&["eval", "score", "run", "--llm-model", "seer", "--llm-base-url", &url, "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(server.asked().len(), 3);
-    assert_eq!(report["runs"][0]["rates"]["strict"][0]["points"], 0.0, "fence no, dog no, and so not blue");
+    assert_eq!(report["runs"][0]["rates"]["strict"][0]["points"], 1.0, "a fence, no dog, and so none that is blue");
     desk.ok(&["eval", "score", "run", "--llm-model", "seer", "--llm-base-url", &url]);
     assert_eq!(server.asked().len(), 3, "nothing is asked twice");
 
