@@ -64,10 +64,32 @@ impl Sample {
     }
 }
 
+/// What a benchmark needs to know of an image, and what an eye can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Where things are: queries are names.
+    Boxes,
+    /// Whether something is so: queries are questions for yes or no.
+    Answers,
+    /// How alike image and text are: queries are texts.
+    Likeness,
+}
+
+impl Sight {
+    /// The words for what has this sight.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Boxes => "a detector",
+            Self::Answers => "a vision model that answers questions",
+            Self::Likeness => "a CLIP model",
+        }
+    }
+}
+
 /// Something to look for in an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// The words given to the detector; detections carry them as their name.
+    /// The words given to the eye; what is seen carries them as its name.
     pub text: String,
     /// Detections of one group that overlap are one thing seen twice: only the best stays.
     pub group: usize,
@@ -113,6 +135,11 @@ pub trait Benchmark: fmt::Debug + Send + Sync {
 
     /// What a reader must know to compare its figures.
     fn note(&self) -> &'static str;
+
+    /// What must look at its images.
+    fn sight(&self) -> Sight {
+        Sight::Boxes
+    }
 
     /// Every caption, in order.
     fn samples(&self) -> &[Sample];

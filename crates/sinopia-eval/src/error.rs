@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// A benchmark nobody here knows.
     #[error(
-        "unknown benchmark `{name}`: choose lmd, or geneval:FILE, t2i-spatial:FILE or t2i-numeracy:FILE with a file of captions"
+        "unknown benchmark `{name}`: choose lmd, or geneval:FILE, t2i-spatial:FILE, t2i-numeracy:FILE, dpg:FILE or clipscore:FILE with a file of captions"
     )]
     UnknownBenchmark {
         /// What was asked for.
@@ -163,6 +163,29 @@ pub enum Error {
     /// A network refused its input.
     #[error(transparent)]
     Model(#[from] sinopia_models::Error),
+    /// A benchmark that wants to know what this eye cannot tell.
+    #[error("the benchmark {benchmark} is judged by {needed}; `{eye}` is {found}")]
+    OtherEye {
+        /// The benchmark.
+        benchmark: &'static str,
+        /// What it needs.
+        needed: &'static str,
+        /// What was given.
+        eye: String,
+        /// What that is.
+        found: &'static str,
+    },
+    /// A question about an image that got no answer.
+    #[error(
+        "there is no answer to `{question}`; what was scored before is kept, and the same command goes on from there"
+    )]
+    Answer {
+        /// The question.
+        question: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// What paints an image failed.
     #[error("cannot paint caption {index}, `{caption}`")]
     Painting {

@@ -1,31 +1,18 @@
-//! Stage 2: a detector looks at the images of a run, and both protocols judge what it sees.
+//! Stage 2: an eye looks at the images of a run, and both protocols judge what it sees.
 //!
 //! `scores.json` remembers each image by its hash, so that scoring goes on where it was stopped and looks again only at what changed.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use sinopia_layout::PixelBox;
-use sinopia_models::owlvit::{self, Candidates, Detection, OwlVit, Pixels, QueryEmbeds};
 
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict};
+use crate::benchmark::{Benchmark, Protocol, Sample, Seen, Verdict};
+use crate::eye::{Eye, Look, Question};
 use crate::run::{RunFolder, sha256};
 use crate::{Error, Result, files};
 
 const FILE: &str = "scores.json";
 const LOCK: &str = "scores.lock";
-/// Candidates below this are not seen.
-pub const SCORE_THRESHOLD: f32 = 0.15;
-/// Detections of one group that overlap by this much are one thing.
-pub const MAX_IOU: f32 = 0.15;
-/// Strictly, detections of different groups that overlap by this much are one thing too.
-pub const MAX_IOU_ACROSS: f32 = 0.5;
-/// Images looked at together.
-const IMAGES_AT_ONCE: usize = 8;
-/// Queries read together.
-const QUERIES_AT_ONCE: usize = 64;
 /// Batches between two saves.
 const BATCHES_PER_SAVE: usize = 4;
 
@@ -43,13 +30,13 @@ pub struct Scores {
     pub images: Vec<ImageScore>,
 }
 
-/// A detector, by name and content.
+/// A detector or another eye, by name and content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DetectorId {
-    /// The folder's name.
+    /// The folder's or model's name.
     pub id: String,
-    /// SHA-256 of its weights.
+    /// SHA-256 of its weights, or of what else decides its answers.
     pub hash: String,
 }
 
@@ -103,6 +90,13 @@ pub struct SeenBox {
     pub bbox: [f64; 4],
 }
 
+impl From<Seen> for SeenBox {
+    fn from(seen: Seen) -> Self {
+        let bbox = [seen.bbox.x(), seen.bbox.y(), seen.bbox.width(), seen.bbox.height()];
+        Self { name: seen.name, score: seen.score, bbox }
+    }
+}
+
 impl Scores {
     /// The newest format.
     pub const FORMAT: u32 = 1;
@@ -146,31 +140,6 @@ impl Scores {
     }
 }
 
-/// A detector that is ready to look.
-#[derive(Debug)]
-pub struct Detector {
-    model: OwlVit,
-    id: DetectorId,
-}
-
-impl Detector {
-    /// Opens a folder of OWL-ViT or OWLv2 weights.
-    ///
-    /// # Errors
-    /// As [`OwlVit::open`].
-    pub fn open(folder: &Path, precision: sinopia_models::Precision) -> Result<Self> {
-        let model = OwlVit::open(folder, &Device::Cpu, precision)?;
-        let name =
-            folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned());
-        Ok(Self { model, id: DetectorId { id: name, hash: owlvit::content_hash(folder)? } })
-    }
-
-    /// What it is.
-    pub fn id(&self) -> &DetectorId {
-        &self.id
-    }
-}
-
 /// Scores every image of a run that is not scored yet and saves as it goes; a second process waits for the first.
 ///
 /// `progress` is told how many images are scored, out of how many.
@@ -181,44 +150,18 @@ impl Detector {
 pub fn score(
     run: &RunFolder,
     benchmark: &dyn Benchmark,
-    detector: &Detector,
+    eye: &dyn Eye,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Scores> {
-    let _lock = run.lock(LOCK)?;
-    let mut known = Known::load(run, &detector.id)?;
-    let samples: Vec<&Sample> =
-        run.manifest().planned.iter().filter_map(|index| benchmark.samples().get(*index)).collect();
-    let repeats = run.manifest().settings.repeats;
-    let images = samples.iter().flat_map(|sample| (0..repeats).map(|repeat| (*sample, repeat)));
-    let images: Vec<(&Sample, usize)> =
-        images.filter(|(sample, repeat)| run.image(sample.index, *repeat).is_file()).collect();
-    let vocabulary = Vocabulary::encode(&detector.model, benchmark, &samples)?;
-    let mut batch = Vec::new();
-    let mut unsaved = 0;
-    for (position, (sample, repeat)) in images.iter().enumerate() {
-        let result = Picture::read(run, sample, *repeat).map(|picture| known.needs(&picture).then_some(picture));
-        match result {
-            Ok(picture) => batch.extend(picture),
-            Err(error) => {
-                known.look(&mut batch, benchmark, &detector.model, &vocabulary)?;
-                known.save(run)?;
-                return Err(error);
-            }
-        }
-        let is_last = position + 1 == images.len();
-        if batch.len() == IMAGES_AT_ONCE || (is_last && !batch.is_empty()) {
-            known.look(&mut batch, benchmark, &detector.model, &vocabulary)?;
-            progress(position + 1, images.len());
-            unsaved += 1;
-        }
-        if unsaved == BATCHES_PER_SAVE {
-            known.save(run)?;
-            unsaved = 0;
-        }
+    if eye.sight() != benchmark.sight() {
+        let (needed, found) = (benchmark.sight().name(), eye.sight().name());
+        return Err(Error::OtherEye { benchmark: benchmark.name(), needed, eye: eye.id().id.clone(), found });
     }
-    known.keep_only(&images);
+    let _lock = run.lock(LOCK)?;
+    let mut known = Known::load(run, eye.id())?;
+    let result = known.look_at_all(run, benchmark, eye, progress);
     known.save(run)?;
-    Ok(known.scores())
+    result.map(|()| known.scores())
 }
 
 /// The scores so far.
@@ -241,29 +184,71 @@ impl Known {
         known.is_none_or(|known| known.sha256 != picture.sha256)
     }
 
-    /// Scores a batch and empties it.
-    fn look(
+    /// Scores what is not scored yet. What was seen before an error stays known.
+    fn look_at_all(
         &mut self,
-        batch: &mut Vec<Picture>,
+        run: &RunFolder,
         benchmark: &dyn Benchmark,
-        model: &OwlVit,
-        vocabulary: &Vocabulary,
+        eye: &dyn Eye,
+        progress: &mut dyn FnMut(usize, usize),
     ) -> Result<()> {
+        let planned = run.manifest().planned.iter();
+        let samples: Vec<&Sample> = planned.filter_map(|index| benchmark.samples().get(*index)).collect();
+        let repeats = run.manifest().settings.repeats;
+        let images = samples.iter().flat_map(|sample| (0..repeats).map(|repeat| (*sample, repeat)));
+        let images: Vec<(&Sample, usize)> =
+            images.filter(|(sample, repeat)| run.image(sample.index, *repeat).is_file()).collect();
+        let look = eye.read(&texts(benchmark, &samples))?;
+        let mut batch = Vec::new();
+        let mut unsaved = 0;
+        for (position, (sample, repeat)) in images.iter().enumerate() {
+            let picture = match Picture::read(run, sample, *repeat) {
+                Ok(picture) => picture,
+                Err(error) => {
+                    self.look(&mut batch, benchmark, look.as_ref())?;
+                    return Err(error);
+                }
+            };
+            batch.extend(self.needs(&picture).then_some(picture));
+            let is_last = position + 1 == images.len();
+            if batch.len() >= eye.images_at_once() || (is_last && !batch.is_empty()) {
+                self.look(&mut batch, benchmark, look.as_ref())?;
+                progress(position + 1, images.len());
+                unsaved += 1;
+            }
+            if unsaved == BATCHES_PER_SAVE {
+                self.save(run)?;
+                unsaved = 0;
+            }
+        }
+        self.keep_only(&images);
+        Ok(())
+    }
+
+    /// Scores a batch and empties it.
+    fn look(&mut self, batch: &mut Vec<Picture>, benchmark: &dyn Benchmark, look: &dyn Look) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let pixels = batch.iter().map(Picture::pixels).collect::<Result<Vec<_>>>()?;
-        let candidates = model.encode_images(&pixels)?;
-        for (position, picture) in batch.iter().enumerate() {
-            let candidates = candidates.image(position)?;
-            let judge = |protocol| judge(benchmark, picture, model, &candidates, vocabulary, protocol);
+        let question =
+            |picture: &Picture, protocol| Question { protocol, queries: benchmark.queries(&picture.sample, protocol) };
+        let questions: Vec<_> =
+            batch.iter().map(|picture| Protocol::ALL.map(|protocol| question(picture, protocol))).collect();
+        let images: Vec<_> = batch.iter().map(|picture| &picture.image).collect();
+        let seen = look.look(&images, &questions)?;
+        for (picture, [published, strict]) in batch.iter().zip(seen) {
+            let size = picture.image.dimensions();
+            let judged = |seen: Vec<Seen>, protocol| Judged {
+                verdict: benchmark.judge(&picture.sample, &seen, size, protocol),
+                seen: seen.into_iter().map(SeenBox::from).collect(),
+            };
             let image = ImageScore {
                 index: picture.sample.index,
                 repeat: picture.repeat,
                 sha256: picture.sha256.clone(),
-                size: picture.image.dimensions(),
-                published: judge(Protocol::Published)?,
-                strict: judge(Protocol::Strict)?,
+                size,
+                published: judged(published, Protocol::Published),
+                strict: judged(strict, Protocol::Strict),
             };
             self.images.insert((image.index, image.repeat), image);
         }
@@ -273,8 +258,7 @@ impl Known {
 
     /// Forgets images that are no longer there.
     fn keep_only(&mut self, images: &[(&Sample, usize)]) {
-        let there: std::collections::HashSet<_> =
-            images.iter().map(|(sample, repeat)| (sample.index, *repeat)).collect();
+        let there: HashSet<_> = images.iter().map(|(sample, repeat)| (sample.index, *repeat)).collect();
         self.images.retain(|key, _| there.contains(key));
     }
 
@@ -292,73 +276,11 @@ impl Known {
     }
 }
 
-fn judge(
-    benchmark: &dyn Benchmark,
-    picture: &Picture,
-    model: &OwlVit,
-    candidates: &Candidates,
-    vocabulary: &Vocabulary,
-    protocol: Protocol,
-) -> Result<Judged> {
-    let queries = benchmark.queries(&picture.sample, protocol);
-    let found = model.detect(candidates, &vocabulary.select(&queries)?, SCORE_THRESHOLD)?.pop().unwrap_or_default();
-    let mut found = owlvit::suppress(found, |label| queries[label].group, MAX_IOU);
-    if protocol == Protocol::Strict {
-        found = owlvit::suppress(found, |_| 0, MAX_IOU_ACROSS);
-    }
-    let size = picture.image.dimensions();
-    let seen: Vec<Seen> = found.iter().filter_map(|detection| seen(detection, &queries, size)).collect();
-    let verdict = benchmark.judge(&picture.sample, &seen, size, protocol);
-    let boxes = seen.into_iter().map(|seen| SeenBox {
-        name: seen.name,
-        score: seen.score,
-        bbox: [seen.bbox.x(), seen.bbox.y(), seen.bbox.width(), seen.bbox.height()],
-    });
-    Ok(Judged { verdict, seen: boxes.collect() })
-}
-
-/// A detection as a named box, cut at the picture's edges; nothing if it lies outside.
-fn seen(detection: &Detection, queries: &[Query], (width, height): (u32, u32)) -> Option<Seen> {
-    let [x0, y0, x1, y1] = detection.corners.map(f64::from);
-    let (x0, x1) = (x0.clamp(0.0, width.into()), x1.clamp(0.0, width.into()));
-    let (y0, y1) = (y0.clamp(0.0, height.into()), y1.clamp(0.0, height.into()));
-    let bbox = PixelBox::new(x0, y0, x1 - x0, y1 - y0).ok().filter(PixelBox::has_area)?;
-    Some(Seen { name: queries[detection.label].text.clone(), score: detection.score.into(), bbox })
-}
-
-/// Every query of a benchmark, read once.
-struct Vocabulary {
-    positions: HashMap<String, u32>,
-    embeds: Option<QueryEmbeds>,
-}
-
-impl Vocabulary {
-    fn encode(model: &OwlVit, benchmark: &dyn Benchmark, samples: &[&Sample]) -> Result<Self> {
-        let mut positions = HashMap::new();
-        let mut texts = Vec::new();
-        for (sample, protocol) in samples.iter().flat_map(|sample| Protocol::ALL.map(|protocol| (*sample, protocol))) {
-            for query in benchmark.queries(sample, protocol) {
-                if !positions.contains_key(&query.text) {
-                    positions.insert(query.text.clone(), texts.len() as u32);
-                    texts.push(query.text);
-                }
-            }
-        }
-        let parts =
-            texts.chunks(QUERIES_AT_ONCE).map(|texts| model.encode_queries(texts)).collect::<Result<Vec<_>, _>>()?;
-        let embeds = if parts.is_empty() { None } else { Some(QueryEmbeds::concat(&parts)?) };
-        Ok(Self { positions, embeds })
-    }
-
-    fn select(&self, queries: &[Query]) -> Result<QueryEmbeds> {
-        let positions: Vec<u32> = queries.iter().filter_map(|query| self.positions.get(&query.text).copied()).collect();
-        let embeds = self.embeds.as_ref().ok_or(sinopia_models::Error::Input {
-            what: "queries",
-            expected: "at least one".to_owned(),
-            found: "none".to_owned(),
-        })?;
-        Ok(embeds.select(&positions)?)
-    }
+/// Every query of a benchmark, once.
+fn texts(benchmark: &dyn Benchmark, samples: &[&Sample]) -> Vec<String> {
+    let mut known = HashSet::new();
+    let both = samples.iter().flat_map(|sample| Protocol::ALL.map(|protocol| benchmark.queries(sample, protocol)));
+    both.flatten().map(|query| query.text).filter(|text| known.insert(text.clone())).collect()
 }
 
 /// An image of a run.
@@ -382,10 +304,5 @@ impl Picture {
             return Err(Error::ImageSize { path, found, expected });
         }
         Ok(Self { sample: sample.clone(), repeat, sha256: sha256(&bytes), image })
-    }
-
-    fn pixels(&self) -> Result<Pixels<'_>> {
-        let (width, height) = self.image.dimensions();
-        Ok(Pixels::new(width as usize, height as usize, self.image.as_raw())?)
     }
 }

@@ -1,7 +1,8 @@
-//! CLIP text encoder, UNet, VAE, OWL-ViT, SAM, tokenizers and checkpoint loading.
+//! CLIP, UNet, VAE, OWL-ViT, SAM, tokenizers and checkpoint loading.
 
 pub mod checkpoint;
 pub mod clip;
+pub mod clip_pair;
 pub mod error;
 pub mod hub;
 pub mod image;
@@ -16,6 +17,7 @@ pub mod testing;
 pub mod tokenizer;
 pub mod unet;
 pub mod vae;
+mod vision;
 pub mod weights;
 
 pub use checkpoint::{Checkpoint, ModelSource, OpenOptions};

@@ -88,7 +88,7 @@ impl OpenAi {
         body.insert("model".to_owned(), self.options.model.clone().into());
         match preset.endpoint {
             Endpoint::Chat => {
-                let message = |message: &Message| json!({"role": message.role, "content": message.text});
+                let message = |message: &Message| json!({"role": message.role, "content": content(message)});
                 body.insert("messages".to_owned(), conversation.iter().map(message).collect());
             }
             Endpoint::Completions => {
@@ -260,6 +260,14 @@ fn is_about_schema(message: &str) -> bool {
     ["response_format", "json_schema", "schema", "guided", "grammar", "structured output"]
         .iter()
         .any(|word| message.contains(word))
+}
+
+/// What is said: a text, or a text and a picture as a list of parts.
+fn content(message: &Message) -> Value {
+    match &message.picture {
+        None => message.text.clone().into(),
+        Some(url) => json!([{"type": "text", "text": message.text}, {"type": "image_url", "image_url": {"url": url}}]),
+    }
 }
 
 /// A conversation for a model that continues texts.

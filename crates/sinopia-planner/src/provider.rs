@@ -33,7 +33,7 @@ pub struct Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// The planner.
+    /// The planner, or whoever else asks.
     User,
     /// The model.
     Assistant,
@@ -46,17 +46,26 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub text: String,
+    /// A picture that goes with it, as a `data:` address; for models that see.
+    pub picture: Option<String>,
 }
 
 impl Message {
     /// Something the planner says.
     pub fn user(text: impl Into<String>) -> Self {
-        Message { role: Role::User, text: text.into() }
+        Message { role: Role::User, text: text.into(), picture: None }
+    }
+
+    /// Something said about a picture, the bytes of a PNG.
+    pub fn about_png(text: impl Into<String>, png: &[u8]) -> Self {
+        use base64::Engine;
+        let picture = format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png));
+        Message { picture: Some(picture), ..Self::user(text) }
     }
 
     /// Something the model said.
     pub fn assistant(text: impl Into<String>) -> Self {
-        Message { role: Role::Assistant, text: text.into() }
+        Message { role: Role::Assistant, text: text.into(), picture: None }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::provider::CallError;
+use crate::error::Error;
+use crate::provider::{CallError, Completion, Message, Provider};
 
 /// How failed calls are repeated: exponential back-off with jitter, and the server's own wish where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,35 @@ impl RetryPolicy {
             Some(wanted) if wanted > self.longest_retry_after => None,
             Some(wanted) => Some(pause.max(wanted)),
             None => Some(pause),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The model's answer, asked again with pauses where that may help; `timeout` is for each call.
+    ///
+    /// # Errors
+    /// [`Error::Call`] with the last failure.
+    pub fn complete(
+        &self,
+        provider: &dyn Provider,
+        conversation: &[Message],
+        timeout: Duration,
+    ) -> Result<Completion, Error> {
+        let mut failures = 0;
+        loop {
+            let error = match provider.complete(conversation, timeout) {
+                Ok(completion) => return Ok(completion),
+                Err(error) => error,
+            };
+            failures += 1;
+            match self.pause(&error, failures, fastrand::f64()) {
+                Some(pause) => std::thread::sleep(pause),
+                None => {
+                    let server = provider.identity().provider;
+                    return Err(Error::Call { server, calls: failures as usize, source: error });
+                }
+            }
         }
     }
 }

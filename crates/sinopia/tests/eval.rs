@@ -4,16 +4,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+#[path = "../../sinopia-planner/tests/scripted/mod.rs"]
+mod scripted;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use scripted::{Server, chat, http};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const GPT_3_5: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sinopia-eval/tests/data/gpt-3.5.json");
 const GPT_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sinopia-eval/tests/data/gpt-4.json");
+const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/clip");
 const DETECTOR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/owlvit");
 
 /// A scratch folder and the program, started inside it.
@@ -98,6 +103,8 @@ fn small_run<'a>(out: &'a str, limit: &'a str) -> Vec<&'a str> {
         "2",
         "--threads",
         "1",
+        "--detector",
+        "none",
     ]
     .into_iter()
     .chain(["--out", out, "--limit", limit])
@@ -153,8 +160,8 @@ fn a_run_is_painted_once_scored_and_reported() {
         "{table}"
     );
     let scores = std::fs::read(desk.path("runs/sd/scores.json")).unwrap();
-    let mut second = small_run("runs/two", "1");
-    second.extend(["--seed-offset", "5", "--detector", DETECTOR]);
+    let second = [&small_run("runs/two", "1")[..], &["--seed-offset", "5"]].concat();
+    let second: Vec<&str> = second.iter().map(|arg| if *arg == "none" { DETECTOR } else { *arg }).collect();
     desk.ok(&second);
     desk.ok(&["eval", "report", "runs/sd", "runs/two", "--out", "page"]);
     let report: Value = serde_json::from_slice(&std::fs::read(desk.path("page.json")).unwrap()).unwrap();
@@ -319,6 +326,117 @@ fn runs_of_other_options_and_foreign_images_are_refused() {
         (Some(0), Some(1)),
         "{rates}"
     );
+}
+
+#[test]
+fn the_miniature_is_judged_by_the_built_in_detector_unless_another_is_named() {
+    let desk = Desk::new();
+    let args: Vec<&str> =
+        small_run("run", "1").into_iter().filter(|arg| !["--detector", "none"].contains(arg)).collect();
+    let output = desk.ok(&args);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("seen by `miniature`"), "{table}");
+    let scores = || serde_json::from_slice::<Value>(&std::fs::read(desk.path("run/scores.json")).unwrap()).unwrap();
+    let by_default = scores();
+    assert_eq!(by_default["images"].as_array().unwrap().len(), 4);
+    desk.ok(&["eval", "score", "run", "--detector", DETECTOR]);
+    assert_ne!(scores()["detector"], by_default["detector"]);
+    desk.ok(&["eval", "score", "run"]);
+    assert_eq!(scores(), by_default);
+
+    let manifest = std::fs::read_to_string(desk.path("run/run.json")).unwrap();
+    std::fs::write(desk.path("run/run.json"), manifest.replace("\"id\": \"miniature\"", "\"id\": \"sd15\"")).unwrap();
+    desk.refuses(&["eval", "score", "run"], 2, &["name a detector", "`sd15`", "owlvit-base-patch32"]);
+    desk.ok(&["eval", "score", "run", "--detector", "miniature"]);
+}
+
+const QUESTIONS: &str =
+    "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,question_natural_language
+7,a red car,,1,0,entity,whole,t,Is there a fence?
+8,a blue dog,,1,0,entity,whole,t,Is there a dog?
+8,a blue dog,,2,1,attribute,color,t,Is the dog blue?
+";
+
+#[test]
+fn a_vision_model_answers_the_questions_of_dpg_bench() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("dpg.csv"), QUESTIONS).unwrap();
+    desk.ok(&["eval", "image", "--method", "sd", "--benchmark", "dpg:dpg.csv", "--steps", "1", "--out", "run"]);
+    desk.refuses(&["eval", "score", "run"], 2, &["no vision model is named", "--llm-model"]);
+    desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 2, &["asks questions", "--llm-model"]);
+
+    // A busy server, then answers; the last question gets none that is one.
+    let busy = http("503 Service Unavailable", "", b"later");
+    let server = Server::start(vec![busy, chat("Yes."), chat("yes"), chat("hm"), chat("hard to say")]);
+    let url = server.base_url();
+    let score = ["eval", "score", "run", "--llm-model", "seer", "--llm-base-url", &url];
+    let output = desk.command(&score).env("SINOPIA_LLM_API_KEY", "sk-hidden").output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    for part in
+        ["no answer to `Is the dog blue?`", "neither yes nor no: `hard to say`", "what was scored before is kept"]
+    {
+        assert!(message.contains(part), "{message}");
+    }
+    let asked = &server.asked()[1];
+    assert_eq!(
+        (asked.path.as_str(), asked.authorization.as_deref()),
+        ("/v1/chat/completions", Some("Bearer sk-hidden"))
+    );
+    let parts = &asked.body["messages"][0]["content"];
+    assert!(parts[0]["text"].as_str().unwrap().starts_with("Is there a fence?"), "{parts}");
+    assert!(parts[1]["image_url"]["url"].as_str().unwrap().starts_with("data:image/png;base64,iVBOR"), "{parts}");
+    assert_eq!(asked.body["temperature"], 0.0);
+
+    // The address is part of what tells answers apart, so this is another judge: everything is asked anew.
+    let server = Server::start(vec![chat("yes"), chat("No, it is red")]);
+    let url = server.base_url();
+    let output = desk.ok(&["eval", "score", "run", "--llm-model", "seer", "--llm-base-url", &url, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(server.asked().len(), 3);
+    assert_eq!(report["runs"][0]["rates"]["strict"][0]["points"], 1.0, "a fence, no dog, and so none that is blue");
+    desk.ok(&["eval", "score", "run", "--llm-model", "seer", "--llm-base-url", &url]);
+    assert_eq!(server.asked().len(), 3, "nothing is asked twice");
+
+    for (reply, part) in [
+        (http("401 Unauthorized", "", b"{\"error\": {\"message\": \"who are you\"}}"), "who are you"),
+        (http("200 OK", "Content-Type: text/html\r\n", b"<html>"), "instead of JSON"),
+    ] {
+        let server = Server::start(vec![reply]);
+        desk.refuses(
+            &["eval", "score", "run", "--llm-model", "seer", "--llm-base-url", &server.base_url()],
+            1,
+            &[part],
+        );
+    }
+}
+
+#[test]
+fn clip_tells_how_alike_image_and_caption_are() {
+    let desk = Desk::new();
+    std::fs::write(desk.path("captions.txt"), "a red car\na blue dog\n").unwrap();
+    desk.ok(&[
+        "eval",
+        "image",
+        "--method",
+        "sd",
+        "--benchmark",
+        "clipscore:captions.txt",
+        "--steps",
+        "1",
+        "--out",
+        "run",
+    ]);
+    desk.refuses(&["eval", "score", "run"], 2, &["--detector", "clip-vit-base-patch32"]);
+    desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 1, &["cannot open the detector", "`model_type`"]);
+    let output = desk.ok(&["eval", "score", "run", "--detector", CLIP, "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["runs"][0]["rates"]["published"][0]["total"], 2);
+    let scores: Value = serde_json::from_slice(&std::fs::read(desk.path("run/scores.json")).unwrap()).unwrap();
+    let image = &scores["images"][1]["strict"];
+    let cosine = image["seen"][0]["score"].as_f64().unwrap();
+    assert_eq!(image["seen"][0]["name"], "A photo depicts a blue dog");
+    assert!((image["verdict"]["score"].as_f64().unwrap() - (2.5 * cosine).clamp(0.0, 1.0)).abs() < 1e-9);
 }
 
 #[test]

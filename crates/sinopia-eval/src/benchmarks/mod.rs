@@ -1,5 +1,7 @@
 //! The benchmarks: one file each, one line each in [`open`].
 
+mod clip_score;
+mod dpg;
 mod geneval;
 mod lmd;
 mod t2i_numeracy;
@@ -7,6 +9,8 @@ mod t2i_spatial;
 
 use std::path::Path;
 
+pub use clip_score::ClipScore;
+pub use dpg::Dpg;
 pub use geneval::GenEval;
 pub use lmd::Lmd;
 pub use t2i_numeracy::T2iNumeracy;
@@ -23,6 +27,8 @@ pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
     let (kind, file) = name.split_once(':').map_or((name, None), |(kind, file)| (kind, Some(Path::new(file))));
     Ok(match (kind, file) {
         (Lmd::NAME, None) => Box::new(Lmd::new()),
+        (ClipScore::NAME, Some(file)) => Box::new(ClipScore::from_lines(file, &files::read_text(file)?)?),
+        (Dpg::NAME, Some(file)) => Box::new(Dpg::from_csv(file, &files::read_text(file)?)?),
         (GenEval::NAME, Some(file)) => Box::new(GenEval::from_json_lines(file, &files::read_text(file)?)?),
         (T2iSpatial::NAME, Some(file)) => Box::new(T2iSpatial::from_lines(file, &files::read_text(file)?)?),
         (T2iNumeracy::NAME, Some(file)) => Box::new(T2iNumeracy::from_lines(file, &files::read_text(file)?)?),

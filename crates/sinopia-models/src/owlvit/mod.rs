@@ -9,21 +9,25 @@ mod postprocess;
 mod preprocess;
 mod vision;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
 pub use crate::image::Pixels;
 pub use config::{OwlKind, OwlTextConfig, OwlVisionConfig, OwlVitConfig};
 pub use postprocess::{Detection, detections, suppress};
+pub(crate) use preprocess::crop_and_normalise;
 pub use preprocess::preprocess;
 
-use crate::checkpoint::files::{hex, sha256_of};
+use crate::checkpoint::EmbeddedFiles;
+use crate::checkpoint::files::{Files, hex};
 use crate::clip::ClipTextModel;
 use crate::{Error, Precision, Result, Tokenizer, Weights};
 use heads::{BoxHead, ClassHead, PatchClasses};
 use vision::VisionTower;
 
+/// What the detector is built like.
+const CONFIG: &str = "config.json";
 /// Files that may hold the weights, best first.
 const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// The id that fills a query behind its end.
@@ -62,17 +66,25 @@ impl OwlVit {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a file is missing, and what reading them finds wrong.
     pub fn open(folder: &Path, device: &Device, precision: Precision) -> Result<Self> {
-        let config = folder.join("config.json");
         if !folder.is_dir() {
             return Err(Error::NotFound { path: folder.to_owned() });
         }
-        if !config.is_file() {
-            return Err(not_a_detector(folder, "it has no config.json"));
-        }
-        let text = std::fs::read_to_string(&config).map_err(|source| Error::Read { path: config.clone(), source })?;
-        let config = OwlVitConfig::from_json(&text)?;
-        let weights = Weights::open(&[weight_file(folder)?], device, precision)?;
-        Self::load(&config, &weights, Tokenizer::from_folder(folder)?)
+        Self::read(&Files::Folder(folder.to_owned()), device, precision)
+    }
+
+    /// Opens files that are part of the program, in the same layout; `name` stands for them in messages.
+    ///
+    /// # Errors
+    /// As [`OwlVit::open`].
+    pub fn from_embedded(name: &str, files: EmbeddedFiles, device: &Device, precision: Precision) -> Result<Self> {
+        Self::read(&Files::Embedded { name: name.to_owned(), files }, device, precision)
+    }
+
+    fn read(files: &Files, device: &Device, precision: Precision) -> Result<Self> {
+        let config = files.read(CONFIG)?.ok_or_else(|| not_a_detector(files, "it has no config.json"))?;
+        let config = OwlVitConfig::from_json(&String::from_utf8_lossy(&config))?;
+        let weights = files.weights(&[weight_file(files)?.to_owned()], device, precision)?;
+        Self::load(&config, &weights, Tokenizer::load(files, "")?)
     }
 
     /// Builds the detector that `config` describes.
@@ -215,15 +227,28 @@ impl Candidates {
 /// # Errors
 /// [`Error::NotACheckpoint`] if the folder has no weights, [`Error::Read`].
 pub fn content_hash(folder: &Path) -> Result<String> {
-    Ok(hex(&sha256_of(&weight_file(folder)?)?))
+    hash_of(&Files::Folder(folder.to_owned()))
 }
 
-fn weight_file(folder: &Path) -> Result<PathBuf> {
-    let files = WEIGHT_FILES.map(|name| folder.join(name));
+/// The same of files that are part of the program.
+///
+/// # Errors
+/// [`Error::NotACheckpoint`] if there are no weights among them.
+pub fn embedded_content_hash(name: &str, files: EmbeddedFiles) -> Result<String> {
+    hash_of(&Files::Embedded { name: name.to_owned(), files })
+}
+
+fn hash_of(files: &Files) -> Result<String> {
+    Ok(hex(&files.sha256(weight_file(files)?)?))
+}
+
+fn weight_file(files: &Files) -> Result<&'static str> {
+    let names = files.names()?;
     let problem = "it has neither model.safetensors nor pytorch_model.bin";
-    files.into_iter().find(|file| file.is_file()).ok_or_else(|| not_a_detector(folder, problem))
+    let found = WEIGHT_FILES.into_iter().find(|file| names.iter().any(|name| name == file));
+    found.ok_or_else(|| not_a_detector(files, problem))
 }
 
-fn not_a_detector(folder: &Path, problem: &str) -> Error {
-    Error::NotACheckpoint { origin: folder.display().to_string(), problem: problem.to_owned() }
+fn not_a_detector(files: &Files, problem: &str) -> Error {
+    Error::NotACheckpoint { origin: files.display(""), problem: problem.to_owned() }
 }

@@ -31,6 +31,29 @@ pub fn preprocess(images: &[Pixels], kind: OwlKind, side: usize, device: &Device
     Ok(Tensor::from_vec(values, (images.len(), side, side, 3), device)?)
 }
 
+/// Images as CLIP sees them, (B, S, S, 3): the shorter side resized to S (bicubic), the middle square, normalised.
+///
+/// # Source
+/// huggingface/transformers 5.23, `CLIPImageProcessor`: the longer side is rounded down, and so is where the square begins.
+pub(crate) fn crop_and_normalise(images: &[Pixels], side: usize, device: &Device) -> Result<Tensor> {
+    let mut values = Vec::with_capacity(images.len() * side * side * 3);
+    for image in images {
+        let square = middle_square(*image, side);
+        values.extend(square.iter().enumerate().map(|(i, byte)| (f32::from(*byte) / 255.0 - MEAN[i % 3]) / STD[i % 3]));
+    }
+    Ok(Tensor::from_vec(values, (images.len(), side, side, 3), device)?)
+}
+
+fn middle_square(image: Pixels, side: usize) -> Vec<u8> {
+    let (width, height) = image.size();
+    let shorter = width.min(height);
+    let (new_width, new_height) = (side * width / shorter, side * height / shorter);
+    let resized = resize(image, (new_width, new_height), Filter::Bicubic);
+    let (left, top) = ((new_width - side) / 2, (new_height - side) / 2);
+    let lines = resized.chunks_exact(new_width * 3).skip(top).take(side);
+    lines.flat_map(|line| line[left * 3..(left + side) * 3].iter().copied()).collect()
+}
+
 /// OWLv2: padded to a square at the right and bottom, blurred if it will shrink, then resized between pixel centres. Values 0..=1.
 ///
 /// The blur has deviation `(factor − 1)/2` and reaches `⌈3σ⌉` pixels; edges are mirrored.

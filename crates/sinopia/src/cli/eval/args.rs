@@ -27,7 +27,7 @@ pub(crate) enum EvalCommand {
 /// Which captions.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchmarkArgs {
-    /// `lmd` (built in), or a file of captions: `geneval:FILE`, `t2i-spatial:FILE`, `t2i-numeracy:FILE`
+    /// `lmd` (built in), or a file of captions: `geneval:FILE`, `t2i-spatial:FILE`, `t2i-numeracy:FILE`, `dpg:FILE`, `clipscore:FILE`
     #[arg(long, value_name = "NAME", default_value = "lmd")]
     pub(crate) benchmark: String,
 
@@ -96,9 +96,9 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed_offset: u64,
 
-    /// Folder of OWL-ViT or OWLv2 weights to score with; without it the images are painted only
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) detector: Option<PathBuf>,
+    /// What to score with: `miniature` (the default for its pictures), a folder of OWL-ViT or OWLv2 weights, or `none` to paint only
+    #[arg(long, value_name = "DETECTOR")]
+    pub(crate) detector: Option<String>,
 
     #[command(flatten)]
     pub(crate) painting: PaintingArgs,
@@ -108,14 +108,30 @@ pub(crate) struct ImageArgs {
     pub(crate) quiet: bool,
 }
 
+/// Who answers questions about pictures, for benchmarks that ask some.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct VqaArgs {
+    /// A vision model that answers a benchmark's questions (`dpg`), by the name its server knows
+    #[arg(long, value_name = "NAME")]
+    pub(crate) llm_model: Option<String>,
+
+    /// Its server: an address such as `http://localhost:8000/v1`, or openai, vllm, llama.cpp, ollama or lm-studio [default: by model]
+    #[arg(long, value_name = "URL")]
+    pub(crate) llm_base_url: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
     /// Run folder
     pub(crate) run: PathBuf,
 
-    /// Folder of OWL-ViT or OWLv2 weights, such as a download of `google/owlvit-base-patch32`
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) detector: PathBuf,
+    /// `miniature` (the default for pictures of the miniature), or a folder of OWL-ViT or OWLv2 weights, such as a download of
+    /// `google/owlvit-base-patch32`; for `clipscore` a folder of CLIP weights, such as `openai/clip-vit-base-patch32`
+    #[arg(long, value_name = "DETECTOR")]
+    pub(crate) detector: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) vqa: VqaArgs,
 
     /// Print the report as JSON
     #[arg(long)]

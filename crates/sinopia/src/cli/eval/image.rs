@@ -38,12 +38,12 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let (layouts, layouts_id) = find_layouts(&args, &samples)?;
     let method = methods::build(info.name, Value::Object(job::method_options(info.name, preset, &painting)?))?;
     // Before hours of painting: is the detector one?
-    let detector = args.detector.as_deref().map(report::open_detector).transpose()?;
+    let model_name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
+    let eye = report::open_eye(benchmark.sight(), args.detector.as_deref(), model_name)?;
 
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto).resolved();
-    let name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
-    let model = model::open(name, job::sam_for(method.as_ref(), painting.sam.as_deref()), precision, &bars)?;
+    let model = model::open(model_name, job::sam_for(method.as_ref(), painting.sam.as_deref()), precision, &bars)?;
     let sampling = sampling(&painting, args.seed_offset, &model)?;
     model.pipeline.latent_size(&sampling)?;
     let settings = RunSettings {
@@ -71,10 +71,10 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
         bars.line(&progress_line(progress));
     })?;
     bars.finish();
-    match detector {
-        Some(detector) => report::score_and_print(&folder, benchmark.as_ref(), &detector, false, args.quiet),
+    match eye {
+        Some(eye) => report::score_and_print(&folder, benchmark.as_ref(), eye.as_ref(), false, args.quiet),
         None => {
-            bars.line("painted, not scored: `sinopia eval score` does that with a detector");
+            bars.line("painted, not scored: `sinopia eval score` does that");
             Ok(())
         }
     }

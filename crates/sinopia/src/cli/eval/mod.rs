@@ -4,6 +4,7 @@ pub(crate) mod args;
 mod image;
 mod layout;
 mod report;
+mod vqa;
 
 use std::path::Path;
 

@@ -3,19 +3,48 @@
 use std::path::Path;
 
 use anyhow::Context;
+use sinopia_eval::eye::{Likeness, Questioner};
 use sinopia_eval::report::{Report, html, json, markdown};
 use sinopia_eval::run::captions_sha256;
-use sinopia_eval::score::{self, Detector};
-use sinopia_eval::{Benchmark, RunFolder, benchmarks};
+use sinopia_eval::{Benchmark, Detector, Eye, RunFolder, Sight, benchmarks, score};
 use sinopia_models::Precision;
 
 use super::args::{ReportArgs, ScoreArgs};
+use super::vqa::Vqa;
 use crate::cli::failure::bad_request;
 use crate::cli::output;
 use crate::cli::progress::Bars;
 
-pub(super) fn open_detector(folder: &Path) -> anyhow::Result<Detector> {
-    Detector::open(folder, Precision::Auto).with_context(|| format!("cannot open the detector `{}`", folder.display()))
+/// The value of `--detector` for no detector.
+const NONE: &str = "none";
+
+/// What looks at a benchmark's images; unasked, the built-in detector for pictures of the built-in model. Nothing if nobody is to look.
+pub(super) fn open_eye(sight: Sight, asked: Option<&str>, model: &str) -> anyhow::Result<Option<Box<dyn Eye>>> {
+    let is_miniature = model == sinopia_miniature::NAME;
+    let eye = match (sight, asked) {
+        (_, Some(NONE)) | (Sight::Answers | Sight::Likeness, None) => return Ok(None),
+        (Sight::Answers, Some(name)) => return Err(bad_request(no_questions(name))),
+        (Sight::Boxes, None) if !is_miniature => return Ok(None),
+        (Sight::Boxes, None | Some(sinopia_miniature::NAME)) => built_in(),
+        (Sight::Boxes, Some(folder)) => Detector::open(Path::new(folder), Precision::Auto).map(boxed),
+        (Sight::Likeness, Some(folder)) => Likeness::open(Path::new(folder), Precision::Auto).map(boxed),
+    };
+    let name = asked.unwrap_or(sinopia_miniature::NAME);
+    eye.map(Some).with_context(|| format!("cannot open the detector `{name}`"))
+}
+
+fn boxed(eye: impl Eye + 'static) -> Box<dyn Eye> {
+    Box::new(eye)
+}
+
+fn built_in() -> sinopia_eval::Result<Box<dyn Eye>> {
+    Detector::from_embedded(sinopia_miniature::NAME, sinopia_miniature::DETECTOR_FILES).map(boxed)
+}
+
+fn no_questions(detector: &str) -> String {
+    format!(
+        "this benchmark asks questions, which `{detector}` cannot answer: name a vision model to `sinopia eval score` with `--llm-model`"
+    )
 }
 
 pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
@@ -29,21 +58,43 @@ pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             args.run.display()
         )));
     }
-    let detector = open_detector(&args.detector)?;
-    score_and_print(&run, benchmark.as_ref(), &detector, args.json, args.quiet)
+    let bars = Bars::new(args.quiet);
+    let eye = match benchmark.sight() {
+        Sight::Answers if args.detector.is_none() => boxed(Questioner(Vqa::new(&args.vqa, &bars)?)),
+        sight => {
+            let eye = open_eye(sight, args.detector.as_deref(), &settings.model.id)?;
+            eye.ok_or_else(|| bad_request(no_eye(sight, &args.run, &settings.model.id)))?
+        }
+    };
+    score_and_print(&run, benchmark.as_ref(), eye.as_ref(), args.json, args.quiet)
+}
+
+fn no_eye(sight: Sight, run: &Path, model: &str) -> String {
+    match sight {
+        Sight::Likeness => {
+            "name a folder of CLIP weights with `--detector`, such as a download of openai/clip-vit-base-patch32"
+                .to_owned()
+        }
+        _ => format!(
+            "name a detector with `--detector`: a folder such as a download of google/owlvit-base-patch32 (`{}` was painted by `{model}`, and the \
+             built-in detector knows the world of `{}` only)",
+            run.display(),
+            sinopia_miniature::NAME
+        ),
+    }
 }
 
 /// Scores what is not scored yet and prints the run's report.
 pub(super) fn score_and_print(
     run: &RunFolder,
     benchmark: &dyn Benchmark,
-    detector: &Detector,
+    eye: &dyn Eye,
     as_json: bool,
     quiet: bool,
 ) -> anyhow::Result<()> {
     let bars = Bars::new(quiet);
-    bars.line(&format!("scoring {} with {}", run.root().display(), detector.id().id));
-    score::score(run, benchmark, detector, &mut |done, total| bars.line(&format!("{done}/{total} images seen")))?;
+    bars.line(&format!("scoring {} with {}", run.root().display(), eye.id().id));
+    score::score(run, benchmark, eye, &mut |done, total| bars.line(&format!("{done}/{total} images seen")))?;
     let report = Report::open(&[run.root()])?;
     output::print(&if as_json { format!("{:#}", json(&report)) } else { markdown(&report) })
 }
