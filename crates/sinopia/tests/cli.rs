@@ -307,7 +307,7 @@ fn bad_requests_are_answered() {
         (&["generate", "a cat", "--method", "sd", "--seed", "18446744073709551616"], &["--seed"]),
         (&["generate", "a cat", "--method", "sd", "--steps", "0"], &["--steps"]),
         (&["generate", "a cat", "--method", "sd", "--guidance-scale", "NaN"], &["--guidance-scale"]),
-        (&["generate", "a cat", "--method", "sd", "--width", "102"], &["102 × 128 pixels", "must be multiples of 4"]),
+        (&["generate", "a cat", "--method", "sd", "--width", "100"], &["100 × 128 pixels", "must be multiples of 8"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour=red"], &["colour"]),
         (&["generate", "a cat", "--method", "sd", "--set", "colour"], &["name=value"]),
         (&["paint", LAYOUT, "--sam", "nowhere"], &["--sam nowhere", "miniature", "none"]),
