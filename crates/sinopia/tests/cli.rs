@@ -483,7 +483,7 @@ fn a_sam_outlines_objects_and_is_part_of_the_recipe() {
     assert!(!inspect("without.png").contains("\nsam "));
     // Another model under the same name is another picture.
     std::fs::write(sam.join("model.safetensors"), other_weights(&sam.join("model.safetensors"))).unwrap();
-    desk.refuses(&["generate", "--from", "with.png", "--out", "third.png"], 1, &["model `sam`", "hash"]);
+    desk.refuses(&["generate", "--from", "with.png", "--out", "third.png"], 2, &["model `sam`", "hash"]);
     std::fs::remove_dir_all(&sam).unwrap();
     desk.refuses(&["generate", "--from", "with.png", "--out", "third.png"], 2, &["--sam sam"]);
 }
@@ -506,7 +506,7 @@ fn what_is_no_sam_is_refused_before_any_work() {
         (GATED, &["cannot open the SAM", "neither model.safetensors nor"]),
     ];
     for (sam, words) in cases {
-        desk.refuses(&["paint", LAYOUT, "--sam", sam, "--out", "one.png"], 1, words);
+        desk.refuses(&["paint", LAYOUT, "--sam", sam, "--out", "one.png"], 2, words);
     }
 }
 
