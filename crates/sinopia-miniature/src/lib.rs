@@ -1,7 +1,7 @@
-//! The built-in checkpoint: a small, trained Stable Diffusion in the file layout of the large ones.
+//! The built-in checkpoints: a small, trained Stable Diffusion and a small OWL-ViT that judges it, in the file layouts of the large ones.
 //!
-//! It paints 128 × 128 pixels: sixteen kinds of things in eleven colours on simple backgrounds. `training/` in the repository made it, and
-//! `training/REPORT.md` says how well it does. This crate holds its bytes and nothing else; read them with any loader of diffusers folders:
+//! The first paints 128 × 128 pixels: sixteen kinds of things in eleven colours on simple backgrounds. `training/` in the repository made it, and
+//! `training/REPORT.md` says how well both do. This crate holds its bytes and nothing else; read them with any loader of diffusers folders:
 //!
 //! ```
 //! let (path, bytes) = sinopia_miniature::FILES[0];
@@ -32,4 +32,15 @@ pub const FILES: &[(&str, &[u8])] = &[
     embedded!("unet/diffusion_pytorch_model.safetensors"),
     embedded!("vae/config.json"),
     embedded!("vae/diffusion_pytorch_model.safetensors"),
+];
+
+/// Every file of the detector of this world, [`FILES`]' sixteen kinds and eleven colours: its path, as in a folder of `google/owlvit-base-patch32`, and
+/// its content. The vocabulary is the checkpoint's.
+pub const DETECTOR_FILES: &[(&str, &[u8])] = &[
+    ("config.json", include_bytes!("../assets/detector/config.json")),
+    ("merges.txt", include_bytes!("../assets/tokenizer/merges.txt")),
+    ("model.safetensors", include_bytes!("../assets/detector/model.safetensors")),
+    ("special_tokens_map.json", include_bytes!("../assets/tokenizer/special_tokens_map.json")),
+    ("tokenizer_config.json", include_bytes!("../assets/tokenizer/tokenizer_config.json")),
+    ("vocab.json", include_bytes!("../assets/tokenizer/vocab.json")),
 ];

@@ -328,6 +328,28 @@ fn runs_of_other_options_and_foreign_images_are_refused() {
     );
 }
 
+#[test]
+fn the_miniature_is_judged_by_the_built_in_detector_unless_another_is_named() {
+    let desk = Desk::new();
+    let args: Vec<&str> =
+        small_run("run", "1").into_iter().filter(|arg| !["--detector", "none"].contains(arg)).collect();
+    let output = desk.ok(&args);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("seen by `miniature`"), "{table}");
+    let scores = || serde_json::from_slice::<Value>(&std::fs::read(desk.path("run/scores.json")).unwrap()).unwrap();
+    let by_default = scores();
+    assert_eq!(by_default["images"].as_array().unwrap().len(), 4);
+    desk.ok(&["eval", "score", "run", "--detector", DETECTOR]);
+    assert_ne!(scores()["detector"], by_default["detector"]);
+    desk.ok(&["eval", "score", "run"]);
+    assert_eq!(scores(), by_default);
+
+    let manifest = std::fs::read_to_string(desk.path("run/run.json")).unwrap();
+    std::fs::write(desk.path("run/run.json"), manifest.replace("\"id\": \"miniature\"", "\"id\": \"sd15\"")).unwrap();
+    desk.refuses(&["eval", "score", "run"], 2, &["name a detector", "`sd15`", "owlvit-base-patch32"]);
+    desk.ok(&["eval", "score", "run", "--detector", "miniature"]);
+}
+
 const QUESTIONS: &str =
     "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,question_natural_language
 7,a red car,,1,0,entity,whole,t,Is there a fence?

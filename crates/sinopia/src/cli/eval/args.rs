@@ -96,7 +96,7 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed_offset: u64,
 
-    /// Folder of OWL-ViT or OWLv2 weights to score with; without it, or with `none`, the images are painted only
+    /// What to score with: `miniature` (the default for its pictures), a folder of OWL-ViT or OWLv2 weights, or `none` to paint only
     #[arg(long, value_name = "DETECTOR")]
     pub(crate) detector: Option<String>,
 
@@ -125,7 +125,8 @@ pub(crate) struct ScoreArgs {
     /// Run folder
     pub(crate) run: PathBuf,
 
-    /// Folder of OWL-ViT or OWLv2 weights, such as a download of `google/owlvit-base-patch32`; for `clipscore` a folder of CLIP weights, such as `openai/clip-vit-base-patch32`
+    /// `miniature` (the default for pictures of the miniature), or a folder of OWL-ViT or OWLv2 weights, such as a download of
+    /// `google/owlvit-base-patch32`; for `clipscore` a folder of CLIP weights, such as `openai/clip-vit-base-patch32`
     #[arg(long, value_name = "DETECTOR")]
     pub(crate) detector: Option<String>,
 

@@ -38,7 +38,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let method = methods::build(info.name, Value::Object(job::method_options(Map::new(), &painting)?))?;
     // Before hours of painting: is the detector one?
     let model_name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
-    let eye = report::open_eye(benchmark.sight(), args.detector.as_deref())?;
+    let eye = report::open_eye(benchmark.sight(), args.detector.as_deref(), model_name)?;
 
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto);

@@ -18,19 +18,27 @@ use crate::cli::progress::Bars;
 /// The value of `--detector` for no detector.
 const NONE: &str = "none";
 
-/// What looks at a benchmark's images. Nothing if nobody is named.
-pub(super) fn open_eye(sight: Sight, asked: Option<&str>) -> anyhow::Result<Option<Box<dyn Eye>>> {
-    let Some(name) = asked.filter(|name| *name != NONE) else { return Ok(None) };
-    let eye = match sight {
-        Sight::Answers => return Err(bad_request(no_questions(name))),
-        Sight::Boxes => Detector::open(Path::new(name), Precision::Auto).map(boxed),
-        Sight::Likeness => Likeness::open(Path::new(name), Precision::Auto).map(boxed),
+/// What looks at a benchmark's images; unasked, the built-in detector for pictures of the built-in model. Nothing if nobody is to look.
+pub(super) fn open_eye(sight: Sight, asked: Option<&str>, model: &str) -> anyhow::Result<Option<Box<dyn Eye>>> {
+    let is_miniature = model == sinopia_miniature::NAME;
+    let eye = match (sight, asked) {
+        (_, Some(NONE)) | (Sight::Answers | Sight::Likeness, None) => return Ok(None),
+        (Sight::Answers, Some(name)) => return Err(bad_request(no_questions(name))),
+        (Sight::Boxes, None) if !is_miniature => return Ok(None),
+        (Sight::Boxes, None | Some(sinopia_miniature::NAME)) => built_in(),
+        (Sight::Boxes, Some(folder)) => Detector::open(Path::new(folder), Precision::Auto).map(boxed),
+        (Sight::Likeness, Some(folder)) => Likeness::open(Path::new(folder), Precision::Auto).map(boxed),
     };
+    let name = asked.unwrap_or(sinopia_miniature::NAME);
     eye.map(Some).with_context(|| format!("cannot open the detector `{name}`"))
 }
 
 fn boxed(eye: impl Eye + 'static) -> Box<dyn Eye> {
     Box::new(eye)
+}
+
+fn built_in() -> sinopia_eval::Result<Box<dyn Eye>> {
+    Detector::from_embedded(sinopia_miniature::NAME, sinopia_miniature::DETECTOR_FILES).map(boxed)
 }
 
 fn no_questions(detector: &str) -> String {
@@ -54,19 +62,25 @@ pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     let eye = match benchmark.sight() {
         Sight::Answers if args.detector.is_none() => boxed(Questioner(Vqa::new(&args.vqa, &bars)?)),
         sight => {
-            let eye = open_eye(sight, args.detector.as_deref())?;
-            eye.ok_or_else(|| bad_request(no_eye(sight)))?
+            let eye = open_eye(sight, args.detector.as_deref(), &settings.model.id)?;
+            eye.ok_or_else(|| bad_request(no_eye(sight, &args.run, &settings.model.id)))?
         }
     };
     score_and_print(&run, benchmark.as_ref(), eye.as_ref(), args.json, args.quiet)
 }
 
-fn no_eye(sight: Sight) -> &'static str {
+fn no_eye(sight: Sight, run: &Path, model: &str) -> String {
     match sight {
         Sight::Likeness => {
             "name a folder of CLIP weights with `--detector`, such as a download of openai/clip-vit-base-patch32"
+                .to_owned()
         }
-        _ => "name a folder of OWL-ViT weights with `--detector`, such as a download of google/owlvit-base-patch32",
+        _ => format!(
+            "name a detector with `--detector`: a folder such as a download of google/owlvit-base-patch32 (`{}` was painted by `{model}`, and the \
+             built-in detector knows the world of `{}` only)",
+            run.display(),
+            sinopia_miniature::NAME
+        ),
     }
 }
 
