@@ -17,7 +17,21 @@ const CAPTIONS: usize = 40;
 /// Images of forty that are right by the (published, strict) protocol.
 fn check(method: &str, steps: &str, more: &[&str], measured: (usize, usize)) {
     let folder = tempfile::tempdir().unwrap();
-    let args = ["eval", "image", "--method", method, "--layouts", LAYOUTS, "--limit", "10", "--steps", steps, "--out", "run", "--quiet"];
+    let args = [
+        "eval",
+        "image",
+        "--method",
+        method,
+        "--layouts",
+        LAYOUTS,
+        "--limit",
+        "10",
+        "--steps",
+        steps,
+        "--out",
+        "run",
+        "--quiet",
+    ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_sinopia"));
     command.args(args).args(more).current_dir(folder.path()).env("HF_HUB_OFFLINE", "1").stdin(Stdio::null());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SINOPIA_")) {
@@ -28,8 +42,13 @@ fn check(method: &str, steps: &str, more: &[&str], measured: (usize, usize)) {
     for (protocol, measured) in [("published", measured.0), ("strict", measured.1)] {
         let (passed, by_task) = passed(&folder.path().join("run/scores.json"), protocol);
         let floor = wilson_interval(measured, CAPTIONS).0 * CAPTIONS as f64;
-        eprintln!("{method}, {protocol}: {passed} of {CAPTIONS} right {by_task:?}, measured {measured}, at least {floor:.1} expected");
-        assert!(passed as f64 >= floor, "{method} got worse by the {protocol} protocol: {passed} of {CAPTIONS}, {measured} before");
+        eprintln!(
+            "{method}, {protocol}: {passed} of {CAPTIONS} right {by_task:?}, measured {measured}, at least {floor:.1} expected"
+        );
+        assert!(
+            passed as f64 >= floor,
+            "{method} got worse by the {protocol} protocol: {passed} of {CAPTIONS}, {measured} before"
+        );
     }
 }
 
