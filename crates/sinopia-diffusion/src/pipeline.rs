@@ -462,15 +462,7 @@ impl Sampler<'_> {
         let reply = match halves {
             Some(halves) => self.forward_halves((&input, timestep), halves, &deep, record)?,
             None => {
-                let input = if is_guided { Tensor::cat(&[&input, &input], 0)? } else { input }; // (2B, H, W, C) or (B, H, W, C)
-                let part = if is_guided { BatchPart::Conditional } else { BatchPart::All };
-                let record = record.map(|record| Recording { batch: part, ..record.clone() });
-                let (record, deep) = (record.as_ref(), deep.first());
-                let request =
-                    UNetRequest { record, grounding, deep, ..UNetRequest::new(&input, timestep, conditioning) };
-                let mut reply = self.unet.forward(&request)?;
-                self.deep = reply.deep.take().into_iter().collect();
-                reply
+                self.forward_batch((&input, timestep, is_guided), conditioning, (grounding, deep.first()), record)?
             }
         };
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
@@ -484,6 +476,30 @@ impl Sampler<'_> {
         let fits = kept == batch && self.deep.len() == if has_halves { 2 } else { 1 };
         let is_shallow = fits && !records && !self.shortcuts.runs_deep(index);
         if is_shallow { self.deep.clone() } else { Vec::new() }
+    }
+
+    /// Both halves of guidance as a batch, or the conditional one alone.
+    fn forward_batch(
+        &mut self,
+        (input, timestep, is_guided): (&Tensor, f64, bool),
+        text: &TextConditioning,
+        (grounding, deep): (Option<&Grounding>, Option<&Tensor>),
+        record: Option<&Recording>,
+    ) -> Result<UNetReply> {
+        let (input, batch) = match is_guided {
+            true => (Tensor::cat(&[input, input], 0)?, BatchPart::Conditional), // (2B, H, W, C)
+            false => (input.clone(), BatchPart::All),
+        };
+        let record = record.map(|record| Recording { batch, ..record.clone() });
+        let mut reply = self.unet.forward(&UNetRequest {
+            record: record.as_ref(),
+            grounding,
+            deep,
+            interrupt: self.cancellation.interrupt(),
+            ..UNetRequest::new(&input, timestep, text)
+        })?;
+        self.deep = reply.deep.take().into_iter().collect();
+        Ok(reply)
     }
 
     /// The halves of guidance side by side, unconditional first.

@@ -289,7 +289,7 @@ fn bad_input_is_answered_before_any_painting() {
     desk.refuses(&image(&["--method", "sd", "--benchmark", "geneval"]), 2, &["unknown benchmark", "geneval:FILE"]);
     desk.refuses(
         &image(&["--method", "sd", "--detector", "nowhere"]),
-        1,
+        2,
         &["cannot open the detector `nowhere`", "does not exist"],
     );
     desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 2, &["not a run folder"]);
@@ -428,7 +428,7 @@ fn clip_tells_how_alike_image_and_caption_are() {
         "run",
     ]);
     desk.refuses(&["eval", "score", "run"], 2, &["--detector", "clip-vit-base-patch32"]);
-    desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 1, &["cannot open the detector", "`model_type`"]);
+    desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 2, &["cannot open the detector", "`model_type`"]);
     let output = desk.ok(&["eval", "score", "run", "--detector", CLIP, "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["runs"][0]["rates"]["published"][0]["total"], 2);

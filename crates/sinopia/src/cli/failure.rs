@@ -102,7 +102,7 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
     }
     if let Some(error) = cause.downcast_ref() {
         use sinopia_eval::Error;
-        return !matches!(error, Error::Write { .. } | Error::Painting { .. });
+        return !matches!(error, Error::Write { .. } | Error::Painting { .. } | Error::Answer { .. });
     }
     if let Some(error) = cause.downcast_ref() {
         use sinopia_planner::Error;
