@@ -3,7 +3,7 @@
 //! Pictures and verdicts are the same on every processor but for the last bits, so the figures below repeat; the margin is the 95 % interval (Wilson's) of what was
 //! measured. Who makes a method better writes the new figure here.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "these are tests, and their figures are read")]
 
 use std::path::Path;
 use std::process::{Command, Stdio};
