@@ -282,7 +282,7 @@ fn bad_input_is_answered_before_any_painting() {
     desk.refuses(&image(&["--method", "sd", "--benchmark", "geneval"]), 2, &["unknown benchmark", "geneval:FILE"]);
     desk.refuses(
         &image(&["--method", "sd", "--detector", "nowhere"]),
-        1,
+        2,
         &["cannot open the detector `nowhere`", "does not exist"],
     );
     desk.refuses(&["eval", "score", "run", "--detector", DETECTOR], 2, &["not a run folder"]);
