@@ -7,15 +7,17 @@ mod fixture;
 
 use std::sync::{Arc, LazyLock, Mutex};
 
+use candle_core::Tensor;
 use serde_json::{Value, json};
 use sinopia_diffusion::masks::{MaskRequest, MaskSource};
 use sinopia_diffusion::methods::{self, Lmd, LmdOptions, METHODS, Method};
-use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::noise::{NoiseSource, Seed};
+use sinopia_diffusion::pipeline::GuidedText;
 use sinopia_diffusion::schedulers::SchedulerKind;
 use sinopia_diffusion::work::WorkCount;
 use sinopia_diffusion::{
     AttentionReport, Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run,
-    Sampling, Shortcuts, Stage, StepReport,
+    Sampling, Shortcuts, Silent, Stage, StepReport,
 };
 use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox, Scene};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
@@ -217,7 +219,7 @@ fn plain_stable_diffusion_paints_a_layout_without_caption_in_words() {
     assert_eq!(painting.image, paint("sd", Value::Null, &spoken).unwrap().image);
 }
 
-/// Throws the switch in the middle of the first step, when attention is shown.
+/// Throws the switch in the middle of the first guided step, when attention is shown, and counts steps that end afterwards.
 #[derive(Default)]
 struct Impatient(Cancellation, Mutex<usize>);
 
@@ -244,6 +246,30 @@ fn a_cancelled_run_ends_within_a_step() {
         let result = built.generate(&request(Some(dog_and_bowls()), 4), pipeline_of(method), &run);
         assert!(matches!(result, Err(Error::Cancelled)), "{method}: {result:?}");
         assert_eq!(*impatient.1.lock().unwrap(), 0, "{method}: the step was finished first");
+    }
+}
+
+/// Small models run the halves of guidance side by side; several pictures, and all of a large model's, are a batch.
+#[test]
+fn every_way_of_predicting_sees_the_switch() {
+    let cancellation = Cancellation::default();
+    let run = Run::new(&Silent, &cancellation);
+    let sampling = request(None, 4).sampling;
+    let mut noise = NoiseSource::new(sampling.seed);
+    let one = noise.draw(PIPELINE.latent_size(&sampling).unwrap(), PIPELINE.device()).unwrap(); // (1, H, W, C)
+    let texts = PIPELINE.encode_pairs(&["a dog", "a bowl"], "", &sampling, &run).unwrap();
+    let both = GuidedText::batch(&[&texts[0], &texts[1]]).unwrap();
+    let two = Tensor::cat(&[&one, &one], 0).unwrap();
+    let mut sampler = PIPELINE.sampler(SchedulerKind::Ddim, &sampling, noise, &run).unwrap();
+    for is_cancelled in [false, true] {
+        for (latents, text) in [(&one, &texts[0]), (&two, &both)] {
+            let result = sampler.predict(latents, 0, text, None);
+            match is_cancelled {
+                true => assert!(matches!(result, Err(Error::Cancelled)), "{:?}: {result:?}", latents.dims()),
+                false => assert_eq!(result.unwrap().0.dims(), latents.dims()),
+            }
+        }
+        cancellation.cancel();
     }
 }
 
