@@ -1,6 +1,6 @@
 """A random checkpoint of Stable Diffusion 1.5's size in diffusers' layout: `python make_checkpoint.py FOLDER` (2.1 GB, f16).
 
-`--gligen` gives the UNet GLIGEN's grounding adapters, as `longlian/lmd_plus` has them (2.6 GB). Speed does not depend on what weights mean. The fresh
+`--gligen` gives the UNet GLIGEN's grounding adapters, as `longlian/lmd_plus` has them (2.4 GB). Speed does not depend on what weights mean. The fresh
 weights of the reference library keep activations finite in half precision; only the adapters' gates are opened, which fresh ones shut.
 """
 
