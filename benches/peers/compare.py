@@ -46,6 +46,7 @@ class Side:
 def sides(folder, modes):
     commands = {"ours bf16": [OURS, folder, "bf16"], "ours f32": [OURS, folder, "f32"],
                 "torch bf16": [sys.executable, HERE / "peer_torch.py", folder, "bf16"],
+                "torch bf16 short": [sys.executable, HERE / "peer_torch.py", folder, "bf16", "--short"],
                 "torch f32": [sys.executable, HERE / "peer_torch.py", folder, "f32"]}
     return {name: Side([str(word) for word in commands[name]]) for name in modes}
 

@@ -1,11 +1,12 @@
 """A random checkpoint of Stable Diffusion 1.5's size in diffusers' layout: `python make_checkpoint.py FOLDER` (2.1 GB, f16).
 
-Speed does not depend on what weights mean. The fresh weights of the reference library keep activations finite in half precision.
+`--gligen` gives the UNet GLIGEN's grounding adapters, as `longlian/lmd_plus` has them (2.4 GB). Speed does not depend on what weights mean. The fresh
+weights of the reference library keep activations finite in half precision; only the adapters' gates are opened, which fresh ones shut.
 """
 
+import argparse
 import gzip
 import json
-import sys
 from pathlib import Path
 
 import open_clip
@@ -14,8 +15,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
+OPEN_GATE = 0.5  # before the tanh
 INDEX = {
-    "_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1", "requires_safety_checker": False,
+    "_diffusers_version": "0.42.1", "requires_safety_checker": False,
     "safety_checker": [None, None], "feature_extractor": [None, None], "scheduler": ["diffusers", "DDIMScheduler"],
     "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
     "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
@@ -39,11 +41,19 @@ def write_tokenizer(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-def main(folder):
+def unet(is_grounded):
+    extra = {"attention_type": "gated"} if is_grounded else {}
+    network = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280), **extra)
+    for name, parameter in network.named_parameters():
+        if name.endswith(("fuser.alpha_attn", "fuser.alpha_dense")):
+            parameter.data.fill_(OPEN_GATE)
+    return network
+
+
+def main(folder, is_grounded):
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16)
-    UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8,
-                         block_out_channels=(320, 640, 1280, 1280)).save_pretrained(folder / "unet")
+    unet(is_grounded).save_pretrained(folder / "unet")
     AutoencoderKL(block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
                   up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2, latent_channels=4,
                   sample_size=512).save_pretrained(folder / "vae")
@@ -53,8 +63,13 @@ def main(folder):
     DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False,
                   set_alpha_to_one=False).save_pretrained(folder / "scheduler")
     write_tokenizer(folder / "tokenizer")
-    (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2))
+    pipeline = "StableDiffusionGLIGENPipeline" if is_grounded else "StableDiffusionPipeline"
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": pipeline, **INDEX}, indent=2))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--gligen", action="store_true")
+    args = parser.parse_args()
+    main(args.folder, args.gligen)
