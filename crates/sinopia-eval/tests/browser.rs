@@ -1,7 +1,7 @@
 //! The report's page in a real browser, opened from the file system: tables, pictures, boxes, filters, two runs side by side.
 //!
-//! Needs Chromium (`chromium`, `chromium-browser` or `google-chrome` on the path, or `SINOPIA_BROWSER`). Without one the test says that it did not
-//! run; with `SINOPIA_BROWSER=required`, as the gate sets it, its absence is a failure.
+//! Needs Chromium (`chromium`, `chromium-browser` or `google-chrome` on the path, or `BROWSER_TESTS`). Without one the test says that it did not
+//! run; with `BROWSER_TESTS=required`, as the gate sets it, its absence is a failure.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use sinopia_eval::report::{Report, html};
 
-const VARIABLE: &str = "SINOPIA_BROWSER";
+const VARIABLE: &str = "BROWSER_TESTS";
 const REQUIRED: &str = "required";
 const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 const FLAGS: [&str; 11] = [
