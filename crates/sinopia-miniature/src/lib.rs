@@ -1,7 +1,7 @@
 //! The built-in checkpoint: a small, trained Stable Diffusion in the file layout of the large ones.
 //!
-//! It paints 128 × 128 pixels: sixteen kinds of things in eleven colours on simple backgrounds. `training/` in the repository made it, and
-//! `training/REPORT.md` says how well it does. This crate holds its bytes and nothing else; read them with any loader of diffusers folders:
+//! It paints 128 × 128 pixels: sixteen kinds of things in eleven colours on simple backgrounds. GLIGEN's adapters, in a file of their own beside
+//! the UNet, let it be told what stands where. `training/` in the repository made it, and `training/REPORT.md` says how well it does. This crate holds its bytes and nothing else; read them with any loader of diffusers folders:
 //!
 //! ```
 //! let (path, bytes) = sinopia_miniature::FILES[0];
@@ -30,6 +30,7 @@ pub const FILES: &[(&str, &[u8])] = &[
     embedded!("tokenizer/vocab.json"),
     embedded!("unet/config.json"),
     embedded!("unet/diffusion_pytorch_model.safetensors"),
+    embedded!("unet/gligen.safetensors"),
     embedded!("vae/config.json"),
     embedded!("vae/diffusion_pytorch_model.safetensors"),
 ];
