@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use sinopia_layout::{GridMask, GridRounding};
+use sinopia_layout::{Grid, GridMask, GridRounding};
 use sinopia_models::unet::AttnKey;
 
-use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet, map_of};
+use super::key_targets::{KeyTargets, no_loss};
+use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet};
 use crate::Result;
 
 /// The word's attention in one box's own run, step by step: `steps[i][key]` is (heads, HW), moved to where the box is.
@@ -25,21 +26,10 @@ pub struct ReferenceMaps {
 /// arXiv 2305.13655; TonyLianLong/LLM-groundedDiffusion@cef2a90:utils/guidance.py.
 #[derive(Debug)]
 pub struct AttentionTransfer {
+    /// The word's column for each box, its mask the box's.
     keys: Vec<KeyTargets>,
     references: Vec<ReferenceMaps>,
     num_columns: usize,
-}
-
-#[derive(Debug)]
-struct KeyTargets {
-    key: AttnKey,
-    num_cells: usize,
-    /// The word's column, for each box: (N).
-    columns: Tensor,
-    /// The boxes' masks: (1, HW, N).
-    masks: Tensor,
-    /// Each box's share of the loss: (N).
-    shares: Tensor,
 }
 
 impl AttentionTransfer {
@@ -61,17 +51,9 @@ impl AttentionTransfer {
             boxes.iter().map(|(object, _)| tokens.column(object.word).unwrap_or_default() as u32).collect();
         let share = weight / (objects.len().max(1) * grids.len().max(1)) as f64;
         let shares: Vec<f32> = boxes.iter().map(|(object, _)| (share / object.bboxes.len() as f64) as f32).collect();
-        let target = |(key, grid): (&AttnKey, &sinopia_layout::Grid)| {
-            let masks: Vec<f32> =
-                boxes.iter().flat_map(|(_, bbox)| GridMask::from_bbox(bbox, *grid, rounding).to_f32()).collect();
-            let masks = Tensor::from_vec(masks, (boxes.len(), grid.cells()), device)?; // (N, HW)
-            Ok(KeyTargets {
-                key: *key,
-                num_cells: grid.cells(),
-                columns: Tensor::from_slice(&columns, columns.len(), device)?,
-                masks: masks.t()?.contiguous()?.unsqueeze(0)?,
-                shares: Tensor::from_slice(&shares, shares.len(), device)?,
-            })
+        let target = |(key, grid): (&AttnKey, &Grid)| {
+            let masks = boxes.iter().map(|(_, bbox)| GridMask::from_bbox(bbox, *grid, rounding));
+            KeyTargets::new((*key, *grid), &columns, masks, &shares, device)
         };
         let keys = grids.iter().map(target).collect::<Result<Vec<_>>>()?;
         Ok(Self { keys, references, num_columns: tokens.len() })
@@ -89,11 +71,10 @@ impl AttentionTransfer {
 
 impl GuidanceLoss for AttentionTransfer {
     fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor> {
-        let mut sum = Tensor::new(0f32, self.keys.first().map_or(&Device::Cpu, |key| key.masks.device()))?;
+        let mut sum = no_loss(&self.keys)?;
         for targets in &self.keys {
             let Some(reference) = self.references(targets.key, index)? else { continue };
-            let map = map_of(maps, targets.key, (targets.num_cells, self.num_columns))?; // (heads, HW, L')
-            let words = map.contiguous()?.index_select(&targets.columns, 2)?; // (heads, HW, N)
+            let words = targets.attention(maps, self.num_columns)?; // (heads, HW, N)
             let found = normalised(&words, &targets.masks)?;
             let wanted = normalised(&reference, &targets.masks)?.detach();
             let distance = (found - wanted)?.abs()?.sum(1)?.mean(0)?; // (N)

@@ -6,6 +6,7 @@
 mod attention_transfer;
 mod box_loss;
 mod boxdiff_loss;
+mod key_targets;
 mod ratio_loss;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,8 @@ use candle_core::{Device, Tensor};
 use sinopia_layout::{Grid, GridMask, GridRounding};
 use sinopia_models::unet::AttnKey;
 
-use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet, map_of};
+use super::key_targets::{KeyTargets, no_loss};
+use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet};
 use crate::Result;
 
 /// Far below any sum of probabilities over a map, so it changes none; a token that no cell looks at has no share rather than 0/0.
@@ -20,21 +21,9 @@ const TINY: f64 = 1e-20;
 /// Chen et al. 2023, arXiv 2304.03373; silent-chen/layout-guidance@50fcf75; TonyLianLong/LLM-groundedDiffusion@cef2a90:utils/guidance.py.
 #[derive(Debug)]
 pub struct RatioLoss {
+    /// A column for each token of each object, its mask the object's.
     keys: Vec<KeyTargets>,
     num_columns: usize,
-}
-
-/// What every token should look at on one key's grid; T counts the tokens of all objects.
-#[derive(Debug)]
-struct KeyTargets {
-    key: AttnKey,
-    num_cells: usize,
-    /// The tokens' columns: (T).
-    columns: Tensor,
-    /// Their objects' masks: (1, HW, T).
-    masks: Tensor,
-    /// Each token's share of the loss: (T).
-    shares: Tensor,
 }
 
 impl RatioLoss {
@@ -54,17 +43,8 @@ impl RatioLoss {
         let share = 1.0 / (objects.len().max(1) * grids.len().max(1)) as f64;
         let shares: Vec<f32> = of_tokens().map(|(object, _)| (share / object.positions.len() as f64) as f32).collect();
         let target = |(key, grid): (&AttnKey, &Grid)| {
-            let masks: Vec<f32> = of_tokens()
-                .flat_map(|(object, _)| GridMask::from_bboxes(&object.bboxes, *grid, rounding).to_f32())
-                .collect();
-            let masks = Tensor::from_vec(masks, (shares.len(), grid.cells()), device)?; // (T, HW)
-            Ok(KeyTargets {
-                key: *key,
-                num_cells: grid.cells(),
-                columns: Tensor::from_slice(&columns, columns.len(), device)?,
-                masks: masks.t()?.contiguous()?.unsqueeze(0)?,
-                shares: Tensor::from_slice(&shares, shares.len(), device)?,
-            })
+            let masks = of_tokens().map(|(object, _)| GridMask::from_bboxes(&object.bboxes, *grid, rounding));
+            KeyTargets::new((*key, *grid), &columns, masks, &shares, device)
         };
         let keys = match shares.is_empty() {
             true => Vec::new(),
@@ -76,10 +56,9 @@ impl RatioLoss {
 
 impl GuidanceLoss for RatioLoss {
     fn loss(&self, _index: usize, maps: &AttentionMaps) -> Result<Tensor> {
-        let mut sum = Tensor::new(0f32, self.keys.first().map_or(&Device::Cpu, |key| key.masks.device()))?;
+        let mut sum = no_loss(&self.keys)?;
         for targets in &self.keys {
-            let map = map_of(maps, targets.key, (targets.num_cells, self.num_columns))?; // (heads, HW, L')
-            let attention = map.contiguous()?.index_select(&targets.columns, 2)?; // (heads, HW, T)
+            let attention = targets.attention(maps, self.num_columns)?; // (heads, HW, T)
             let inside = attention.broadcast_mul(&targets.masks)?.sum(1)?; // (heads, T)
             let outside_share = (inside / (attention.sum(1)? + TINY)?)?.affine(-1.0, 1.0)?;
             let of_tokens = outside_share.sqr()?.mean(0)?; // (T)
