@@ -23,8 +23,6 @@ const CONFIG: &str = "config.json";
 const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// Side of CLIP's images where its configuration does not say, in pixels.
 const DEFAULT_IMAGE_SIZE: usize = 224;
-/// Largest side of images, in pixels; published models have 224 to 336.
-const MAX_IMAGE_SIZE: usize = 4096;
 /// Width of the common space where the configuration does not say.
 const DEFAULT_PROJECTION_DIM: usize = 512;
 
@@ -58,44 +56,22 @@ impl ClipConfig {
         let json = |source| Error::Json { file: CONFIG.to_owned(), source };
         let mut raw: Raw = serde_json::from_str(text).map_err(json)?;
         if raw.model_type != "clip" {
-            return Err(refused("model_type", format!("\"{}\"", raw.model_type), "\"clip\"".to_owned()));
+            return Err(Error::Config {
+                file: CONFIG.to_owned(),
+                key: "model_type".to_owned(),
+                found: format!("\"{}\"", raw.model_type),
+                expected: "\"clip\"".to_owned(),
+            });
         }
         raw.vision_config.entry("image_size").or_insert(DEFAULT_IMAGE_SIZE.into());
         let vision_config = serde_json::from_value(Value::Object(raw.vision_config)).map_err(json)?;
         let projection_dim = raw.projection_dim.unwrap_or(DEFAULT_PROJECTION_DIM);
         let text_config = ClipTextConfig { projection_dim: Some(projection_dim), ..raw.text_config };
         let config = Self { text_config, vision_config, projection_dim };
-        config.validate()?;
+        config.vision_config.validate(projection_dim)?;
+        config.text_config.validate()?;
         Ok(config)
     }
-
-    fn validate(&self) -> Result<()> {
-        let vision = &self.vision_config;
-        let sizes = [
-            ("projection_dim", self.projection_dim),
-            ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.intermediate_size", vision.intermediate_size),
-            ("vision_config.num_hidden_layers", vision.num_hidden_layers),
-            ("vision_config.num_attention_heads", vision.num_attention_heads),
-            ("vision_config.patch_size", vision.patch_size),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(refused(key, "0".to_owned(), "a number above 0".to_owned()));
-        }
-        if vision.image_size < vision.patch_size || vision.image_size > MAX_IMAGE_SIZE {
-            let expected = format!("from patch_size, {}, to {MAX_IMAGE_SIZE}", vision.patch_size);
-            return Err(refused("vision_config.image_size", vision.image_size.to_string(), expected));
-        }
-        if !vision.hidden_size.is_multiple_of(vision.num_attention_heads) {
-            let expected = format!("a divisor of hidden_size, {}", vision.hidden_size);
-            return Err(refused("vision_config.num_attention_heads", vision.num_attention_heads.to_string(), expected));
-        }
-        self.text_config.validate()
-    }
-}
-
-fn refused(key: &str, found: String, expected: String) -> Error {
-    Error::Config { file: CONFIG.to_owned(), key: key.to_owned(), found, expected }
 }
 
 /// Both towers with frozen weights.

@@ -126,6 +126,35 @@ impl Default for OwlVisionConfig {
 /// Stands for "the end is the largest id of the text", which is how the detector finds it.
 const EOS_IS_LARGEST: u32 = 2;
 
+impl OwlVisionConfig {
+    /// Whether this is a vision tower that we build, with a projection to `projection_dim`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first key that is out of range.
+    pub(crate) fn validate(&self, projection_dim: usize) -> Result<()> {
+        let sizes = [
+            ("projection_dim", projection_dim),
+            ("vision_config.hidden_size", self.hidden_size),
+            ("vision_config.intermediate_size", self.intermediate_size),
+            ("vision_config.num_hidden_layers", self.num_hidden_layers),
+            ("vision_config.num_attention_heads", self.num_attention_heads),
+            ("vision_config.patch_size", self.patch_size),
+        ];
+        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(refused(key, 0, "a number above 0".to_owned()));
+        }
+        if self.image_size < self.patch_size || self.image_size > MAX_IMAGE_SIZE {
+            let expected = format!("from patch_size, {}, to {MAX_IMAGE_SIZE}", self.patch_size);
+            return Err(refused("vision_config.image_size", self.image_size, expected));
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            let expected = format!("a divisor of hidden_size, {}", self.hidden_size);
+            return Err(refused("vision_config.num_attention_heads", self.num_attention_heads, expected));
+        }
+        Ok(())
+    }
+}
+
 impl OwlVitConfig {
     /// Reads the text of a `config.json`.
     ///
@@ -143,26 +172,7 @@ impl OwlVitConfig {
     /// # Errors
     /// [`Error::Config`] with the first key that is out of range or not supported.
     pub fn validate(&self) -> Result<()> {
-        let vision = &self.vision_config;
-        let sizes = [
-            ("projection_dim", self.projection_dim),
-            ("vision_config.hidden_size", vision.hidden_size),
-            ("vision_config.intermediate_size", vision.intermediate_size),
-            ("vision_config.num_hidden_layers", vision.num_hidden_layers),
-            ("vision_config.num_attention_heads", vision.num_attention_heads),
-            ("vision_config.patch_size", vision.patch_size),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(refused(key, 0, "a number above 0".to_owned()));
-        }
-        if vision.image_size < vision.patch_size || vision.image_size > MAX_IMAGE_SIZE {
-            let expected = format!("from patch_size, {}, to {MAX_IMAGE_SIZE}", vision.patch_size);
-            return Err(refused("vision_config.image_size", vision.image_size, expected));
-        }
-        if !vision.hidden_size.is_multiple_of(vision.num_attention_heads) {
-            let expected = format!("a divisor of hidden_size, {}", vision.hidden_size);
-            return Err(refused("vision_config.num_attention_heads", vision.num_attention_heads, expected));
-        }
+        self.vision_config.validate(self.projection_dim)?;
         // The class head compares patches of the text's width with projected queries.
         if self.projection_dim != self.text_config.hidden_size {
             let expected = format!("text_config.hidden_size, {}", self.text_config.hidden_size);
