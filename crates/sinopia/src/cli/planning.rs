@@ -36,16 +36,8 @@ impl Planning {
     /// Checks the settings and opens the cache. Nothing is sent yet.
     pub(crate) fn new(args: PlannerArgs, bars: &Bars) -> anyhow::Result<Self> {
         let Some(model) = &args.llm_model else { return Err(bad_request(NO_MODEL)) };
-        let preset = presets::preset(model);
-        let base_url = BaseUrl::parse(args.llm_base_url.as_deref().unwrap_or(preset.base_url))?;
-        if let Some(warning) = base_url.warning() {
-            bars.warn(&warning);
-        }
-        let mut options = OpenAiOptions::new(model, base_url);
-        if let Some((value, variable)) = settings::llm_key(options.base_url.is_openai()) {
-            options.key = Some(ApiKey::new(&value, variable)?);
-        }
-        let template = template(&args, preset.format)?;
+        let mut options = language_model(model, args.llm_base_url.as_deref(), bars)?;
+        let template = template(&args, options.preset.format)?;
         options.preset.format = template.format();
         if template.format() == AnswerFormat::Json {
             options.preset.stop = None; // JSON may have blank lines
@@ -80,6 +72,19 @@ impl Planning {
             bars.line(&format!("planned with {}", plan.usage));
         }
     }
+}
+
+/// A model at an address, or at its preset's, with the key that goes there.
+pub(super) fn language_model(model: &str, base_url: Option<&str>, bars: &Bars) -> anyhow::Result<OpenAiOptions> {
+    let base_url = BaseUrl::parse(base_url.unwrap_or(presets::preset(model).base_url))?;
+    if let Some(warning) = base_url.warning() {
+        bars.warn(&warning);
+    }
+    let mut options = OpenAiOptions::new(model, base_url);
+    if let Some((value, variable)) = settings::llm_key(options.base_url.is_openai()) {
+        options.key = Some(ApiKey::new(&value, variable)?);
+    }
+    Ok(options)
 }
 
 /// The file that remembers plans.

@@ -6,17 +6,16 @@ use serde_json::json;
 use sinopia_eval::eye::{AnswerError, Answerer};
 use sinopia_eval::run::sha256;
 use sinopia_eval::score::DetectorId;
-use sinopia_planner::address::{ApiKey, BaseUrl};
-use sinopia_planner::openai::{OpenAi, OpenAiOptions};
-use sinopia_planner::presets::{self, Endpoint};
+use sinopia_planner::openai::OpenAi;
+use sinopia_planner::presets::Endpoint;
 use sinopia_planner::provider::{Message, Provider};
 use sinopia_planner::retry::RetryPolicy;
 use sinopia_planner::template::AnswerFormat;
 
 use super::args::VqaArgs;
 use crate::cli::failure::bad_request;
+use crate::cli::planning;
 use crate::cli::progress::Bars;
-use crate::cli::settings;
 
 const NO_MODEL: &str = "\
 this benchmark asks questions about its pictures, and no vision model is named
@@ -37,15 +36,7 @@ impl Vqa {
     /// Checks the settings. Nothing is sent yet.
     pub(super) fn new(args: &VqaArgs, bars: &Bars) -> anyhow::Result<Self> {
         let Some(model) = &args.llm_model else { return Err(bad_request(NO_MODEL)) };
-        let preset = presets::preset(model);
-        let base_url = BaseUrl::parse(args.llm_base_url.as_deref().unwrap_or(preset.base_url))?;
-        if let Some(warning) = base_url.warning() {
-            bars.warn(&warning);
-        }
-        let mut options = OpenAiOptions::new(model, base_url);
-        if let Some((value, variable)) = settings::llm_key(options.base_url.is_openai()) {
-            options.key = Some(ApiKey::new(&value, variable)?);
-        }
+        let mut options = planning::language_model(model, args.llm_base_url.as_deref(), bars)?;
         options.use_schema = false;
         options.preset.format = AnswerFormat::Text;
         options.preset.endpoint = Endpoint::Chat;
