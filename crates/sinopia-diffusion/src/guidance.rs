@@ -72,6 +72,11 @@ impl GuidanceOptions {
     }
 }
 
+/// A step number of the published 50 steps in a run of `count`.
+pub(crate) fn stretched(step: usize, count: usize) -> usize {
+    (step * count).div_ceil(PUBLISHED_STEPS)
+}
+
 /// How the length of an update follows the trajectory.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum StepSize {

@@ -64,17 +64,6 @@ pub struct GuidedText {
     grounding: Option<ScheduledGrounding>,
 }
 
-/// Whether one thread a picture (or a half of guidance) gets more done than all threads on one: operations are too short to be worth sharing.
-/// Up to 10¹⁰ multiply-accumulates a call; Stable Diffusion at 512 px has 8 · 10¹¹, and would need memory for every picture at once.
-pub(crate) fn is_small_call(
-    unet: &UNet2DConditionModel,
-    latents_hw: (usize, usize),
-    text: &GuidedText,
-) -> Result<bool> {
-    let call = CallShape { batch: 2, ..CallShape::new(latents_hw, text.conditional.num_tokens()) };
-    Ok(unet.config().forward_cost(&call)?.total() <= 10_000_000_000)
-}
-
 /// Most characters of a prompt that a warning repeats.
 pub(crate) const SHOWN_CHARS: usize = 200;
 
@@ -304,6 +293,17 @@ impl Pipeline {
         (0..prompts.len()).map(pair).collect()
     }
 
+    /// Whether one thread a picture (or a half of guidance) gets more done than all threads on one: operations are too short to be worth sharing.
+    /// Up to 10¹⁰ multiply-accumulates a step; Stable Diffusion at 512 px has 8 · 10¹¹, and would need memory for every picture at once.
+    ///
+    /// # Errors
+    /// As [`latent_size`](Self::latent_size).
+    pub(crate) fn has_small_calls(&self, sampling: &Sampling) -> Result<bool> {
+        let (h, w, _) = self.latent_size(sampling)?;
+        let step = CallShape { batch: 2, ..CallShape::new((h, w), self.tokenizer.max_length()) };
+        Ok(self.unet.config().forward_cost(&step)?.total() <= 10_000_000_000)
+    }
+
     /// A trajectory from noise to a picture, which ends early with its run.
     ///
     /// # Errors
@@ -320,6 +320,7 @@ impl Pipeline {
             unet: &self.unet,
             scheduler,
             noise,
+            has_small_calls: self.has_small_calls(sampling)?,
             shortcuts: sampling.shortcuts,
             deep: Vec::new(),
             cancellation: run.cancellation().clone(),
@@ -358,8 +359,9 @@ pub struct Sampler<'a> {
     unet: &'a UNet2DConditionModel,
     scheduler: Box<dyn Scheduler>,
     noise: NoiseSource,
+    has_small_calls: bool,
     shortcuts: Shortcuts,
-    /// Deep features of the last whole call: of one batch, or of the two halves of guidance.
+    /// Deep features of the last call, if they are used again: of one batch, or of the two halves of guidance.
     deep: Vec<Tensor>,
     cancellation: Cancellation,
     /// Not told to the run yet.
@@ -448,7 +450,7 @@ impl Sampler<'_> {
         let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, count, is_guided));
         let conditioning = if is_guided { &text.both } else { &text.conditional };
         let halves = match &text.unconditional {
-            Some(unconditional) if is_guided && text.grounding.is_none() && is_small_call(self.unet, (h, w), text)? => {
+            Some(unconditional) if is_guided && text.grounding.is_none() && self.has_small_calls => {
                 Some([unconditional, &text.conditional])
             }
             _ => None,
@@ -498,8 +500,15 @@ impl Sampler<'_> {
             interrupt: self.cancellation.interrupt(),
             ..UNetRequest::new(&input, timestep, text)
         })?;
-        self.deep = reply.deep.take().into_iter().collect();
+        self.keep_deep(reply.deep.take());
         Ok(reply)
+    }
+
+    /// Remembers deep features, unless every call is whole.
+    fn keep_deep(&mut self, deep: impl IntoIterator<Item = Tensor>) {
+        if self.shortcuts.deep_every > 1 {
+            self.deep = deep.into_iter().collect();
+        }
     }
 
     /// The halves of guidance side by side, unconditional first.
@@ -521,7 +530,7 @@ impl Sampler<'_> {
                 ..UNetRequest::new(input, timestep, texts[half])
             })
         })?;
-        self.deep = halves.iter_mut().filter_map(|reply| reply.deep.take()).collect();
+        self.keep_deep(halves.iter_mut().filter_map(|reply| reply.deep.take()));
         let maps = halves.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
         let noise: Vec<_> = halves.into_iter().filter_map(|reply| reply.noise).collect();
         let noise = if noise.len() == 2 { Some(Tensor::cat(&noise, 0)?) } else { None };

@@ -76,6 +76,12 @@ impl GroundedText {
     }
 }
 
+/// Keywords in one list, without those that are empty.
+pub(crate) fn joined(parts: &[&str]) -> String {
+    let parts = parts.iter().copied().filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// Warns of a scheduler whose memory of earlier steps does not know what `changes` did to the latents.
 pub(crate) fn warn_of_history(scheduler: SchedulerKind, (method, changes): (&str, &str), run: &Run) {
     if matches!(scheduler, SchedulerKind::Pndm | SchedulerKind::DpmSolverPlusPlus) {

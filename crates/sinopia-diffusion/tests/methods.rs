@@ -761,6 +761,13 @@ fn guided_attention_is_shown_to_those_who_want_it() {
         // Once a step and layer, however many updates there are; lmd also paints the dog alone.
         assert_eq!(first, if method == "lmd" { 2 * keys } else { keys }, "{method}: {seen:?}");
         assert!(seen.iter().any(|(_, _, phrase)| phrase == "two white bowls"), "{method}");
+        // One object after the other, however many threads there are.
+        let mut phrases: Vec<&str> = seen.iter().map(|(_, _, phrase)| phrase.as_str()).collect();
+        phrases.dedup();
+        if method == "lmd" {
+            assert_eq!(phrases[..2], ["a blue dog", "a white bowl"]);
+            assert!(!phrases[2..].contains(&"a white bowl"), "{phrases:?}");
+        }
         assert_eq!(
             watched.image,
             paint(method, Value::Null, &request).unwrap().image,

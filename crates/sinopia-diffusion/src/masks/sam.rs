@@ -126,13 +126,13 @@ impl SamMask {
 
     /// Roughly where the object is: its box on the latent grid, or where its word looked on the attention's own.
     fn coarse_mask(&self, request: &MaskRequest) -> GridMask {
-        let bbox = |grid| GridMask::from_bbox(request.bbox, grid, GridRounding::AtLeastOneCell);
         if self.options.prompt == MaskPrompt::Box {
-            return bbox(request.latent_grid);
+            return request.whole_box();
         }
         let attention = request.attention.smoothed(self.attention.gaussian_sigma).normalised();
         let looked = attention.values().iter().map(|value| f64::from(*value) > self.attention.threshold);
-        GridMask::from_cells(attention.grid(), looked.collect()).unwrap_or_else(|| bbox(attention.grid()))
+        GridMask::from_cells(attention.grid(), looked.collect())
+            .unwrap_or_else(|| GridMask::from_bbox(request.bbox, attention.grid(), GridRounding::AtLeastOneCell))
     }
 
     /// The largest mask among those that SAM believes in and that are roughly where the object is.
@@ -157,13 +157,13 @@ impl SamMask {
 
     /// What speaks against an outline.
     fn doubt(&self, cells: &[bool], request: &MaskRequest) -> Option<Doubt> {
-        let bbox = GridMask::from_bbox(request.bbox, request.latent_grid, GridRounding::AtLeastOneCell);
+        let bbox = request.whole_box();
         let size = cells.iter().filter(|inside| **inside).count() as f64;
         if size == 0.0 {
             return Some(Doubt::Empty);
         }
         let inside = cells.iter().zip(bbox.cells()).filter(|(cell, inside)| **cell && **inside).count() as f64;
-        let of_box = bbox.cells().iter().filter(|inside| **inside).count() as f64;
+        let of_box = bbox.count() as f64;
         let (tiny, elsewhere) = (size / of_box, inside / size);
         if !self.options.refuses_doubtful {
             return None;

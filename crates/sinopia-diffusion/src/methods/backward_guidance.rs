@@ -4,10 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinopia_layout::GridRounding;
 
 use super::one_pass::{OnePass, PromptOptions};
-use super::{Method, check_iterations, check_settings, read_options, write_options};
+use super::{Method, check_iterations, check_settings, read_options, rounding, write_options};
 use crate::Result;
 use crate::guidance::{GuidanceOptions, Guide};
 use crate::losses::{RatioLoss, TokenSet};
@@ -86,10 +85,6 @@ impl BackwardGuidanceOptions {
             refreshes_loss: self.refresh_loss,
         }
     }
-
-    fn rounding(&self) -> GridRounding {
-        if self.keep_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published }
-    }
 }
 
 /// Backward Guidance.
@@ -141,7 +136,13 @@ impl Method for BackwardGuidance {
         let unet = pipeline.unet();
         let (keys, objects) = (unet.guidance_keys(), &pass.prompt.tokens);
         let tokens = TokenSet::of(objects);
-        let loss = RatioLoss::new(objects, &tokens, &pass.grids(&keys), options.rounding(), pipeline.device())?;
+        let loss = RatioLoss::new(
+            objects,
+            &tokens,
+            &pass.grids(&keys),
+            rounding(options.keep_small_boxes),
+            pipeline.device(),
+        )?;
         let mut guide = Guide::new(unet, &keys, &tokens, options.guidance(), Stage::Picture.to_string());
         let latents = pass.paint(|latents, index, sampler| {
             let latents = guide.update(latents, index, (sampler, &pass.prompt.text, &loss), run)?;

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sinopia_layout::{Grid, GridRounding};
+use sinopia_layout::Grid;
 use sinopia_models::unet::{AttnKey, UNet2DConditionModel};
 
 use super::one_pass::{OnePass, PromptOptions};
-use super::{Method, check_iterations, check_settings, read_options, write_options};
+use super::{Method, check_iterations, check_settings, read_options, rounding, write_options};
 use crate::Result;
-use crate::guidance::{GuidanceOptions, Guide, PUBLISHED_STEPS, StepSize};
+use crate::guidance::{GuidanceOptions, Guide, StepSize, stretched};
 use crate::losses::{BoxDiffLoss, BoxDiffLossOptions, GroundedTokens, TokenSet, WorstBox};
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting};
@@ -129,7 +129,7 @@ impl BoxDiffOptions {
     fn refinement(&self, count: usize) -> (Vec<f64>, GuidanceOptions) {
         let (mut allowed, mut max_iter) = (vec![1.0; count], vec![0; count + 1]);
         for (step, share) in self.refinement_thresholds.iter().filter(|_| self.refine) {
-            let index = if self.stretch_schedule { (step * count).div_ceil(PUBLISHED_STEPS) } else { *step };
+            let index = if self.stretch_schedule { stretched(*step, count) } else { *step };
             if index < count {
                 (allowed[index], max_iter[index]) = (1.0 - share, self.max_refinement_steps);
             }
@@ -153,7 +153,7 @@ impl BoxDiffOptions {
             top_p: self.top_p,
             corner_reach: self.corner_reach,
             competitors: 1..end.min(whole.competitors.end),
-            rounding: if self.keep_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published },
+            rounding: rounding(self.keep_small_boxes),
             chooses_a_cell: self.choose_a_cell,
         }
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{Scene, SceneOptions};
 
+use super::one_pass::{from_noise, unguided};
 use super::{Method, read_options, write_options};
 use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, check_beta, slots, wiring};
-use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
 use crate::pipeline::Pipeline;
@@ -112,18 +112,7 @@ impl Method for Gligen {
             };
             text.swap_remove(0).grounded(&slots(&scene, self.options.slot_phrase), grounding, pipeline, run)
         })?;
-        let mut noise = NoiseSource::new(sampling.seed);
-        let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(scheduler, &sampling, noise, run)?;
-        let mut latents = sampler.scale_noise(&start)?;
-        run.stage(&Stage::Picture, || {
-            for index in 0..sampler.num_calls() {
-                run.check()?;
-                latents = sampler.denoise(&latents, index, &text, None)?.latents;
-                sampler.report(&latents, index, (&Stage::Picture, None), run)?;
-            }
-            Ok(())
-        })?;
+        let latents = from_noise(pipeline, (scheduler, &sampling, size), &text, run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {
             image,

@@ -12,6 +12,7 @@ mod sd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use sinopia_layout::GridRounding;
 use sinopia_layout::brief;
 
 pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
@@ -154,6 +155,11 @@ fn read_options<T: DeserializeOwned + Default>(method: &'static str, options: Va
         Value::Null => Ok(T::default()),
         options => serde_json::from_value(options).map_err(|source| Error::MethodOptions { method, source }),
     }
+}
+
+/// How boxes become cells: `keep_small_boxes` of all methods that have it.
+fn rounding(keeps_small_boxes: bool) -> GridRounding {
+    if keeps_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published }
 }
 
 /// Refuses the first of some named values that is not good.

@@ -10,12 +10,12 @@ use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Grid, GridMask, GridRounding, Layout};
 
 use super::{Method, check_settings, read_options, write_options};
-use crate::guidance::PUBLISHED_STEPS;
+use crate::guidance::stretched;
 use crate::noise::{Generator, NoiseSource};
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
 use crate::pipeline::{GuidedText, Pipeline, Sampler};
-use crate::prompts::warn_of_stretching;
+use crate::prompts::{joined, warn_of_stretching};
 use crate::schedulers::SchedulerKind;
 use crate::{Error, Result};
 
@@ -84,7 +84,7 @@ impl MultiDiffusionOptions {
     /// Bootstrapped steps of a run of `count`.
     fn num_bootstrapped(&self, count: usize) -> usize {
         match self.stretch_schedule {
-            true => (self.bootstrapping * count).div_ceil(PUBLISHED_STEPS).min(count),
+            true => stretched(self.bootstrapping, count).min(count),
             false => self.bootstrapping,
         }
     }
@@ -226,10 +226,6 @@ impl Method for MultiDiffusion {
 /// The background's prompt for the background, each object's bare name for its region.
 fn prompts(layout: &Layout, request: &PaintRequest) -> Prompts {
     let keywords = request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim();
-    let joined = |parts: &[&str]| {
-        let parts = parts.iter().copied().filter(|part| !part.is_empty());
-        parts.collect::<Vec<_>>().join(", ")
-    };
     let own = layout.negative.trim();
     let background = match layout.background.trim() {
         "" if layout.objects.is_empty() => request.caption.as_deref().unwrap_or_default().trim(),

@@ -10,7 +10,7 @@ use crate::losses::KeyGrids;
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{GuidanceReport, PaintRequest, Painting, Prompts, Sampling};
-use crate::pipeline::{Pipeline, Sampler};
+use crate::pipeline::{GuidedText, Pipeline, Sampler};
 use crate::prompts::{GroundedText, warn_of_history, warn_of_stretching};
 use crate::schedulers::SchedulerKind;
 use crate::{Error, Result};
@@ -77,21 +77,12 @@ impl<'a> OnePass<'a> {
         &self,
         mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
     ) -> Result<Tensor> {
-        let mut noise = NoiseSource::new(self.sampling.seed);
-        let start = noise.draw(self.size, self.pipeline.device())?; // (1, H, W, C)
-        let mut sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise, self.run)?;
-        let mut latents = sampler.scale_noise(&start)?;
-        self.run.stage(&Stage::Picture, || {
-            for index in 0..sampler.num_calls() {
-                self.run.check()?;
-                let (guided, loss) = match self.prompt.tokens.is_empty() {
-                    true => (latents.clone(), None),
-                    false => guide(latents.clone(), index, &sampler)?,
-                };
-                latents = sampler.denoise(&guided, index, &self.prompt.text, None)?.latents;
-                sampler.report(&latents, index, (&Stage::Picture, loss), self.run)?;
+        let setting = (self.scheduler, &self.sampling, self.size);
+        from_noise(self.pipeline, setting, &self.prompt.text, self.run, |latents, index, sampler| {
+            match self.prompt.tokens.is_empty() {
+                true => Ok((latents, None)),
+                false => guide(latents, index, sampler),
             }
-            Ok(latents)
         })
     }
 
@@ -113,6 +104,34 @@ impl<'a> OnePass<'a> {
             timings: self.run.timings(),
         })
     }
+}
+
+/// From the seed's noise to the latents of one picture of `size`; `guide` moves the latents before each step and says its loss.
+pub(super) fn from_noise(
+    pipeline: &Pipeline,
+    (scheduler, sampling, size): (SchedulerKind, &Sampling, (usize, usize, usize)),
+    text: &GuidedText,
+    run: &Run,
+    mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
+) -> Result<Tensor> {
+    let mut noise = NoiseSource::new(sampling.seed);
+    let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
+    let mut sampler = pipeline.sampler(scheduler, sampling, noise, run)?;
+    let mut latents = sampler.scale_noise(&start)?;
+    run.stage(&Stage::Picture, || {
+        for index in 0..sampler.num_calls() {
+            run.check()?;
+            let (guided, loss) = guide(latents.clone(), index, &sampler)?;
+            latents = sampler.denoise(&guided, index, text, None)?.latents;
+            sampler.report(&latents, index, (&Stage::Picture, loss), run)?;
+        }
+        Ok(latents)
+    })
+}
+
+/// For [`from_noise`]: no guidance.
+pub(super) fn unguided(latents: Tensor, _: usize, _: &Sampler) -> Result<(Tensor, Option<f32>)> {
+    Ok((latents, None))
 }
 
 fn compose(options: PromptOptions, request: &PaintRequest) -> Result<Scene> {

@@ -5,11 +5,12 @@ use serde_json::Value;
 use sinopia_layout::Scene;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 
+use super::one_pass::{from_noise, unguided};
 use super::{Method, read_options, write_options};
-use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts};
 use crate::pipeline::Pipeline;
+use crate::prompts::joined;
 use crate::{Error, Result};
 
 /// Options of [`Sd`].
@@ -51,8 +52,7 @@ impl Sd {
             _ => "",
         };
         let keywords = request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim();
-        let parts = [own, keywords].into_iter().filter(|part| !part.is_empty());
-        parts.collect::<Vec<_>>().join(", ")
+        joined(&[own, keywords])
     }
 }
 
@@ -86,18 +86,7 @@ impl Method for Sd {
         let size = pipeline.latent_size(&sampling)?;
 
         let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[&caption], &negative, &sampling, run))?;
-        let mut noise = NoiseSource::new(sampling.seed);
-        let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(scheduler, &sampling, noise, run)?;
-        let mut latents = sampler.scale_noise(&start)?;
-        run.stage(&Stage::Picture, || {
-            for index in 0..sampler.num_calls() {
-                run.check()?;
-                latents = sampler.denoise(&latents, index, &text[0], None)?.latents;
-                sampler.report(&latents, index, (&Stage::Picture, None), run)?;
-            }
-            Ok(())
-        })?;
+        let latents = from_noise(pipeline, (scheduler, &sampling, size), &text[0], run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {
             image,

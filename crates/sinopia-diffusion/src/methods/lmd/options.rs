@@ -8,7 +8,7 @@ use crate::collage::Alignment;
 use crate::guidance::{GuidanceOptions, published_max_iter};
 use crate::losses::{BoxLossOptions, OverHeads};
 use crate::masks::MaskPrompt;
-use crate::methods::{check_iterations, check_settings};
+use crate::methods::{check_iterations, check_settings, rounding};
 
 /// Where an object stands when it is painted alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,7 +285,7 @@ impl LmdOptions {
     }
 
     pub(super) fn rounding(&self) -> GridRounding {
-        if self.keep_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published }
+        rounding(self.keep_small_boxes)
     }
 
     pub(super) fn alignment(&self) -> Alignment {

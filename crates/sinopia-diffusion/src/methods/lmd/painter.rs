@@ -8,7 +8,7 @@ use sinopia_models::unet::AttnKey;
 
 use super::{Lmd, LmdOptions, Method};
 use crate::Result;
-use crate::guidance::PUBLISHED_STEPS;
+use crate::guidance::stretched;
 use crate::losses::KeyGrids;
 use crate::masks::MaskSource;
 use crate::noise::{NoiseSource, SceneSeeds, Seed};
@@ -84,7 +84,7 @@ impl<'a> Painter<'a> {
 
     /// A step number of the published 50 steps in a run of `num_calls`.
     pub(super) fn stretched(&self, step: usize, num_calls: usize) -> usize {
-        if self.options().stretch_schedule { (step * num_calls).div_ceil(PUBLISHED_STEPS) } else { step }
+        if self.options().stretch_schedule { stretched(step, num_calls) } else { step }
     }
 
     /// The background's noise as latents to start with.

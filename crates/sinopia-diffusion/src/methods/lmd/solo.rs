@@ -16,7 +16,7 @@ use crate::masks::{AttentionMap, MaskRequest};
 use crate::noise::{NoiseSource, blend_foreground};
 use crate::observer::Stage;
 use crate::painting::{GuidanceReport, PaintedObject};
-use crate::pipeline::{Sampler, is_small_call};
+use crate::pipeline::Sampler;
 use crate::prompts::GroundedText;
 use crate::{Error, Result};
 
@@ -33,8 +33,8 @@ impl<'a> Painter<'a> {
     /// Stages 1 and 2 for all objects, which do not depend on each other: one after the other, or side by side where calls of the UNet are small.
     pub(super) fn paint_solos(&self, scene: &Scene, background: &Tensor, prompts: &ScenePrompts) -> Result<Vec<Solo>> {
         let (objects, count) = (scene.objects(), scene.objects().len());
-        let is_small = is_small_call(self.pipeline.unet(), (self.size.0, self.size.1), &prompts.overall.text)?;
-        if !is_small {
+        // Who watches attention sees one object after the other.
+        if self.run.wants_attention() || !self.pipeline.has_small_calls(&self.sampling)? {
             let paint = |index| self.paint_alone(&objects[index], background, index, (&prompts.objects[index], count));
             return (0..count).map(paint).collect();
         }
