@@ -52,6 +52,7 @@ impl UNet2DConditionModel {
             return Err(Error::Input { what: "a call with deep features", expected, found });
         }
         let run = |unit: usize, inputs: &[Tensor]| -> Result<Option<Tensor>> {
+            interrupt::check(request.interrupt)?;
             Ok(self.units[unit].forward(inputs, None, conditions)?.hidden)
         };
         let skip = run(0, std::slice::from_ref(request.latents))?;

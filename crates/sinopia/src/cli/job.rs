@@ -263,10 +263,11 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if job.model == sinopia_miniature::NAME {
         vocabulary::warning(job.caption.as_deref(), job.layout.as_ref()).iter().for_each(|warning| bars.warn(warning));
     }
-    warn_of_size(&job.sampling(0, &model), &model, &bars);
+    let first = job.sampling(0, &model);
+    warn_of_size(&first, &model, &bars);
     // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
     let cancellation = cancellation_on_interrupt(&bars)?;
-    model.pipeline.latent_size(&job.sampling(0, &model))?;
+    model.pipeline.latent_size(&first)?;
     let steps = counted(job.settings.steps, "step");
     bars.line(&format!("painting with {} on {}, {steps}", job.method.name(), job.model));
     let mut made = Vec::new();
