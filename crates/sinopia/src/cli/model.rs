@@ -27,8 +27,13 @@ pub(crate) struct Model {
 pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Model> {
     let segmenter = sam.filter(|sam| *sam != NO_SAM).map(|sam| open_sam(sam, precision)).transpose()?;
     let checkpoint = checkpoint(name, precision, bars)?;
-    let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"))?;
-    let id = ModelId { id: name.to_owned(), hash: checkpoint.content_hash()?.to_owned() };
+    let (pipeline, hash) = std::thread::scope(|scope| {
+        let hash = scope.spawn(|| checkpoint.content_hash());
+        let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"));
+        (pipeline, hash.join())
+    });
+    let hash = hash.map_err(|_| anyhow::anyhow!("hashing the model `{name}` was broken off"))?;
+    let (pipeline, id) = (pipeline?, ModelId { id: name.to_owned(), hash: hash?.to_owned() });
     bars.finish();
     if let Some(warning) = untold_training(&pipeline) {
         bars.warn(&warning);
