@@ -11,8 +11,8 @@ use std::ops::AddAssign;
 use serde::Serialize;
 
 use super::gradient::TRACE_BYTES;
-use super::unit::Windows;
 use super::grounding::{HIDDEN_WIDTH, POSITION_WIDTH};
+use super::unit::Windows;
 use super::{AttnKey, Grounding, GroundingWiring, UNetConfig};
 use crate::Result;
 

@@ -21,6 +21,8 @@ pub(crate) struct Model {
     pub(crate) sam: Option<ModelId>,
     /// What `--guidance-scale` is when nobody says.
     pub(crate) guidance_scale: f64,
+    /// Whether a picture is too small a work for several threads to share well.
+    pub(crate) is_small: bool,
 }
 
 /// Opens and loads the model called `name` and, if one is named, the SAM that outlines objects.
@@ -44,7 +46,7 @@ pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars:
         Some((sam, id)) => (pipeline.with_sam(Arc::new(sam)), Some(id)),
         None => (pipeline, None),
     };
-    Ok(Model { pipeline, id, sam, guidance_scale })
+    Ok(Model { pipeline, id, sam, guidance_scale, is_small })
 }
 
 /// What `--sam` is called when there shall be none.
