@@ -734,6 +734,34 @@ fn shortcuts_spare_work_and_are_off_by_default() {
     assert!(paint("sd", Value::Null, &wrong).unwrap_err().to_string().contains("deep_every"));
 }
 
+#[test]
+fn guidance_starts_late_and_weighs_objects_where_asked() {
+    let request = request(Some(dog_and_bowls()), 10);
+    let painted = |options: Value| {
+        let run = Run::silent();
+        let painting = methods::build("lmd", options).unwrap().generate(&request, pipeline_of("lmd"), &run).unwrap();
+        let updates: usize = painting.guidance.iter().map(|report| report.updates).sum();
+        (painting.image, updates)
+    };
+    let always = json!({ "overall_loss_threshold": 0, "loss_threshold": 0 });
+    let with = |more: Value| {
+        let mut options = always.as_object().unwrap().clone();
+        options.extend(more.as_object().unwrap().clone());
+        painted(Value::Object(options))
+    };
+    let (image, updates) = with(json!({}));
+    let (late, fewer) = with(json!({ "overall_min_index_step": 10 }));
+    // Steps 0 and 1 of ten stand for the first ten of fifty, with four updates and three.
+    assert!(late != image && fewer == updates - 7, "{fewer} of {updates}");
+    let (weighed, same) = with(json!({ "object_weights": { "a blue dog": 3.0 } }));
+    assert!(weighed != image && same == updates);
+    assert_eq!(with(json!({ "object_weights": { "a blue dog": 1.0 } })).0, image);
+    let unknown = paint("lmd", json!({ "object_weights": { "a horse": 2.0 } }), &request).unwrap_err().to_string();
+    assert!(unknown.contains("`a horse`") && unknown.contains("phrases of the layout"), "{unknown}");
+    let negative = methods::build("lmd", json!({ "object_weights": { "a dog": -1.0 } })).unwrap_err().to_string();
+    assert!(negative.contains("object_weights"), "{negative}");
+}
+
 /// Keeps what is shown of the attention.
 #[derive(Default)]
 struct Onlooker(Mutex<Vec<(usize, String, String)>>);

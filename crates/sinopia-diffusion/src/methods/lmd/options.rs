@@ -1,5 +1,7 @@
 //! Every number and switch of LMD, as published or mended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridRounding, Placement};
 
@@ -36,6 +38,8 @@ pub struct LmdOptions {
     pub loss_threshold: f64,
     /// Guidance updates at most at each step. Published: 4 (×5), 3 (×5), 2 (×10), 1 (×10).
     pub max_iter: Vec<usize>,
+    /// No guidance before this step. Published: 0.
+    pub min_index_step: usize,
     /// No guidance from this step on. Published: 30.
     pub max_index_step: usize,
     /// Share of the cells inside the box that should attend to the object, in (0, 1]. Published: 0.2.
@@ -52,6 +56,8 @@ pub struct LmdOptions {
     pub overall_loss_threshold: f64,
     /// As `max_iter`, for the whole picture. Published: the same.
     pub overall_max_iter: Vec<usize>,
+    /// As `min_index_step`, for the whole picture. Published: 0.
+    pub overall_min_index_step: usize,
     /// As `max_index_step`, for the whole picture. Published: 30.
     pub overall_max_index_step: usize,
     /// As `fg_top_p`, for the whole picture. Published: 0.2.
@@ -62,6 +68,8 @@ pub struct LmdOptions {
     pub overall_fg_weight: f64,
     /// As `bg_weight`, for the whole picture. Published: 4.
     pub overall_bg_weight: f64,
+    /// Factors of single objects' terms in the whole picture's loss, by phrase: `{"a small cat": 2}`; 1 for all others. Default: none.
+    pub object_weights: BTreeMap<String, f64>,
     /// Whether objects in the whole picture should attend as they did alone. Published: true.
     pub use_ref_ca: bool,
     /// Weight of that loss. Published: 2.
@@ -155,6 +163,7 @@ impl LmdOptions {
             loss_scale: 5.0,
             loss_threshold: 5.0,
             max_iter: published_max_iter(),
+            min_index_step: 0,
             max_index_step: 30,
             fg_top_p: 0.2,
             bg_top_p: 0.2,
@@ -163,11 +172,13 @@ impl LmdOptions {
             overall_loss_scale: 5.0,
             overall_loss_threshold: 5.0,
             overall_max_iter: published_max_iter(),
+            overall_min_index_step: 0,
             overall_max_index_step: 30,
             overall_fg_top_p: 0.2,
             overall_bg_top_p: 0.2,
             overall_fg_weight: 1.0,
             overall_bg_weight: 4.0,
+            object_weights: BTreeMap::new(),
             use_ref_ca: true,
             ref_ca_loss_weight: 2.0,
             so_center_box: true,
@@ -239,6 +250,8 @@ impl LmdOptions {
             |x| x > 0.0 && x <= 100.0,
             "a number above 0, at most 100",
         )?;
+        let weights: Vec<_> = self.object_weights.values().map(|weight| ("object_weights", *weight)).collect();
+        check_settings(&weights, |x| (0.0..=100.0).contains(&x), "numbers from 0 to 100")?;
         check_iterations(&[("max_iter", &self.max_iter), ("overall_max_iter", &self.overall_max_iter)])
     }
 
@@ -247,6 +260,7 @@ impl LmdOptions {
             loss_scale: self.loss_scale,
             loss_threshold: self.loss_threshold,
             max_iter: self.max_iter.clone(),
+            min_index_step: self.min_index_step,
             max_index_step: self.max_index_step,
             stretches_schedule: self.stretch_schedule,
             refreshes_loss: self.refresh_loss,
@@ -258,6 +272,7 @@ impl LmdOptions {
             loss_scale: self.overall_loss_scale,
             loss_threshold: self.overall_loss_threshold,
             max_iter: self.overall_max_iter.clone(),
+            min_index_step: self.overall_min_index_step,
             max_index_step: self.overall_max_index_step,
             ..self.object_guidance()
         }
