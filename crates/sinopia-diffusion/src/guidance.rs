@@ -173,7 +173,7 @@ impl<'a> Guide<'a> {
         let mut latents = latents;
         let factor = self.step_size.factor(sampler.noise_level(index), index, sampler.num_calls());
         let step = factor * self.options.loss_scale;
-        for _ in 0..self.options.iterations(index, sampler.num_calls()) {
+        for _ in 0..self.options.iterations(index, sampler.num_scheduled()) {
             run.check()?;
             if !self.options.refreshes_loss && self.last_loss <= self.options.loss_threshold {
                 break;

@@ -18,7 +18,7 @@ use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
 use crate::observer::{Cancellation, Run, Stage, StepReport};
 use crate::painting::{Image, Sampling, Shortcuts};
-use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::schedulers::{self, NoiseLevel, PredictionType, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::work::{self, UNetWork};
 use crate::{Error, Result};
 
@@ -325,8 +325,11 @@ impl Pipeline {
     ) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
         Ok(Sampler {
+            num_scheduled: scheduler.timesteps().len(),
+            num_wanted: scheduler.timesteps().len(),
             unet: &self.unet,
             scheduler,
+            prediction_type: self.scheduler_config.prediction_type.unwrap_or(PredictionType::Epsilon),
             noise,
             has_small_calls: self.has_small_calls(sampling)?,
             shortcuts: sampling.shortcuts,
@@ -366,6 +369,11 @@ impl Pipeline {
 pub struct Sampler<'a> {
     unet: &'a UNet2DConditionModel,
     scheduler: Box<dyn Scheduler>,
+    /// Calls before any were left out.
+    num_scheduled: usize,
+    /// Calls that will be made.
+    num_wanted: usize,
+    prediction_type: PredictionType,
     noise: NoiseSource,
     has_small_calls: bool,
     shortcuts: Shortcuts,
@@ -395,6 +403,33 @@ impl Sampler<'_> {
     /// How often the model is called.
     pub fn num_calls(&self) -> usize {
         self.scheduler.timesteps().len()
+    }
+
+    /// Leaves calls out, all but those with the indices `kept`.
+    ///
+    /// # Errors
+    /// As [`Scheduler::keep_calls`].
+    pub fn keep_calls(&mut self, kept: &[usize]) -> Result<()> {
+        self.num_wanted = kept.len();
+        self.scheduler.keep_calls(kept)
+    }
+
+    /// Tells those who wait that the trajectory is left after so many calls.
+    pub fn leave_after(&mut self, calls: usize) {
+        self.num_wanted = calls;
+    }
+
+    /// How often the model would be called if no calls were left out: what step numbers of a schedule refer to.
+    pub fn num_scheduled(&self) -> usize {
+        self.num_scheduled
+    }
+
+    /// The picture's latents that a prediction at a call stands for.
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    pub fn predicted_original(&self, prediction: &Tensor, index: usize, latents: &Tensor) -> Result<Tensor> {
+        schedulers::predicted_original(self.prediction_type, prediction, self.noise_level(index), latents)
     }
 
     /// The timestep of a call.
@@ -569,9 +604,10 @@ impl Sampler<'_> {
         run: &Run,
     ) -> Result<()> {
         run.count(&std::mem::take(&mut self.work));
-        let count = self.num_calls();
+        let count = self.num_wanted;
         // The level after the step is that before the next one; at the end both scales agree.
-        let latents = if index + 1 < count { self.model_input(latents, index + 1)? } else { latents.clone() };
+        let latents =
+            if index + 1 < self.num_calls() { self.model_input(latents, index + 1)? } else { latents.clone() };
         run.step(&StepReport { stage, index, count, timestep: self.timestep(index), loss, latents: &latents });
         Ok(())
     }

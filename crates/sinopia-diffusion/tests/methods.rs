@@ -762,6 +762,30 @@ fn guidance_starts_late_and_weighs_objects_where_asked() {
     assert!(negative.contains("object_weights"), "{negative}");
 }
 
+#[test]
+fn objects_alone_take_fewer_steps_once_nothing_but_their_outline_is_wanted() {
+    let request = request(Some(dog_and_bowls()), 50);
+    let painted = |options: Value| {
+        let run = Run::silent();
+        let painting = methods::build("lmd", options).unwrap().generate(&request, pipeline_of("lmd"), &run).unwrap();
+        assert!(painting.objects.iter().all(|object| object.image.is_some() && !object.mask.is_empty()));
+        (painting.image, run.work().sampling.calls)
+    };
+    let (all, calls) = painted(json!({ "stop_objects_early": false }));
+    let (_, early) = painted(json!({}));
+    let (fast_image, fast) = painted(json!({ "stop_objects_early": false, "fast_schedule": true }));
+    assert_eq!(calls - early, 3 * 20, "20 of 50 steps of each object");
+    assert_eq!(calls - fast, 3 * 10, "10 of 50 steps of each object");
+    assert_ne!(fast_image, all);
+    let euler = PaintRequest {
+        sampling: Sampling { scheduler: Some(SchedulerKind::Euler), ..request.sampling.clone() },
+        ..request.clone()
+    };
+    let options = json!({ "stop_objects_early": false, "fast_schedule": true });
+    let refused = paint("lmd", options, &euler).unwrap_err().to_string();
+    assert!(refused.contains("fast_schedule") && refused.contains("ddim"), "{refused}");
+}
+
 /// Keeps what is shown of the attention.
 #[derive(Default)]
 struct Onlooker(Mutex<Vec<(usize, String, String)>>);

@@ -94,6 +94,10 @@ pub struct LmdOptions {
     pub mask_threshold: f64,
     /// Object outlines: attention is averaged from this step on. Published: 10.
     pub attention_aggregation_start: usize,
+    /// Whether an object's own picture takes only every `fast_rate`-th step once nothing but its outline is still wanted of it. Published: false. DDIM only.
+    pub fast_schedule: bool,
+    /// See `fast_schedule`. Published: 2.
+    pub fast_rate: usize,
     /// Object outlines by SAM, if there is one: what it is asked with. Published: `point`, and `box` in LMD+. Default: `box`, the one painted into.
     pub mask_prompt: MaskPrompt,
     /// Object outlines by SAM: masks that it believes in less are taken only if all are such. Published: 0.85.
@@ -131,6 +135,11 @@ pub struct LmdOptions {
     pub mask_point_centered: bool,
     /// Mend: a tiny outline by SAM, or one that is mostly outside the box, is refused for one by attention and box. Published: false.
     pub mask_refuse_doubtful: bool,
+    /// Mend: the fast schedule keeps the step after the last state that is used, which is then as noisy as the whole picture. Published: false, a step cleaner.
+    pub fast_schedule_keeps_state: bool,
+    /// Mend: an object's own picture ends once nothing more of it is pasted or transferred: its outline is taken from what was seen so far, and its
+    /// picture is the one predicted there. Published: false, all steps.
+    pub stop_objects_early: bool,
     /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
     pub mend_plurals: bool,
 }
@@ -147,6 +156,8 @@ impl Default for LmdOptions {
             mask_prompt: MaskPrompt::Box,
             mask_point_centered: true,
             mask_refuse_doubtful: true,
+            fast_schedule_keeps_state: true,
+            stop_objects_early: true,
             mend_plurals: true,
             ..Self::reference()
         }
@@ -191,6 +202,8 @@ impl LmdOptions {
             gaussian_sigma: 1.5,
             mask_threshold: 0.25,
             attention_aggregation_start: 10,
+            fast_schedule: false,
+            fast_rate: 2,
             mask_prompt: MaskPrompt::Point,
             mask_min_confidence: 0.85,
             mask_min_coarse_iou: 0.25,
@@ -208,6 +221,8 @@ impl LmdOptions {
             keep_on_canvas: false,
             mask_point_centered: false,
             mask_refuse_doubtful: false,
+            fast_schedule_keeps_state: false,
+            stop_objects_early: false,
             mend_plurals: false,
         }
     }
@@ -249,6 +264,11 @@ impl LmdOptions {
             &[("gaussian_sigma", self.gaussian_sigma)],
             |x| x > 0.0 && x <= 100.0,
             "a number above 0, at most 100",
+        )?;
+        check_settings(
+            &[("fast_rate", self.fast_rate as f64)],
+            |x| (1.0..=1000.0).contains(&x),
+            "a whole number from 1 to 1000",
         )?;
         let weights: Vec<_> = self.object_weights.values().map(|weight| ("object_weights", *weight)).collect();
         check_settings(&weights, |x| (0.0..=100.0).contains(&x), "numbers from 0 to 100")?;
@@ -323,8 +343,49 @@ impl LmdOptions {
         }
     }
 
+    /// The calls of an object's own picture that are made, of `count`, when nothing but its outline is wanted from call `used` on.
+    pub(super) fn solo_calls(&self, used: usize, count: usize) -> Vec<usize> {
+        if self.stop_objects_early && used > 0 {
+            return (0..used.min(count)).collect();
+        }
+        if !self.fast_schedule || used + 1 >= count {
+            return (0..count).collect();
+        }
+        let rest = if self.fast_schedule_keeps_state { used } else { used + 1 };
+        (0..used).chain((rest..count).step_by(self.fast_rate)).collect()
+    }
+
     /// Steps in which the foreground is frozen.
     pub(super) fn num_frozen_steps(&self, num_calls: usize) -> usize {
         (num_calls as f64 * self.frozen_step_ratio) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedulers::{Ddim, Scheduler, SchedulerConfig};
+
+    #[test]
+    fn the_fast_schedule_visits_the_published_timesteps_and_mended_keeps_the_last_state() {
+        let config = SchedulerConfig { steps_offset: Some(1), ..SchedulerConfig::default() };
+        let published = LmdOptions { fast_schedule: true, ..LmdOptions::reference() };
+        let mended = LmdOptions { fast_schedule_keeps_state: true, ..published.clone() };
+        let visited = |options: &LmdOptions, used: usize| {
+            let mut scheduler = Ddim::new(&config, 50).unwrap();
+            scheduler.keep_calls(&options.solo_calls(used, 50)).unwrap();
+            scheduler.timesteps().to_vec()
+        };
+        let late = visited(&published, 30);
+        assert_eq!((late.len(), &late[28..33]), (40, &[421.0, 401.0, 361.0, 321.0, 281.0][..]));
+        assert_eq!(late[39], 1.0);
+        let early = visited(&published, 25);
+        assert_eq!((early.len(), &early[34..]), (37, &[101.0, 61.0, 21.0][..]));
+        let kept = visited(&mended, 30);
+        assert_eq!((kept.len(), &kept[28..33]), (40, &[421.0, 401.0, 381.0, 341.0, 301.0][..]));
+        for used in [49, 50] {
+            assert_eq!(visited(&published, used).len(), 50, "nothing to leave out after {used}");
+        }
+        assert_eq!(LmdOptions::default().solo_calls(30, 50), (0..30).collect::<Vec<_>>());
     }
 }
