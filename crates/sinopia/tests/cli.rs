@@ -328,6 +328,19 @@ fn bad_requests_are_answered() {
             &["lmd-plus", "adapters"],
         ),
         (&["generate", "a cat", "--layout", "a.json", "--replay", "b.json"], &["--replay"]),
+        (
+            &["generate", "a cat", "--layout", LAYOUT, "--set", "frozen_steps_ratio=1"],
+            &["no option `frozen_steps_ratio`", "did you mean `frozen_step_ratio`?"],
+        ),
+        (
+            &["generate", "a cat", "--method", "sd", "--layout", LAYOUT, "--set", "whatever=1"],
+            &["method `sd` has no option `whatever`"],
+        ),
+        (
+            &["generate", "a cat", "--layout", LAYOUT, "--set", "frozen_step_ratio=much"],
+            &["option `frozen_step_ratio` of method `lmd`", "much"],
+        ),
+        (&["generate", "a cat", "--layout", LAYOUT, "--out", "no/x.png"], &["there is no folder `no`; make it first"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--out", "-"], &["stdout"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--preview"], &["--preview"]),
         (&["generate", "a cat", "--method", "sd", "--out", "cat.jpg"], &["PNG"]),
