@@ -1,4 +1,4 @@
-"""Trains ELLA for the frozen miniature: `python train_ella.py --minutes 40`. Goes on from .cache/ella.pt when it is there.
+"""Trains ELLA for the frozen miniature: `python train_ella.py --minutes 34`. Goes on from .cache/ella.pt when it is there.
 
 ELLA (Hu et al. 2024, arXiv 2403.05135): a T5 text encoder and a connector which makes, at each timestep, 64 tokens of its states; they take the place of
 CLIP's at every cross-attention. The encoder is transformers' `T5EncoderModel` and small, the connector has the names of the released file. Both are trained;
@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from dense import compose_dense, dense_caption
+from dense import COUNTS, compose_dense, dense_caption
 from latents import PUBLISHED, load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
@@ -40,6 +40,7 @@ T5 = dict(
 CONNECTOR = dict(width=UNET["cross_attention_dim"], layers=3, heads=4, latents=64, time_channel=320)
 PLAN_WEIGHT, LOOK_WEIGHT, TEACHER_WEIGHT = 0.05, 0.1, 0.5
 TOKENIZER = CACHE / "t5_tokenizer.json"
+FEW = [0.0, 0.4, 0.35, 0.15, 0.04, 0.03, 0.03]  # odds of so many things at first: which place belongs to which thing is learned on two
 PHRASE_TOKENS = 12  # of a teacher's short prompt; the padding behind them is one token, counted as many times as it stands
 
 
@@ -311,17 +312,17 @@ class Samples:
         return torch.stack(latents).contiguous(memory_format=torch.channels_last), captions, scenes, prompts
 
 
-def languages(rng, size):
+def languages(rng, size, counts):
     """Captions and scenes that need no picture."""
-    scenes = [compose_dense(rng) for _ in range(size)]
+    scenes = [compose_dense(rng, counts) for _ in range(size)]
     return [dense_caption(scene, rng) for scene in scenes], scenes
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="ella", help="of the checkpoint in .cache")
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--language-until", type=float, default=0.22, help="share of the budget for the plan alone")
+    parser.add_argument("--minutes", type=float, default=34)
+    parser.add_argument("--language-until", type=float, default=0.35, help="share of the budget for the plan alone")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--muon-lr", type=float, default=4e-3)
@@ -341,7 +342,8 @@ def main():
     share, total, counted = pace.spent / 60 / args.minutes, np.zeros(4), 0
     while share < 1:
         if share < args.language_until:
-            captions, scenes = languages(samples.rng, 2 * args.batch)
+            early = share < 0.6 * args.language_until
+            captions, scenes = languages(samples.rng, 2 * args.batch, FEW if early else COUNTS)
             with torch.autocast("cpu", torch.bfloat16):
                 tokens = tokens_of(tokenizer, text, connector, captions, torch.randint(0, 1000, (len(captions),)))
             planned = cell_errors(plan(tokens.float()), scenes)
