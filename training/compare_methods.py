@@ -4,6 +4,9 @@ A method may bring flags: `--methods lmd "lmd --sam miniature"`.
 
 `python compare_methods.py CACHE.json --sinopia ../target/release/sinopia --out .cache/compare`: CACHE.json holds an LLM's layouts (caption
 to list of answers). Pictures that are there already are not painted again, so an interrupted run goes on where it was.
+
+The method `drawn` paints nothing: `world.py` draws each thing at its box's centre and with its box's area. What the judge misses there, because boxes
+are small or lie upon each other, no method can show it.
 """
 
 import argparse
@@ -19,6 +22,7 @@ from pathlib import Path
 from PIL import Image
 
 from score_images import find_all, judge, shares
+from world import BACKGROUND_NAMES, COLOR_NAMES, KINDS, SIZE, Scene, Thing, icon, render
 
 ATTRIBUTION = re.compile(r"with an? (\w+) (\w+) and an? (\w+) (\w+)$")
 
@@ -31,7 +35,27 @@ def attribution_captions(cache):
             yield caption, [{"kind": kind, "color": color} for kind, color in pairs]
 
 
+OBJECT = re.compile(r"\(['\"]an? (\w+) (\w+)['\"], \[(\d+), (\d+), (\d+), (\d+)\]\)")
+CANVAS = 512  # pixels of the layouts
+
+
+def draw(answer, seed):
+    """The picture of a layout that holds things of the world, the later on top."""
+    kinds, things = [kind for kind, _, _ in KINDS], []
+    for color, kind, *bbox in OBJECT.findall(answer):
+        x, y, w, h = (int(v) * SIZE / CANVAS for v in bbox)
+        look = kinds.index(kind), COLOR_NAMES.index(color)
+        sides = icon(*look, False).size
+        size = (w * h * max(sides) / min(sides)) ** 0.5
+        things.append(Thing(*look, x + w / 2, y + h / 2, size))
+    return Image.fromarray(render(Scene(BACKGROUND_NAMES[seed % len(BACKGROUND_NAMES)], things, seed=seed)))
+
+
 def paint(args, method, caption, seed, path):
+    if method == "drawn":
+        answer = json.loads(args.cache.read_text())[caption][0]
+        draw(answer if isinstance(answer, str) else answer[0], seed).save(path)
+        return
     command = [str(args.sinopia), "generate", caption, "--replay", str(args.cache), "--method", *shlex.split(method), "--seed", str(seed),
                "--steps", str(args.steps), "--threads", "1", "--out", str(path), "--quiet"]
     command += [word for setting in args.set for word in ("--set", setting)]

@@ -1,6 +1,7 @@
 """Writes the miniature as it stands: `python export.py FOLDER` (diffusers layout, f16 safetensors), then loads it back.
 
-`--sheet FILE.png` also paints a few captions with the exported files.
+`--sheet FILE.png` also paints a few captions with the exported files. `--adapters-only` writes nothing but the grounding adapters,
+FOLDER/unet/gligen.safetensors; they belong to one UNet, so a new UNet removes them until `train_gligen.py` has trained others.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusio
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import train_gligen
 from latents import finished_vae
 from make_tokenizer import main as make_tokenizer
 from train_unet import SCHEDULER, averaged
@@ -54,6 +56,15 @@ def export(folder):
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
     (folder / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n")
+
+
+def export_adapters(folder):
+    """GLIGEN's tensors alone, under the UNet's names, f16."""
+    trained = train_gligen.averaged()
+    if trained is None:
+        raise SystemExit("there is no .cache/gligen.pt: run train_gligen.py first")
+    tensors = {name: tensor.half().contiguous() for name, tensor in trained[3].state_dict().items()}
+    save_file(tensors, folder / "unet" / "gligen.safetensors", metadata={"format": "pt"})
 
 
 def forget_origin(path):
@@ -103,10 +114,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--adapters-only", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    export(args.folder)
+    export_adapters(args.folder) if args.adapters_only else export(args.folder)
     pipe = load_pipeline(args.folder)
     megabytes = sum(f.stat().st_size for f in args.folder.rglob("*") if f.is_file()) / 1e6
     print(f"{megabytes:.1f} MB; scaling_factor {pipe.vae.config.scaling_factor}")

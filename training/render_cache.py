@@ -6,13 +6,15 @@ import sys
 
 import numpy as np
 
-from world import CACHE, SIZE, compose, render
+from world import CACHE, SIZE, compose, compose_mixed, render
+
+MIXED = 3
 
 
 def draw_set(name, count, stage, seed):
-    """Stage 0 mixes stages 1 and 2 in equal shares."""
+    """Stage 0 mixes stages 1 and 2 in equal shares; stage 3 is scenes of mixed sizes."""
     rng = np.random.default_rng(seed)
-    scenes = [compose(rng, stage or 1 + i % 2) for i in range(count)]
+    scenes = [compose_mixed(rng) if stage == MIXED else compose(rng, stage or 1 + i % 2) for i in range(count)]
     pixels = np.lib.format.open_memmap(CACHE / f"{name}.npy", "w+", np.uint8, (count, SIZE, SIZE, 3))
     for i, scene in enumerate(scenes):
         pixels[i] = render(scene)

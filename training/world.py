@@ -188,6 +188,13 @@ def stamp(canvas, picture, w, h, thing):
     canvas.paste(picture, (round(thing.x - w / 2), round(thing.y - h / 2)), picture)
 
 
+def drawn_box(thing):
+    """Where `render` puts a thing: x0, y0, x1, y1 in proportions."""
+    picture = icon(thing.kind, thing.color, thing.flipped)
+    w, h = (s * thing.size / max(picture.size) for s in picture.size)
+    return [v / SIZE for v in (thing.x - w / 2, thing.y - h / 2, thing.x + w / 2, thing.y + h / 2)]
+
+
 def draw_background(name, rng):
     """A calm backdrop: smooth gradients, at most one horizon."""
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
@@ -270,6 +277,26 @@ def compose(rng, stage):
             kind, color = random_look(rng)
         for _ in range(30):
             size = rng.uniform(smallest, largest)
+            size, x, y = snapped(rng, size, size * 0.48, SIZE - size * 0.48)
+            thing = Thing(kind, color, x, y, size)
+            if all(apart(thing, other) for other in scene.things):
+                scene.things.append(thing)
+                break
+    return scene
+
+
+def compose_mixed(rng):
+    """A scene for boxes: one to five things whose sizes have nothing to do with each other, down to three cells."""
+    scene = Scene(BACKGROUND_NAMES[rng.integers(len(BACKGROUND_NAMES))], seed=int(rng.integers(1 << 31)))
+    count = 1 + int(rng.choice(5, p=[0.25, 0.35, 0.2, 0.12, 0.08]))
+    largest = {1: 84, 2: 76, 3: 60, 4: 52, 5: 44}[count]
+    alike = rng.random() < 0.25
+    kind, color = random_look(rng)
+    for _ in range(count):
+        if not alike:
+            kind, color = random_look(rng)
+        for _ in range(30):
+            size = float(np.exp(rng.uniform(np.log(24), np.log(largest))))
             size, x, y = snapped(rng, size, size * 0.48, SIZE - size * 0.48)
             thing = Thing(kind, color, x, y, size)
             if all(apart(thing, other) for other in scene.things):

@@ -110,7 +110,7 @@ pub enum Error {
     },
     /// A method needs grounding adapters and the model has none.
     #[error(
-        "method `{method}` needs a model with GLIGEN's grounding adapters, and this one has none: masterful/gligen-1-4-generation-text-box and longlian/lmd_plus have them; any model paints a layout with --method lmd"
+        "method `{method}` needs a model with GLIGEN's grounding adapters, and this one has none: the built-in miniature, masterful/gligen-1-4-generation-text-box and longlian/lmd_plus have them; any model paints a layout with --method lmd"
     )]
     NoAdapters {
         /// The method.

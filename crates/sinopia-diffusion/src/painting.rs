@@ -44,11 +44,14 @@ pub struct Shortcuts {
     /// The deep layers are run in every n-th step, and their features are used in the steps between. Default: 1, in every step (DeepCache, Ma et
     /// al. 2023, arXiv 2312.00858). Steps whose attention is recorded are run whole.
     pub deep_every: usize,
+    /// On the finest grid, self-attention looks at the means of windows of this side. Default: 1, at every pixel (token downsampling, Smith et al.
+    /// 2024, arXiv 2402.13573). Guidance passes look at every pixel.
+    pub merge_tokens: usize,
 }
 
 impl Default for Shortcuts {
     fn default() -> Self {
-        Self { guidance_interval: (0.0, 1.0), deep_every: 1 }
+        Self { guidance_interval: (0.0, 1.0), deep_every: 1, merge_tokens: 1 }
     }
 }
 
@@ -103,6 +106,9 @@ impl Sampling {
         }
         if !(1..=1000).contains(&self.shortcuts.deep_every) {
             return setting("deep_every", self.shortcuts.deep_every as f64, "a whole number from 1 to 1000");
+        }
+        if !(1..=8).contains(&self.shortcuts.merge_tokens) {
+            return setting("merge_tokens", self.shortcuts.merge_tokens as f64, "a whole number from 1 to 8");
         }
         Ok(())
     }

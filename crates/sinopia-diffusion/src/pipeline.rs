@@ -141,11 +141,19 @@ impl Pipeline {
     /// When a tensor is missing, has another shape or is not finite; as [`new`](Self::new).
     pub fn load(checkpoint: &Checkpoint) -> Result<Self> {
         let Checkpoint { text_encoder, unet, vae, .. } = checkpoint;
+        // Most of the time goes into touching memory for the first time, which threads do side by side.
+        let (unet_loaded, (vae_loaded, text_encoder_loaded)) = rayon::join(
+            || UNet2DConditionModel::load(&unet.config, &unet.weights),
+            || {
+                let vae = AutoencoderKl::load(&vae.config, &vae.weights);
+                (vae, ClipTextModel::load(&text_encoder.config, &text_encoder.weights))
+            },
+        );
         Self::new(PipelineParts {
             tokenizer: checkpoint.tokenizer.clone(),
-            text_encoder: ClipTextModel::load(&text_encoder.config, &text_encoder.weights)?,
-            unet: UNet2DConditionModel::load(&unet.config, &unet.weights)?,
-            vae: AutoencoderKl::load(&vae.config, &vae.weights)?,
+            text_encoder: text_encoder_loaded?,
+            unet: unet_loaded?,
+            vae: vae_loaded?,
             scheduler_config: checkpoint.scheduler.clone(),
             device: unet.weights.device().clone(),
         })
@@ -459,7 +467,8 @@ impl Sampler<'_> {
         // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
         let counted = halves.map_or(conditioning, |[unconditional, _]| unconditional);
         let shape = work::call_shape((conditioning.batch_size(), (h, w)), counted, grounding);
-        let shape = CallShape { is_shallow: !deep.is_empty(), ..shape };
+        let merge_tokens = self.shortcuts.merge_tokens;
+        let shape = CallShape { is_shallow: !deep.is_empty(), merge_tokens, ..shape };
         self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
         let reply = match halves {
             Some(halves) => self.forward_halves((&input, timestep), halves, &deep, record)?,
@@ -497,6 +506,7 @@ impl Sampler<'_> {
             record: record.as_ref(),
             grounding,
             deep,
+            merge_tokens: self.shortcuts.merge_tokens,
             interrupt: self.cancellation.interrupt(),
             ..UNetRequest::new(&input, timestep, text)
         })?;
@@ -520,12 +530,13 @@ impl Sampler<'_> {
         record: Option<&Recording>,
     ) -> Result<UNetReply> {
         let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
-        let (unet, cancellation) = (self.unet, &self.cancellation);
+        let (unet, cancellation, merge_tokens) = (self.unet, &self.cancellation, self.shortcuts.merge_tokens);
         let mut halves = threads::side_by_side(2, |half| {
             let record = if half == 1 { record.as_ref() } else { None };
             unet.forward(&UNetRequest {
                 record,
                 deep: deep.get(half),
+                merge_tokens,
                 interrupt: cancellation.interrupt(),
                 ..UNetRequest::new(input, timestep, texts[half])
             })

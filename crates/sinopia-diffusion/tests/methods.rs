@@ -724,6 +724,8 @@ fn shortcuts_spare_work_and_are_off_by_default() {
         let (shallow, less) = with(Shortcuts { deep_every: 3, ..Shortcuts::default() }, method);
         // Objects painted alone are recorded at first, and so run whole.
         assert!(shallow != image && less < 0.95 * work, "{method}: {less} of {work}");
+        let (merged, less) = with(Shortcuts { merge_tokens: 2, ..Shortcuts::default() }, method);
+        assert!(merged != image && less < work, "{method}: {less} of {work}");
     }
     let mut wrong = plain.clone();
     wrong.sampling.shortcuts.guidance_interval = (0.6, 0.5);

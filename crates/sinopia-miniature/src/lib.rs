@@ -1,7 +1,8 @@
 //! The built-in checkpoints: a small, trained Stable Diffusion and a small OWL-ViT that judges it, in the file layouts of the large ones.
 //!
-//! The first paints 128 × 128 pixels: sixteen kinds of things in eleven colours on simple backgrounds. `training/` in the repository made it, and
-//! `training/REPORT.md` says how well both do. This crate holds its bytes and nothing else; read them with any loader of diffusers folders:
+//! The first paints 128 × 128 pixels: sixteen kinds of things in eleven colours on simple backgrounds. GLIGEN's adapters, in a file of their own
+//! beside the UNet, let it be told what stands where. `training/` in the repository made it, and `training/REPORT.md` says how well both do. This
+//! crate holds its bytes and nothing else; read them with any loader of diffusers folders:
 //!
 //! ```
 //! let (path, bytes) = sinopia_miniature::FILES[0];
@@ -43,6 +44,7 @@ pub const FILES: &[(&str, &[u8])] = &[
     embedded!("tokenizer/vocab.json"),
     embedded!("unet/config.json"),
     embedded!("unet/diffusion_pytorch_model.safetensors"),
+    embedded!("unet/gligen.safetensors"),
     embedded!("vae/config.json"),
     embedded!("vae/diffusion_pytorch_model.safetensors"),
 ];

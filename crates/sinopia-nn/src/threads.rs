@@ -31,6 +31,15 @@ pub fn num_threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Runs `f` on `threads` worker threads of its own, beside everything else that the process does.
+///
+/// # Errors
+/// [`Error::Threads`] if the system gives no more threads.
+pub fn with_own_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> Result<T> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(Error::Threads)?;
+    Ok(pool.install(f))
+}
+
 /// Runs `f` on a worker thread. From outside, every operation has to wake a worker and wait for it, which costs small operations more than
 /// their work.
 pub fn on_worker<T: Send>(f: impl FnOnce() -> T + Send) -> T {

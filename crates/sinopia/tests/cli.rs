@@ -18,6 +18,8 @@ const LAYOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/blue-d
 const GATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/gligen");
 /// A tiny SAM with random weights.
 const TINY_SAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/sam");
+/// A tiny checkpoint without.
+const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/small");
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples");
 
 /// A scratch folder and the program, started inside it.
@@ -317,8 +319,14 @@ fn bad_requests_are_answered() {
             &["generate", "a cat", "--method", "lmd", "--preset", "diffusers-lmd-plus", "--layout", LAYOUT],
             &["lmd-plus"],
         ),
-        (&["generate", "a cat", "--method", "gligen", "--layout", LAYOUT], &["gligen", "adapters", "lmd_plus"]),
-        (&["generate", "a cat", "--preset", "diffusers-lmd-plus", "--layout", LAYOUT], &["lmd-plus", "adapters"]),
+        (
+            &["generate", "a cat", "--method", "gligen", "--model", PLAIN, "--layout", LAYOUT],
+            &["gligen", "adapters", "lmd_plus", "miniature"],
+        ),
+        (
+            &["generate", "a cat", "--preset", "diffusers-lmd-plus", "--model", PLAIN, "--layout", LAYOUT],
+            &["lmd-plus", "adapters"],
+        ),
         (&["generate", "a cat", "--layout", "a.json", "--replay", "b.json"], &["--replay"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--out", "-"], &["stdout"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--preview"], &["--preview"]),
@@ -545,6 +553,62 @@ fn a_model_with_adapters_paints_with_the_methods_for_it() {
     assert!(String::from_utf8_lossy(&other.stdout).contains("overall_loss_scale=20"));
 }
 
+/// How much redder than blue a box of the picture is, in mean, −255..=255; the box in proportions.
+fn redness(picture: &image::RgbImage, [x0, y0, x1, y1]: [f64; 4]) -> f64 {
+    let (width, height) = picture.dimensions();
+    let within = |at: u32, length: u32, low: f64, high: f64| (low..high).contains(&(f64::from(at) / f64::from(length)));
+    let inside = picture.enumerate_pixels().filter(|(x, y, _)| within(*x, width, x0, x1) && within(*y, height, y0, y1));
+    let differences: Vec<f64> = inside.map(|(.., pixel)| f64::from(pixel[0]) - f64::from(pixel[2])).collect();
+    differences.iter().sum::<f64>() / differences.len() as f64
+}
+
+/// Two boxes side by side in pixels of a canvas of 128, and what lies 8 pixels inside them in proportions.
+const SIDE_BY_SIDE: [[f64; 4]; 2] = [[8.0, 40.0, 48.0, 48.0], [72.0, 40.0, 48.0, 48.0]];
+
+fn inner([x, y, w, h]: [f64; 4]) -> [f64; 4] {
+    [x + 8.0, y + 8.0, x + w - 8.0, y + h - 8.0].map(|pixels| pixels / 128.0)
+}
+
+/// Paints phrases into boxes on the miniature and says how red the two boxes of [`SIDE_BY_SIDE`] are.
+fn redness_of_both(desk: &Desk, method: &str, caption: &str, objects: &[(&str, [f64; 4])]) -> [f64; 2] {
+    let objects: Vec<Value> = objects.iter().map(|(phrase, bbox)| json!({ "phrase": phrase, "bbox": bbox })).collect();
+    let canvas = json!({ "width": 128, "height": 128 });
+    let layout = json!({ "canvas": canvas, "objects": objects, "background": "A realistic scene", "negative": "" });
+    desk.put("layout.json", &layout.to_string());
+    let request = ["generate", caption, "--layout", "layout.json", "--method", method, "--steps", "10"];
+    desk.ok(&[&request[..], &["--seed", "1", "--out", "boxes.png"]].concat());
+    let picture = image::open(desk.path("boxes.png")).unwrap().to_rgb8();
+    SIDE_BY_SIDE.map(|bbox| redness(&picture, inner(bbox)))
+}
+
+#[test]
+fn the_miniature_paints_a_thing_into_the_box_it_is_told_of() {
+    let desk = Desk::new();
+    let about = String::from_utf8(desk.ok(&["models", "info", "miniature"]).stdout).unwrap();
+    assert!(about.contains("adapters"), "{about}");
+    let caption = "A realistic scene with a red ball";
+    for method in ["gligen", "lmd-plus"] {
+        let paint = |bbox| redness_of_both(&desk, method, caption, &[("a red ball", bbox)]);
+        let [inside, outside] = paint(SIDE_BY_SIDE[0]);
+        assert!(inside > outside + 60.0, "{method}, on the left: {inside:.0} inside, {outside:.0} outside");
+        let [outside, inside] = paint(SIDE_BY_SIDE[1]);
+        assert!(inside > outside + 60.0, "{method}, on the right: {inside:.0} inside, {outside:.0} outside");
+    }
+}
+
+#[test]
+fn lmd_plus_on_the_miniature_keeps_colours_in_their_boxes() {
+    let desk = Desk::new();
+    let caption = "A realistic scene with a red ball and a blue ball";
+    let [left, right] = SIDE_BY_SIDE;
+    for (red_at, blue_at, is_swapped) in [(left, right, false), (right, left, true)] {
+        let objects = [("a red ball", red_at), ("a blue ball", blue_at)];
+        let [on_the_left, on_the_right] = redness_of_both(&desk, "lmd-plus", caption, &objects);
+        let (red, blue) = if is_swapped { (on_the_right, on_the_left) } else { (on_the_left, on_the_right) };
+        assert!(red > 40.0 && blue < -40.0, "swapped: {is_swapped}, red box {red:.0}, blue box {blue:.0}");
+    }
+}
+
 #[test]
 fn any_number_of_boxes_is_painted_or_refused() {
     let desk = Desk::new();
@@ -622,6 +686,26 @@ fn a_folder_paints_what_the_built_in_model_paints() {
     desk.ok(&[&request[..], &["--model", "model", "--out", "b.png"]].concat());
     let pixels = |name| image::open(desk.path(name)).unwrap().to_rgb8().into_raw();
     assert_eq!(pixels("a.png"), pixels("b.png"));
+}
+
+#[test]
+fn adapters_that_nobody_uses_change_no_pixel() {
+    const ADAPTERS: &str = "unet/gligen.safetensors";
+    let desk = Desk::new();
+    miniature_folder(&desk.path("bare"), |_, bytes| bytes.to_vec());
+    std::fs::remove_file(desk.path("bare").join(ADAPTERS)).unwrap();
+    for (method, layout) in [("sd", None), ("lmd", Some(LAYOUT))] {
+        let paint = |model: &str| {
+            let out = format!("{method}-{model}.png");
+            let mut request = vec!["generate", "a blue dog", "--method", method, "--steps", "2", "--model", model];
+            request.extend(layout.into_iter().flat_map(|layout| ["--layout", layout]));
+            desk.ok(&[&request[..], &["--out", &out]].concat());
+            image::open(desk.path(&out)).unwrap().to_rgb8().into_raw()
+        };
+        assert!(paint("miniature") == paint("bare"), "{method} paints another picture");
+    }
+    let gligen = ["generate", "a blue dog", "--method", "gligen", "--layout", LAYOUT, "--model", "bare"];
+    desk.refuses(&gligen, 2, &["adapters"]);
 }
 
 #[test]

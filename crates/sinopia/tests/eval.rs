@@ -242,6 +242,41 @@ fn two_processes_share_a_folder_and_shards_share_captions() {
     assert_eq!(desk.images("shards"), BTreeSet::from(["100/img_0.png".to_owned()]));
 }
 
+#[test]
+fn images_painted_at_once_are_the_same_and_no_more_than_memory_holds() {
+    let desk = Desk::new();
+    desk.ok(&small_run("alone", "2"));
+    let at_once: Vec<_> =
+        small_run("three", "2").into_iter().chain(["--jobs", "3", "--memory-budget", "1000"]).collect();
+    let output = desk.ok(&at_once);
+    assert!(stderr(&output).contains("8 captions into three, 3 at once"), "{}", stderr(&output));
+    let all = desk.images("alone");
+    assert_eq!((all.len(), &all), (8, &desk.images("three")));
+    for name in all {
+        let bytes = |run: &str| std::fs::read(desk.path(run).join(&name)).unwrap();
+        assert!(bytes("alone") == bytes("three"), "{name} differs");
+    }
+    let tight: Vec<_> = small_run("tight", "1").into_iter().chain(["--jobs", "3", "--memory-budget", "0.01"]).collect();
+    let output = desk.ok(&tight);
+    assert!(stderr(&output).contains("warning: 1 at once instead of 3"), "{}", stderr(&output));
+    let nothing: Vec<_> = small_run("nothing", "1").into_iter().chain(["--memory-budget=-2"]).collect();
+    desk.refuses(&nothing, 2, &["--memory-budget", "above 0"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_first_of_several_failures_stops_the_run_and_is_told() {
+    let desk = Desk::new();
+    let script = format!("trap '' XFSZ; ulimit -f 8; exec {} \"$@\"", env!("CARGO_BIN_EXE_sinopia"));
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &script, "sh"]).args(small_run("run", "25")).args(["--jobs", "2"]);
+    let output = limited.current_dir(desk.0.path()).stdin(Stdio::null()).output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("cannot write `run/") && !message.contains("interrupted"), "{message}");
+    assert_eq!(desk.images("run").len(), 0);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_keeps_what_is_finished() {

@@ -91,9 +91,13 @@ impl Files {
                 Weights::open(&paths, device, precision)
             }
             Self::Embedded { files, .. } => {
-                let name = names.first().map_or("", String::as_str);
-                let bytes = embedded(files, name).ok_or_else(|| Error::NotFound { path: self.display(name).into() })?;
-                Weights::from_bytes(&self.display(name), bytes, device, precision)
+                let found = |name: &String| {
+                    let path = self.display(name);
+                    let bytes = embedded(files, name).ok_or_else(|| Error::NotFound { path: path.clone().into() })?;
+                    Ok((path, bytes))
+                };
+                let parts = names.iter().map(found).collect::<Result<Vec<_>>>()?;
+                Weights::from_embedded(&parts, device, precision)
             }
         }
     }

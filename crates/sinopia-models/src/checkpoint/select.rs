@@ -8,6 +8,8 @@ pub(crate) const NETWORKS: [&str; 3] = ["text_encoder", "unet", "vae"];
 pub(crate) const INDEX: &str = "model_index.json";
 /// The scheduler's configuration.
 pub(crate) const SCHEDULER: &str = "scheduler/scheduler_config.json";
+/// GLIGEN's adapters in a file of their own, beside the weights of the UNet that they were trained for.
+const ADAPTERS: &str = "unet/gligen.safetensors";
 /// Everything in `tokenizer/` that we read.
 const TOKENIZER: [&str; 5] =
     ["vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json"];
@@ -16,16 +18,31 @@ const STEMS: [&str; 3] = ["diffusion_pytorch_model", "model", "pytorch_model"];
 /// The variants tried when none is asked for: full precision first, as it is the most faithful.
 const DEFAULT_VARIANTS: [&str; 2] = ["", "fp16"];
 
-/// The weight files of one network among `names`: safetensors before PyTorch's, shards together.
+/// The weight files of one network among `names`: safetensors before PyTorch's, shards together; a UNet's adapters at the end.
 ///
 /// # Errors
-/// If there are none, or none of the variant asked for.
+/// If there are none, or none of the variant asked for, or adapters lie beside PyTorch's files, which cannot be read together.
 pub(crate) fn weight_files(
     origin: &str,
     names: &[String],
     network: &str,
     variant: Option<&str>,
 ) -> Result<Vec<String>> {
+    let mut files = own_weight_files(origin, names, network, variant)?;
+    if let Some(adapters) = names.iter().find(|name| *name == ADAPTERS && network == "unet") {
+        if let Some(pickle) = files.iter().find(|file| !file.ends_with(".safetensors")) {
+            let problem = format!(
+                "`{ADAPTERS}` needs the UNet as .safetensors too, not as `{pickle}`: convert it, or remove one"
+            );
+            return Err(Error::NotACheckpoint { origin: origin.to_owned(), problem });
+        }
+        files.push(adapters.clone());
+    }
+    Ok(files)
+}
+
+/// The same without adapters.
+fn own_weight_files(origin: &str, names: &[String], network: &str, variant: Option<&str>) -> Result<Vec<String>> {
     let variants = match &variant {
         Some(variant) => std::slice::from_ref(variant),
         None => &DEFAULT_VARIANTS[..],
@@ -160,6 +177,20 @@ mod tests {
             "unet/diffusion_pytorch_model-00002-of-00002.fp16.safetensors",
         ];
         check(&fp16, Some("fp16"), &fp16);
+    }
+
+    #[test]
+    fn adapters_in_a_file_of_their_own_belong_to_the_unet() {
+        check(&[BOTH[2], ADAPTERS], None, &[BOTH[2], ADAPTERS]);
+        check(&[BOTH[1], ADAPTERS], Some("fp16"), &[BOTH[1], ADAPTERS]);
+        let other = names(&[ADAPTERS, "vae/diffusion_pytorch_model.safetensors", "vae/gligen.safetensors"]);
+        assert_eq!(
+            weight_files("sd", &other, "vae", None).unwrap(),
+            names(&["vae/diffusion_pytorch_model.safetensors"])
+        );
+        let error = weight_files("sd", &names(&[BOTH[0], ADAPTERS]), "unet", None).unwrap_err().to_string();
+        assert!(error.contains(ADAPTERS) && error.contains(BOTH[0]), "{error}");
+        assert!(weight_files("sd", &names(&[ADAPTERS]), "unet", None).is_err(), "adapters alone are no UNet");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::gradient::TRACE_BYTES;
 use super::grounding::{HIDDEN_WIDTH, POSITION_WIDTH};
+use super::unit::Windows;
 use super::{AttnKey, Grounding, GroundingWiring, UNetConfig};
 use crate::Result;
 
@@ -97,6 +98,8 @@ pub struct CallShape {
     pub last_key: Option<AttnKey>,
     /// Whether deep features are at hand, so that only the first convolution and the last layer are run.
     pub is_shallow: bool,
+    /// Side of the windows that self-attention on the latents' grid merges keys and values of.
+    pub merge_tokens: usize,
 }
 
 impl CallShape {
@@ -110,6 +113,7 @@ impl CallShape {
             grounding: None,
             last_key: None,
             is_shallow: false,
+            merge_tokens: 1,
         }
     }
 
@@ -253,7 +257,7 @@ impl UnitShape {
                     let (to_scores, after) = self.layer(c, shape.num_tokens as u64);
                     let ends_here = shape.last_key == Some(key.with_layer(layer));
                     let fuser = self.grounding_of_layer(shape, ends_here).map_or(0, |slots| self.fuser(c, slots));
-                    work += batch * (to_scores + text + fuser);
+                    work += batch * (to_scores - self.merged_away(c, shape) + text + fuser);
                     if ends_here {
                         return work;
                     }
@@ -302,6 +306,16 @@ impl UnitShape {
     /// Scores and weighted values.
     fn self_attention_products(&self, c: u64) -> u64 {
         2 * self.cells * self.cells * c
+    }
+
+    /// What merging keys and values spares of a layer's self-attention.
+    fn merged_away(&self, c: u64, shape: &CallShape) -> u64 {
+        let (h, w) = shape.latents_hw;
+        if self.cells != (h * w) as u64 || Windows::new((h, w), shape.merge_tokens).is_none() {
+            return 0;
+        }
+        let away = self.cells - self.cells / (shape.merge_tokens * shape.merge_tokens) as u64;
+        2 * away * c * c + 2 * self.cells * away * c
     }
 
     /// What the adapter of a layer sees, if it has work.

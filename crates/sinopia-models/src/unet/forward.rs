@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::request::Plan;
 use super::transformer::Outcome;
-use super::unit::Conditions;
+use super::unit::{Conditions, Windows};
 use super::{AttnMaps, UNet2DConditionModel, UNetReply, UNetRequest};
 use crate::{Error, Interrupt, Result, interrupt};
 
@@ -109,7 +109,9 @@ impl UNet2DConditionModel {
             Some(grounding) => Some((self.grounding_tokens(grounding)?, grounding)),
             None => None,
         };
-        Ok(Conditions { time, text: request.text, grounding, plan })
+        let (_, h, w, _) = request.latents.dims4()?;
+        let merging = Windows::new((h, w), request.merge_tokens);
+        Ok(Conditions { time, text: request.text, grounding, plan, merging })
     }
 
     /// Whether the request fits the network.

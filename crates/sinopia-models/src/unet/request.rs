@@ -27,6 +27,9 @@ pub struct UNetRequest<'a> {
     /// [Deep features](UNetReply::deep) of a call at a timestep nearby, in whose place only the first convolution and the last layer are run
     /// (DeepCache, Ma et al. 2023, arXiv 2312.00858). Nothing can be recorded then.
     pub deep: Option<&'a Tensor>,
+    /// On the latents' own grid, pixels look at windows of this side instead of at each other: keys and values of self-attention are made of the
+    /// windows' means (token downsampling, Smith et al. 2024, arXiv 2402.13573). 1 merges nothing, and neither does a side that does not divide the grid.
+    pub merge_tokens: usize,
     /// Looked at before each part of the network; the call then ends with [`Error::Interrupted`].
     pub interrupt: Interrupt<'a>,
 }
@@ -34,7 +37,17 @@ pub struct UNetRequest<'a> {
 impl<'a> UNetRequest<'a> {
     /// A plain call: the noise and nothing else.
     pub fn new(latents: &'a Tensor, timestep: f64, text: &'a TextConditioning) -> Self {
-        Self { latents, timestep, text, grounding: None, record: None, last_key: None, deep: None, interrupt: None }
+        Self {
+            latents,
+            timestep,
+            text,
+            grounding: None,
+            record: None,
+            last_key: None,
+            deep: None,
+            merge_tokens: 1,
+            interrupt: None,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use super::*;
 use crate::testing::normal;
@@ -158,6 +158,29 @@ fn deep_features_of_the_same_call_give_the_same_noise_and_others_another() {
         let refused = UNetRequest { deep: Some(&deep), ..inputs.request(Some(&record), None) };
         assert!(unet.forward(&refused).unwrap_err().to_string().contains("no keys to record"));
     }
+}
+
+#[test]
+fn self_attention_looks_at_means_of_windows_where_asked_and_spares_what_is_counted() {
+    let config = two_levels();
+    let unet = unet(&config);
+    let inputs = Inputs::new(&unet, 2, (8, 6));
+    let request = inputs.request(None, None);
+    let plain = unet.forward(&request).unwrap().noise.unwrap();
+    let merged = |side| unet.forward(&UNetRequest { merge_tokens: side, ..request }).unwrap().noise.unwrap();
+    let difference = |other: &Tensor| (other - &plain).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(difference(&merged(2)).to_scalar::<f32>().unwrap() > 1e-4);
+    assert_near(&merged(4), &plain, 0.0); // 4 does not divide the six columns
+    let shape = CallShape { projects_text: false, ..CallShape::new((8, 6), 7) };
+    let work = |merge_tokens| config.forward_cost(&CallShape { merge_tokens, ..shape }).unwrap().total();
+    assert!(work(2) < work(1) && work(4) == work(1));
+
+    let windows = super::unit::Windows::new((2, 4), 2).unwrap();
+    let pixels = Tensor::new(&[1_f32, 1.0, 2.0, 4.0, 1.0, 1.0, 6.0, 8.0], &Device::Cpu).unwrap();
+    let pixels = pixels.reshape((1, 8, 1)).unwrap();
+    assert_eq!(values(&windows.merge(&pixels).unwrap()), [1.0, 5.0]);
+    let coarser = pixels.narrow(1, 0, 4).unwrap();
+    assert_eq!(values(&windows.merge(&coarser).unwrap()), values(&coarser));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sinopia_nn::{GroupNorm, LayerNorm, Linear, activation, attention};
 use super::fuser::Fuser;
 use super::per_layer::{LayerId, next_layer_id};
 use super::request::TextConditioning;
-use super::unit::Conditions;
+use super::unit::{Conditions, Windows};
 use super::{AttnKey, GroundingWiring};
 use crate::layers::{group_norm, layer_norm, linear, linear_no_bias};
 use crate::{Result, Weights};
@@ -133,7 +133,7 @@ impl TransformerLayer {
         maps: &mut Vec<(AttnKey, Tensor)>,
     ) -> sinopia_nn::Result<Option<Tensor>> {
         let Conditions { text, plan, .. } = conditions;
-        let x = self.attn1.look_around(&self.norm1.forward(x)?, x)?;
+        let x = self.attn1.look_around(&self.norm1.forward(x)?, x, conditions.merging)?;
         // In parallel wiring the text is looked at from where the boxes are, not from behind them.
         let is_parallel = conditions.grounding.as_ref().is_some_and(|(_, g)| g.wiring() == GroundingWiring::Parallel);
         let x = if is_parallel { x } else { self.ground(x, conditions)? };
@@ -188,8 +188,10 @@ impl Attention {
     }
 
     /// `base` and self-attention, (B, HW, C) to the same.
-    fn look_around(&self, x: &Tensor, base: &Tensor) -> sinopia_nn::Result<Tensor> {
-        let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(x)?, self.to_v.forward(x)?);
+    fn look_around(&self, x: &Tensor, base: &Tensor, merging: Option<Windows>) -> sinopia_nn::Result<Tensor> {
+        let seen = merging.map(|windows| windows.merge(x)).transpose()?;
+        let seen = seen.as_ref().unwrap_or(x);
+        let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(seen)?, self.to_v.forward(seen)?);
         let seen = attention::attention_with(&query, &key, &value, self.heads, self.to_q.arithmetic())?;
         self.to_out.forward_onto(&seen, base)
     }

@@ -129,8 +129,16 @@ impl Weights {
     /// # Errors
     /// If the bytes are not a complete safetensors file.
     pub fn from_bytes(name: &str, bytes: &'static [u8], device: &Device, precision: Precision) -> Result<Self> {
-        let file = File { name: name.to_owned(), bytes: Bytes::Static(bytes) };
-        Ok(Self::new(Store::from_files(vec![file])?, device, precision))
+        Self::from_embedded(&[(name.to_owned(), bytes)], device, precision)
+    }
+
+    /// Reads safetensors files that are part of the program and belong together, each with the name that stands for it in messages.
+    ///
+    /// # Errors
+    /// If the bytes of one are not a complete safetensors file, or two hold the same tensor.
+    pub fn from_embedded(files: &[(String, &'static [u8])], device: &Device, precision: Precision) -> Result<Self> {
+        let file = |(name, bytes): &(String, &'static [u8])| File { name: name.clone(), bytes: Bytes::Static(bytes) };
+        Ok(Self::new(Store::from_files(files.iter().map(file).collect())?, device, precision))
     }
 
     /// Takes tensors that are in memory already, as they are: precision and device do not change them.

@@ -1,5 +1,6 @@
 //! From stored bytes to a tensor, in one pass: convert, and refuse what is not finite.
 
+use bytemuck::Zeroable;
 use candle_core::{DType, Device, Shape, Tensor, WithDType};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -69,13 +70,13 @@ impl Source<'_> {
         }
     }
 
-    fn convert<const N: usize, T: WithDType + Default>(
+    fn convert<const N: usize, T: WithDType + Zeroable>(
         &self,
         widen: impl Fn(&[[u8; N]], &mut [f32]) + Sync,
         narrow: impl Fn(f32) -> T + Sync,
     ) -> Result<Tensor> {
         let (values, _) = self.bytes.as_chunks::<N>();
-        let mut converted = vec![T::default(); values.len()];
+        let mut converted: Vec<T> = bytemuck::zeroed_vec(values.len());
         let stretches = converted.par_chunks_mut(STRETCH).zip(values.par_chunks(STRETCH));
         let all_finite = stretches
             .map(|(converted, values)| {

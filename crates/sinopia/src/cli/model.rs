@@ -21,14 +21,21 @@ pub(crate) struct Model {
     pub(crate) sam: Option<ModelId>,
     /// What `--guidance-scale` is when nobody says.
     pub(crate) guidance_scale: f64,
+    /// Whether a picture is too small a work for several threads to share well.
+    pub(crate) is_small: bool,
 }
 
 /// Opens and loads the model called `name` and, if one is named, the SAM that outlines objects.
 pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars: &Bars) -> anyhow::Result<Model> {
     let segmenter = sam.filter(|sam| *sam != NO_SAM).map(|sam| open_sam(sam, precision)).transpose()?;
     let checkpoint = checkpoint(name, precision, bars)?;
-    let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"))?;
-    let id = ModelId { id: name.to_owned(), hash: checkpoint.content_hash()?.to_owned() };
+    let (pipeline, hash) = std::thread::scope(|scope| {
+        let hash = scope.spawn(|| checkpoint.content_hash());
+        let pipeline = Pipeline::load(&checkpoint).with_context(|| format!("cannot load the model `{name}`"));
+        (pipeline, hash.join())
+    });
+    let hash = hash.map_err(|_| anyhow::anyhow!("hashing the model `{name}` was broken off"))?;
+    let (pipeline, id) = (pipeline?, ModelId { id: name.to_owned(), hash: hash?.to_owned() });
     bars.finish();
     if let Some(warning) = untold_training(&pipeline) {
         bars.warn(&warning);
@@ -39,7 +46,7 @@ pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars:
         Some((sam, id)) => (pipeline.with_sam(Arc::new(sam)), Some(id)),
         None => (pipeline, None),
     };
-    Ok(Model { pipeline, id, sam, guidance_scale })
+    Ok(Model { pipeline, id, sam, guidance_scale, is_small })
 }
 
 /// What `--sam` is called when there shall be none.

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 pub(crate) const LANES: usize = 32;
 
 /// Sixteen pairs of bf16, one for each of sixteen columns: a cache line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u32; 16]);
 
@@ -72,7 +72,8 @@ impl Packed {
     pub(crate) fn new(source: Unpacked<'_>) -> Self {
         let channels = source.channels.next_multiple_of(2);
         let panel_lines = source.taps * channels;
-        let mut lines = vec![Line([0; 16]); source.columns.div_ceil(LANES) * panel_lines];
+        // Zeros from the system, so that threads touch each page for the first time side by side.
+        let mut lines: Vec<Line> = bytemuck::zeroed_vec(source.columns.div_ceil(LANES) * panel_lines);
         if panel_lines > 0 {
             let panels = lines.par_chunks_exact_mut(panel_lines).enumerate();
             panels.for_each(|(panel, lines)| source.pack_panel(panel, lines));

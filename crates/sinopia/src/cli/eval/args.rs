@@ -88,6 +88,15 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "2/8")]
     pub(crate) shard: Option<String>,
 
+    /// Images painted at once, each with its part of the threads; fewer if memory is short (1 to 1024) [default: as many as threads for the
+    /// miniature and its like, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) jobs: Option<u32>,
+
+    /// Memory in GB that loaded weights and images under way may take together [default: what is free now]
+    #[arg(long, value_name = "GB", value_parser = gigabytes)]
+    pub(crate) memory_budget: Option<f64>,
+
     /// Images a caption (1 to 100)
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) repeats: u32,
@@ -154,4 +163,11 @@ pub(crate) struct ReportArgs {
     /// Where to write, without the ending
     #[arg(long, value_name = "PATH", default_value = "report")]
     pub(crate) out: PathBuf,
+}
+
+fn gigabytes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(gigabytes) if gigabytes > 0.0 && gigabytes.is_finite() => Ok(gigabytes),
+        _ => Err("expected a number of GB above 0, such as 6.5".to_owned()),
+    }
 }

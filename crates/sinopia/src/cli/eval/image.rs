@@ -12,7 +12,7 @@ use sinopia_eval::{RunFolder, RunSettings, Sample, benchmarks, layouts};
 use sinopia_layout::{Layout, repair};
 
 use super::args::ImageArgs;
-use super::{read_cache, report};
+use super::{jobs, read_cache, report};
 use crate::cli::args::{PaintingArgs, PrecisionArg};
 use crate::cli::failure::bad_request;
 use crate::cli::model::{self, Model};
@@ -63,12 +63,17 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let ours = samples.iter().enumerate().filter(|(position, _)| shard.is_none_or(|shard| shard.holds(*position)));
     let ours: Vec<&Sample> = ours.map(|(_, sample)| *sample).collect();
 
+    let threads = painting.threads.map_or_else(sinopia_nn::threads::num_threads, |threads| threads as usize);
+    let jobs = jobs::count(args.jobs, args.memory_budget, threads, &model, &settings.sampling, &bars)?;
     let cancellation = cancellation_on_interrupt(&bars)?;
-    let painter = Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation };
-    bars.line(&format!("{} captions into {}", ours.len(), args.out.display()));
-    folder.paint(&ours, &mut |sample, repeat| painter.paint(sample, repeat), &mut |progress| {
-        bars.finish();
-        bars.line(&progress_line(progress));
+    let painter =
+        Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation: cancellation.clone() };
+    bars.line(&format!("{} captions into {}, {jobs} at once", ours.len(), args.out.display()));
+    jobs::run(jobs, threads, &cancellation, || {
+        folder.paint(&ours, &mut |sample, repeat| painter.paint(sample, repeat), &mut |progress| {
+            bars.finish();
+            bars.line(&progress_line(progress, jobs));
+        })
     })?;
     bars.finish();
     match eye {
@@ -146,10 +151,11 @@ impl Painter<'_> {
     }
 }
 
-fn progress_line(progress: &Progress) -> String {
+fn progress_line(progress: &Progress, jobs: usize) -> String {
     let Progress { done, total, index, repeat, caption, took, left } = progress;
+    let left = *left / jobs as u32;
     let repeat = if *repeat > 0 { format!(" ({})", repeat + 1) } else { String::new() };
-    format!("{done}/{total}, {} left: {index}{repeat} {caption}, {:.1} s", in_words(*left), took.as_secs_f64())
+    format!("{done}/{total}, {} left: {index}{repeat} {caption}, {:.1} s", in_words(left), took.as_secs_f64())
 }
 
 /// `3 h 05 min`, `12 min`, `40 s`.

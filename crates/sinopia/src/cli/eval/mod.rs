@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod image;
+mod jobs;
 mod layout;
 mod report;
 mod vqa;
