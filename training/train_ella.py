@@ -4,12 +4,14 @@ ELLA (Hu et al. 2024, arXiv 2403.05135): a T5 text encoder and a connector which
 CLIP's at every cross-attention. The encoder is transformers' `T5EncoderModel` and small, the connector has the names of the released file. Both are trained;
 the UNet stays as published.
 
-The plain loss of a diffusion model says little about single words of a long caption. Three things say more:
+The plain loss of a diffusion model says little about single words of a long caption. Four things say more:
 
 - **A plan** (`Plan`): from the 64 tokens alone a small head tells kind and colour at each cell. It needs no UNet, so the first minutes are for it and for
   the language.
 - **A teacher** (`Regions`): at each cross-attention CLIP shows what it would answer if each part of the picture had its own short prompt: "four red cars on
   a beach" for the cells of the red car, one of four things. For captions that are short anyway it answers with the caption. ELLA's answer is drawn towards that, for each layer.
+- **Tags**: from the text encoder's state at a noun a linear layer tells colour and place of the thing that it names. What belongs to what is
+  learned in minutes so.
 - **Look** of train_gligen.py's kind: kinds and colours, read from features of the UNet.
 
 One batch in three gets CLIP's tokens of the caption too, behind ELLA's, so that both know of each other.
@@ -26,7 +28,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from dense import COUNTS, compose_dense, dense_caption
+from dense import COUNTS, compose_dense, dense_caption, region_of
 from latents import PUBLISHED, load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
@@ -38,7 +40,7 @@ T5 = dict(
     relative_attention_max_distance=128, layer_norm_epsilon=1e-6, dropout_rate=0.0, pad_token_id=0, eos_token_id=1,
 )
 CONNECTOR = dict(width=UNET["cross_attention_dim"], layers=3, heads=4, latents=64, time_channel=320)
-PLAN_WEIGHT, LOOK_WEIGHT, TEACHER_WEIGHT = 0.05, 0.1, 0.5
+PLAN_WEIGHT, LOOK_WEIGHT, TEACHER_WEIGHT, TAGS_WEIGHT = 0.05, 0.1, 0.5, 0.02
 TOKENIZER = CACHE / "t5_tokenizer.json"
 FEW = [0.0, 0.4, 0.35, 0.15, 0.04, 0.03, 0.03]  # odds of so many things at first: which place belongs to which thing is learned on two
 PHRASE_TOKENS = 12  # of a teacher's short prompt; the padding behind them is one token, counted as many times as it stands
@@ -138,6 +140,28 @@ class Plan(nn.Module):
         cells = math.isqrt(len(self.places))
         found = self.heads(self.attn(self.places.expand(len(tokens), -1, -1), tokens)).transpose(1, 2).unflatten(2, (cells, cells))
         return found.split([1 + len(KINDS), 2 + len(COLOR_NAMES)], 1)
+
+
+class Tags(nn.Module):
+    """Kind, colour, column and row of the thing that a noun of the caption names, told from the text encoder's state at that noun."""
+
+    def __init__(self, tokenizer):
+        super().__init__()
+        self.heads = nn.Linear(T5["d_model"], len(KINDS) + 1 + len(COLOR_NAMES) + 3 + 3)
+        self.nouns = {tokenizer(f"the {name}").input_ids[-2]: kind for kind, (name, _, _) in enumerate(KINDS)}
+        assert len(self.nouns) == len(KINDS)
+
+    def loss(self, states, ids, scenes):
+        """Cross-entropies over all nouns of states (B, L, D)."""
+        places, wanted = [], []
+        for b, (row, scene) in enumerate(zip(ids.tolist(), scenes)):
+            things = {thing.kind: thing for thing in scene.things}
+            for i, token in enumerate(row):
+                if thing := things.get(self.nouns.get(token)):
+                    places.append((b, i))
+                    wanted.append((thing.kind, 1 + thing.color, *region_of(thing)))
+        told = self.heads(states[tuple(torch.tensor(places).T)]).split([len(KINDS), 1 + len(COLOR_NAMES), 3, 3], 1)
+        return sum(F.cross_entropy(t, w) for t, w in zip(told, torch.tensor(wanted).T))
 
 
 class Look(Sight):
@@ -265,15 +289,14 @@ def build():
 
 
 def read(tokenizer, text, captions, fixed=None):
-    """Last states of captions of any lengths and their mask. The connector takes no mask, so equal lengths go together."""
+    """Last states of captions of any lengths, their mask, and their ids."""
     batch = tokenizer(captions, padding="max_length" if fixed else True, truncation=bool(fixed), max_length=fixed, return_tensors="pt")
-    return text(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state, batch.attention_mask.bool()
+    return text(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state, batch.attention_mask.bool(), batch.input_ids
 
 
 def tokens_of(tokenizer, text, connector, captions, t):
     """ELLA's tokens for captions, (B, 64, D). Paddings are left out of the connector's attention, as when each caption comes alone."""
-    states, mask = read(tokenizer, text, captions)
-    return masked(connector, states, mask, t)
+    return masked(connector, *read(tokenizer, text, captions)[:2], t)
 
 
 def masked(connector, states, mask, t):
@@ -326,31 +349,36 @@ def main():
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--muon-lr", type=float, default=4e-3)
+    parser.add_argument("--start-from", help="name of a checkpoint in .cache, of which the networks are taken and nothing else")
     args = parser.parse_args()
     torch.manual_seed(0)
     tokenizer, text, connector, unet = build()
-    clip, look, plan, regions = Clip(), Look(unet), Plan(), Regions(unet)
-    optimizer = Pair([text, connector, look, plan], args.lr, args.muon_lr,
+    clip, look, plan, tags, regions = Clip(), Look(unet), Plan(), Tags(tokenizer), Regions(unet)
+    optimizer = Pair([text, connector, look, plan, tags], args.lr, args.muon_lr,
                      outer=(*OUTER, "shared", "relative_attention_bias", "latents", "places", "head", "heads", "colors", "linear_1"))
     averages = {"text_average": Average(text), "connector_average": Average(connector)}
     pace = Pace(args.name, args.minutes)
-    state = {"text": text, "connector": connector, "look": look, "plan": plan, "optimizer": optimizer, **averages}
-    pace.resume(state)
+    state = {"text": text, "connector": connector, "look": look, "plan": plan, "tags": tags, "optimizer": optimizer, **averages}
+    if not pace.resume(state) and args.start_from:
+        saved = torch.load(CACHE / f"{args.start_from}.pt", map_location="cpu", weights_only=False)
+        for part, model in (("text", text), ("connector", connector), ("plan", plan)):
+            model.load_state_dict(saved[part])
     torch.manual_seed(pace.step)
     alphas_cumprod = DDIMScheduler(**SCHEDULER).alphas_cumprod
     samples = Samples(pace.step)
-    share, total, counted = pace.spent / 60 / args.minutes, np.zeros(4), 0
+    share, total, counted = pace.spent / 60 / args.minutes, np.zeros(5), 0
     while share < 1:
         if share < args.language_until:
-            early = share < 0.6 * args.language_until
+            early = share < 0.4 * args.language_until
             captions, scenes = languages(samples.rng, 2 * args.batch, FEW if early else COUNTS)
             with torch.autocast("cpu", torch.bfloat16):
-                tokens = tokens_of(tokenizer, text, connector, captions, torch.randint(0, 1000, (len(captions),)))
-            planned = cell_errors(plan(tokens.float()), scenes)
-            loss, seen = planned, (0, planned.item(), 0, 0)
+                states, mask, ids = read(tokenizer, text, captions)
+                tokens = masked(connector, states, mask, torch.randint(0, 1000, (len(captions),)))
+            planned, tagged = cell_errors(plan(tokens.float()), scenes), tags.loss(states.float(), ids, scenes)
+            loss, seen = planned + tagged, (0, planned.item(), 0, 0, tagged.item())
         else:
-            error, *helps = losses(tokenizer, text, connector, unet, clip, look, plan, regions, samples.batch(args.batch), alphas_cumprod, samples.rng)
-            loss = error + PLAN_WEIGHT * helps[0] + LOOK_WEIGHT * helps[1] + TEACHER_WEIGHT * helps[2]
+            error, *helps = losses(tokenizer, text, connector, unet, clip, (look, plan, tags), regions, samples.batch(args.batch), alphas_cumprod, samples.rng)
+            loss = error + PLAN_WEIGHT * helps[0] + LOOK_WEIGHT * helps[1] + TEACHER_WEIGHT * helps[2] + TAGS_WEIGHT * helps[3]
             seen = error.item(), *(h.item() for h in helps)
         loss.backward()
         torch.nn.utils.clip_grad_norm_([*text.parameters(), *connector.parameters()], 1.0)
@@ -360,23 +388,26 @@ def main():
         share, total, counted = pace.tick(), total + seen, counted + 1
         if pace.step % 20 == 0:
             total /= counted
-            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total[0]:.4f} plan {total[1]:.3f} look {total[2]:.3f} teacher {total[3]:.3f}", flush=True)
-            total, counted = np.zeros(4), 0
+            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total[0]:.4f} plan {total[1]:.3f} look {total[2]:.3f} teacher {total[3]:.3f} tags {total[4]:.3f}", flush=True)
+            total, counted = np.zeros(5), 0
         if pace.step % 100 == 0:
             pace.save(state)
     pace.save(state)
 
 
-def losses(tokenizer, text, connector, unet, clip, look, plan, regions, batch, alphas_cumprod, rng):
-    """The weighted error of v; the plan's, of long captions; look's; and the distance to the teacher."""
+def losses(tokenizer, text, connector, unet, clip, helpers, regions, batch, alphas_cumprod, rng):
+    """The weighted error of v; the plan's, of long captions; look's; the distance to the teacher; the tags', of long captions."""
+    look, plan, tags = helpers
     latents, captions, scenes, prompts = batch
     size = len(latents)
     t = (1000 * torch.rand(size) ** 0.7).long().clamp(0, 999)
     alpha, sigma = (f[:, None, None, None] for f in (alphas_cumprod[t].sqrt(), (1 - alphas_cumprod[t]).sqrt()))
     noise = torch.randn_like(latents)
-    tokens = tokens_of(tokenizer, text, connector, captions, t)
+    states, mask, ids = read(tokenizer, text, captions)
+    tokens = masked(connector, states, mask, t)
     long = [i for i, prompt in enumerate(prompts) if prompt is None]
-    planned = cell_errors(plan(tokens[long]), [scenes[i] for i in long])
+    of_long = [scenes[i] for i in long]
+    planned, tagged = cell_errors(plan(tokens[long]), of_long), tags.loss(states[long], ids[long], of_long)
     context = torch.cat([tokens, clip(captions)], 1) if rng.random() < 1 / 3 else tokens
     regions.errors.clear()
     regions.teach(scenes, prompts, clip)
@@ -384,7 +415,7 @@ def losses(tokenizer, text, connector, unet, clip, look, plan, regions, batch, a
     snr = (alpha / sigma).flatten() ** 2
     weight = ((1 + SNR_LIMIT) / (1 + snr)).clamp(max=1)
     error = (weight * ((v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3))).mean()
-    return error, planned, cell_errors(look(), scenes), torch.stack(regions.errors).mean()
+    return error, planned, cell_errors(look(), scenes), torch.stack(regions.errors).mean(), tagged
 
 
 def averaged(name="ella"):

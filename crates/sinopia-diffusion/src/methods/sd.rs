@@ -7,6 +7,7 @@ use sinopia_layout::scene::OVERALL_NEGATIVE;
 
 use super::one_pass::{from_noise, unguided};
 use super::{Method, read_options, write_options};
+use crate::conditioning::PromptText;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts};
 use crate::pipeline::Pipeline;
@@ -85,7 +86,7 @@ impl Method for Sd {
         sampling.scheduler = Some(scheduler);
         let size = pipeline.latent_size(&sampling)?;
 
-        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[&caption], &negative, &sampling, run))?;
+        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[PromptText::new(&caption)], &negative, &sampling, run))?;
         let latents = from_noise(pipeline, (scheduler, &sampling, size), &text[0], run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {

@@ -282,7 +282,7 @@ fn the_gradient_is_that_of_parts_of_maps_too() {
     let unet = unet(&two_levels());
     let inputs = Inputs::new(&unet, 2, (6, 6));
     let record =
-        Recording { keys: unet.guidance_keys(), tokens: TokenColumns::Some(vec![1, 4]), batch: BatchPart::Conditional };
+        Recording { keys: unet.guidance_keys(), tokens: TokenColumns::Some(vec![1, 4]), batch: BatchPart::Conditional, words_from: 0 };
     let request = inputs.request(Some(&record), None);
     let (_, gradient) = unet.gradient(&request, &mut loss).unwrap();
     assert_near(&gradient, &gradient_of_whole_graph(&unet, &request).1, 1e-5);
