@@ -1,4 +1,4 @@
-"""Trains ELLA for the frozen miniature: `python train_ella.py --minutes 34`. Goes on from .cache/ella.pt when it is there.
+"""Trains ELLA for the frozen miniature: `python train_ella.py --minutes 40`. Goes on from .cache/ella.pt when it is there.
 
 ELLA (Hu et al. 2024, arXiv 2403.05135): a T5 text encoder and a connector which makes, at each timestep, 64 tokens of its states; they take the place of
 CLIP's at every cross-attention. The encoder is transformers' `T5EncoderModel` and small, the connector has the names of the released file. Both are trained;
@@ -278,12 +278,24 @@ class Regions:
 # ---------------------------------------------------------------- training
 
 
+@torch.no_grad()
+def look_near(text):
+    """Starts attention with neighbours: heads that look left, right, both ways and everywhere. From nothing, distances take longer to learn than all else."""
+    bias = text.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # (buckets, heads)
+    half = len(bias) // 2
+    distance = torch.tensor([min(i, 7) + (0 if i < 8 else 8 * 16 ** ((i - 8) / 8) - 7) for i in range(half)])
+    left, right = torch.cat([-0.7 * distance, -0.7 * distance - 6]), torch.cat([-0.7 * distance - 6, -0.7 * distance])
+    left[0] = right[0] = -2.0  # oneself
+    bias.copy_(torch.stack([left, right, -0.15 * torch.cat([distance, distance]), torch.zeros(2 * half)], 1))
+
+
 def build():
     """Tokenizer, text encoder and connector with random weights; the frozen UNet."""
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(TOKENIZER), pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
     text, connector = T5EncoderModel(T5Config(vocab_size=len(tokenizer), **T5)), Connector(**CONNECTOR)
     with torch.no_grad():
         text.shared.weight.normal_(0, 1)
+    look_near(text)
     unet = UNet2DConditionModel.from_pretrained(PUBLISHED / "unet").float().requires_grad_(False)
     return tokenizer, text, connector, unet.to(memory_format=torch.channels_last)
 
@@ -344,7 +356,7 @@ def languages(rng, size, counts):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="ella", help="of the checkpoint in .cache")
-    parser.add_argument("--minutes", type=float, default=34)
+    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--language-until", type=float, default=0.35, help="share of the budget for the plan alone")
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -363,6 +375,7 @@ def main():
         saved = torch.load(CACHE / f"{args.start_from}.pt", map_location="cpu", weights_only=False)
         for part, model in (("text", text), ("connector", connector), ("plan", plan)):
             model.load_state_dict(saved[part])
+        look_near(text)
     torch.manual_seed(pace.step)
     alphas_cumprod = DDIMScheduler(**SCHEDULER).alphas_cumprod
     samples = Samples(pace.step)

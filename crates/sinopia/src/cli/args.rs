@@ -55,6 +55,10 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Look at, clear, export and import remembered layouts
     Cache(CacheArgs),
+    /// Paint a ComfyUI graph
+    Run(Box<super::comfyui::RunArgs>),
+    /// Write a ComfyUI graph of a caption or a layout
+    Export(Box<super::comfyui::ExportArgs>),
     /// Show how an image was made: its caption, layout, method, options, seed and model
     Inspect(InspectArgs),
     /// List, describe and fetch models
