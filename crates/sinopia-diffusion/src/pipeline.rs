@@ -88,7 +88,11 @@ impl GuidedText {
     }
 
     /// A prompt against a negative one, if there is guidance.
-    fn pair(conditional: Arc<Conditioning>, unconditional: Option<Arc<Conditioning>>, sampling: &Sampling) -> Result<Self> {
+    fn pair(
+        conditional: Arc<Conditioning>,
+        unconditional: Option<Arc<Conditioning>>,
+        sampling: &Sampling,
+    ) -> Result<Self> {
         let both = match &unconditional {
             Some(unconditional) if unconditional.num_tokens() == conditional.num_tokens() => {
                 Some(Arc::new(Conditioning::batch(vec![unconditional.clone(), conditional.clone()])?))

@@ -9,10 +9,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
+use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::masks::{MaskRequest, MaskSource};
 use sinopia_diffusion::methods::{self, Lmd, LmdOptions, METHODS, Method};
 use sinopia_diffusion::noise::{NoiseSource, Seed};
-use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::pipeline::GuidedText;
 use sinopia_diffusion::schedulers::SchedulerKind;
 use sinopia_diffusion::work::WorkCount;

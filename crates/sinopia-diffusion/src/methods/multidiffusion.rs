@@ -242,7 +242,8 @@ fn prompts(layout: &Layout, request: &PaintRequest) -> Prompts {
 
 /// Each region's prompt with what it is weighed against, the background's first.
 fn read(prompts: &Prompts, pipeline: &Pipeline, sampling: &Sampling, run: &Run) -> Result<Vec<GuidedText>> {
-    let mut texts = pipeline.encode_pairs(&[PromptText::new(&prompts.overall)], &prompts.overall_negative, sampling, run)?;
+    let mut texts =
+        pipeline.encode_pairs(&[PromptText::new(&prompts.overall)], &prompts.overall_negative, sampling, run)?;
     let names: Vec<PromptText> = prompts.objects.iter().map(|name| PromptText::new(name)).collect();
     if !names.is_empty() {
         texts.extend(pipeline.encode_pairs(&names, &prompts.object_negative, sampling, run)?);

@@ -89,9 +89,8 @@ impl Benchmark for Dense {
     }
 
     fn queries(&self, sample: &Sample, _protocol: Protocol) -> Vec<Query> {
-        let in_all_colours = |(group, thing): (usize, &Thing)| {
-            COLOURS.map(|colour| Query { text: thing.phrase(colour), group })
-        };
+        let in_all_colours =
+            |(group, thing): (usize, &Thing)| COLOURS.map(|colour| Query { text: thing.phrase(colour), group });
         self.things[sample.index].iter().enumerate().flat_map(in_all_colours).collect()
     }
 

@@ -194,9 +194,8 @@ impl EllaConnector {
     /// `silu(linear_2(silu(linear_1([cos(t·f), sin(t·f)]))))` with `f_k = 10000^(−k/half)`, (1, D).
     fn time(&self, timestep: f64) -> Result<Tensor> {
         let half = self.config.time_channel / 2;
-        let phases: Vec<f32> = (0..half)
-            .map(|k| timestep as f32 * (-(MAX_PERIOD.ln() as f32) * k as f32 / half as f32).exp())
-            .collect();
+        let phases: Vec<f32> =
+            (0..half).map(|k| timestep as f32 * (-(MAX_PERIOD.ln() as f32) * k as f32 / half as f32).exp()).collect();
         let waves: Vec<f32> = phases.iter().map(|p| p.cos()).chain(phases.iter().map(|p| p.sin())).collect();
         let waves = Tensor::from_vec(waves, (1, 2 * half), &self.device)?;
         let hidden = activation::silu(&self.linear_1.forward(&waves)?)?;
@@ -246,8 +245,7 @@ impl Modulation {
 
     fn forward(&self, normal: &Tensor, time: &Tensor) -> Result<Tensor> {
         let both = self.linear.forward(time)?.unsqueeze(1)?; // (1, 1, 2D)
-        let (shift, scale) =
-            (both.narrow(D::Minus1, 0, self.width)?, both.narrow(D::Minus1, self.width, self.width)?);
+        let (shift, scale) = (both.narrow(D::Minus1, 0, self.width)?, both.narrow(D::Minus1, self.width, self.width)?);
         Ok(normal.broadcast_mul(&(scale + 1.0)?)?.broadcast_add(&shift)?)
     }
 }
@@ -359,7 +357,8 @@ mod tests {
         let connector = EllaConnector::load(&tiny(), &Weights::random(2)).unwrap();
         let text = |seed| connector.project(&crate::testing::normal(seed, (1, 3, 12)).unwrap()).unwrap();
         let tokens = |seed, t| connector.tokens(&text(seed), t).unwrap();
-        let distance = |a: Tensor, b: Tensor| (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let distance =
+            |a: Tensor, b: Tensor| (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert_eq!(tokens(1, 10.0).dims(), [1, 5, 16]);
         assert!(distance(tokens(1, 10.0), tokens(1, 10.0)) == 0.0);
         assert!(distance(tokens(1, 10.0), tokens(1, 500.0)) > 1e-2);

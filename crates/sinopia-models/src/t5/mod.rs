@@ -66,7 +66,8 @@ impl T5EncoderModel {
             "" => !name.contains('/'),
             folder => name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
         };
-        let mut names: Vec<String> = files.names()?.into_iter().filter(|name| within(name) && is_weights(name)).collect();
+        let mut names: Vec<String> =
+            files.names()?.into_iter().filter(|name| within(name) && is_weights(name)).collect();
         if names.is_empty() && files.size(&at("pytorch_model.bin")) > 0 {
             names.push(at("pytorch_model.bin"));
         }
@@ -296,7 +297,21 @@ mod tests {
     #[test]
     fn distances_have_transformers_buckets() {
         // transformers 5.23: T5Attention._relative_position_bucket(tensor, bidirectional=True, num_buckets=32, max_distance=128)
-        let expected = [(0, 0), (-1, 1), (-7, 7), (-8, 8), (-11, 8), (-12, 9), (-16, 10), (-64, 14), (-91, 15), (-500, 15), (1, 17), (8, 24), (127, 31)];
+        let expected = [
+            (0, 0),
+            (-1, 1),
+            (-7, 7),
+            (-8, 8),
+            (-11, 8),
+            (-12, 9),
+            (-16, 10),
+            (-64, 14),
+            (-91, 15),
+            (-500, 15),
+            (1, 17),
+            (8, 24),
+            (127, 31),
+        ];
         for (distance, expected) in expected {
             assert_eq!(bucket(distance, &T5Config::default()), expected, "{distance}");
         }
@@ -315,7 +330,9 @@ mod tests {
     #[test]
     fn impossible_ids_are_refused() {
         let model = T5EncoderModel::load(&tiny(), &Weights::random(1), StateRange::F32).unwrap();
-        for (ids, length, part) in [(vec![], 0, "at least one"), (vec![1], 2, "no more of them"), (vec![20], 1, "the vocabulary's 20")] {
+        for (ids, length, part) in
+            [(vec![], 0, "at least one"), (vec![1], 2, "no more of them"), (vec![20], 1, "the vocabulary's 20")]
+        {
             let message = model.forward(&T5Tokens { ids, length }).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use tokenizers::AddedToken;
 use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizers::replace::ReplacePattern;
 use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence as Normalizers, Strip};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
-use tokenizers::AddedToken;
 
 use super::sentencepiece::SentencePieceModel;
 use crate::checkpoint::files::Files;

@@ -44,7 +44,10 @@ fn lines(recipe: &Recipe) -> Vec<String> {
     }
     if let Some(ella) = &recipe.ella {
         let (encoding, range) = (sampling.text_encoding.encoder.as_str(), ella.range.as_str());
-        say("text encoder", format!("{encoding}: {} and {} in {range} (sha256 {})", ella.t5, ella.connector, ella.hash));
+        say(
+            "text encoder",
+            format!("{encoding}: {} and {} in {range} (sha256 {})", ella.t5, ella.connector, ella.hash),
+        );
     }
     say("made by", format!("Sinopia {}", recipe.sinopia));
     if let serde_json::Value::Object(options) = &recipe.options {

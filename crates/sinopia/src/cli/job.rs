@@ -142,7 +142,8 @@ impl Job {
         let model = args.model.clone().unwrap_or_else(|| recipe.model.id.clone());
         let ella = EllaSource::new((&args.text, recipe.ella.as_ref()), &text_encoding, &model)?;
         // What is named on the command line is a choice; otherwise it must be the very same.
-        let same_ella = args.text.t5.is_none() && args.text.ella.is_none() && args.text.t5_range.is_none() && ella.is_some();
+        let same_ella =
+            args.text.t5.is_none() && args.text.ella.is_none() && args.text.t5_range.is_none() && ella.is_some();
         Ok(Self {
             caption,
             layout,

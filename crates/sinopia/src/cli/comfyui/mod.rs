@@ -66,7 +66,10 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
         return Err(bad_request("a graph says how it is painted: leave `--method` and `--preset` out"));
     }
     let wanted = painting::read(&Graph::read(&args.workflow)?)?;
-    let flags = settings::merge(PaintingArgs { method: Some(wanted.args.method.clone().unwrap_or_default()), ..args.painting })?;
+    let flags = settings::merge(PaintingArgs {
+        method: Some(wanted.args.method.clone().unwrap_or_default()),
+        ..args.painting
+    })?;
     let job = Job::new(wanted.caption, wanted.layout, Vec::new(), painting::merged(wanted.args, flags))?;
     job::run(job, &[&args.workflow], &args.output)
 }

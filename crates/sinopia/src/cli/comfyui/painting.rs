@@ -137,17 +137,22 @@ impl<'a> Reader<'a> {
         let (_, latent) = self.follow(sampler, (id, "latent_image"), &["EmptyLatentImage"])?;
         let canvas = |name: &str| {
             let side = latent.number(name).filter(|side| (8.0..=4096.0).contains(side));
-            side.map(|side| side as u32).ok_or_else(|| bad_request(format!("`{name}` of the EmptyLatentImage is no size")))
+            side.map(|side| side as u32)
+                .ok_or_else(|| bad_request(format!("`{name}` of the EmptyLatentImage is no size")))
         };
         let (width, height) = (canvas("width")?, canvas("height")?);
         let denoise = sampler.number("denoise").unwrap_or(1.0);
         if denoise != 1.0 {
-            return Err(bad_request(format!("`denoise` of node `{id}` is {denoise}; pictures are painted from noise alone, 1")));
+            return Err(bad_request(format!(
+                "`denoise` of node `{id}` is {denoise}; pictures are painted from noise alone, 1"
+            )));
         }
         let [positive, negative] = ["positive", "negative"].map(|side| self.condition(sampler, (id, side), 0));
         let (mut positive, negative) = (positive?, negative?);
         if !negative.boxes.is_empty() {
-            return Err(bad_request(format!("`negative` of node `{id}` has boxes; GLIGEN's belong to the positive side")));
+            return Err(bad_request(format!(
+                "`negative` of node `{id}` has boxes; GLIGEN's belong to the positive side"
+            )));
         }
         let (model, applied) = self.model(sampler, id)?;
         positive.files = positive.files.or(applied).or(negative.files.clone());
@@ -231,7 +236,9 @@ impl<'a> Reader<'a> {
     }
 
     fn prompt(&self, id: &str, node: &Node, name: &str) -> anyhow::Result<String> {
-        let text = node.text(name).ok_or_else(|| bad_request(format!("`{name}` of node `{id}` ({}) is no text", node.class)))?;
+        let text = node
+            .text(name)
+            .ok_or_else(|| bad_request(format!("`{name}` of node `{id}` ({}) is no text", node.class)))?;
         Ok(text.trim().to_owned())
     }
 
@@ -282,9 +289,9 @@ impl<'a> Reader<'a> {
 /// The negative side's words, which must be the same for both encoders.
 fn one_text(condition: &Condition, id: &str) -> anyhow::Result<String> {
     match (&condition.clip, &condition.ella) {
-        (Some(clip), Some(ella)) if clip != ella => {
-            Err(bad_request(format!("`negative` of node `{id}` has one text for CLIP and another for ELLA: give both the same")))
-        }
+        (Some(clip), Some(ella)) if clip != ella => Err(bad_request(format!(
+            "`negative` of node `{id}` has one text for CLIP and another for ELLA: give both the same"
+        ))),
         (clip, ella) => Ok(clip.as_ref().or(ella.as_ref()).cloned().unwrap_or_default()),
     }
 }
@@ -295,10 +302,13 @@ fn option(name: &str, text: &str) -> String {
 }
 
 fn scheduler(id: &str, sampler: &Node) -> anyhow::Result<String> {
-    let (name, spacing) = (sampler.text("sampler_name").unwrap_or_default(), sampler.text("scheduler").unwrap_or_default());
+    let (name, spacing) =
+        (sampler.text("sampler_name").unwrap_or_default(), sampler.text("scheduler").unwrap_or_default());
     if !EVEN.contains(&spacing) {
         let known = EVEN.join(", ");
-        return Err(bad_request(format!("`scheduler` of node `{id}` is `{spacing}`; there is {known}, all of them even")));
+        return Err(bad_request(format!(
+            "`scheduler` of node `{id}` is `{spacing}`; there is {known}, all of them even"
+        )));
     }
     match SAMPLERS.iter().find(|(theirs, _)| *theirs == name) {
         Some((_, ours)) => Ok((*ours).to_owned()),
@@ -321,12 +331,15 @@ fn text_args(positive: &Condition, negative: &Condition) -> anyhow::Result<TextA
     let (of_positive, of_negative) = (positive.encoder(), negative.encoder());
     let needs_ella = of_positive.needs_ella() || of_negative.needs_ella();
     let files = &positive.files;
-    let file = |name: &Option<String>| name.clone().filter(|name| needs_ella && model_name(name) != sinopia_miniature::NAME);
+    let file =
+        |name: &Option<String>| name.clone().filter(|name| needs_ella && model_name(name) != sinopia_miniature::NAME);
     let length = match files.max_length {
         None | Some(0.0) => LengthArg::Flexible,
         Some(128.0) => LengthArg::Fixed,
         Some(other) => {
-            return Err(bad_request(format!("`max_length` of the T5TextEncoderLoader is {other}; there is 0 (flexible) and 128")));
+            return Err(bad_request(format!(
+                "`max_length` of the T5TextEncoderLoader is {other}; there is 0 (flexible) and 128"
+            )));
         }
     };
     let range = if files.dtype.as_deref() == Some("FP32") { RangeArg::F32 } else { RangeArg::F16 };
@@ -375,11 +388,16 @@ mod tests {
 
     #[test]
     fn a_plain_graph_is_sd() {
-        let wanted = read(&graph(r#""6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car", "clip": ["4", 1]}}"#)).unwrap();
+        let wanted =
+            read(&graph(r#""6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car", "clip": ["4", 1]}}"#))
+                .unwrap();
         let args = wanted.args;
         assert_eq!((args.method.as_deref(), args.model.as_deref()), (Some("sd"), Some("miniature")));
         assert_eq!((wanted.caption.as_deref(), args.negative.as_deref()), (Some("a red car"), Some("blurry")));
-        assert_eq!((args.scheduler.as_deref(), args.seed, args.steps, args.guidance_scale), (Some("euler"), Some(7), Some(20), Some(8.0)));
+        assert_eq!(
+            (args.scheduler.as_deref(), args.seed, args.steps, args.guidance_scale),
+            (Some("euler"), Some(7), Some(20), Some(8.0))
+        );
         assert_eq!(args.text.text_encoder, Some(TextEncoderKind::Clip));
     }
 
@@ -400,10 +418,15 @@ mod tests {
 
     #[test]
     fn ella_alone_and_with_clip() {
-        let alone = format!(r#"{ELLA}, "6": {{"class_type": "EllaEncode", "inputs": {{"ella": ["13", 0], "embeds": ["12", 0]}}}}"#);
+        let alone = format!(
+            r#"{ELLA}, "6": {{"class_type": "EllaEncode", "inputs": {{"ella": ["13", 0], "embeds": ["12", 0]}}}}"#
+        );
         let wanted = read(&graph(&alone)).unwrap();
         let text = wanted.args.text;
-        assert_eq!((text.text_encoder, text.negative_encoder), (Some(TextEncoderKind::Ella), Some(TextEncoderKind::Clip)));
+        assert_eq!(
+            (text.text_encoder, text.negative_encoder),
+            (Some(TextEncoderKind::Ella), Some(TextEncoderKind::Clip))
+        );
         assert_eq!((text.t5.as_deref(), text.ella.as_deref()), (Some("flan-t5"), Some("ella.safetensors")));
         assert_eq!(wanted.caption.as_deref(), Some("A red car on a wide beach."));
 
@@ -426,7 +449,10 @@ mod tests {
         json["3"]["inputs"]["positive"] = serde_json::json!(["6", 1]);
         json["3"]["inputs"]["negative"] = serde_json::json!(["6", 2]);
         let wanted = read(&Graph::parse(&json.to_string()).unwrap()).unwrap();
-        assert_eq!((wanted.args.text.text_encoder, wanted.args.text.negative_encoder), (Some(TextEncoderKind::Ella), None));
+        assert_eq!(
+            (wanted.args.text.text_encoder, wanted.args.text.negative_encoder),
+            (Some(TextEncoderKind::Ella), None)
+        );
         assert_eq!(wanted.args.negative.as_deref(), Some("low quality"));
     }
 
@@ -438,12 +464,19 @@ mod tests {
             json[node]["inputs"][input] = value;
             read(&Graph::parse(&json.to_string()).unwrap()).unwrap_err().to_string()
         };
-        assert!(refusal("3", "sampler_name", "heun".into()).contains("`sampler_name` of node `3` is `heun`; there is euler"));
+        assert!(
+            refusal("3", "sampler_name", "heun".into())
+                .contains("`sampler_name` of node `3` is `heun`; there is euler")
+        );
         assert!(refusal("3", "scheduler", "karras".into()).contains("`scheduler` of node `3` is `karras`"));
         assert!(refusal("3", "denoise", 0.5.into()).contains("`denoise` of node `3` is 0.5"));
-        assert!(refusal("3", "positive", "x".into()).contains("`positive` of node `3` (KSampler) is linked to nothing"));
+        assert!(
+            refusal("3", "positive", "x".into()).contains("`positive` of node `3` (KSampler) is linked to nothing")
+        );
         assert!(refusal("3", "positive", serde_json::json!(["99", 0])).contains("node `99`, which it does not have"));
-        assert!(refusal("3", "latent_image", serde_json::json!(["4", 0])).contains("comes from a `CheckpointLoaderSimple`"));
+        assert!(
+            refusal("3", "latent_image", serde_json::json!(["4", 0])).contains("comes from a `CheckpointLoaderSimple`")
+        );
         assert!(refusal("3", "seed", (-1).into()).contains("`seed` of node `3`"));
         assert!(refusal("9", "images", serde_json::json!(["3", 0])).contains("comes from a `KSampler`"));
     }

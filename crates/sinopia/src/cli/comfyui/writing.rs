@@ -1,9 +1,9 @@
 //! From what `generate` is given to a graph in ComfyUI's API format.
 
+use serde_json::json;
 use sinopia_diffusion::TextEncoderKind;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Canvas, Layout, Scene, SceneOptions};
-use serde_json::json;
 
 use super::graph::Graph;
 use super::painting::SAMPLERS;
@@ -34,9 +34,13 @@ pub(super) fn graph(
     };
     let sampler = match args.scheduler.as_deref() {
         None => "ddim",
-        Some(ours) => SAMPLERS.iter().find(|(_, known)| *known == ours).map(|(theirs, _)| *theirs).ok_or_else(|| {
-            bad_request(format!("ComfyUI has no sampler of `{ours}`'s steps: take ddim, euler, euler-ancestral or dpm-solver++"))
-        })?,
+        Some(ours) => {
+            SAMPLERS.iter().find(|(_, known)| *known == ours).map(|(theirs, _)| *theirs).ok_or_else(|| {
+                bad_request(format!(
+                    "ComfyUI has no sampler of `{ours}`'s steps: take ddim, euler, euler-ancestral or dpm-solver++"
+                ))
+            })?
+        }
     };
     let encoder = args.text.text_encoder.unwrap_or_default();
     let of_negative = args.text.negative_encoder.unwrap_or(encoder);
@@ -184,7 +188,11 @@ mod tests {
             assert_eq!(found.text.text_encoder, Some(encoder));
             assert!(found.negative.unwrap().starts_with("cats, "));
             if encoder != TextEncoderKind::Ella {
-                assert!(found.set[1].contains("a red car") && found.set[1].contains("A beach scene"), "{:?}", found.set);
+                assert!(
+                    found.set[1].contains("a red car") && found.set[1].contains("A beach scene"),
+                    "{:?}",
+                    found.set
+                );
             }
             if encoder.needs_ella() {
                 assert_eq!(wanted.caption.as_deref(), Some("A long caption."));
