@@ -136,6 +136,16 @@ pub enum Error {
         /// The method.
         method: &'static str,
     },
+    /// ELLA is to read, and there is none.
+    #[error(
+        "ELLA is to read the prompts, and the model has none: name a FLAN-T5 folder with --t5 and a connector with --ella; the built-in miniature has its own"
+    )]
+    NoElla,
+    /// A method that guides the attention of words, and tokens that stand for none.
+    #[error(
+        "this method guides where words look, and ELLA's tokens stand for no words: take --text-encoder ella+clip, which has both, or --method sd, gligen or multidiffusion"
+    )]
+    NoWords,
     /// A method needs a caption and there is none.
     #[error("method `{method}` paints a caption, and there is none")]
     NoCaption {

@@ -60,6 +60,8 @@ pub struct ScheduledGrounding {
     both: Grounding,
     /// The conditional half alone.
     conditional: Grounding,
+    /// The unconditional half alone.
+    unconditional: Grounding,
     /// For guidance passes, which have a batch of 1.
     guidance: Option<Grounding>,
     beta: f64,
@@ -117,13 +119,19 @@ impl ScheduledGrounding {
             GuidanceGrounding::Unconditional => Some(both.last()?.emptied()?),
             GuidanceGrounding::None => None,
         };
-        Ok(Self { conditional: both.last()?, both, guidance, beta: options.beta })
+        let (conditional, unconditional) = (both.last()?, both.last()?.emptied()?);
+        Ok(Self { conditional, unconditional, both, guidance, beta: options.beta })
     }
 
     /// What a denoising step sees at call `index` of `count`, with an unconditional half or without; nothing once the share of grounded
     /// calls, rounded down, is over.
     pub(crate) fn at(&self, index: usize, count: usize, is_guided: bool) -> Option<&Grounding> {
         self.is_on(index, count).then_some(if is_guided { &self.both } else { &self.conditional })
+    }
+
+    /// The halves of guidance there, unconditional first, for calls of their own.
+    pub(crate) fn halves_at(&self, index: usize, count: usize) -> Option<[&Grounding; 2]> {
+        self.is_on(index, count).then_some([&self.unconditional, &self.conditional])
     }
 
     /// What a guidance pass sees there.

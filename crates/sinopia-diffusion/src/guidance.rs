@@ -204,15 +204,17 @@ impl<'a> Guide<'a> {
     ) -> Result<Option<Tensor>> {
         let timestep = sampler.timestep(index);
         let input = sampler.model_input(latents, index)?;
+        let states = text.conditional().at(timestep)?;
+        let recording = Recording { words_from: text.conditional().first_word_column(), ..self.recording.clone() };
         let request = UNetRequest {
-            record: Some(&self.recording),
+            record: Some(&recording),
             grounding: text.guidance_grounding(index, sampler.num_calls()),
             interrupt: run.cancellation().interrupt(),
-            ..UNetRequest::new(&input, timestep, text.conditional())
+            ..UNetRequest::new(&input, timestep, &states)
         };
         let (refreshes, threshold) = (self.options.refreshes_loss, self.options.loss_threshold);
         let (_, h, w, _) = latents.dims4()?;
-        let shape = work::call_shape((1, (h, w)), text.conditional(), request.grounding);
+        let shape = work::call_shape((1, (h, w)), &states, request.grounding);
         let shows = run.wants_attention() && self.shown.replace(index) != Some(index);
         let this = &*self;
         let outcome = this.unet.gradient(&request, &mut |maps| {

@@ -19,10 +19,11 @@
 //! ```
 //!
 //! Start reading at [`methods`]; everything a method does is a named function of another module: [`losses`] and [`guidance`] (where attention
-//! should be), [`grounding`] (boxes for models that take them), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
+//! should be), [`conditioning`] (what the UNet is told of a text), [`grounding`] (boxes for models that take them), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
 
 pub mod methods;
 
+pub mod conditioning;
 pub mod grounding;
 pub mod guidance;
 pub mod losses;
@@ -41,9 +42,10 @@ mod prompts;
 pub mod recipe;
 pub mod work;
 
+pub use conditioning::{TextEncoderKind, TextEncoding};
 pub use error::{Error, Result};
 pub use observer::{AttentionReport, Cancellation, Observer, Run, Silent, Stage, StepReport, Timing};
 pub use painting::{GuidanceReport, Image, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts};
 pub use pipeline::{Pipeline, PipelineParts};
-pub use recipe::{ModelId, Recipe};
+pub use recipe::{EllaId, ModelId, Recipe};
 pub use work::UNetWork;

@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridMask, Layout, brief};
 
+use crate::conditioning::TextEncoding;
 use crate::noise::Seed;
 use crate::observer::Timing;
 use crate::schedulers::SchedulerKind;
@@ -32,6 +33,9 @@ pub struct Sampling {
     /// What trades a little quality for time; all off by default.
     #[serde(default)]
     pub shortcuts: Shortcuts,
+    /// What reads the prompts: CLIP by default.
+    #[serde(default, skip_serializing_if = "TextEncoding::is_default")]
+    pub text_encoding: TextEncoding,
 }
 
 /// Ways to spend less time on a picture that is a little worse for it.
@@ -81,6 +85,7 @@ impl Sampling {
             guidance_rescale: 0.0,
             scheduler: None,
             shortcuts: Shortcuts::default(),
+            text_encoding: TextEncoding::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{D, DType, Device, Tensor};
 use sinopia_layout::excerpt;
 use sinopia_models::clip::ClipTextModel;
+use sinopia_models::ella::Ella;
 use sinopia_models::sam::Sam;
 use sinopia_models::unet::{
     AttnKey, BatchPart, CallShape, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
@@ -14,6 +15,7 @@ use sinopia_models::vae::AutoencoderKl;
 use sinopia_models::{Checkpoint, Tokenizer};
 use sinopia_nn::threads;
 
+use crate::conditioning::{Conditioning, PromptText, TextEncoderKind, TextEncoding};
 use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
 use crate::observer::{Cancellation, Run, Stage, StepReport};
@@ -49,16 +51,19 @@ pub struct Pipeline {
     scheduler_config: SchedulerConfig,
     device: Device,
     sam: Option<Arc<Sam>>,
+    ella: Option<Arc<Ella>>,
 }
 
 /// A prompt and what it is weighed against, ready for the UNet; for models with grounding adapters perhaps with boxes.
 #[derive(Debug)]
 pub struct GuidedText {
-    /// [unconditional, conditional] under classifier-free guidance, else conditional alone: (B, L, D).
-    both: TextConditioning,
-    /// The halves of a single guided prompt: (1, L, D).
-    unconditional: Option<TextConditioning>,
-    conditional: TextConditioning,
+    /// What classifier-free guidance weighs against: (B, L, D); none without guidance.
+    unconditional: Option<Arc<Conditioning>>,
+    conditional: Arc<Conditioning>,
+    /// [unconditional, conditional] as one batch, unless their numbers of tokens differ.
+    both: Option<Arc<Conditioning>>,
+    /// Whether these are several prompts, which one call of the UNet serves best.
+    is_batch: bool,
     guidance_scale: f64,
     guidance_rescale: f64,
     grounding: Option<ScheduledGrounding>,
@@ -82,26 +87,52 @@ impl GuidedText {
         self.grounding.as_ref()?.of_guidance_at(index, count)
     }
 
+    /// A prompt against a negative one, if there is guidance.
+    fn pair(
+        conditional: Arc<Conditioning>,
+        unconditional: Option<Arc<Conditioning>>,
+        sampling: &Sampling,
+    ) -> Result<Self> {
+        let both = match &unconditional {
+            Some(unconditional) if unconditional.num_tokens() == conditional.num_tokens() => {
+                Some(Arc::new(Conditioning::batch(vec![unconditional.clone(), conditional.clone()])?))
+            }
+            _ => None,
+        };
+        Ok(Self {
+            unconditional,
+            conditional,
+            both,
+            is_batch: false,
+            guidance_scale: sampling.guidance_scale,
+            guidance_rescale: sampling.guidance_rescale,
+            grounding: None,
+        })
+    }
+
     /// The prompt alone, for guidance passes.
-    pub fn conditional(&self) -> &TextConditioning {
+    pub fn conditional(&self) -> &Conditioning {
         &self.conditional
     }
 
     /// Several prompts as a batch: what they are weighed against first, then the prompts. Strength is the first one's; boxes are left out.
     ///
     /// # Errors
-    /// When there is none, or their lengths differ.
+    /// When there is none, or the prompts' lengths differ, or those of what they are weighed against.
     pub fn batch(texts: &[&GuidedText]) -> Result<Self> {
-        let conditional = || texts.iter().map(|text| Ok(text.conditional.embeds().clone()));
-        let unconditional = texts.iter().filter(|text| text.is_guided());
-        let unconditional = unconditional.map(|text| text.both.embeds().narrow(0, 0, text.conditional.batch_size()));
-        let both = unconditional.chain(conditional()).collect::<candle_core::Result<Vec<_>>>()?;
-        let conditional = conditional().collect::<candle_core::Result<Vec<_>>>()?;
+        let conditional = || texts.iter().map(|text| text.conditional.clone());
+        let unconditional = || texts.iter().filter_map(|text| text.unconditional.clone());
+        let is_guided = unconditional().next().is_some();
         let first = texts.first();
+        let lengths = |text: &&GuidedText| text.unconditional.as_ref().map(|text| text.num_tokens());
+        let fit = first.is_some_and(|first| lengths(first) == Some(first.conditional.num_tokens()));
+        let both = if fit { Some(Conditioning::batch(unconditional().chain(conditional()).collect())?) } else { None };
+        let unconditional = is_guided.then(|| Conditioning::batch(unconditional().collect())).transpose()?;
         Ok(Self {
-            both: TextConditioning::new(&Tensor::cat(&both, 0)?)?,
-            unconditional: None,
-            conditional: TextConditioning::new(&Tensor::cat(&conditional, 0)?)?,
+            unconditional: unconditional.map(Arc::new),
+            conditional: Arc::new(Conditioning::batch(conditional().collect())?),
+            both: both.map(Arc::new),
+            is_batch: true,
             guidance_scale: first.map_or(1.0, |text| text.guidance_scale),
             guidance_rescale: first.map_or(0.0, |text| text.guidance_rescale),
             grounding: None,
@@ -110,7 +141,7 @@ impl GuidedText {
 
     /// Whether classifier-free guidance is on.
     pub fn is_guided(&self) -> bool {
-        self.both.batch_size() > self.conditional.batch_size()
+        self.unconditional.is_some()
     }
 }
 
@@ -132,7 +163,7 @@ impl Pipeline {
         fits("width of text encoder and UNet", width, unet.text_width(), "the same width in both")?;
         fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
         let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?.require_some()?;
-        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device, sam: None })
+        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device, sam: None, ella: None })
     }
 
     /// Builds all networks of a checkpoint.
@@ -168,6 +199,26 @@ impl Pipeline {
     /// The segmentation model, if there is one.
     pub fn sam(&self) -> Option<&Arc<Sam>> {
         self.sam.as_ref()
+    }
+
+    /// With ELLA, which reads what [`TextEncoding`] gives it to read.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if its tokens have another width than the UNet's.
+    pub fn with_ella(self, ella: Arc<Ella>) -> Result<Self> {
+        if ella.width() != self.unet.text_width() {
+            return Err(Error::Setting {
+                name: "width of the ELLA connector and the UNet",
+                found: format!("{} against {}", ella.width(), self.unet.text_width()),
+                expected: "the same width in both",
+            });
+        }
+        Ok(Self { ella: Some(ella), ..self })
+    }
+
+    /// ELLA, if it is there.
+    pub fn ella(&self) -> Option<&Arc<Ella>> {
+        self.ella.as_ref()
     }
 
     /// The tokenizer.
@@ -269,36 +320,46 @@ impl Pipeline {
         if self.unet.has_grounding_adapters() { Ok(()) } else { Err(Error::NoAdapters { method }) }
     }
 
-    /// Each prompt together with one negative prompt.
+    /// Each prompt together with one negative prompt, read by what `sampling` says.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode).
+    /// [`Error::NoElla`]; when a text encoder refuses.
     pub fn encode_pairs(
         &self,
-        prompts: &[&str],
+        prompts: &[PromptText],
         negative: &str,
         sampling: &Sampling,
         run: &Run,
     ) -> Result<Vec<GuidedText>> {
-        let embeds = self.encode(&[prompts, &[negative]].concat(), run)?; // (B + 1, L, D)
-        let unconditional = embeds.narrow(0, prompts.len(), 1)?;
-        let is_guided = sampling.guidance_scale > 1.0;
-        let pair = |index| {
-            let conditional = embeds.narrow(0, index, 1)?; // (1, L, D)
-            let both = match is_guided {
-                true => Tensor::cat(&[&unconditional, &conditional], 0)?,
-                false => conditional.clone(),
-            };
-            Ok(GuidedText {
-                both: TextConditioning::new(&both)?,
-                unconditional: is_guided.then(|| TextConditioning::new(&unconditional)).transpose()?,
-                conditional: TextConditioning::new(&conditional)?,
-                guidance_scale: sampling.guidance_scale,
-                guidance_rescale: sampling.guidance_rescale,
-                grounding: None,
-            })
+        let encoding = &sampling.text_encoding;
+        let conditional = self.read(prompts, (encoding.encoder, encoding), run)?;
+        let negative = [PromptText::new(negative)];
+        let unconditional = match sampling.guidance_scale > 1.0 {
+            true => self.read(&negative, (encoding.of_negative(), encoding), run)?.pop().map(Arc::new),
+            false => None,
         };
-        (0..prompts.len()).map(pair).collect()
+        let pair = |conditional| GuidedText::pair(Arc::new(conditional), unconditional.clone(), sampling);
+        conditional.into_iter().map(pair).collect()
+    }
+
+    /// What the UNet is told of each prompt.
+    fn read(
+        &self,
+        prompts: &[PromptText],
+        (encoder, encoding): (TextEncoderKind, &TextEncoding),
+        run: &Run,
+    ) -> Result<Vec<Conditioning>> {
+        let words: Vec<&str> = prompts.iter().map(|prompt| prompt.words).collect();
+        let of_clip = if encoder.has_words() { Some(self.encode(&words, run)?) } else { None }; // (B, L, D)
+        let clip = |index| of_clip.as_ref().map(|states| states.narrow(0, index, 1)).transpose();
+        let read = |(index, prompt): (usize, &PromptText)| match (encoder.needs_ella(), clip(index)?) {
+            (false, Some(states)) => Conditioning::fixed(&states),
+            (_, states) => {
+                let ella = self.ella.as_ref().ok_or(Error::NoElla)?;
+                Ok(Conditioning::ella(ella.clone(), ella.read(prompt.at_length(), encoding.length)?, states))
+            }
+        };
+        prompts.iter().enumerate().map(read).collect()
     }
 
     /// Whether one thread a picture (or a half of guidance) gets more done than all threads on one: operations are too short to be worth sharing.
@@ -491,24 +552,36 @@ impl Sampler<'_> {
         let count = self.num_calls();
         let is_guided = text.is_guided() && self.shortcuts.guides(index, count);
         let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, count, is_guided));
-        let conditioning = if is_guided { &text.both } else { &text.conditional };
-        let halves = match &text.unconditional {
-            Some(unconditional) if is_guided && text.grounding.is_none() && self.has_small_calls => {
-                Some([unconditional, &text.conditional])
+        let sides = match (&text.unconditional, &text.both) {
+            (Some(unconditional), None) if is_guided => Some(unconditional),
+            (Some(unconditional), _) if is_guided && !text.is_batch && grounding.is_none() && self.has_small_calls => {
+                Some(unconditional)
             }
             _ => None,
         };
-        let deep = self.deep_features(index, (record.is_some(), halves.is_some(), conditioning.batch_size()));
+        let halves = match sides {
+            Some(unconditional) => Some([unconditional.at(timestep)?, text.conditional.at(timestep)?]),
+            None => None,
+        };
+        let conditioning = match (&halves, &text.both) {
+            (Some([unconditional, _]), _) => unconditional.clone(),
+            (None, Some(both)) if is_guided => both.at(timestep)?,
+            _ => text.conditional.at(timestep)?,
+        };
+        let batch_size = conditioning.batch_size() * if halves.is_some() { 2 } else { 1 };
+        let deep = self.deep_features(index, (record.is_some(), halves.is_some(), batch_size));
         // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
-        let counted = halves.map_or(conditioning, |[unconditional, _]| unconditional);
-        let shape = work::call_shape((conditioning.batch_size(), (h, w)), counted, grounding);
+        let shape = work::call_shape((batch_size, (h, w)), &conditioning, grounding);
         let merge_tokens = self.shortcuts.merge_tokens;
         let shape = CallShape { is_shallow: !deep.is_empty(), merge_tokens, ..shape };
         self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
         let reply = match halves {
-            Some(halves) => self.forward_halves((&input, timestep), halves, &deep, record)?,
+            Some(halves) => {
+                let grounding = text.grounding.as_ref().and_then(|grounding| grounding.halves_at(index, count));
+                self.forward_halves((&input, timestep), &halves, (grounding, &deep), record)?
+            }
             None => {
-                self.forward_batch((&input, timestep, is_guided), conditioning, (grounding, deep.first()), record)?
+                self.forward_batch((&input, timestep, is_guided), &conditioning, (grounding, deep.first()), record)?
             }
         };
         let prediction = reply.noise.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
@@ -560,8 +633,8 @@ impl Sampler<'_> {
     fn forward_halves(
         &mut self,
         (input, timestep): (&Tensor, f64),
-        texts: [&TextConditioning; 2],
-        deep: &[Tensor],
+        texts: &[Arc<TextConditioning>; 2],
+        (grounding, deep): (Option<[&Grounding; 2]>, &[Tensor]),
         record: Option<&Recording>,
     ) -> Result<UNetReply> {
         let record = record.map(|record| Recording { batch: BatchPart::All, ..record.clone() });
@@ -570,10 +643,11 @@ impl Sampler<'_> {
             let record = if half == 1 { record.as_ref() } else { None };
             unet.forward(&UNetRequest {
                 record,
+                grounding: grounding.map(|halves| halves[half]),
                 deep: deep.get(half),
                 merge_tokens,
                 interrupt: cancellation.interrupt(),
-                ..UNetRequest::new(input, timestep, texts[half])
+                ..UNetRequest::new(input, timestep, &texts[half])
             })
         })?;
         self.keep_deep(halves.iter_mut().filter_map(|reply| reply.deep.take()));

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use sinopia_layout::{Canvas, GroundedPrompt, excerpt, locate_phrases};
 
-use crate::Result;
+use crate::conditioning::PromptText;
 use crate::losses::GroundedTokens;
 use crate::observer::Run;
 use crate::painting::Sampling;
 use crate::pipeline::{GuidedText, Pipeline, SHOWN_CHARS};
 use crate::schedulers::SchedulerKind;
+use crate::{Error, Result};
 
 /// A prompt ready to paint: its embeddings (and boxes, where the model takes them), and where its phrases' tokens are.
 pub(crate) struct GroundedText {
@@ -25,21 +26,29 @@ pub(crate) struct GroundedText {
 }
 
 impl GroundedText {
-    /// Encodes a prompt and finds its phrases. A phrase past the end of the text encoder's window cannot be guided, and is warned about.
+    /// Encodes a prompt (ELLA reads the caption instead, if there is one) and finds its phrases. A phrase past the end of the text encoder's window
+    /// cannot be guided, and is warned about.
     ///
     /// # Errors
-    /// When a phrase has no tokens, or the text encoder refuses.
+    /// [`Error::NoWords`] if nothing reads words; when a phrase has no tokens, or the text encoder refuses.
     pub(crate) fn read(
-        prompt: &GroundedPrompt,
+        (prompt, caption): (&GroundedPrompt, Option<&str>),
         negative: &str,
         (pipeline, sampling): (&Pipeline, &Sampling),
         run: &Run,
     ) -> Result<Self> {
+        if !sampling.text_encoding.encoder.has_words() {
+            return Err(Error::NoWords);
+        }
         let tokenizer = pipeline.tokenizer();
         // A text that cannot be tokenized has no tokens, which is refused with the phrase's name.
         let encode = |text: &str| tokenizer.encode_unpadded(text).unwrap_or_default();
         let located = locate_phrases(prompt, encode, usize::MAX)?;
         let window = tokenizer.max_length();
+        let words = PromptText { words: &located.text, caption };
+        let mut text = pipeline.encode_pairs(&[words], negative, sampling, run)?;
+        let text = text.swap_remove(0);
+        let first = text.conditional().first_word_column();
         let (mut tokens, mut objects) = (Vec::new(), Vec::new());
         for (phrase, found) in prompt.phrases.iter().zip(&located.phrases) {
             if found.range.end >= window {
@@ -52,15 +61,14 @@ impl GroundedText {
             }
             tokens.push(GroundedTokens {
                 phrase: phrase.text.clone(),
-                positions: found.positions(),
-                word: found.word,
+                positions: found.positions().into_iter().map(|position| first + position).collect(),
+                word: first + found.word,
                 bboxes: phrase.bboxes.clone(),
             });
             objects.push(phrase.objects.clone());
         }
-        let mut text = pipeline.encode_pairs(&[&located.text], negative, sampling, run)?;
         let num_tokens = encode(&located.text).len();
-        Ok(Self { text: text.swap_remove(0), tokens, objects, prompt: located.text, num_tokens })
+        Ok(Self { text, tokens, objects, prompt: located.text, num_tokens })
     }
 
     /// Every box as an object of its own; all of one name look at the same tokens.

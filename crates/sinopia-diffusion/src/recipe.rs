@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sinopia_layout::Layout;
+use sinopia_models::t5::StateRange;
 
 use crate::methods::{self, Method};
 use crate::painting::{PaintRequest, Painting, Sampling};
@@ -35,8 +36,25 @@ pub struct Recipe {
     /// The segmentation model that outlined its objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sam: Option<ModelId>,
+    /// What read the prompts besides the checkpoint's own text encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ella: Option<EllaId>,
     /// How the weights were kept in memory: `f32`, `bf16` or `auto`.
     pub precision: String,
+}
+
+/// An ELLA, by name and content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EllaId {
+    /// The T5 folder that it was asked for by.
+    pub t5: String,
+    /// The connector's file or folder.
+    pub connector: String,
+    /// SHA-256 of the content of both.
+    pub hash: String,
+    /// In which range the T5's states were.
+    pub range: StateRange,
 }
 
 /// A checkpoint, by name and content.
@@ -74,6 +92,7 @@ impl Recipe {
             sampling: painting.sampling.clone(),
             model,
             sam: None,
+            ella: None,
             precision: precision.to_owned(),
         }
     }
@@ -82,6 +101,13 @@ impl Recipe {
     #[must_use]
     pub fn with_sam(self, sam: Option<ModelId>, painting: &Painting) -> Self {
         Self { sam: sam.filter(|_| !painting.objects.is_empty()), ..self }
+    }
+
+    /// With the ELLA at hand, if it read anything.
+    #[must_use]
+    pub fn with_ella(self, ella: Option<EllaId>) -> Self {
+        let is_used = self.sampling.text_encoding.needs_ella();
+        Self { ella: ella.filter(|_| is_used), ..self }
     }
 
     /// The recipe as one line of JSON.
@@ -139,6 +165,20 @@ impl Recipe {
         Err(Error::RecipeModel { id: expected.id.clone(), expected: expected.hash.clone(), found })
     }
 
+    /// Refuses an ELLA whose content or range is not the recipe's; `None` is none.
+    ///
+    /// # Errors
+    /// [`Error::RecipeModel`].
+    pub fn check_ella(&self, ella: Option<&EllaId>) -> Result<()> {
+        let Some(expected) = &self.ella else { return Ok(()) };
+        let content = |ella: &EllaId| format!("{} in {}", ella.hash, ella.range.as_str());
+        let found = ella.map_or("none".to_owned(), content);
+        if found == content(expected) {
+            return Ok(());
+        }
+        Err(Error::RecipeModel { id: expected.connector.clone(), expected: content(expected), found })
+    }
+
     /// Refuses a checkpoint whose content is not the recipe's.
     ///
     /// # Errors
@@ -177,6 +217,12 @@ mod tests {
             sampling,
             model: ModelId { id: "miniature".to_owned(), hash: "00ff".to_owned() },
             sam: Some(ModelId { id: "sam-vit-base".to_owned(), hash: "0a0b".to_owned() }),
+            ella: Some(EllaId {
+                t5: "flan-t5-xl".to_owned(),
+                connector: "ella.safetensors".to_owned(),
+                hash: "0c0d".to_owned(),
+                range: StateRange::F16,
+            }),
             precision: "auto".to_owned(),
         }
     }
@@ -233,5 +279,9 @@ mod tests {
         assert!(recipe.check_sam(recipe.sam.as_ref()).is_ok());
         let message = recipe.check_sam(None).unwrap_err().to_string();
         assert!(message.contains("0a0b") && message.contains("none") && message.contains("sam-vit-base"), "{message}");
+        assert!(recipe.check_ella(recipe.ella.as_ref()).is_ok());
+        let other = recipe.ella.clone().map(|ella| EllaId { range: StateRange::F32, ..ella });
+        let message = recipe.check_ella(other.as_ref()).unwrap_err().to_string();
+        assert!(message.contains("0c0d in f16") && message.contains("0c0d in f32"), "{message}");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
+use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::masks::{MaskRequest, MaskSource};
 use sinopia_diffusion::methods::{self, Lmd, LmdOptions, METHODS, Method};
 use sinopia_diffusion::noise::{NoiseSource, Seed};
@@ -257,7 +258,7 @@ fn every_way_of_predicting_sees_the_switch() {
     let sampling = request(None, 4).sampling;
     let mut noise = NoiseSource::new(sampling.seed);
     let one = noise.draw(PIPELINE.latent_size(&sampling).unwrap(), PIPELINE.device()).unwrap(); // (1, H, W, C)
-    let texts = PIPELINE.encode_pairs(&["a dog", "a bowl"], "", &sampling, &run).unwrap();
+    let texts = PIPELINE.encode_pairs(&["a dog", "a bowl"].map(PromptText::new), "", &sampling, &run).unwrap();
     let both = GuidedText::batch(&[&texts[0], &texts[1]]).unwrap();
     let two = Tensor::cat(&[&one, &one], 0).unwrap();
     let mut sampler = PIPELINE.sampler(SchedulerKind::Ddim, &sampling, noise, &run).unwrap();

@@ -54,7 +54,7 @@ pub enum Error {
     },
     /// A benchmark nobody here knows.
     #[error(
-        "unknown benchmark `{name}`: choose lmd, or geneval:FILE, t2i-spatial:FILE, t2i-numeracy:FILE, dpg:FILE or clipscore:FILE with a file of captions"
+        "unknown benchmark `{name}`: choose lmd or dense, or geneval:FILE, t2i-spatial:FILE, t2i-numeracy:FILE, dpg:FILE or clipscore:FILE with a file of captions"
     )]
     UnknownBenchmark {
         /// What was asked for.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sinopia_diffusion::{ModelId, Sampling};
+use sinopia_diffusion::{EllaId, ModelId, Sampling};
 
 use crate::benchmark::{Benchmark, Sample};
 use crate::{Error, Result, files};
@@ -45,6 +45,9 @@ pub struct RunSettings {
     /// The segmentation model that outlines objects, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sam: Option<ModelId>,
+    /// What reads prompts besides the model's own text encoder, if anything does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ella: Option<EllaId>,
     /// How the weights were kept in memory.
     pub precision: String,
     /// Size, steps, guidance, scheduler; the seed is the offset that is added to every image's own.
@@ -490,6 +493,7 @@ mod tests {
             options: serde_json::json!({"ignore_negative_prompt": true}),
             model: ModelId { id: "miniature".to_owned(), hash: "00ff".to_owned() },
             sam: None,
+            ella: None,
             precision: "auto".to_owned(),
             sampling: Sampling::new(Seed(0), 64, 64),
             negative: None,

@@ -65,3 +65,13 @@ pub const DETECTOR_FILES: &[(&str, &[u8])] = &[
     ("tokenizer_config.json", include_bytes!("../assets/tokenizer/tokenizer_config.json")),
     ("vocab.json", include_bytes!("../assets/tokenizer/vocab.json")),
 ];
+
+/// Every file of the built-in ELLA, which reads long captions in the place of the checkpoint's text encoder or beside it: a T5 as transformers has it, and a
+/// connector in the names of the released one.
+pub const ELLA_FILES: &[(&str, &[u8])] = &[
+    ("config.json", include_bytes!("../assets/ella/config.json")),
+    ("ella.safetensors", include_bytes!("../assets/ella/ella.safetensors")),
+    ("t5/config.json", include_bytes!("../assets/ella/t5/config.json")),
+    ("t5/model.safetensors", include_bytes!("../assets/ella/t5/model.safetensors")),
+    ("t5/tokenizer.json", include_bytes!("../assets/ella/t5/tokenizer.json")),
+];

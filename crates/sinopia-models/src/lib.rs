@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod clip;
 pub mod clip_pair;
+pub mod ella;
 pub mod error;
 pub mod hub;
 pub mod image;
@@ -12,6 +13,7 @@ mod ldm;
 pub mod owlvit;
 mod resnet;
 pub mod sam;
+pub mod t5;
 #[doc(hidden)]
 pub mod testing;
 pub mod tokenizer;

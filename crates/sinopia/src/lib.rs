@@ -18,7 +18,9 @@
 
 use sinopia_models::Weights;
 use sinopia_models::checkpoint::{Checkpoint, OpenOptions};
+use sinopia_models::ella::Ella;
 use sinopia_models::sam::{Sam, SamConfig, hash_of};
+use sinopia_models::t5::StateRange;
 
 pub use sinopia_diffusion as diffusion;
 pub use sinopia_eval as eval;
@@ -42,4 +44,13 @@ pub fn miniature_sam(options: &OpenOptions) -> sinopia_models::Result<(Sam, Stri
     let bytes = sinopia_miniature::SAM_WEIGHTS;
     let weights = Weights::from_bytes("the built-in SAM", bytes, &options.device, options.precision)?;
     Ok((Sam::load(&SamConfig::from_json(sinopia_miniature::SAM_CONFIG)?, &weights)?, hash_of(bytes)))
+}
+
+/// Opens the built-in ELLA, which reads long captions for the miniature.
+///
+/// # Errors
+/// Never on a sound build; the type is that of every model.
+pub fn miniature_ella(options: &OpenOptions, range: StateRange) -> sinopia_models::Result<Ella> {
+    let device = (&options.device, options.precision);
+    Ella::from_embedded("the built-in ELLA", sinopia_miniature::ELLA_FILES, device, range)
 }

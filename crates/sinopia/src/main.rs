@@ -32,6 +32,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Plan(args) => cli::plan::run(*args),
         Command::Convert(args) => cli::convert::run(&args),
         Command::Cache(args) => cli::cache::run(args),
+        Command::Run(args) => cli::comfyui::run(*args),
+        Command::Export(args) => cli::comfyui::export(&args),
         Command::Inspect(args) => cli::inspect::run(&args),
         Command::Models(args) => cli::models::run(args),
         Command::Eval(args) => cli::eval::run(args),

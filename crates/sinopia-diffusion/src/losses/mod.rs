@@ -10,6 +10,7 @@ mod key_targets;
 mod ratio_loss;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::Tensor;
 use sinopia_layout::{BBox, Grid};
@@ -89,7 +90,12 @@ impl TokenSet {
 
     /// The first `len` positions, whatever the objects use: for losses that compare tokens with each other.
     pub fn first(len: usize, objects: &[GroundedTokens]) -> Self {
-        Self { positions: (0..len).collect(), objects: objects.to_vec() }
+        Self::window(0..len, objects)
+    }
+
+    /// All positions of a range, likewise.
+    pub fn window(positions: Range<usize>, objects: &[GroundedTokens]) -> Self {
+        Self { positions: positions.collect(), objects: objects.to_vec() }
     }
 
     /// The objects whose tokens they are.
@@ -123,6 +129,14 @@ pub struct GroundedTokens {
     pub word: usize,
     /// The phrase's boxes; never empty.
     pub bboxes: Vec<BBox>,
+}
+
+impl GroundedTokens {
+    /// The same, positions counted from `first` on.
+    pub(crate) fn moved_back(&self, first: usize) -> Self {
+        let positions = self.positions.iter().map(|position| position - first).collect();
+        Self { positions, word: self.word - first, ..self.clone() }
+    }
 }
 
 /// The query grid of each guidance key.

@@ -218,11 +218,13 @@ impl Method for BoxDiff {
         let (unet, text) = (pipeline.unet(), &pass.prompt.text);
         let keys = boxdiff_keys(unet);
         let grid = pass.grids(&keys).values().next().copied().unwrap_or(Grid::new(1, 1));
-        let window = text.conditional().num_tokens();
+        let first = text.conditional().first_word_column();
+        let window = text.conditional().num_tokens() - first;
         let objects = self.controlled(&pass.prompt.tokens);
-        let tokens = TokenSet::first(window, &objects);
+        let tokens = TokenSet::window(first..first + window, &objects);
         let loss_options = options.loss(pass.prompt.num_tokens, window);
-        let loss = BoxDiffLoss::new(&objects, &tokens, (&keys, grid), &loss_options);
+        let in_window: Vec<_> = objects.iter().map(|object| object.moved_back(first)).collect();
+        let loss = BoxDiffLoss::new(&in_window, &tokens, (&keys, grid), &loss_options);
         let (allowed, refinement) = options.refinement(request.sampling.num_inference_steps);
         let worst = WorstBox::new(loss.clone(), allowed);
 

@@ -9,6 +9,7 @@ use sinopia_layout::{Scene, SceneOptions};
 
 use super::one_pass::{from_noise, unguided};
 use super::{Method, read_options, write_options};
+use crate::conditioning::PromptText;
 use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, check_beta, slots, wiring};
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
@@ -104,7 +105,8 @@ impl Method for Gligen {
         let negative = scene.overall_negative();
 
         let text = run.stage(&Stage::Encode, || {
-            let mut text = pipeline.encode_pairs(&[prompt.as_str()], negative, &sampling, run)?;
+            let words = PromptText { words: &prompt, caption: request.caption.as_deref() };
+            let mut text = pipeline.encode_pairs(&[words], negative, &sampling, run)?;
             let grounding = GroundingOptions {
                 beta: self.options.gligen_scheduled_sampling_beta,
                 guidance: GuidanceGrounding::None, // there is no guidance

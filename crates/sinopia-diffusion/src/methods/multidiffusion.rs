@@ -10,6 +10,7 @@ use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Grid, GridMask, GridRounding, Layout};
 
 use super::{Method, check_settings, read_options, write_options};
+use crate::conditioning::PromptText;
 use crate::guidance::stretched;
 use crate::noise::{Generator, NoiseSource};
 use crate::observer::{Run, Stage};
@@ -241,8 +242,9 @@ fn prompts(layout: &Layout, request: &PaintRequest) -> Prompts {
 
 /// Each region's prompt with what it is weighed against, the background's first.
 fn read(prompts: &Prompts, pipeline: &Pipeline, sampling: &Sampling, run: &Run) -> Result<Vec<GuidedText>> {
-    let mut texts = pipeline.encode_pairs(&[prompts.overall.as_str()], &prompts.overall_negative, sampling, run)?;
-    let names: Vec<&str> = prompts.objects.iter().map(String::as_str).collect();
+    let mut texts =
+        pipeline.encode_pairs(&[PromptText::new(&prompts.overall)], &prompts.overall_negative, sampling, run)?;
+    let names: Vec<PromptText> = prompts.objects.iter().map(|name| PromptText::new(name)).collect();
     if !names.is_empty() {
         texts.extend(pipeline.encode_pairs(&names, &prompts.object_negative, sampling, run)?);
     }

@@ -58,8 +58,9 @@ impl<'a> OnePass<'a> {
             overall.text = request.caption.clone().unwrap_or_default();
         }
         let negative = scene.overall_negative().to_owned();
-        let prompt =
-            run.stage(&Stage::Encode, || GroundedText::read(&overall, &negative, (pipeline, &sampling), run))?;
+        let caption = request.caption.as_deref();
+        let prompt = run
+            .stage(&Stage::Encode, || GroundedText::read((&overall, caption), &negative, (pipeline, &sampling), run))?;
         Ok(Self { pipeline, run, prompt, sampling, scheduler, size, negative })
     }
 

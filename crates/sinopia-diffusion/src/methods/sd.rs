@@ -7,6 +7,7 @@ use sinopia_layout::scene::OVERALL_NEGATIVE;
 
 use super::one_pass::{from_noise, unguided};
 use super::{Method, read_options, write_options};
+use crate::conditioning::PromptText;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts};
 use crate::pipeline::Pipeline;
@@ -20,6 +21,9 @@ pub struct SdOptions {
     /// Leave the layout's negative prompt out: what the language model found excluded in the caption does not help then, as in plain Stable
     /// Diffusion. The default keywords stay. Default: false.
     pub ignore_negative_prompt: bool,
+    /// What CLIP reads where ELLA reads the caption too: keywords, for example. Default: null, the caption.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
 }
 
 /// Plain Stable Diffusion.
@@ -85,7 +89,9 @@ impl Method for Sd {
         sampling.scheduler = Some(scheduler);
         let size = pipeline.latent_size(&sampling)?;
 
-        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[&caption], &negative, &sampling, run))?;
+        let words = self.options.words.as_deref().unwrap_or(&caption);
+        let prompt = PromptText { words, caption: Some(&caption) };
+        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[prompt], &negative, &sampling, run))?;
         let latents = from_noise(pipeline, (scheduler, &sampling, size), &text[0], run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_layouts_negative_can_be_left_out() {
-        let options = SdOptions { ignore_negative_prompt: true };
+        let options = SdOptions { ignore_negative_prompt: true, ..SdOptions::default() };
         check(options.clone(), None, OVERALL_NEGATIVE);
         check(options, Some(" "), "");
     }

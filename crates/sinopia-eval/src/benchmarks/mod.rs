@@ -1,6 +1,7 @@
 //! The benchmarks: one file each, one line each in [`open`].
 
 mod clip_score;
+mod dense;
 mod dpg;
 mod geneval;
 mod lmd;
@@ -10,6 +11,7 @@ mod t2i_spatial;
 use std::path::Path;
 
 pub use clip_score::ClipScore;
+pub use dense::Dense;
 pub use dpg::Dpg;
 pub use geneval::GenEval;
 pub use lmd::Lmd;
@@ -19,7 +21,7 @@ pub use t2i_spatial::T2iSpatial;
 use crate::benchmark::Benchmark;
 use crate::{Error, Result, files};
 
-/// The benchmark of a name: `lmd` (its captions are built in), or `NAME:FILE` for one whose captions the user has.
+/// The benchmark of a name: `lmd` or `dense` (their captions are built in), or `NAME:FILE` for one whose captions the user has.
 ///
 /// # Errors
 /// [`Error::UnknownBenchmark`]; [`Error::Read`], [`Error::Caption`] or [`Error::NoCaptions`] for a file that is not its captions.
@@ -27,6 +29,7 @@ pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
     let (kind, file) = name.split_once(':').map_or((name, None), |(kind, file)| (kind, Some(Path::new(file))));
     Ok(match (kind, file) {
         (Lmd::NAME, None) => Box::new(Lmd::new()),
+        (Dense::NAME, None) => Box::new(Dense::new()),
         (ClipScore::NAME, Some(file)) => Box::new(ClipScore::from_lines(file, &files::read_text(file)?)?),
         (Dpg::NAME, Some(file)) => Box::new(Dpg::from_csv(file, &files::read_text(file)?)?),
         (GenEval::NAME, Some(file)) => Box::new(GenEval::from_json_lines(file, &files::read_text(file)?)?),

@@ -22,6 +22,7 @@ pub fn run(root: &Path, name: &str, verdicts: &[bool]) -> PathBuf {
         options: json!({}),
         model: ModelId { id: "miniature".to_owned(), hash: "00112233445566778899".to_owned() },
         sam: None,
+        ella: None,
         precision: "auto".to_owned(),
         sampling: Sampling::new(Seed(0), 300, 150),
         negative: None,

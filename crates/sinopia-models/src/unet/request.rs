@@ -74,12 +74,15 @@ pub struct Recording {
     pub tokens: TokenColumns,
     /// The rows: which images of the batch.
     pub batch: BatchPart,
+    /// The first column among those whose shares are wanted: 0 for all. Behind tokens that stand for no words, the maps are what attention would be
+    /// without those: the columns from here on sum to 1.
+    pub words_from: usize,
 }
 
 impl Recording {
     /// Whole maps of the given layers.
     pub fn new(keys: impl Into<Vec<AttnKey>>) -> Self {
-        Self { keys: keys.into(), tokens: TokenColumns::All, batch: BatchPart::All }
+        Self { keys: keys.into(), tokens: TokenColumns::All, batch: BatchPart::All, words_from: 0 }
     }
 }
 
@@ -183,6 +186,7 @@ pub(super) struct Plan<'a> {
     keys: BTreeSet<AttnKey>,
     tokens: &'a TokenColumns,
     batch: BatchPart,
+    words_from: usize,
     last_key: Option<AttnKey>,
 }
 
@@ -194,7 +198,13 @@ impl<'a> Plan<'a> {
             require_known(key, known)?;
         }
         let Some(record) = request.record else {
-            return Ok(Self { keys: BTreeSet::new(), tokens: &TokenColumns::All, batch: BatchPart::All, last_key });
+            return Ok(Self {
+                keys: BTreeSet::new(),
+                tokens: &TokenColumns::All,
+                batch: BatchPart::All,
+                words_from: 0,
+                last_key,
+            });
         };
         for key in &record.keys {
             require_known(*key, known)?;
@@ -206,7 +216,15 @@ impl<'a> Plan<'a> {
                 });
             }
         }
-        check_tokens(&record.tokens, request.text.num_tokens())?;
+        let num_tokens = request.text.num_tokens();
+        check_tokens(&record.tokens, num_tokens)?;
+        if record.words_from >= num_tokens {
+            return Err(Error::Input {
+                what: "the first column of words",
+                expected: format!("below the {num_tokens} tokens of the text"),
+                found: record.words_from.to_string(),
+            });
+        }
         if record.batch == BatchPart::Conditional && !request.text.batch_size().is_multiple_of(2) {
             return Err(Error::Input {
                 what: "the batch of a call that records the conditional half",
@@ -215,7 +233,7 @@ impl<'a> Plan<'a> {
             });
         }
         let keys = record.keys.iter().copied().collect();
-        Ok(Self { keys, tokens: &record.tokens, batch: record.batch, last_key })
+        Ok(Self { keys, tokens: &record.tokens, batch: record.batch, words_from: record.words_from, last_key })
     }
 
     /// The recorded keys.
@@ -243,6 +261,13 @@ impl<'a> Plan<'a> {
         let part = match self.batch {
             BatchPart::All => probs.clone(),
             BatchPart::Conditional => probs.narrow(0, b / 2, b / 2)?,
+        };
+        let part = match self.words_from {
+            0 => part,
+            first => {
+                let of_words = part.narrow(3, first, part.dim(3)? - first)?.sum_keepdim(3)?; // (B', heads, HW, 1)
+                part.broadcast_div(&of_words)?
+            }
         };
         let TokenColumns::Some(tokens) = self.tokens else {
             return Ok(part);

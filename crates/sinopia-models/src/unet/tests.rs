@@ -281,13 +281,41 @@ fn the_gradient_is_that_of_the_whole_graph() {
 fn the_gradient_is_that_of_parts_of_maps_too() {
     let unet = unet(&two_levels());
     let inputs = Inputs::new(&unet, 2, (6, 6));
-    let record =
-        Recording { keys: unet.guidance_keys(), tokens: TokenColumns::Some(vec![1, 4]), batch: BatchPart::Conditional };
-    let request = inputs.request(Some(&record), None);
-    let (_, gradient) = unet.gradient(&request, &mut loss).unwrap();
-    assert_near(&gradient, &gradient_of_whole_graph(&unet, &request).1, 1e-5);
-    let unconditional = values(&gradient.narrow(0, 0, 1).unwrap());
-    assert!(unconditional.iter().all(|x| *x == 0.0), "the half that is not recorded has no influence");
+    for words_from in [0, 1] {
+        let record = Recording {
+            tokens: TokenColumns::Some(vec![1, 4]),
+            batch: BatchPart::Conditional,
+            words_from,
+            ..Recording::new(unet.guidance_keys())
+        };
+        let request = inputs.request(Some(&record), None);
+        let (_, gradient) = unet.gradient(&request, &mut loss).unwrap();
+        assert_near(&gradient, &gradient_of_whole_graph(&unet, &request).1, 1e-5);
+        let unconditional = values(&gradient.narrow(0, 0, 1).unwrap());
+        assert!(unconditional.iter().all(|x| *x == 0.0), "the half that is not recorded has no influence");
+    }
+}
+
+#[test]
+fn columns_of_words_are_what_attention_would_be_without_the_others() {
+    let unet = unet(&two_levels());
+    let inputs = Inputs::new(&unet, 1, (6, 6));
+    let maps = |words_from| {
+        let record = Recording { words_from, ..Recording::new(unet.guidance_keys()) };
+        unet.forward(&inputs.request(Some(&record), None)).unwrap().maps
+    };
+    for (key, words) in maps(2) {
+        let all = maps(0).remove(&key).unwrap();
+        let num_tokens = all.dim(3).unwrap();
+        let part = |map: &Tensor| map.narrow(3, 2, num_tokens - 2).unwrap();
+        let ones = part(&words).sum(3).unwrap();
+        assert_near(&ones, &ones.ones_like().unwrap(), 1e-5);
+        let shares = part(&all).broadcast_div(&part(&all).sum_keepdim(3).unwrap()).unwrap();
+        assert_near(&part(&words), &shares, 1e-5);
+    }
+    let record = Recording { words_from: 1000, ..Recording::new(unet.guidance_keys()) };
+    let message = unet.forward(&inputs.request(Some(&record), None)).unwrap_err().to_string();
+    assert!(message.contains("the first column of words"), "{message}");
 }
 
 #[test]

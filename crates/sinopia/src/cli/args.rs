@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sinopia_diffusion::Shortcuts;
+use sinopia_diffusion::{Shortcuts, TextEncoderKind, TextEncoding};
 use sinopia_layout::Canvas;
 use sinopia_models::Precision;
+use sinopia_models::ella::TextLength;
+use sinopia_models::t5::StateRange;
 use sinopia_nn::Arithmetic;
 
 use super::eval::args::EvalArgs;
@@ -53,6 +55,10 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Look at, clear, export and import remembered layouts
     Cache(CacheArgs),
+    /// Paint a ComfyUI graph
+    Run(Box<super::comfyui::RunArgs>),
+    /// Write a ComfyUI graph of a caption or a layout
+    Export(Box<super::comfyui::ExportArgs>),
     /// Show how an image was made: its caption, layout, method, options, seed and model
     Inspect(InspectArgs),
     /// List, describe and fetch models
@@ -124,6 +130,81 @@ pub(crate) struct PaintArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// What reads the prompts.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Text encoder")]
+pub(crate) struct TextArgs {
+    /// What reads the prompts: `clip`, `ella` (long captions; no attention guidance), or `ella+clip` (both: ELLA reads the caption, CLIP the words
+    /// that are guided) [default: clip]
+    #[arg(long, value_name = "KIND", value_parser = text_encoder)]
+    pub(crate) text_encoder: Option<TextEncoderKind>,
+
+    /// What reads the negative prompt [default: the same]
+    #[arg(long, value_name = "KIND", value_parser = text_encoder, hide_short_help = true)]
+    pub(crate) negative_encoder: Option<TextEncoderKind>,
+
+    /// ELLA's language model: a folder of a T5 1.1 or FLAN-T5 (`config.json`, weights, `tokenizer.json` or `spiece.model`) [default: the miniature's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) t5: Option<String>,
+
+    /// ELLA's connector: `ella-sd1.5-tsc-t5xl.safetensors`, or a folder with `config.json` [default: the miniature's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ella: Option<String>,
+
+    /// Tokens that the language model is given: `flexible`, all of a text, or `fixed`, 128 as ELLA was trained [default: flexible]
+    #[arg(long, value_name = "KIND", hide_short_help = true)]
+    pub(crate) t5_length: Option<LengthArg>,
+
+    /// Range of the language model's states: `f16`, which ELLA was trained on, overflow included, or `f32` [default: f16]
+    #[arg(long, value_name = "KIND", hide_short_help = true)]
+    pub(crate) t5_range: Option<RangeArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LengthArg {
+    /// As many tokens as the text has
+    Flexible,
+    /// 128, cut or padded
+    Fixed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RangeArg {
+    /// Rounded and clamped as half precision stores them
+    F16,
+    /// As computed
+    F32,
+}
+
+fn text_encoder(name: &str) -> Result<TextEncoderKind, String> {
+    let all = TextEncoderKind::ALL;
+    let known = || all.map(TextEncoderKind::as_str).join(", ");
+    all.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| format!("choose one of {}", known()))
+}
+
+impl TextArgs {
+    /// `base` with what is given.
+    pub(crate) fn encoding(&self, base: TextEncoding) -> TextEncoding {
+        TextEncoding {
+            encoder: self.text_encoder.unwrap_or(base.encoder),
+            negative: self.negative_encoder.or(base.negative),
+            length: match self.t5_length {
+                Some(LengthArg::Flexible) => TextLength::Flexible,
+                Some(LengthArg::Fixed) => TextLength::Fixed,
+                None => base.length,
+            },
+        }
+    }
+
+    /// The range that is given.
+    pub(crate) fn range(&self) -> Option<StateRange> {
+        self.t5_range.map(|range| match range {
+            RangeArg::F16 => StateRange::F16,
+            RangeArg::F32 => StateRange::F32,
+        })
+    }
+}
+
 /// How to paint. What is not given comes from `SINOPIA_*`, `sinopia.toml`, then the method's defaults.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Painting")]
@@ -173,6 +254,9 @@ pub(crate) struct PaintingArgs {
     /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]
     #[arg(long, value_name = "NAME")]
     pub(crate) scheduler: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
 
     /// What must not be in the picture, in place of the default quality keywords; the layout's negative caption comes first
     #[arg(long, value_name = "TEXT")]

@@ -42,6 +42,13 @@ fn lines(recipe: &Recipe) -> Vec<String> {
     if let Some(sam) = &recipe.sam {
         say("sam", format!("{} (sha256 {})", sam.id, sam.hash));
     }
+    if let Some(ella) = &recipe.ella {
+        let (encoding, range) = (sampling.text_encoding.encoder.as_str(), ella.range.as_str());
+        say(
+            "text encoder",
+            format!("{encoding}: {} and {} in {range} (sha256 {})", ella.t5, ella.connector, ella.hash),
+        );
+    }
     say("made by", format!("Sinopia {}", recipe.sinopia));
     if let serde_json::Value::Object(options) = &recipe.options {
         for (name, value) in options {

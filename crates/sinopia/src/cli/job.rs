@@ -8,14 +8,14 @@ use serde_json::{Map, Value, json};
 use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::schedulers::SchedulerKind;
-use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling, Shortcuts};
+use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling, Shortcuts, TextEncoding};
 use sinopia_layout::{Layout, counted, says_something, svg};
 
 use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
 use super::contact_sheet::{self, Panel};
 use super::debug_maps::MapKeeper;
 use super::failure::bad_request;
-use super::model::{self, Model, NO_SAM};
+use super::model::{self, EllaSource, Model, NO_SAM};
 use super::progress::{Bars, cancellation_on_interrupt};
 use super::{output, painting_file, vocabulary};
 
@@ -33,6 +33,7 @@ pub(crate) struct Job {
     settings: Settings,
     model: String,
     sam: Option<String>,
+    ella: Option<EllaSource>,
     /// The recipe to repeat, if the model must be the one it was made with.
     repeated: Option<Recipe>,
     precision: PrecisionArg,
@@ -47,6 +48,7 @@ struct Settings {
     guidance_scale: Option<f64>,
     guidance_rescale: f64,
     shortcuts: Shortcuts,
+    text_encoding: TextEncoding,
     scheduler: Option<SchedulerKind>,
     width: Option<usize>,
     height: Option<usize>,
@@ -71,6 +73,9 @@ impl Job {
         let preset = preset_options(name, &args)?.unwrap_or_default();
         let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
         let shortcuts = args.shortcuts(Shortcuts::default());
+        let text_encoding = args.text.encoding(TextEncoding::default());
+        let model = args.model.unwrap_or_else(|| sinopia_miniature::NAME.to_owned());
+        let ella = EllaSource::new((&args.text, None), &text_encoding, &model)?;
         Ok(Self {
             caption,
             layout,
@@ -84,12 +89,14 @@ impl Job {
                 guidance_scale: args.guidance_scale,
                 guidance_rescale: 0.0,
                 shortcuts,
+                text_encoding,
                 scheduler: scheduler(args.scheduler.as_deref())?,
                 width: args.width.map(|px| px as usize),
                 height: args.height.map(|px| px as usize),
             },
-            model: args.model.unwrap_or_else(|| sinopia_miniature::NAME.to_owned()),
+            model,
             sam: args.sam,
+            ella,
             repeated: None,
             precision: args.precision.unwrap_or(PrecisionArg::Auto),
             count: args.count.unwrap_or(1),
@@ -131,6 +138,12 @@ impl Job {
             None => same_model.then_some(recorded),
         };
         let shortcuts = args.shortcuts(sampling.shortcuts);
+        let text_encoding = args.text.encoding(sampling.text_encoding);
+        let model = args.model.clone().unwrap_or_else(|| recipe.model.id.clone());
+        let ella = EllaSource::new((&args.text, recipe.ella.as_ref()), &text_encoding, &model)?;
+        // What is named on the command line is a choice; otherwise it must be the very same.
+        let same_ella =
+            args.text.t5.is_none() && args.text.ella.is_none() && args.text.t5_range.is_none() && ella.is_some();
         Ok(Self {
             caption,
             layout,
@@ -144,6 +157,7 @@ impl Job {
                 guidance_scale: args.guidance_scale.or(same_model.then_some(sampling.guidance_scale)),
                 guidance_rescale: sampling.guidance_rescale,
                 shortcuts,
+                text_encoding,
                 scheduler: scheduler(args.scheduler.as_deref())?.or(recorded),
                 width: side(args.width, sampling.width),
                 height: side(args.height, sampling.height),
@@ -153,10 +167,15 @@ impl Job {
                 None => PrecisionArg::parse(&recipe.precision)?,
             },
             count: args.count.unwrap_or(1),
-            model: args.model.clone().unwrap_or_else(|| recipe.model.id.clone()),
+            model,
+            ella,
             sam: args.sam.clone().or_else(|| Some(recipe.sam.as_ref().map_or(NO_SAM, |sam| &sam.id).to_owned())),
             // A model named on the command line is a choice; otherwise it must be the very same. So with the SAM.
-            repeated: args.model.is_none().then(|| Recipe { sam: recipe.sam.filter(|_| args.sam.is_none()), ..recipe }),
+            repeated: args.model.is_none().then(|| Recipe {
+                sam: recipe.sam.filter(|_| args.sam.is_none()),
+                ella: recipe.ella.filter(|_| same_ella),
+                ..recipe
+            }),
         })
     }
 
@@ -171,6 +190,7 @@ impl Job {
             guidance_scale: settings.guidance_scale.unwrap_or(model.guidance_scale),
             guidance_rescale: settings.guidance_rescale,
             shortcuts: settings.shortcuts,
+            text_encoding: settings.text_encoding,
             scheduler: settings.scheduler,
             ..Sampling::new(Seed(seed), width, height)
         }
@@ -259,6 +279,10 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if let Some(recipe) = &job.repeated {
         recipe.check_model(&model.id.hash)?;
         recipe.check_sam(model.sam.as_ref())?;
+    }
+    let model = model::with_ella(model, job.ella.as_ref(), job.precision)?;
+    if let Some(recipe) = &job.repeated {
+        recipe.check_ella(model.ella.as_ref())?;
     }
     if job.model == sinopia_miniature::NAME {
         vocabulary::warning(job.caption.as_deref(), job.layout.as_ref()).iter().for_each(|warning| bars.warn(warning));
@@ -382,7 +406,8 @@ fn deliver(
 ) -> anyhow::Result<Value> {
     let recipe =
         Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.resolved().name()))
-            .with_sam(model.sam.clone(), painting);
+            .with_sam(model.sam.clone(), painting)
+            .with_ella(model.ella.clone());
     let image = rgb(&painting.image)?;
     let caption = job.caption.as_deref().unwrap_or(&painting.prompts.overall);
     output::write(path, &painting_file::encode(&image, caption, &recipe.to_json())?)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod cache;
+pub(crate) mod comfyui;
 pub(crate) mod completions;
 mod contact_sheet;
 pub(crate) mod convert;

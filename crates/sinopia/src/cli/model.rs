@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sinopia_diffusion::{ModelId, Pipeline};
+use sinopia_diffusion::{EllaId, ModelId, Pipeline, TextEncoding};
 use sinopia_models::Precision;
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use sinopia_models::ella::Ella;
 use sinopia_models::sam::{self, Sam};
+use sinopia_models::t5::StateRange;
 
-use super::args::PrecisionArg;
+use super::args::{PrecisionArg, TextArgs};
 use super::failure::bad_request;
 use super::progress::Bars;
 
@@ -19,6 +21,8 @@ pub(crate) struct Model {
     pub(crate) id: ModelId,
     /// What outlines objects, if it is a SAM.
     pub(crate) sam: Option<ModelId>,
+    /// What reads prompts besides the model's own text encoder.
+    pub(crate) ella: Option<EllaId>,
     /// What `--guidance-scale` is when nobody says.
     pub(crate) guidance_scale: f64,
     /// Whether a picture is too small a work for several threads to share well.
@@ -46,7 +50,65 @@ pub(crate) fn open(name: &str, sam: Option<&str>, precision: PrecisionArg, bars:
         Some((sam, id)) => (pipeline.with_sam(Arc::new(sam)), Some(id)),
         None => (pipeline, None),
     };
-    Ok(Model { pipeline, id, sam, guidance_scale, is_small })
+    Ok(Model { pipeline, id, sam, ella: None, guidance_scale, is_small })
+}
+
+/// Where an ELLA is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EllaSource {
+    /// A T5 folder and a connector; the miniature's otherwise.
+    files: Option<(String, String)>,
+    range: StateRange,
+}
+
+impl EllaSource {
+    /// The files that were named (or those of a recipe), if an encoding needs any.
+    pub(crate) fn new(
+        (args, recorded): (&TextArgs, Option<&EllaId>),
+        encoding: &TextEncoding,
+        model: &str,
+    ) -> anyhow::Result<Option<Self>> {
+        if !encoding.needs_ella() {
+            return match args.t5.is_some() || args.ella.is_some() {
+                true => Err(bad_request("`--t5` and `--ella` are for `--text-encoder ella` or `ella+clip`")),
+                false => Ok(None),
+            };
+        }
+        let named = |given: &Option<String>, recorded: Option<&String>| given.clone().or_else(|| recorded.cloned());
+        let recorded_files = recorded.filter(|ella| ella.t5 != sinopia_miniature::NAME);
+        let t5 = named(&args.t5, recorded_files.map(|ella| &ella.t5));
+        let connector = named(&args.ella, recorded_files.map(|ella| &ella.connector));
+        let range = args.range().or(recorded.map(|ella| ella.range)).unwrap_or_default();
+        match (t5, connector) {
+            (Some(t5), Some(connector)) => Ok(Some(Self { files: Some((t5, connector)), range })),
+            (None, None) if model == sinopia_miniature::NAME => Ok(Some(Self { files: None, range })),
+            (None, None) => Err(bad_request(format!(
+                "`--text-encoder {}`: the miniature alone brings an ELLA; name a FLAN-T5 folder with `--t5` and a connector with `--ella`",
+                encoding.encoder.as_str()
+            ))),
+            _ => Err(bad_request("`--t5` and `--ella` belong together: name both")),
+        }
+    }
+}
+
+/// The model with an ELLA, if one is wanted.
+pub(crate) fn with_ella(model: Model, source: Option<&EllaSource>, precision: PrecisionArg) -> anyhow::Result<Model> {
+    let Some(source) = source else { return Ok(model) };
+    let options = OpenOptions { precision: precision.resolved().into(), ..OpenOptions::default() };
+    let (ella, t5, connector) = match &source.files {
+        Some((t5, connector)) => {
+            let device = (&options.device, options.precision);
+            let open = || Ella::open(Path::new(t5), Path::new(connector), device, source.range);
+            (open().with_context(|| format!("cannot open the ELLA `{connector}`"))?, t5.as_str(), connector.as_str())
+        }
+        None => {
+            let name = sinopia_miniature::NAME;
+            (sinopia::miniature_ella(&options, source.range)?, name, name)
+        }
+    };
+    let (hash, range) = (ella.content_hash().to_owned(), ella.range());
+    let id = EllaId { t5: t5.to_owned(), connector: connector.to_owned(), hash, range };
+    Ok(Model { pipeline: model.pipeline.with_ella(Arc::new(ella))?, ella: Some(id), ..model })
 }
 
 /// What `--sam` is called when there shall be none.

@@ -64,7 +64,7 @@ impl Painter<'_> {
             if self.options().boxes_as_objects {
                 overall.phrases.iter_mut().for_each(name_one);
             }
-            let mut overall = self.read_prompt(&overall, scene.overall_negative())?;
+            let mut overall = self.read_prompt((&overall, request.caption.as_deref()), scene.overall_negative())?;
             if let Some(adapters) = self.lmd.adapters {
                 let (slots, options) = (slots(scene, adapters.slot_phrase), adapters.overall());
                 overall.text = overall.text.grounded(&slots, options, self.pipeline, self.run)?;
@@ -84,7 +84,7 @@ impl Painter<'_> {
 
     /// The prompt of an object's own picture, with its one box.
     fn read_object(&self, object: &SceneObject, negative: &str) -> Result<GroundedText> {
-        let mut prompt = self.read_prompt(object.prompt(), negative)?;
+        let mut prompt = self.read_prompt((object.prompt(), None), negative)?;
         if let Some(adapters) = self.lmd.adapters {
             let slot = Slot { phrase: object.name().to_owned(), bbox: self.options().solo_box(object.bbox()) };
             prompt.text = prompt.text.grounded(&[slot], adapters.of_objects(), self.pipeline, self.run)?;
@@ -92,7 +92,7 @@ impl Painter<'_> {
         Ok(prompt)
     }
 
-    fn read_prompt(&self, prompt: &GroundedPrompt, negative: &str) -> Result<GroundedText> {
+    fn read_prompt(&self, prompt: (&GroundedPrompt, Option<&str>), negative: &str) -> Result<GroundedText> {
         let read = GroundedText::read(prompt, negative, (self.pipeline, &self.sampling), self.run)?;
         Ok(if self.options().boxes_as_objects { read.boxes_as_objects() } else { read })
     }

@@ -145,6 +145,8 @@ impl<'a> Painter<'a> {
                 latents = guide.update(latents, index, (sampler, &prompt.text, &loss), self.run)?;
             }
             let record = self.solo_recording(&tokens, index < num_references, index >= aggregation_start);
+            let words_from = prompt.text.conditional().first_word_column();
+            let record = record.map(|record| Recording { words_from, ..record });
             let (prediction, maps) = sampler.predict(&latents, index, &prompt.text, record.as_ref())?;
             if is_left_early && index + 1 == count {
                 last = sampler.predicted_original(&prediction, index, &latents)?;
@@ -176,7 +178,7 @@ impl<'a> Painter<'a> {
         }
         let word = tokens.first().map(|tokens| tokens.word)?;
         let tokens = TokenColumns::Some(vec![word]);
-        (!keys.is_empty()).then_some(Recording { keys, tokens, batch: BatchPart::Conditional })
+        (!keys.is_empty()).then_some(Recording { tokens, batch: BatchPart::Conditional, ..Recording::new(keys) })
     }
 
     /// The guidance keys' maps of one word: (heads, HW) each.

@@ -27,7 +27,7 @@ pub(crate) enum EvalCommand {
 /// Which captions.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchmarkArgs {
-    /// `lmd` (built in), or a file of captions: `geneval:FILE`, `t2i-spatial:FILE`, `t2i-numeracy:FILE`, `dpg:FILE`, `clipscore:FILE`
+    /// `lmd` or `dense` (built in), or a file of captions: `geneval:FILE`, `t2i-spatial:FILE`, `t2i-numeracy:FILE`, `dpg:FILE`, `clipscore:FILE`
     #[arg(long, value_name = "NAME", default_value = "lmd")]
     pub(crate) benchmark: String,
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling, Shortcuts};
+use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling, Shortcuts, TextEncoding};
 use sinopia_eval::run::{self, LayoutsId, PaintError, Progress, Shard};
 use sinopia_eval::{RunFolder, RunSettings, Sample, benchmarks, layouts};
 use sinopia_layout::{Layout, repair};
@@ -15,7 +15,7 @@ use super::args::ImageArgs;
 use super::{jobs, read_cache, report};
 use crate::cli::args::{PaintingArgs, PrecisionArg};
 use crate::cli::failure::bad_request;
-use crate::cli::model::{self, Model};
+use crate::cli::model::{self, EllaSource, Model};
 use crate::cli::progress::{Bars, cancellation_on_interrupt};
 use crate::cli::{job, painting_file, settings};
 
@@ -44,6 +44,9 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto).resolved();
     let model = model::open(model_name, job::sam_for(method.as_ref(), painting.sam.as_deref()), precision, &bars)?;
+    let text_encoding = painting.text.encoding(TextEncoding::default());
+    let ella = EllaSource::new((&painting.text, None), &text_encoding, model_name)?;
+    let model = model::with_ella(model, ella.as_ref(), precision)?;
     let sampling = sampling(&painting, args.seed_offset, &model)?;
     model.pipeline.latent_size(&sampling)?;
     let settings = RunSettings {
@@ -53,6 +56,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
         options: method.options(),
         model: model.id.clone(),
         sam: model.sam.clone(),
+        ella: model.ella.clone(),
         precision: precision.name().to_owned(),
         sampling,
         negative: painting.negative.clone(),
@@ -115,6 +119,7 @@ fn sampling(args: &PaintingArgs, seed_offset: u64, model: &Model) -> anyhow::Res
         num_inference_steps: args.steps.map_or(published.num_inference_steps, |steps| steps as usize),
         guidance_scale: args.guidance_scale.unwrap_or(model.guidance_scale),
         shortcuts: args.shortcuts(Shortcuts::default()),
+        text_encoding: args.text.encoding(TextEncoding::default()),
         scheduler: job::scheduler(args.scheduler.as_deref())?,
         ..published
     })
@@ -146,7 +151,7 @@ impl Painter<'_> {
         let painting = self.method.generate(&request, &self.model.pipeline, &run)?;
         let model = (self.model.id.clone(), self.settings.precision.as_str());
         let recipe = Recipe::new(&request, self.method.as_ref(), &painting, model);
-        let recipe = recipe.with_sam(self.model.sam.clone(), &painting);
+        let recipe = recipe.with_sam(self.model.sam.clone(), &painting).with_ella(self.model.ella.clone());
         Ok(painting_file::encode(&job::rgb(&painting.image)?, &sample.caption, &recipe.to_json())?)
     }
 }

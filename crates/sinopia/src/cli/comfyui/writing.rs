@@ -1,0 +1,211 @@
+//! From what `generate` is given to a graph in ComfyUI's API format.
+
+use serde_json::json;
+use sinopia_diffusion::TextEncoderKind;
+use sinopia_layout::scene::OVERALL_NEGATIVE;
+use sinopia_layout::{BBox, Canvas, Layout, Scene, SceneOptions};
+
+use super::graph::Graph;
+use super::painting::SAMPLERS;
+use crate::cli::args::{LengthArg, PaintingArgs, RangeArg};
+use crate::cli::failure::bad_request;
+
+/// Side of a picture where nobody says, in pixels.
+const SIDE: u32 = 512;
+/// Boxes are counted in cells of this many pixels by ComfyUI.
+const CELL: f64 = 8.0;
+
+/// The graph of a caption, or of a layout's boxes with GLIGEN's file `gligen`.
+pub(super) fn graph(
+    caption: Option<&str>,
+    layout: Option<&Layout>,
+    args: &PaintingArgs,
+    gligen: &str,
+) -> anyhow::Result<Graph> {
+    let scene = layout.map(|layout| compose(layout, args)).transpose()?;
+    let words = match (&scene, caption) {
+        (Some(scene), _) => scene.overall().text.clone(),
+        (None, Some(caption)) => caption.to_owned(),
+        (None, None) => return Err(bad_request("there is nothing to export: give a caption or `--layout FILE`")),
+    };
+    let negative = match &scene {
+        Some(scene) => scene.overall_negative().to_owned(),
+        None => args.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim().to_owned(),
+    };
+    let sampler = match args.scheduler.as_deref() {
+        None => "ddim",
+        Some(ours) => {
+            SAMPLERS.iter().find(|(_, known)| *known == ours).map(|(theirs, _)| *theirs).ok_or_else(|| {
+                bad_request(format!(
+                    "ComfyUI has no sampler of `{ours}`'s steps: take ddim, euler, euler-ancestral or dpm-solver++"
+                ))
+            })?
+        }
+    };
+    let encoder = args.text.text_encoder.unwrap_or_default();
+    let of_negative = args.text.negative_encoder.unwrap_or(encoder);
+
+    let mut writer = Writer::new(args, sampler);
+    let mut positive = writer.condition(encoder, &words, caption.unwrap_or(&words));
+    let negative = writer.condition(of_negative, &negative, &negative);
+    if let Some(scene) = &scene {
+        let loader = writer.graph.add("GLIGENLoader", json!({ "gligen_name": gligen }));
+        for object in scene.objects() {
+            positive = writer.boxed(&positive, &loader, object.name(), object.bbox())?;
+        }
+    }
+    Ok(writer.finish(&positive, &negative, args))
+}
+
+fn compose(layout: &Layout, args: &PaintingArgs) -> anyhow::Result<Scene> {
+    let keywords = args.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim().to_owned();
+    Ok(Scene::compose_with(layout, &SceneOptions { overall_negative: keywords, ..SceneOptions::default() })?)
+}
+
+struct Writer<'a> {
+    graph: Graph,
+    args: &'a PaintingArgs,
+    sampler: &'static str,
+    checkpoint: String,
+    size: (u32, u32),
+    /// ELLA with its timesteps, and the language model, once they are needed.
+    ella: Option<(String, String)>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(args: &'a PaintingArgs, sampler: &'static str) -> Self {
+        let mut graph = Graph::default();
+        let name = args.model.as_deref().unwrap_or(sinopia_miniature::NAME);
+        let checkpoint = graph.add("CheckpointLoaderSimple", json!({ "ckpt_name": with_ending(name) }));
+        let native = if name == sinopia_miniature::NAME { 128 } else { SIDE };
+        let size = (args.width.unwrap_or(native), args.height.unwrap_or(native));
+        Self { graph, args, sampler, checkpoint, size, ella: None }
+    }
+
+    fn steps(&self) -> u32 {
+        self.args.steps.unwrap_or(50)
+    }
+
+    /// The node whose first output is the conditioning of a text.
+    fn condition(&mut self, encoder: TextEncoderKind, words: &str, at_length: &str) -> String {
+        if encoder == TextEncoderKind::Clip {
+            return self.graph.add("CLIPTextEncode", json!({ "text": words, "clip": [self.checkpoint, 1] }));
+        }
+        let (ella, t5) = self.ella();
+        let embeds = self.graph.add("T5TextEncode #ELLA", json!({ "text": at_length, "text_encoder": [t5, 0] }));
+        let encoded = self.graph.add("EllaEncode", json!({ "ella": [ella, 0], "embeds": [embeds, 0] }));
+        if encoder == TextEncoderKind::Ella {
+            return encoded;
+        }
+        let clip = self.graph.add("CLIPTextEncode", json!({ "text": words, "clip": [self.checkpoint, 1] }));
+        // ELLA's first: its conditionings carry the steps that they are for.
+        self.graph.add("ConditioningConcat", json!({ "conditioning_to": [encoded, 0], "conditioning_from": [clip, 0] }))
+    }
+
+    fn ella(&mut self) -> (String, String) {
+        if let Some(ella) = &self.ella {
+            return ella.clone();
+        }
+        let text = &self.args.text;
+        let file = |name: &Option<String>| with_ending(name.as_deref().unwrap_or(sinopia_miniature::NAME));
+        let loader = self.graph.add("ELLALoader", json!({ "name": file(&text.ella) }));
+        let max_length = if text.t5_length == Some(LengthArg::Fixed) { 128 } else { 0 };
+        let dtype = if text.t5_range == Some(RangeArg::F32) { "FP32" } else { "FP16" };
+        let t5 = text.t5.clone().unwrap_or_else(|| sinopia_miniature::NAME.to_owned());
+        let t5 = json!({ "name": t5, "max_length": max_length, "dtype": dtype });
+        let t5 = self.graph.add("T5TextEncoderLoader #ELLA", t5);
+        let timed = json!({ "model": [self.checkpoint, 0], "ella": [loader, 0], "scheduler": "normal", "steps": self.steps(), "denoise": 1.0 });
+        let timed = self.graph.add("SetEllaTimesteps", timed);
+        self.ella.insert((timed, t5)).clone()
+    }
+
+    /// A conditioning with one more box.
+    fn boxed(&mut self, positive: &str, loader: &str, name: &str, bbox: &BBox) -> anyhow::Result<String> {
+        let pixels = bbox.to_pixels(Canvas::new(self.size.0, self.size.1)?);
+        let cell = |value: f64, least: f64| ((value / CELL).round() * CELL).max(least) as u64;
+        Ok(self.graph.add(
+            "GLIGENTextBoxApply",
+            json!({
+                "conditioning_to": [positive, 0], "clip": [self.checkpoint, 1], "gligen_textbox_model": [loader, 0], "text": name,
+                "width": cell(pixels.width(), CELL), "height": cell(pixels.height(), CELL),
+                "x": cell(pixels.x(), 0.0), "y": cell(pixels.y(), 0.0),
+            }),
+        ))
+    }
+
+    fn finish(mut self, positive: &str, negative: &str, args: &PaintingArgs) -> Graph {
+        let (width, height) = self.size;
+        let batch = args.count.unwrap_or(1);
+        let latent = json!({ "width": width, "height": height, "batch_size": batch });
+        let latent = self.graph.add("EmptyLatentImage", latent);
+        let steps = self.steps();
+        let sampled = json!({
+            "seed": args.seed.unwrap_or(0), "steps": steps, "cfg": args.guidance_scale.unwrap_or(7.5), "sampler_name": self.sampler,
+            "scheduler": "normal", "denoise": 1.0, "model": [self.checkpoint, 0], "positive": [positive, 0], "negative": [negative, 0],
+            "latent_image": [latent, 0],
+        });
+        let sampled = self.graph.add("KSampler", sampled);
+        let decoded = self.graph.add("VAEDecode", json!({ "samples": [sampled, 0], "vae": [self.checkpoint, 2] }));
+        self.graph.add("SaveImage", json!({ "images": [decoded, 0], "filename_prefix": "sinopia" }));
+        self.graph
+    }
+}
+
+/// ComfyUI lists files: the built-in model needs an ending to look like one.
+fn with_ending(name: &str) -> String {
+    if name == sinopia_miniature::NAME { format!("{name}.safetensors") } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::painting;
+    use super::*;
+    use crate::cli::args::TextArgs;
+
+    fn layout() -> Layout {
+        Layout::from_json(
+            r#"{"canvas": {"width": 128, "height": 128}, "objects": [{"phrase": "a red car", "bbox": [8, 16, 64, 48]},
+            {"phrase": "a blue dog", "bbox": [72, 64, 48, 56]}], "background": "A beach scene", "negative": "cats"}"#,
+        )
+        .unwrap()
+    }
+
+    fn args(encoder: TextEncoderKind) -> PaintingArgs {
+        let text = TextArgs { text_encoder: Some(encoder), ..TextArgs::default() };
+        PaintingArgs { seed: Some(3), steps: Some(6), guidance_scale: Some(4.0), text, ..PaintingArgs::default() }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for encoder in TextEncoderKind::ALL {
+            let graph = graph(Some("A long caption."), Some(&layout()), &args(encoder), "gligen.safetensors").unwrap();
+            let wanted = painting::read(&Graph::parse(&graph.to_json().to_string()).unwrap()).unwrap();
+            let mut objects: Vec<_> = wanted.layout.unwrap().objects;
+            objects.sort_by(|a, b| a.bbox.x().total_cmp(&b.bbox.x()));
+            assert_eq!(objects, layout().objects);
+            let found = wanted.args;
+            assert_eq!((found.seed, found.steps, found.guidance_scale), (Some(3), Some(6), Some(4.0)));
+            assert_eq!(found.text.text_encoder, Some(encoder));
+            assert!(found.negative.unwrap().starts_with("cats, "));
+            if encoder != TextEncoderKind::Ella {
+                assert!(
+                    found.set[1].contains("a red car") && found.set[1].contains("A beach scene"),
+                    "{:?}",
+                    found.set
+                );
+            }
+            if encoder.needs_ella() {
+                assert_eq!(wanted.caption.as_deref(), Some("A long caption."));
+            }
+        }
+    }
+
+    #[test]
+    fn a_caption_alone_has_no_boxes() {
+        let graph = graph(Some("a red car"), None, &args(TextEncoderKind::Clip), "gligen.safetensors").unwrap();
+        assert!(graph.of_classes(&["GLIGENTextBoxApply", "GLIGENLoader"]).is_empty());
+        assert_eq!(graph.of_classes(&["KSampler", "SaveImage"]).len(), 2);
+        let nothing = super::graph(None, None, &args(TextEncoderKind::Clip), "g").unwrap_err().to_string();
+        assert!(nothing.contains("nothing to export"), "{nothing}");
+    }
+}
