@@ -41,7 +41,7 @@ def arrange(rng, count, look, region, shape, scale, stand=True):
     x0, y0, x1, y1 = region
     narrow = SHAPES[shape]
     aspect = look.aspect / narrow
-    longer = scale * look.size * (0.92 + 0.16 * rng.random())
+    longer = scale * look.size * (0.96 + 0.08 * rng.random())
     h = longer if look.aspect <= 1 else longer / look.aspect
     w = h * aspect
     columns, rows = columns_and_rows(count, x1 - x0, y1 - y0, aspect)
@@ -53,15 +53,15 @@ def arrange(rng, count, look, region, shape, scale, stand=True):
     if look.place == "air":
         top = y0 + free * 0.12 * rng.random()
     elif stand:
-        top = y0 + free * (0.72 + 0.2 * rng.random())
+        top = y0 + free * (0.78 + 0.1 * rng.random())
     else:
-        top = y0 + free * (0.4 + 0.2 * rng.random())
+        top = y0 + free * (0.45 + 0.1 * rng.random())
     centres, left = [], count
     for row in range(rows):
         here = min(columns, left)
         start = x0 + ((x1 - x0) - here * slot_w) / 2
         for column in range(here):
-            jitter_x, jitter_y = (slot_w - w) * 0.3, (slot_h - h) * 0.4
+            jitter_x, jitter_y = (slot_w - w) * 0.15, (slot_h - h) * 0.2
             cx = start + (column + 0.5) * slot_w + jitter_x * (rng.random() - 0.5)
             cy = top + (row + 0.5) * slot_h + jitter_y * (rng.random() - 0.5)
             centres.append(inside(cx, cy, w, h))

@@ -120,10 +120,13 @@ def batches(tokens, rng, budget):
             yield ids, targets
 
 
-def loss_of(model, ids, targets):
+def loss_of(model, ids, targets, is_number):
+    """Numbers count less than words: many places are as good as the one that the sampler took, but there is one right word."""
     chosen = targets >= 0
-    features = model.features(ids)[chosen]
-    return F.cross_entropy((features @ model.embedding.weight.T).float(), targets[chosen])
+    features, targets = model.features(ids)[chosen], targets[chosen]
+    losses = F.cross_entropy((features @ model.embedding.weight.T).float(), targets, reduction="none")
+    weights = torch.where(is_number[targets], 0.35, 1.0)
+    return (losses * weights).sum() / weights.sum(), losses[~is_number[targets]].mean()
 
 
 @torch.no_grad()
@@ -145,7 +148,7 @@ def words_of(answer):
     return [kind.split(":")[0] for kind in kinds.split(";")], rest
 
 
-def report(model, tokens, count=60):
+def report(model, tokens, count=40):
     rng = random.Random(99)
     right = 0
     for _ in range(count):
@@ -167,12 +170,14 @@ def main():
     state = {"model": model, "average": average, "optimizer": optimizer}
     print("resumed" if pace.resume(state) else "new", sum(p.numel() for p in model.parameters()), "parameters", flush=True)
     rng = random.Random(1000 + pace.step)
+    is_number = torch.tensor([tokens.id_to_token(i).removeprefix("Ġ").isdigit() for i in range(CONFIG["vocab"])])
     stream, mean, began, seen = batches(tokens, rng, options.budget), 0.0, time.time(), 0
+    mean_words = 0.0
     share = pace.spent / 60 / options.minutes
     while share < 1:
         ids, targets = next(stream)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(model, ids, targets)
+            loss, words = loss_of(model, ids, targets, is_number)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step(ramp(share, decay_from=0.5))
@@ -180,9 +185,10 @@ def main():
         share = pace.tick()
         seen += ids.numel()
         mean = loss.item() if mean == 0 else 0.98 * mean + 0.02 * loss.item()
-        if pace.step % 100 == 0:
-            print(json.dumps({"step": pace.step, "minutes": round(pace.spent / 60, 1), "loss": round(mean, 4), "tokens_per_s": round(seen / (time.time() - began))}), flush=True)
-        if pace.step % 500 == 0:
+        mean_words = words.item() if mean_words == 0 else 0.98 * mean_words + 0.02 * words.item()
+        if pace.step % 50 == 0:
+            print(json.dumps({"step": pace.step, "minutes": round(pace.spent / 60, 1), "loss": round(mean, 4), "words": round(mean_words, 4), "tokens_per_s": round(seen / (time.time() - began))}), flush=True)
+        if pace.step % 150 == 0:
             pace.save(state)
             trial = Planner(CONFIG)
             average.copy_to(trial)
