@@ -56,9 +56,11 @@ def export(path):
 
 def add_tokenizer(writer):
     bpe = json.loads(TOKENIZER.read_text())
-    vocabulary = bpe["model"]["vocab"]
+    vocabulary = dict(bpe["model"]["vocab"])
+    vocabulary.update((token["content"], token["id"]) for token in bpe["added_tokens"])
     names = sorted(vocabulary, key=vocabulary.get)
-    kinds = [gguf.TokenType.CONTROL if name in SPECIAL else gguf.TokenType.NORMAL for name in names]
+    added = {token["content"] for token in bpe["added_tokens"]} - set(SPECIAL)
+    kinds = [gguf.TokenType.CONTROL if name in SPECIAL else gguf.TokenType.USER_DEFINED if name in added else gguf.TokenType.NORMAL for name in names]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(names)

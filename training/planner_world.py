@@ -1,15 +1,17 @@
 """The planner's world: synthetic captions and the answers that are right for them, `sample(rng)` after `sample`.
 
-An answer quotes the caption and adds numbers:
+The words of a caption are numbered, and an answer points at them and adds numbers:
 
-    2 two red apples: 14 14 10 40 26 40; 1 a sleeping cat: 26 24 48 42 | | | dogs
+    square: two<1> red<2> apples<3> to<4> the<5> left<6> of<7> a<8> sleeping<9> cat<10>, no<11> dogs<12>
+     2<1><3>: 14 14 10 40 26 40; 1<8><10>: 26 24 48 42 | | |<12><12>
 
-Kinds of things, separated by `;`, each with its count, the words of the caption, `:`, its size in cells (w h) and a centre (x y) for each instance; then,
-after `|`, the style ("a watercolor"), the settings ("in a park", separated by `;`) and what must not be there, all as the caption has them. Nothing has to
-be spelled, so unknown words are no harder than known ones.
+Kinds of things, separated by `;`, each with its count, the first and the last word of its name, `:`, its size in cells (w h) and a centre (x y) for each
+instance; then, after `|`, the style ("a watercolor"), the settings ("in a park", separated by `;`) and what must not be there. Nothing has to be spelled,
+so unknown words are no harder than known ones.
 """
 
 import random
+import re
 from functools import lru_cache
 
 import planner_layout as layout
@@ -80,7 +82,7 @@ class Caption:
         return self
 
     def finish(self, rng):
-        """The text, and for each tag its quotes in order."""
+        """The text, and for each tag its quotes in order, as pairs of word numbers."""
         text, spans = "", []
         for part, tag in self.parts:
             part = part.replace("_", " ")
@@ -98,10 +100,34 @@ class Caption:
             text = text.upper()
         if rng.random() < 0.25 and text[-1] not in ".!":
             text += rng.choice((".", ".", ".", "!"))
-        quotes = {}
+        quotes, words = {}, words_of(text)
         for start, end, tag in spans:
-            quotes.setdefault(tag, []).append(text[start:end])
+            inside = [i for i, (first, last) in enumerate(words, 1) if first >= start and last <= end]
+            quotes.setdefault(tag, []).append((inside[0], inside[-1]))
         return text, quotes
+
+
+def words_of(text):
+    """Where the words of a text begin and end, signs around them left out."""
+    words = []
+    for match in re.finditer(r"[^ ]+", text):
+        start, end = match.span()
+        while start < end and not text[start].isalnum():
+            start += 1
+        while end > start and not text[end - 1].isalnum():
+            end -= 1
+        if start < end:
+            words.append((start, end))
+    return words
+
+
+def numbered(text):
+    """The text with its number behind each word."""
+    parts, at = [], 0
+    for i, (_, end) in enumerate(words_of(text), 1):
+        parts.append(f"{text[at:end]}<{i}>")
+        at = end
+    return "".join(parts) + text[at:]
 
 
 def article(phrase):
@@ -448,7 +474,7 @@ def sample(rng):
         if sum(count for _, count, _ in groups) > 24:
             continue
         text, quotes = caption.finish(rng)
-        if len(text) > 330 or held_out(text):
+        if len(words_of(text)) > 75 or held_out(text):
             continue
         boxes = layout.place(rng, [group[1:] for group in groups], relation, shape) if groups else []
         return shape, text, answer(quotes, groups, boxes)
@@ -458,12 +484,17 @@ def answer(quotes, groups, boxes):
     kinds = []
     for i, ((_, count, _), (w, h, centres)) in enumerate(zip(groups, boxes)):
         numbers = " ".join(str(n) for n in (w, h, *(n for centre in centres for n in centre)))
-        kinds.append(f" {count} {quotes[i][0]}: {numbers}")
-    told = [";".join(f" {quote}" for quote in quotes.get(tag, [])) for tag in ("style", "setting", "negative")]
+        kinds.append(f" {count}{pointer(quotes[i][0])}: {numbers}")
+    told = [";".join(pointer(quote) for quote in quotes.get(tag, [])) for tag in ("style", "setting", "negative")]
     return ";".join(kinds) + " |" + " |".join(told)
+
+
+def pointer(quote):
+    return f"<{quote[0]}><{quote[1]}>"
 
 
 if __name__ == "__main__":
     rng = random.Random(5)
     for _ in range(40):
-        print(*sample(rng), sep="\n    ")
+        shape, caption, told = sample(rng)
+        print(shape, numbered(caption), told, sep="\n    ")

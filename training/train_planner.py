@@ -15,33 +15,35 @@ from torch import nn
 
 from muon import Pair
 from pace import Average, Pace, ramp
-from planner_world import sample
+from planner_world import numbered, sample
 from world import CACHE
 
 END, CAPTION, LAYOUT = "<|end|>", "<|caption|>", "<|layout|>"
 SPECIAL = [END, CAPTION, LAYOUT]
+WORDS = 80  # most words of a caption that have a number
 TOKENIZER = CACHE / "planner_tokenizer.json"
 CONFIG = {"vocab": 2048, "width": 192, "layers": 4, "heads": 6, "hidden": 512, "theta": 10000.0, "eps": 1e-5, "context": 1024}
 
 
 def tokenizer(samples=120_000):
-    """Byte-level BPE as GPT-2's, trained on captions and answers."""
+    """Byte-level BPE as GPT-2's, trained on captions and answers; the numbers of words are tokens of their own."""
     if not TOKENIZER.exists():
         rng = random.Random(11)
         bpe = Tokenizer(models.BPE())
         bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         bpe.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(vocab_size=CONFIG["vocab"], special_tokens=SPECIAL, show_progress=False,
+        trainer = trainers.BpeTrainer(vocab_size=CONFIG["vocab"] - WORDS, special_tokens=SPECIAL, show_progress=False,
                                       initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
         texts = (f"{shape}: {caption}\n{answer}" for shape, caption, answer in (sample(rng) for _ in range(samples)))
         bpe.train_from_iterator(texts, trainer)
+        bpe.add_tokens([f"<{i + 1}>" for i in range(WORDS)])
         bpe.save(str(TOKENIZER))
     return Tokenizer.from_file(str(TOKENIZER))
 
 
 def encoded(tokens, shape, caption, answer=None):
     """(ids, where the answer begins)"""
-    prompt = tokens.encode(f"{CAPTION}{shape}: {caption}{LAYOUT}").ids
+    prompt = tokens.encode(f"{CAPTION}{shape}: {numbered(caption)}{LAYOUT}").ids
     if answer is None:
         return prompt
     return prompt + tokens.encode(answer + END).ids, len(prompt)
@@ -166,7 +168,7 @@ def main():
     tokens = tokenizer()
     torch.manual_seed(0)
     model = Planner(CONFIG)
-    average, optimizer, pace = Average(model, 0.998), Pair([model], 2e-3, 1.2e-2), Pace(options.name, options.minutes)
+    average, optimizer, pace = Average(model, 0.99), Pair([model], 2e-3, 1.2e-2), Pace(options.name, options.minutes)
     state = {"model": model, "average": average, "optimizer": optimizer}
     print("resumed" if pace.resume(state) else "new", sum(p.numel() for p in model.parameters()), "parameters", flush=True)
     rng = random.Random(1000 + pace.step)
@@ -180,7 +182,7 @@ def main():
             loss, words = loss_of(model, ids, targets, is_number)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step(ramp(share, decay_from=0.5))
+        optimizer.step(ramp(share, decay_from=0.55))
         average.update(model)
         share = pace.tick()
         seen += ids.numel()

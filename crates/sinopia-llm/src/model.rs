@@ -64,7 +64,10 @@ pub struct LanguageModel {
 
 impl fmt::Debug for LanguageModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LanguageModel").field("name", &self.name).field("context", &self.context).finish_non_exhaustive()
+        f.debug_struct("LanguageModel")
+            .field("name", &self.name)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
     }
 }
 

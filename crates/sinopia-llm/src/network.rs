@@ -3,7 +3,9 @@
 use std::io::{Read, Seek};
 
 use candle_core::{Device, Tensor};
-use candle_transformers::models::{quantized_gemma3, quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3};
+use candle_transformers::models::{
+    quantized_gemma3, quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3,
+};
 
 use crate::error::{Error, Result};
 use crate::file::Head;
@@ -101,10 +103,13 @@ fn check_sizes(head: &Head, architecture: &str) -> Result<usize> {
     let (width, heads) = (positive("embedding_length")?, positive("attention.head_count")?);
     let kv_heads = positive("attention.head_count_kv")?;
     if heads % kv_heads != 0 {
-        return Err(head.problem(&key("attention.head_count_kv"), format!("is {kv_heads}, which does not divide {heads} heads")));
+        return Err(head
+            .problem(&key("attention.head_count_kv"), format!("is {kv_heads}, which does not divide {heads} heads")));
     }
     if !head.has(&key("attention.key_length")) && width % heads != 0 {
-        return Err(head.problem(&key("attention.head_count"), format!("is {heads}, which does not divide the width {width}")));
+        return Err(
+            head.problem(&key("attention.head_count"), format!("is {heads}, which does not divide the width {width}"))
+        );
     }
     if positive("block_count")? > MOST_LAYERS {
         return Err(head.problem(&key("block_count"), format!("is more than {MOST_LAYERS}")));

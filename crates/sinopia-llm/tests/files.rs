@@ -46,7 +46,9 @@ impl Maker {
             ("tokenizer.ggml.bos_token_id", Value::U32((count - 3) as u32)),
             (
                 "tokenizer.chat_template",
-                text("{% for m in messages %}<|user|>{{ m.content.strip() }}{% endfor %}{% if add_generation_prompt %}<|answer|>{% endif %}"),
+                text(
+                    "{% for m in messages %}<|user|>{{ m.content.strip() }}{% endfor %}{% if add_generation_prompt %}<|answer|>{% endif %}",
+                ),
             ),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -88,7 +90,8 @@ impl Maker {
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         let metadata: Vec<(&str, &Value)> = self.metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
-        let tensors: Vec<(&str, &QTensor)> = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let tensors: Vec<(&str, &QTensor)> =
+            self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         gguf_file::write(&mut bytes, &metadata, &tensors).unwrap();
         bytes.into_inner()
     }
@@ -214,7 +217,9 @@ fn metadata_that_cannot_be_is_named() {
     ] {
         refused(&Maker::llama().set(key, value), &[key, word]);
     }
-    for key in ["llama.embedding_length", "tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.eos_token_id"] {
+    for key in
+        ["llama.embedding_length", "tokenizer.ggml.tokens", "tokenizer.ggml.merges", "tokenizer.ggml.eos_token_id"]
+    {
         refused(&Maker::llama().without(key), &[key, "missing"]);
     }
     refused(&Maker::llama().set("general.architecture", Value::String("mamba".to_owned())), &["mamba", "qwen3"]);

@@ -8,16 +8,14 @@ use sinopia_layout::Canvas;
 use sinopia_llm::{Constraint, Generation, LanguageModel, Role, Sampling};
 
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Usage};
-use crate::{gguf, quoted, words};
+use crate::quoted::{MOST_WORDS, Quotable};
+use crate::{gguf, words};
 
 /// Randomness of all answers but the first, which is the likeliest one.
 const TEMPERATURE: f32 = 0.6;
 
 /// Tokens of an answer with the most boxes there can be.
 const MAX_TOKENS: usize = 400;
-
-/// Longest caption, in words: the longest that the model has learned from has about 50.
-const MOST_WORDS: usize = 70;
 
 /// The model; made for [`crate::template::Template::caption_only`].
 #[derive(Debug)]
@@ -38,8 +36,14 @@ impl BuiltIn {
     }
 
     /// The model's own answer, before it is read.
-    fn answer(&self, caption: &str, canvas: Canvas, draw: u64, timeout: Duration) -> Result<sinopia_llm::Answer, CallError> {
-        let grammar = quoted::grammar(caption);
+    fn answer(
+        &self,
+        caption: &Quotable,
+        canvas: Canvas,
+        draw: u64,
+        timeout: Duration,
+    ) -> Result<sinopia_llm::Answer, CallError> {
+        let grammar = caption.grammar();
         let generation = Generation {
             constraint: Constraint::Lark(&grammar),
             sampling: Sampling { temperature: if draw == 0 { 0.0 } else { TEMPERATURE }, top_p: 0.95, seed: draw },
@@ -47,7 +51,7 @@ impl BuiltIn {
             stop: None,
             timeout: Some(timeout),
         };
-        let prompt = quoted::prompt(caption, canvas);
+        let prompt = caption.prompt(canvas);
         self.model.answer(&[(Role::User, &prompt)], &generation).map_err(gguf::call_error)
     }
 }
@@ -71,13 +75,13 @@ impl Provider for BuiltIn {
         if !words::is_english(caption) {
             return Err(CallError::Unable("it reads English captions only".to_owned()));
         }
-        let count = caption.split_whitespace().count();
-        if count > MOST_WORDS {
-            let problem = format!("the caption has {count} words, and it reads up to {MOST_WORDS}");
+        let caption = Quotable::new(caption);
+        if caption.len() > MOST_WORDS {
+            let problem = format!("the caption has {} words, and it reads up to {MOST_WORDS}", caption.len());
             return Err(CallError::Unable(problem));
         }
-        let answer = self.answer(caption, canvas, draw, timeout)?;
-        let Some(layout) = quoted::read(&answer.text, canvas) else {
+        let answer = self.answer(&caption, canvas, draw, timeout)?;
+        let Some(layout) = caption.read(&answer.text, canvas) else {
             return Err(CallError::Malformed(format!("`{}` is no layout", answer.text)));
         };
         let text = json!({"objects": layout.objects, "background": layout.background, "negative": layout.negative});
@@ -86,11 +90,7 @@ impl Provider for BuiltIn {
 }
 
 pub(crate) fn usage(answer: &sinopia_llm::Answer) -> Usage {
-    Usage {
-        requests: 0,
-        prompt_tokens: answer.prompt_tokens as u64,
-        completion_tokens: answer.tokens.len() as u64,
-    }
+    Usage { requests: 0, prompt_tokens: answer.prompt_tokens as u64, completion_tokens: answer.tokens.len() as u64 }
 }
 
 /// Canvas and caption of what the template `caption` makes of them.

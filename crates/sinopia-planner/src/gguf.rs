@@ -61,10 +61,8 @@ impl Gguf {
     /// [`crate::Error::Model`] if it cannot be read or run.
     pub fn open(options: GgufOptions) -> crate::Result<Self> {
         let model = LanguageModel::open(&options.path)?;
-        let identity = identify(&options.path).map_err(|source| sinopia_llm::Error::Read {
-            origin: options.path.display().to_string(),
-            source,
-        })?;
+        let identity = identify(&options.path)
+            .map_err(|source| sinopia_llm::Error::Read { origin: options.path.display().to_string(), source })?;
         let schema = match options.format {
             AnswerFormat::TwoStep => two_step_schema(options.canvas),
             AnswerFormat::Json | AnswerFormat::Text => schema(options.canvas),

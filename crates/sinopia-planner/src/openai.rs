@@ -12,7 +12,6 @@ use crate::address::{ApiKey, BaseUrl};
 use crate::presets::{self, Endpoint, Preset};
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Role, Usage};
 
-
 /// Longest answer read, in bytes. A layout of a hundred boxes takes ten kilobytes.
 pub const MAX_BODY_BYTES: u64 = 1024 * 1024;
 
@@ -113,7 +112,8 @@ impl OpenAi {
             body.insert("stop".to_owned(), stop.into());
         }
         if with_schema {
-            let schema: Value = serde_json::from_str(preset.format.schema().unwrap_or("true")).unwrap_or(Value::Bool(true));
+            let schema: Value =
+                serde_json::from_str(preset.format.schema().unwrap_or("true")).unwrap_or(Value::Bool(true));
             let mut named = json!({"name": "layout", "strict": true, "schema": schema});
             match preset.endpoint {
                 Endpoint::Responses => {
@@ -450,7 +450,10 @@ mod tests {
         options.preset.endpoint = Endpoint::Responses;
         let body = OpenAi::new(options).body(&[Message::user("x"), Message::assistant("y"), Message::user("z")], true);
         assert_eq!(body["input"][1], json!({"role": "assistant", "content": [{"type": "output_text", "text": "y"}]}));
-        assert_eq!((body["max_output_tokens"].as_u64(), body["text"]["format"]["name"].as_str()), (Some(8192), Some("layout")));
+        assert_eq!(
+            (body["max_output_tokens"].as_u64(), body["text"]["format"]["name"].as_str()),
+            (Some(8192), Some("layout"))
+        );
         assert!(body.get("messages").is_none() && body.get("stop").is_none() && body.get("response_format").is_none());
     }
 

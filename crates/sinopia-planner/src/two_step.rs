@@ -87,8 +87,7 @@ pub(crate) fn read(text: &str, canvas: Canvas) -> Result<Layout> {
     let Some(answer) = json.and_then(|json| serde_json::from_str::<Answer>(json).ok()) else {
         return Ok(parse_answer_on(text, canvas)?);
     };
-    let mut layout =
-        Layout { canvas, objects: answer.core, background: answer.background, negative: answer.negative };
+    let mut layout = Layout { canvas, objects: answer.core, background: answer.background, negative: answer.negative };
     for rest in answer.rest {
         let bbox = place(&rest, &layout);
         layout.objects.extend(bbox.map(|bbox| LayoutObject { phrase: rest.phrase, bbox }));
@@ -101,7 +100,11 @@ fn place(rest: &Rest, layout: &Layout) -> Option<PixelBox> {
     let (width, height) = (f64::from(layout.canvas.width()), f64::from(layout.canvas.height()));
     let mut side = rest.size.share() * width.min(height);
     // Of several things of that name the one with the fewest neighbours of the same kind would be as good; the first is predictable.
-    let anchor = layout.objects.iter().find(|object| object.phrase.eq_ignore_ascii_case(rest.of.trim())).map(|object| object.bbox);
+    let anchor = layout
+        .objects
+        .iter()
+        .find(|object| object.phrase.eq_ignore_ascii_case(rest.of.trim()))
+        .map(|object| object.bbox);
     if let (Some(anchor), Place::In) = (anchor, rest.place) {
         side = side.min(INSIDE_SHARE * anchor.width().min(anchor.height()));
     }
@@ -117,7 +120,11 @@ fn place(rest: &Rest, layout: &Layout) -> Option<PixelBox> {
         let (rule, distance) = match anchor {
             Some(anchor) => (broken(rest.place, bbox, &anchor) / side, distance(rest.place, bbox, &anchor) / diagonal),
             // Where nothing is said, things stand in the lower middle.
-            None => (0.0, ((bbox.y() + side - 0.85 * height).abs() + 0.3 * (bbox.x() + side / 2.0 - width / 2.0).abs()) / diagonal),
+            None => (
+                0.0,
+                ((bbox.y() + side - 0.85 * height).abs() + 0.3 * (bbox.x() + side / 2.0 - width / 2.0).abs())
+                    / diagonal,
+            ),
         };
         OVERLAP_WEIGHT * overlap + RULE_WEIGHT * rule + distance
     };
@@ -138,7 +145,9 @@ fn broken(place: Place, bbox: &PixelBox, anchor: &PixelBox) -> f64 {
         Place::RightOf => beyond(anchor.right() - bbox.x()),
         Place::Above => beyond(bbox.bottom() - anchor.y()),
         Place::Below => beyond(anchor.bottom() - bbox.y()),
-        Place::On => (bbox.bottom() - anchor.y()).abs() + beyond(anchor.x() - bbox.x()) + beyond(bbox.right() - anchor.right()),
+        Place::On => {
+            (bbox.bottom() - anchor.y()).abs() + beyond(anchor.x() - bbox.x()) + beyond(bbox.right() - anchor.right())
+        }
         Place::In => {
             beyond(anchor.x() - bbox.x())
                 + beyond(bbox.right() - anchor.right())
@@ -165,7 +174,8 @@ mod tests {
     use super::*;
     use crate::checks::check;
 
-    const CORE: &str = r#""core":[{"phrase":"a castle","bbox":[150,100,200,200]},{"phrase":"a hill","bbox":[100,300,310,200]}]"#;
+    const CORE: &str =
+        r#""core":[{"phrase":"a castle","bbox":[150,100,200,200]},{"phrase":"a hill","bbox":[100,300,310,200]}]"#;
 
     fn laid_out(rest: &str) -> Layout {
         let answer = format!("Here: {{{CORE},\"rest\":[{rest}],\"background\":\"A land\",\"negative\":\"\"}}");

@@ -49,7 +49,11 @@ impl Planning {
             PlannerKind::BuiltIn => {
                 let (provider, template) = built_in(&args)?;
                 let candidates = args.candidates.map_or(BUILT_IN_CANDIDATES, |n| n as usize);
-                (Box::new(provider), template, PlanOptions { candidates, starts: BUILT_IN_STARTS, repairs: 0, ..options })
+                (
+                    Box::new(provider),
+                    template,
+                    PlanOptions { candidates, starts: BUILT_IN_STARTS, repairs: 0, ..options },
+                )
             }
             PlannerKind::Gguf => {
                 let (provider, template) = model_file(&args, &options, bars)?;

@@ -130,7 +130,8 @@ fn merge_planner_with(
     args.llm_temperature = args.llm_temperature.or(variables.llm_temperature).or(file.llm_temperature);
     args.llm_max_tokens = args.llm_max_tokens.or(variables.llm_max_tokens).or(file.llm_max_tokens);
     let price = variables.llm_price.or(file.llm_price);
-    let price = price.map(|text| prices(&text).map_err(|problem| bad_request(format!("`llm-price` is `{text}`: {problem}"))));
+    let price =
+        price.map(|text| prices(&text).map_err(|problem| bad_request(format!("`llm-price` is `{text}`: {problem}"))));
     args.llm_price = args.llm_price.or(price.transpose()?);
     args.llm_timeout = args.llm_timeout.or(variables.llm_timeout).or(file.llm_timeout);
     args.plan_timeout = args.plan_timeout.or(variables.plan_timeout).or(file.plan_timeout);
