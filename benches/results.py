@@ -24,10 +24,10 @@ PUBLISHED = {"sd": "36.8", "multidiffusion": "52.0", "backward-guidance": "59.8"
              "lmd-plus": "80.5; GPT-4: 86.3"}
 
 MENDS = {
-    "multidiffusion": ["keep_boxes", "keep_small_boxes", "stretch_schedule"],
+    "multidiffusion": ["guidance_scale=10", "keep_boxes", "keep_small_boxes", "stretch_schedule"],
     "backward-guidance": ["refresh_loss", "keep_small_boxes", "stretch_schedule", "mend_plurals"],
     "boxdiff": ["choose_a_cell", "keep_small_boxes", "stretch_schedule", "mend_plurals"],
-    "lmd": ["over_heads=sum", "refresh_loss", "keep_small_boxes", "stretch_schedule", "alignment_step_cells=0", "keep_on_canvas", "mend_plurals"],
+    "lmd": ["stop_objects_early", "over_heads=sum", "refresh_loss", "keep_small_boxes", "stretch_schedule", "alignment_step_cells=0", "keep_on_canvas", "mend_plurals"],
     "gligen": ["slot_phrase=object_prompt"],
     "lmd-plus": ["guidance_grounding=unconditional", "slot_phrase=overall_phrase"],
 }
@@ -36,7 +36,8 @@ SWITCHES = {
     "lmd-plus": ["--set reground=true", "--set overall_gligen_scheduled_sampling_beta=1 --set so_gligen_scheduled_sampling_beta=1",
                  "--preset diffusers-lmd-plus"],
     "lmd": ["--set frozen_step_ratio=0.8", "--set use_ref_ca=false", "--set so_center_box=false --set align_with_overall_bboxes=false",
-            "--sam miniature"],
+            "--sam miniature", "--set fast_schedule=true",
+            "--set min_index_step=5 --set overall_min_index_step=5"],
     "boxdiff": ["--set controlled_tokens=word", "--set refine=true"],
 }
 SHORTCUTS = {
@@ -116,7 +117,7 @@ class Scores:
 
 def mcnemar(gained, lost):
     """Exact two-sided p of so many changes in either direction."""
-    total, least, chance = gained + lost, min(gained, lost), 1.0
+    total, least = gained + lost, min(gained, lost)
     if total == 0:
         return 1.0
     ways, chance = 1.0, 0.0

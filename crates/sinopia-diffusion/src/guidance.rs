@@ -208,7 +208,7 @@ impl<'a> Guide<'a> {
         let recording = Recording { words_from: text.conditional().first_word_column(), ..self.recording.clone() };
         let request = UNetRequest {
             record: Some(&recording),
-            grounding: text.guidance_grounding(index, sampler.num_calls()),
+            grounding: text.guidance_grounding(index, sampler.num_scheduled()),
             interrupt: run.cancellation().interrupt(),
             ..UNetRequest::new(&input, timestep, &states)
         };

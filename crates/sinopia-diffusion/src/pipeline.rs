@@ -385,6 +385,7 @@ impl Pipeline {
         run: &Run,
     ) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
+        self.warn_of_merging(sampling, run)?;
         Ok(Sampler {
             num_scheduled: scheduler.timesteps().len(),
             num_wanted: scheduler.timesteps().len(),
@@ -398,6 +399,16 @@ impl Pipeline {
             cancellation: run.cancellation().clone(),
             work: UNetWork::default(),
         })
+    }
+
+    /// Warns if windows of the side asked for do not divide the latents' grid, so that nothing is merged.
+    fn warn_of_merging(&self, sampling: &Sampling, run: &Run) -> Result<()> {
+        let (h, w, _) = self.latent_size(sampling)?;
+        let side = sampling.shortcuts.merge_tokens.max(1);
+        if h % side != 0 || w % side != 0 {
+            run.warn(format!("windows of {side} × {side} do not divide the latents' {w} × {h}: no tokens are merged"));
+        }
+        Ok(())
     }
 
     /// The pictures of final latents (B, H, W, C).
@@ -466,12 +477,16 @@ impl Sampler<'_> {
         self.scheduler.timesteps().len()
     }
 
-    /// Leaves calls out, all but those with the indices `kept`.
+    /// Leaves calls out, all but those with the indices `kept`. Shares of the calls, such as those with grounding adapters, stay shares of all, unless
+    /// they are to be `counted_anew`, as the published fast schedule does.
     ///
     /// # Errors
     /// As [`Scheduler::keep_calls`].
-    pub fn keep_calls(&mut self, kept: &[usize]) -> Result<()> {
+    pub fn keep_calls(&mut self, kept: &[usize], counted_anew: bool) -> Result<()> {
         self.num_wanted = kept.len();
+        if counted_anew {
+            self.num_scheduled = kept.len();
+        }
         self.scheduler.keep_calls(kept)
     }
 
@@ -551,7 +566,8 @@ impl Sampler<'_> {
         let (_, h, w, _) = input.dims4()?;
         let count = self.num_calls();
         let is_guided = text.is_guided() && self.shortcuts.guides(index, count);
-        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, count, is_guided));
+        let scheduled = self.num_scheduled();
+        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, scheduled, is_guided));
         let sides = match (&text.unconditional, &text.both) {
             (Some(unconditional), None) if is_guided => Some(unconditional),
             (Some(unconditional), _) if is_guided && !text.is_batch && grounding.is_none() && self.has_small_calls => {

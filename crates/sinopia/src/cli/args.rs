@@ -250,7 +250,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) deep_every: Option<u32>,
 
-    /// Self-attention on the finest grid looks at windows of N × N cells: faster at large sizes, a little blurrier (1 to 8) [default: 1]
+    /// Self-attention on the finest grid looks at windows of N × N cells: faster at large sizes, a little blurrier; N divides width and height / 8 (1 to 8) [default: 1]
     #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) merge_tokens: Option<u32>,
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridRounding, Placement};
 
-use crate::Result;
 use crate::collage::Alignment;
 use crate::guidance::{GuidanceOptions, published_max_iter};
 use crate::losses::{BoxLossOptions, OverHeads};
 use crate::masks::MaskPrompt;
 use crate::methods::{check_iterations, check_settings, rounding};
+use crate::{Error, Result};
 
 /// Where an object stands when it is painted alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub enum VerticalPlacement {
 
 /// Options of [`Lmd`](super::Lmd). "so" means a single object's own picture, "overall" the whole one.
 ///
-/// Step numbers (`max_iter`, `*_max_index_step`, `attention_aggregation_start`) are written for the published 50 steps and keep their place in runs
+/// Step numbers (`max_iter`, `*_min_index_step`, `*_max_index_step`, `attention_aggregation_start`) are written for the published 50 steps and keep their place in runs
 /// of other lengths; see [`GuidanceOptions`] and `stretch_schedule`. The last group are the mends of the published behaviour, each with its
 /// own switch; [`LmdOptions::reference`] has them all off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub struct LmdOptions {
     pub overall_fg_weight: f64,
     /// As `bg_weight`, for the whole picture. Published: 4.
     pub overall_bg_weight: f64,
-    /// Factors of single objects' terms in the whole picture's loss, by phrase: `{"a small cat": 2}`; 1 for all others. Default: none.
+    /// Factors of single objects' terms in the whole picture's box loss, by phrase: `{"a small cat": 2}`; 1 for all others. Default: none.
     pub object_weights: BTreeMap<String, f64>,
     /// Whether objects in the whole picture should attend as they did alone. Published: true.
     pub use_ref_ca: bool,
@@ -137,8 +137,8 @@ pub struct LmdOptions {
     pub mask_refuse_doubtful: bool,
     /// Mend: the fast schedule keeps the step after the last state that is used, which is then as noisy as the whole picture. Published: false, a step cleaner.
     pub fast_schedule_keeps_state: bool,
-    /// Mend: an object's own picture ends once nothing more of it is pasted or transferred: its outline is taken from what was seen so far, and its
-    /// picture is the one predicted there. Published: false, all steps.
+    /// Mend: an object's own picture ends once nothing more of it is pasted or transferred, and `max_index_step` is over: its outline is taken from what
+    /// was seen so far, and its picture is the one predicted there. Not with `fast_schedule`. Published: false, all steps.
     pub stop_objects_early: bool,
     /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
     pub mend_plurals: bool,
@@ -270,6 +270,15 @@ impl LmdOptions {
             |x| (1.0..=1000.0).contains(&x),
             "a whole number from 1 to 1000",
         )?;
+        for (name, min, max) in [
+            ("min_index_step", self.min_index_step, self.max_index_step),
+            ("overall_min_index_step", self.overall_min_index_step, self.overall_max_index_step),
+        ] {
+            if min > 0 && min >= max {
+                let found = min.to_string();
+                return Err(Error::Setting { name, found, expected: "a step before the last that is guided" });
+            }
+        }
         let weights: Vec<_> = self.object_weights.values().map(|weight| ("object_weights", *weight)).collect();
         check_settings(&weights, |x| (0.0..=100.0).contains(&x), "numbers from 0 to 100")?;
         check_iterations(&[("max_iter", &self.max_iter), ("overall_max_iter", &self.overall_max_iter)])
@@ -345,7 +354,7 @@ impl LmdOptions {
 
     /// The calls of an object's own picture that are made, of `count`, when nothing but its outline is wanted from call `used` on.
     pub(super) fn solo_calls(&self, used: usize, count: usize) -> Vec<usize> {
-        if self.stop_objects_early && used > 0 {
+        if self.stop_objects_early && !self.fast_schedule {
             return (0..used.min(count)).collect();
         }
         if !self.fast_schedule || used + 1 >= count {

@@ -124,11 +124,15 @@ impl<'a> Painter<'a> {
         };
         let num_frozen = options.num_frozen_steps(count);
         let aggregation_start = self.stretched(options.attention_aggregation_start, count);
-        let calls = options.solo_calls(num_frozen.max(num_references), count);
+        // Late enough for an outline, too.
+        let outlined = self.stretched(options.max_index_step, count).max(aggregation_start + count / 5);
+        let wanted = num_frozen.max(num_references);
+        let used = if options.stop_objects_early { wanted.max(outlined) } else { wanted };
+        let calls = options.solo_calls(used, count);
         let is_left_early = calls.last().is_some_and(|last| last + 1 == calls.len() && calls.len() < count);
         match is_left_early {
             true => sampler.leave_after(calls.len()),
-            false if calls.len() < count => sampler.keep_calls(&calls)?,
+            false if calls.len() < count => sampler.keep_calls(&calls, !options.fast_schedule_keeps_state)?,
             false => {}
         }
         let count = calls.len();
