@@ -46,7 +46,7 @@ def main(captions, layouts):
     lines = [json.dumps({"caption": text, "things": things(scene)}) for text, scene in found]
     captions.parent.mkdir(parents=True, exist_ok=True)
     captions.write_text("[\n" + ",\n".join(lines) + "\n]\n")
-    layouts.write_text(json.dumps({text: [answer(scene)] for text, scene in found}, indent=1) + "\n")
+    layouts.write_text(json.dumps({text.removesuffix("."): [answer(scene)] for text, scene in found}, indent=1) + "\n")
     words = [len(text.split()) for text, _ in found]
     print(f"{len(found)} captions of {min(words)} to {max(words)} words, {np.mean(words):.0f} on average; {sum(len(s.things) for _, s in found)} things")
 

@@ -570,7 +570,9 @@ impl Sampler<'_> {
         let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, scheduled, is_guided));
         let sides = match (&text.unconditional, &text.both) {
             (Some(unconditional), None) if is_guided => Some(unconditional),
-            (Some(unconditional), _) if is_guided && !text.is_batch && grounding.is_none() && self.has_small_calls => {
+            (Some(unconditional), _)
+                if is_guided && !text.is_batch && text.grounding.is_none() && self.has_small_calls =>
+            {
                 Some(unconditional)
             }
             _ => None,
