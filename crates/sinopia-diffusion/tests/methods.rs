@@ -677,7 +677,8 @@ fn the_unets_work_is_counted() {
     let ratio = regions.sampling.multiply_accumulates as f64 / sd.sampling.multiply_accumulates as f64;
     assert!((3.9..4.1).contains(&ratio), "{ratio}");
     let (lmd, _) = work_of("lmd", Value::Null);
-    assert_eq!(lmd.sampling.calls, 16);
+    // Each of three objects alone ends a step before the whole picture.
+    assert_eq!(lmd.sampling.calls, 13);
 }
 
 #[test]
@@ -721,7 +722,7 @@ fn shortcuts_spare_work_and_are_off_by_default() {
         let (image, work) = with(Shortcuts::default(), method);
         let (half_guided, less) = with(Shortcuts { guidance_interval: (0.0, 0.5), ..Shortcuts::default() }, method);
         assert_ne!(half_guided, image, "{method}");
-        assert!((0.65..0.85).contains(&(less / work)), "{method}: {less} of {work}");
+        assert!((0.65..0.9).contains(&(less / work)), "{method}: {less} of {work}");
         let (shallow, less) = with(Shortcuts { deep_every: 3, ..Shortcuts::default() }, method);
         // Objects painted alone are recorded at first, and so run whole.
         assert!(shallow != image && less < 0.95 * work, "{method}: {less} of {work}");

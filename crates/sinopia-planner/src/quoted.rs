@@ -17,6 +17,7 @@ use std::ops::RangeInclusive;
 
 use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, nouns};
 
+use crate::caption::{self, Claim};
 use crate::words;
 
 /// Cells on a side of the grid, whatever the canvas.
@@ -116,9 +117,11 @@ impl Quotable {
             true => format!("({name} (\";\" {name}){{0,{}}})?", MOST_QUOTES - 1),
             false => "\"\"".to_owned(),
         };
+        let some = format!("kind (\";\" kind){{0,{}}}", MOST_KINDS - 1);
         let things = match kinds.is_empty() {
             true => "\"\"".to_owned(),
-            false => format!("(kind (\";\" kind){{0,{}}})?", MOST_KINDS - 1),
+            false if self.claims_things() => some,
+            false => format!("({some})?"),
         };
         let kind = if kinds.is_empty() { String::new() } else { format!("kind: {}\n", kinds.join("\n    | ")) };
         format!(
@@ -128,6 +131,14 @@ impl Quotable {
             list("STYLE", has_style),
             terminals.join("\n"),
         )
+    }
+
+    /// Whether the caption says how many of something there are or where it stands, so that an answer without a thing must be wrong.
+    fn claims_things(&self) -> bool {
+        let of_things = |claim: &Claim| {
+            matches!(claim, Claim::Count { .. } | Claim::AtLeast { .. } | Claim::Relation { .. } | Claim::Place { .. })
+        };
+        caption::claims(&self.text).iter().any(of_things)
     }
 
     /// All quotations that begin at certain words, as a regular expression; `None` if there is none.

@@ -285,9 +285,12 @@ fn settings_come_from_the_file_the_environment_and_flags() {
 }
 
 #[test]
-fn without_a_layout_it_says_what_to_do() {
+fn without_a_layout_the_built_in_planner_makes_one() {
     let desk = Desk::new();
-    desk.refuses(&["generate", "two cats"], 2, &["--layout", "--replay", "--method sd"]);
+    let painted = desk.ok(&["generate", "two cats", "--steps", "2", "--json", "--out", "cats.png"]);
+    let summary: Value = serde_json::from_slice(&painted.stdout).unwrap();
+    let objects = summary["images"][0]["recipe"]["layout"]["objects"].as_array().unwrap();
+    assert_eq!(objects.iter().filter(|object| object["phrase"] == "a cat").count(), 2, "{objects:?}");
 }
 
 #[test]

@@ -190,7 +190,9 @@ fn model_files_are_read_in_process() {
             "0.7",
         ]);
         let message = stderr(&output);
-        assert!(output.status.success() || message.contains("no usable layout"), "{form}: {message}");
+        // What it writes may be endless, and then there is no room to ask again.
+        let told = ["no usable layout", "the prompt has"].iter().any(|words| message.contains(words));
+        assert!(output.status.success() || told, "{form}: {message}");
     }
     desk.refuses(&["plan", CAPTION, "--llm-model", "missing.gguf"], 2, &["missing.gguf"]);
     desk.refuses(&["plan", CAPTION, "--llm-model", "none.gguf"], 2, &["none.gguf", "GGUF"]);

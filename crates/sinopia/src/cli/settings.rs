@@ -53,7 +53,7 @@ pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow:
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 22] = [
+const VARIABLES: [&str; 23] = [
     "SINOPIA_METHOD",
     "SINOPIA_MODEL",
     "SINOPIA_SAM",
@@ -69,6 +69,7 @@ const VARIABLES: [&str; 22] = [
     "SINOPIA_LLM_FORMAT",
     "SINOPIA_LLM_TEMPERATURE",
     "SINOPIA_LLM_MAX_TOKENS",
+    "SINOPIA_LLM_PRICE",
     "SINOPIA_LLM_TIMEOUT",
     "SINOPIA_LLM_API_KEY",
     "SINOPIA_PLAN_TIMEOUT",
