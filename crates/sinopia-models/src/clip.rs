@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use crate::layers::{layer_norm, linear, linear_no_bias};
-use crate::{Error, Result, Weights};
+use crate::{Error, Result, Weights, config};
 
 /// Where the configuration comes from, for messages.
 const FILE: &str = "text_encoder/config.json";
@@ -59,8 +59,7 @@ impl ClipTextConfig {
     /// # Errors
     /// If it is not JSON, or a value has the wrong kind, or [`ClipTextConfig::validate`] refuses it.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| Error::Json { file: FILE.to_owned(), source })?;
+        let config: Self = config::read(text, FILE)?;
         config.validate()?;
         Ok(config)
     }
@@ -78,9 +77,7 @@ impl ClipTextConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("max_position_embeddings", self.max_position_embeddings),
         ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(refused(key, "0", "a number above 0"));
-        }
+        config::require_sizes(FILE, &sizes)?;
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let expected = format!("a divisor of hidden_size, {}", self.hidden_size);
             return Err(refused("num_attention_heads", self.num_attention_heads.to_string(), expected));
@@ -336,7 +333,7 @@ impl Activation {
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
-    Error::Config { file: FILE.to_owned(), key: key.to_owned(), found: found.into(), expected: expected.into() }
+    config::refused(FILE, key, found, expected)
 }
 
 #[cfg(test)]

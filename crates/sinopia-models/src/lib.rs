@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod clip;
 pub mod clip_pair;
+mod config;
 pub mod ella;
 pub mod error;
 pub mod hub;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use crate::layers::linear;
-use crate::{Error, Result, Weights};
+use crate::{Error, Result, Weights, config};
 
 /// The norms' ε.
 const EPS: f64 = 1e-6;
@@ -45,8 +45,7 @@ impl EllaConfig {
     /// # Errors
     /// If it is not JSON, has unknown keys, or [`EllaConfig::validate`] refuses it.
     pub fn from_json(text: &str, file: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| Error::Json { file: file.to_owned(), source })?;
+        let config: Self = config::read(text, file)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -56,9 +55,8 @@ impl EllaConfig {
     /// # Errors
     /// [`Error::Config`] with the first key that is out of range.
     pub fn validate(&self, file: &str) -> Result<()> {
-        let refused = |key: &str, found: usize, expected: String| {
-            Err(Error::Config { file: file.to_owned(), key: key.to_owned(), found: found.to_string(), expected })
-        };
+        let refused =
+            |key: &str, found: usize, expected: String| Err(config::refused(file, key, found.to_string(), expected));
         let sizes = [
             ("width", self.width),
             ("layers", self.layers),
@@ -66,9 +64,7 @@ impl EllaConfig {
             ("num_latents", self.num_latents),
             ("input_dim", self.input_dim),
         ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return refused(key, 0, "a number above 0".to_owned());
-        }
+        config::require_sizes(file, &sizes)?;
         if !self.width.is_multiple_of(self.heads) {
             return refused("heads", self.heads, format!("a divisor of width, {}", self.width));
         }

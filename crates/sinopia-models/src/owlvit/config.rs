@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clip::ClipTextConfig;
-use crate::{Error, Result};
+use crate::{Error, Result, config};
 
 /// Where the configuration comes from, for messages.
 const FILE: &str = "config.json";
@@ -140,9 +140,7 @@ impl OwlVisionConfig {
             ("vision_config.num_attention_heads", self.num_attention_heads),
             ("vision_config.patch_size", self.patch_size),
         ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(refused(key, 0, "a number above 0".to_owned()));
-        }
+        config::require_sizes(FILE, &sizes)?;
         if self.image_size < self.patch_size || self.image_size > MAX_IMAGE_SIZE {
             let expected = format!("from patch_size, {}, to {MAX_IMAGE_SIZE}", self.patch_size);
             return Err(refused("vision_config.image_size", self.image_size, expected));
@@ -161,8 +159,7 @@ impl OwlVitConfig {
     /// # Errors
     /// If it is not JSON, a value has the wrong kind, or [`OwlVitConfig::validate`] refuses it.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| Error::Json { file: FILE.to_owned(), source })?;
+        let config: Self = config::read(text, FILE)?;
         config.validate()?;
         Ok(config)
     }
@@ -210,7 +207,7 @@ impl OwlVitConfig {
 const MAX_IMAGE_SIZE: usize = 4096;
 
 fn refused(key: &str, found: usize, expected: String) -> Error {
-    Error::Config { file: FILE.to_owned(), key: key.to_owned(), found: found.to_string(), expected }
+    config::refused(FILE, key, found.to_string(), expected)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, Weights};
+use crate::{Error, Result, Weights, config};
 
 /// Where the configuration comes from, for messages.
 const FILE: &str = "config.json";
@@ -189,13 +189,12 @@ impl SamConfig {
         struct Kind {
             model_type: Option<String>,
         }
-        let read = |source| Error::Json { file: FILE.to_owned(), source };
-        let kind: Kind = serde_json::from_str(text).map_err(read)?;
+        let kind: Kind = config::read(text, FILE)?;
         if kind.model_type.as_deref() != Some("sam") {
             let found = kind.model_type.map_or("absent".to_owned(), |kind| format!("\"{kind}\""));
             return Err(refused("model_type", found, "\"sam\""));
         }
-        let config: Self = serde_json::from_str(text).map_err(read)?;
+        let config: Self = config::read(text, FILE)?;
         config.validate()?;
         Ok(config)
     }
@@ -230,9 +229,7 @@ impl SamConfig {
             ("mask_decoder_config.num_multimask_outputs", decoder.num_multimask_outputs),
             ("mask_decoder_config.iou_head_hidden_dim", decoder.iou_head_hidden_dim),
         ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(refused(key, "0", "a number above 0"));
-        }
+        config::require_sizes(FILE, &sizes)?;
         let sides = vision.patch_size..=MAX_IMAGE_SIZE;
         if !sides.contains(&vision.image_size) || !vision.image_size.is_multiple_of(vision.patch_size) {
             let expected = format!("a multiple of patch_size, {}, up to {MAX_IMAGE_SIZE}", vision.patch_size);
@@ -371,7 +368,7 @@ impl SamConfig {
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
-    Error::Config { file: FILE.to_owned(), key: key.to_owned(), found: found.into(), expected: expected.into() }
+    config::refused(FILE, key, found, expected)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Result, config};
 
 /// The shape of a T5 encoder, in transformers' words; absent keys have the values of FLAN-T5-XL's family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,8 +53,7 @@ impl T5Config {
     /// # Errors
     /// If it is not JSON, or a value has the wrong kind, or [`T5Config::validate`] refuses it.
     pub fn from_json(text: &str, file: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| Error::Json { file: file.to_owned(), source })?;
+        let config: Self = config::read(text, file)?;
         config.validate(file)?;
         Ok(config)
     }
@@ -62,11 +61,9 @@ impl T5Config {
     /// Whether this is an encoder that we build.
     ///
     /// # Errors
-    /// [`Error::Config`] with the first key that is out of range or not supported.
+    /// [`crate::Error::Config`] with the first key that is out of range or not supported.
     pub fn validate(&self, file: &str) -> Result<()> {
-        let refused = |key: &str, found: String, expected: &str| {
-            Err(Error::Config { file: file.to_owned(), key: key.to_owned(), found, expected: expected.to_owned() })
-        };
+        let refused = |key: &str, found: String, expected: &str| Err(config::refused(file, key, found, expected));
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("d_model", self.d_model),
@@ -75,9 +72,7 @@ impl T5Config {
             ("num_layers", self.num_layers),
             ("num_heads", self.num_heads),
         ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return refused(key, "0".to_owned(), "a number above 0");
-        }
+        config::require_sizes(file, &sizes)?;
         let buckets = self.relative_attention_num_buckets;
         if buckets < 4 || !buckets.is_multiple_of(4) {
             return refused("relative_attention_num_buckets", buckets.to_string(), "a multiple of 4");

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::{Error, Result, config};
 
 /// Where the values come from, for messages.
 const FILE: &str = "unet/config.json";
@@ -159,8 +159,7 @@ impl UNetConfig {
     /// # Errors
     /// If it is not JSON, or a value has the wrong kind, or [`UNetConfig::validate`] refuses it.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| Error::Json { file: FILE.to_owned(), source })?;
+        let config: Self = config::read(text, FILE)?;
         config.validate()?;
         Ok(config)
     }
@@ -284,11 +283,7 @@ impl UNetConfig {
                 return Err(refused(key, format!("{types:?}"), format!("a list of {levels}, as block_out_channels")));
             }
         }
-        for (key, channels) in [("in_channels", self.in_channels), ("out_channels", self.out_channels)] {
-            if channels == 0 {
-                return Err(refused(key, "0", "a number above 0"));
-            }
-        }
+        config::require_sizes(FILE, &[("in_channels", self.in_channels), ("out_channels", self.out_channels)])?;
         let half = self.block_out_channels[0] as f64 / 2.0;
         if !self.freq_shift.is_finite() || self.freq_shift >= half {
             let expected = "below half of the first block_out_channels";
@@ -331,7 +326,7 @@ fn same_value(found: &Value, wanted: &str) -> bool {
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
-    Error::Config { file: FILE.to_owned(), key: key.to_owned(), found: found.into(), expected: expected.into() }
+    config::refused(FILE, key, found, expected)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, config};
 
 /// Where the values come from, for messages.
 const FILE: &str = "vae/config.json";
@@ -80,8 +80,7 @@ impl VaeConfig {
     /// # Errors
     /// If it is not JSON, or a value has the wrong kind, or [`VaeConfig::validate`] refuses it.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self =
-            serde_json::from_str(text).map_err(|source| Error::Json { file: FILE.to_owned(), source })?;
+        let config: Self = config::read(text, FILE)?;
         config.validate()?;
         Ok(config)
     }
@@ -157,7 +156,7 @@ impl VaeConfig {
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
-    Error::Config { file: FILE.to_owned(), key: key.to_owned(), found: found.into(), expected: expected.into() }
+    config::refused(FILE, key, found, expected)
 }
 
 #[cfg(test)]
