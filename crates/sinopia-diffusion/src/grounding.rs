@@ -119,7 +119,8 @@ impl ScheduledGrounding {
             GuidanceGrounding::Unconditional => Some(both.last()?.emptied()?),
             GuidanceGrounding::None => None,
         };
-        let (conditional, unconditional) = (both.last()?, both.last()?.emptied()?);
+        let conditional = both.last()?;
+        let unconditional = conditional.emptied()?;
         Ok(Self { conditional, unconditional, both, guidance, beta: options.beta })
     }
 

@@ -564,9 +564,11 @@ impl Sampler<'_> {
         let timestep = self.timestep(index);
         let input = self.model_input(latents, index)?;
         let (_, h, w, _) = input.dims4()?;
-        let count = self.num_calls();
-        let is_guided = text.is_guided() && self.shortcuts.guides(index, count);
+        let is_guided = text.is_guided() && self.shortcuts.guides(index, self.num_calls());
         let scheduled = self.num_scheduled();
+        let words_from = text.conditional.first_word_column();
+        let record = record.map(|record| Recording { words_from, ..record.clone() });
+        let record = record.as_ref();
         let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, scheduled, is_guided));
         let sides = match (&text.unconditional, &text.both) {
             (Some(unconditional), None) if is_guided => Some(unconditional),
@@ -595,7 +597,7 @@ impl Sampler<'_> {
         self.work.sampling.add(&self.unet.config().forward_cost(&shape)?);
         let reply = match halves {
             Some(halves) => {
-                let grounding = text.grounding.as_ref().and_then(|grounding| grounding.halves_at(index, count));
+                let grounding = text.grounding.as_ref().and_then(|grounding| grounding.halves_at(index, scheduled));
                 self.forward_halves((&input, timestep), &halves, (grounding, &deep), record)?
             }
             None => {

@@ -354,7 +354,7 @@ impl LmdOptions {
 
     /// The calls of an object's own picture that are made, of `count`, when nothing but its outline is wanted from call `used` on.
     pub(super) fn solo_calls(&self, used: usize, count: usize) -> Vec<usize> {
-        if self.stop_objects_early && !self.fast_schedule {
+        if self.leaves_objects_early() {
             return (0..used.min(count)).collect();
         }
         if !self.fast_schedule || used + 1 >= count {
@@ -362,6 +362,17 @@ impl LmdOptions {
         }
         let rest = if self.fast_schedule_keeps_state { used } else { used + 1 };
         (0..used).chain((rest..count).step_by(self.fast_rate)).collect()
+    }
+
+    /// Whether objects' own pictures end where nothing more of them is used: the fast schedule is the other way to spare the rest.
+    pub(super) fn leaves_objects_early(&self) -> bool {
+        self.stop_objects_early && !self.fast_schedule
+    }
+
+    /// Steps of `count` whose attention is transferred from the objects' own pictures to the whole one.
+    pub(super) fn num_transferred_steps(&self, count: usize) -> usize {
+        let transfers = self.use_ref_ca && self.ref_ca_loss_weight > 0.0;
+        if transfers { self.overall_guidance().num_guided_steps(count) } else { 0 }
     }
 
     /// Steps in which the foreground is frozen.

@@ -81,11 +81,8 @@ impl<'a> Painter<'a> {
 
     /// Whether anything of the objects' own pictures is used.
     pub(super) fn needs_solos(&self) -> bool {
-        let options = self.options();
-        let count = self.sampling.num_inference_steps;
-        let is_guided = options.overall_guidance().num_guided_steps(count) > 0;
-        let transfers = options.use_ref_ca && options.ref_ca_loss_weight > 0.0 && is_guided;
-        transfers || options.num_frozen_steps(count) > 0
+        let (options, count) = (self.options(), self.sampling.num_inference_steps);
+        options.num_transferred_steps(count) > 0 || options.num_frozen_steps(count) > 0
     }
 
     /// A step number of the published 50 steps in a run of `num_calls`.

@@ -118,10 +118,7 @@ impl<'a> Painter<'a> {
         let mut guide =
             Guide::new(self.pipeline.unet(), &self.keys(), &token_set, options.object_guidance(), stage.to_string());
         let count = sampler.num_calls();
-        let num_references = match options.use_ref_ca {
-            true => options.overall_guidance().num_guided_steps(count),
-            false => 0,
-        };
+        let num_references = options.num_transferred_steps(count);
         let num_frozen = options.num_frozen_steps(count);
         let aggregation_start = self.stretched(options.attention_aggregation_start, count);
         // Late enough for an outline, too.
@@ -129,11 +126,11 @@ impl<'a> Painter<'a> {
         let wanted = num_frozen.max(num_references);
         let used = if options.stop_objects_early { wanted.max(outlined) } else { wanted };
         let calls = options.solo_calls(used, count);
-        let is_left_early = calls.last().is_some_and(|last| last + 1 == calls.len() && calls.len() < count);
-        match is_left_early {
-            true => sampler.leave_after(calls.len()),
-            false if calls.len() < count => sampler.keep_calls(&calls, !options.fast_schedule_keeps_state)?,
-            false => {}
+        let is_left_early = options.leaves_objects_early() && calls.len() < count;
+        if is_left_early {
+            sampler.leave_after(calls.len());
+        } else if calls.len() < count {
+            sampler.keep_calls(&calls, !options.fast_schedule_keeps_state)?;
         }
         let count = calls.len();
         let aggregation_start = aggregation_start.min(count - 1);
@@ -149,8 +146,6 @@ impl<'a> Painter<'a> {
                 latents = guide.update(latents, index, (sampler, &prompt.text, &loss), self.run)?;
             }
             let record = self.solo_recording(&tokens, index < num_references, index >= aggregation_start);
-            let words_from = prompt.text.conditional().first_word_column();
-            let record = record.map(|record| Recording { words_from, ..record });
             let (prediction, maps) = sampler.predict(&latents, index, &prompt.text, record.as_ref())?;
             if is_left_early && index + 1 == count {
                 last = sampler.predicted_original(&prediction, index, &latents)?;
