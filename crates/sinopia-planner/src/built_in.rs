@@ -9,6 +9,7 @@ use sinopia_llm::{Constraint, Generation, LanguageModel, Role, Sampling};
 
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Usage};
 use crate::quoted::{MOST_WORDS, Quotable};
+use crate::template::hex;
 use crate::{gguf, words};
 
 /// Randomness of all answers but the first, which is the likeliest one.
@@ -31,7 +32,7 @@ impl BuiltIn {
     /// [`crate::Error::Model`] if it is none.
     pub fn new(gguf: &[u8]) -> crate::Result<Self> {
         let model = LanguageModel::from_bytes(gguf, "the built-in planner")?;
-        let hash = Sha256::digest(gguf).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash = hex(&Sha256::digest(gguf)[..8]);
         Ok(Self { model, hash })
     }
 

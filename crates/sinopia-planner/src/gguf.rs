@@ -12,7 +12,7 @@ use sinopia_llm::{Constraint, Generation, LanguageModel, Role as LlmRole, Sampli
 
 use crate::built_in::usage;
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Role};
-use crate::template::{AnswerFormat, TWO_STEP_SCHEMA};
+use crate::template::{AnswerFormat, TWO_STEP_SCHEMA, hex};
 
 /// Bytes at the beginning of a file, where its metadata lies, that tell it from others in the cache.
 const IDENTIFYING_BYTES: u64 = 1 << 20;
@@ -78,7 +78,7 @@ fn identify(path: &Path) -> std::io::Result<String> {
     let mut start = Vec::new();
     file.take(IDENTIFYING_BYTES).read_to_end(&mut start)?;
     let hash = Sha256::new().chain_update(&start).chain_update(length.to_le_bytes()).finalize();
-    Ok(hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash[..8]))
 }
 
 impl Provider for Gguf {

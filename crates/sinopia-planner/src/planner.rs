@@ -13,7 +13,7 @@ use crate::checks::{self, Finding};
 use crate::error::{Error, Result};
 use crate::provider::{CallError, Message, Provider, Usage};
 use crate::retry::{Budget, RetryPolicy};
-use crate::template::Template;
+use crate::template::{Template, hex};
 
 /// More answers than are ever asked for one occurrence of a caption.
 const DRAWS_PER_OCCURRENCE: u64 = 1000;
@@ -198,10 +198,7 @@ impl<'a> Planner<'a> {
     pub fn key(&self, caption: &str, occurrence: usize, edited: Option<&Layout>) -> Key {
         let identity = self.provider.identity();
         let canvas = edited.map_or(self.options.canvas, |layout| layout.canvas);
-        let edited = edited.map(|layout| {
-            let hash = Sha256::digest(layout.to_json().as_bytes());
-            hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        });
+        let edited = edited.map(|layout| hex(&Sha256::digest(layout.to_json().as_bytes())));
         let settings = json!({
             "provider": identity.settings,
             "canvas": [canvas.width(), canvas.height()],
