@@ -22,7 +22,6 @@ pub struct SdOptions {
     /// Diffusion. The default keywords stay. Default: false.
     pub ignore_negative_prompt: bool,
     /// What CLIP reads where ELLA reads the caption too: keywords, for example. Default: null, the caption.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<String>,
 }
 

@@ -5,14 +5,12 @@
 
 use serde::Deserialize;
 
+use super::lmd::COLOURS;
 use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, centre};
 use crate::names::with_article;
 
 /// The captions and what each asks for.
 const CAPTIONS: &str = include_str!("../../data/dense.json");
-/// The colours that a thing could have had: the detector says which it is.
-const COLOURS: [&str; 11] =
-    ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray"];
 /// By how much of a picture's side a centre may be outside its third.
 const MARGIN: f64 = 1.0 / 12.0;
 

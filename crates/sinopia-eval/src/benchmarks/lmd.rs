@@ -9,7 +9,8 @@ use crate::published::{self, Published};
 use crate::random::LegacyRandom;
 
 const OBJECTS: [&str; 10] = ["backpack", "book", "bottle", "bowl", "car", "cat", "chair", "cup", "dog", "laptop"];
-const COLOURS: [&str; 11] =
+/// The colours of its captions; the miniature knows the same.
+pub(super) const COLOURS: [&str; 11] =
     ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray"];
 const NUMBERS: [&str; 5] = ["one", "two", "three", "four", "five"];
 /// What every caption begins with.

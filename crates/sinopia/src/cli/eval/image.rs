@@ -44,10 +44,9 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let bars = Bars::new(args.quiet);
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto).resolved();
     let model = model::open(model_name, job::sam_for(method.as_ref(), painting.sam.as_deref()), precision, &bars)?;
-    let text_encoding = painting.text.encoding(TextEncoding::default());
-    let ella = EllaSource::new((&painting.text, None), &text_encoding, model_name)?;
-    let model = model::with_ella(model, ella.as_ref(), precision)?;
     let sampling = sampling(&painting, args.seed_offset, &model)?;
+    let ella = EllaSource::new((&painting.text, None), &sampling.text_encoding, model_name)?;
+    let model = model::with_ella(model, ella.as_ref(), precision)?;
     model.pipeline.latent_size(&sampling)?;
     let settings = RunSettings {
         benchmark: args.benchmark.benchmark.clone(),
