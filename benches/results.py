@@ -1,14 +1,18 @@
-"""Paints the benchmark with every method on the miniature, scores it, and writes the tables of docs/results.md: `python results.py RUNS`.
+"""Paints the benchmark with every method on the miniature, scores it, and prints the tables for docs/results.md: `python results.py RUNS`.
 
-RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. It needs nothing but
+RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. Layouts by the built-in planner are
+taken from RUNS/built-in.json, a cache as `sinopia plan --batch` writes it, and left out without one. It needs nothing but
 `cargo build --release -p sinopia` and Python. `--only methods shortcuts` runs some of the groups; a table holds what is there. `--small 25` is the number
 of captions of each task for everything but the methods' own table. Times are of the machine it runs on, and mean something only on one that does nothing else.
 """
 
 import argparse
 import json
+import math
 import shlex
+import statistics
 import subprocess
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,10 +81,9 @@ def paint(run, folder):
         return None
     out = folder / name_of(method, flags, layouts)
     steps = [] if "--steps" in flags else ["--steps", str(STEPS)]
-    command = [OURS, "eval", "image", "--method", method, "--layouts", cache, "--out", out, "--quiet", *steps, *shlex.split(flags),
+    chosen = [] if "--preset" in flags else ["--method", method]  # a preset brings its method
+    command = [OURS, "eval", "image", *chosen, "--layouts", cache, "--out", out, "--quiet", *steps, *shlex.split(flags),
                *shlex.split(FLAGS.get(method, "")), *(["--limit", str(limit)] if limit else [])]
-    if "--preset" in flags:
-        command = [word for word in command if word not in ("--method", method)]
     subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
     return out.name
 
@@ -117,27 +120,21 @@ class Scores:
 
 def mcnemar(gained, lost):
     """Exact two-sided p of so many changes in either direction."""
-    total, least = gained + lost, min(gained, lost)
-    if total == 0:
-        return 1.0
-    ways, chance = 1.0, 0.0
-    for k in range(least + 1):
-        chance += ways
-        ways = ways * (total - k) / (k + 1)
-    return min(1.0, 2 * chance / 2**total)
+    total = gained + lost
+    return min(1.0, 2 * sum(math.comb(total, k) for k in range(min(gained, lost) + 1)) / 2**total)
 
 
 def costs(methods, count=3):
     """Median seconds and UNet work of a picture with two objects, alone on the machine."""
     found = {}
     layout = ROOT / "examples" / "blue-dog-white-bowl.json"
-    for method in methods:
-        command = [OURS, "generate", "a realistic photo of a scene with a blue dog and a white bowl", "--layout", layout, "--method", method, "--steps", STEPS,
-                   "--count", count, "--json", "--quiet", "--out", "/tmp/sinopia-results-cost.png"]
-        printed = json.loads(subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout)
-        seconds = sorted(sum(stage["seconds"] for stage in image["timings"]) for image in printed["images"])
-        work = printed["images"][0]["unet_work"]
-        found[method] = (seconds[len(seconds) // 2], work["multiply_accumulates"] / 1e9)
+    with tempfile.TemporaryDirectory() as folder:
+        for method in methods:
+            command = [OURS, "generate", "a realistic photo of a scene with a blue dog and a white bowl", "--layout", layout, "--method", method, "--steps", STEPS,
+                       "--count", count, "--json", "--quiet", "--out", f"{folder}/cost.png"]
+            printed = json.loads(subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout)
+            seconds = [sum(stage["seconds"] for stage in image["timings"]) for image in printed["images"]]
+            found[method] = (statistics.median(seconds), printed["images"][0]["unet_work"]["multiply_accumulates"] / 1e9)
     return found
 
 
@@ -146,7 +143,7 @@ def percent(rate):
     return f"{100 * rate['rate']:.1f} ({100 * low:.0f}–{100 * high:.0f})"
 
 
-def table_of_methods(scores, names, cost, protocol):
+def table_of_methods(scores, cost, protocol):
     print(f"\n| method | {' | '.join(TASKS)} |" + (" published, overall | seconds | UNet work, GMAC |" if cost else ""))
     print("| --- |" + " --- |" * (len(TASKS) + (3 if cost else 0)))
     for method in METHODS:
@@ -192,7 +189,7 @@ def main():
     cost = {} if args.no_costs else costs(METHODS)
     for protocol in ("published", "strict"):
         print(f"\n## All methods, {protocol} protocol, right in % (95 % interval)")
-        table_of_methods(scores, groups, cost if protocol == "published" else {}, protocol)
+        table_of_methods(scores, cost if protocol == "published" else {}, protocol)
     for group, header in [("layouts", "layouts by"), ("reference", "with"), ("mends", "with"), ("switches", "with"), ("shortcuts", "with"), ("precision", "with")]:
         print(f"\n## {group}")
         table_of_pairs(scores, groups[group], header)

@@ -12,14 +12,13 @@ The plain loss of a diffusion model says little about single words of a long cap
   a beach" for the cells of the red car, one of four things. For captions that are short anyway it answers with the caption. ELLA's answer is drawn towards that, for each layer.
 - **Tags**: from the text encoder's state at a noun a linear layer tells colour and place of the thing that it names. What belongs to what is
   learned in minutes so.
-- **Look** of train_gligen.py's kind: kinds and colours, read from features of the UNet.
+- **Look** of train_unet.py: kinds and colours, read from features of the UNet.
 
 One batch in three gets CLIP's tokens of the caption too, behind ELLA's, so that both know of each other.
 """
 
 import argparse
 import math
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from dense import COUNTS, compose_dense, dense_caption, region_of
 from latents import PUBLISHED, load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
-from train_unet import SCHEDULER, SNR_LIMIT, UNET, Sight, kinds_of
+from train_unet import SCHEDULER, SNR_LIMIT, UNET, Look, cell_errors
 from world import BACKGROUNDS, CACHE, COLOR_NAMES, KINDS, NATURAL, NUMBERS, SIZE, article, caption
 
 T5 = dict(
@@ -162,30 +161,6 @@ class Tags(nn.Module):
                     wanted.append((thing.kind, 1 + thing.color, *region_of(thing)))
         told = self.heads(states[tuple(torch.tensor(places).T)]).split([len(KINDS), 1 + len(COLOR_NAMES), 3, 3], 1)
         return sum(F.cross_entropy(t, w) for t, w in zip(told, torch.tensor(wanted).T))
-
-
-class Look(Sight):
-    """The helper head of train_unet.py, for colours too: 0 nothing, 1 a thing's own, 2 + colour."""
-
-    def __init__(self, unet):
-        super().__init__(unet)
-        self.colors = nn.Conv2d(self.head.in_channels, 2 + len(COLOR_NAMES), 1)
-        for head in (self.head, self.colors):
-            nn.init.zeros_(head.weight)  # features are large here: random weights would be loudly wrong
-
-    def forward(self):
-        return self.head(self.seen), self.colors(self.seen)
-
-
-def cell_errors(logits, scenes):
-    """Cross-entropies of kinds and colours, things and background weighing the same."""
-    recoloured = [replace(scene, things=[replace(thing, kind=1 + thing.color) for thing in scene.things]) for scene in scenes]
-    total = 0
-    for told, wanted in zip(logits, (kinds_of(scenes, logits[0].shape[2]), kinds_of(recoloured, logits[0].shape[2]))):
-        error = F.cross_entropy(told, wanted, reduction="none")
-        parts = [error[mask].mean() for mask in (wanted > 0, wanted == 0) if mask.any()]
-        total = total + sum(parts) / len(parts)
-    return total
 
 
 class Clip:
@@ -387,7 +362,7 @@ def main():
             with torch.autocast("cpu", torch.bfloat16):
                 states, mask, ids = read(tokenizer, text, captions)
                 tokens = masked(connector, states, mask, torch.randint(0, 1000, (len(captions),)))
-            planned, tagged = cell_errors(plan(tokens.float()), scenes), tags.loss(states.float(), ids, scenes)
+            planned, tagged = sum(cell_errors(plan(tokens.float()), scenes)), tags.loss(states.float(), ids, scenes)
             loss, seen = planned + tagged, (0, planned.item(), 0, 0, tagged.item())
         else:
             error, *helps = losses(tokenizer, text, connector, unet, clip, (look, plan, tags), regions, samples.batch(args.batch), alphas_cumprod, samples.rng)
@@ -420,7 +395,7 @@ def losses(tokenizer, text, connector, unet, clip, helpers, regions, batch, alph
     tokens = masked(connector, states, mask, t)
     long = [i for i, prompt in enumerate(prompts) if prompt is None]
     of_long = [scenes[i] for i in long]
-    planned, tagged = cell_errors(plan(tokens[long]), of_long), tags.loss(states[long], ids[long], of_long)
+    planned, tagged = sum(cell_errors(plan(tokens[long]), of_long)), tags.loss(states[long], ids[long], of_long)
     context = torch.cat([tokens, clip(captions)], 1) if rng.random() < 1 / 3 else tokens
     regions.errors.clear()
     regions.teach(scenes, prompts, clip)
@@ -428,7 +403,7 @@ def losses(tokenizer, text, connector, unet, clip, helpers, regions, batch, alph
     snr = (alpha / sigma).flatten() ** 2
     weight = ((1 + SNR_LIMIT) / (1 + snr)).clamp(max=1)
     error = (weight * ((v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3))).mean()
-    return error, planned, cell_errors(look(), scenes), torch.stack(regions.errors).mean(), tagged
+    return error, planned, sum(cell_errors(look(), scenes)), torch.stack(regions.errors).mean(), tagged
 
 
 def averaged(name="ella"):

@@ -13,19 +13,16 @@ through to learn from. Errors inside boxes weigh more, and the noisy timesteps, 
 """
 
 import argparse
-from dataclasses import replace
 
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from torch import nn
-from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from latents import PUBLISHED, load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
-from train_unet import SCHEDULER, SIGHT_WEIGHT, SNR_LIMIT, UNET, Sight, kinds_of
+from train_unet import SCHEDULER, SIGHT_WEIGHT, SNR_LIMIT, UNET, Look, cell_errors
 from world import CACHE, COLOR_NAMES, KINDS, article, caption, drawn_box, noun_phrase
 
 SLOTS = 30  # boxes that adapters are shown, empty ones included, in all published checkpoints
@@ -33,28 +30,6 @@ EMPTY = 0.12  # share of pictures without boxes: the unconditional half of guida
 NO_CAPTION = 0.4  # more than the base's: what a caption tells need not be learned from phrases
 AS_DRAWN = 0.5  # share of boxes that fit their thing exactly; the others have its area and centre and sides of another ratio
 WEIGHT_INSIDE = 3.0  # of a cell in a box, where one outside has 1
-
-
-class Look(Sight):
-    """The helper head, for colours too: 0 nothing, 1 a thing's own, 2 + colour."""
-
-    def __init__(self, unet):
-        super().__init__(unet)
-        self.colors = nn.Conv2d(self.head.in_channels, 2 + len(COLOR_NAMES), 1)
-        for head in (self.head, self.colors):
-            nn.init.zeros_(head.weight)  # features are large here: random weights would be loudly wrong
-
-    def losses(self, scenes, cells):
-        """Of kinds and of colours."""
-        recoloured = [replace(scene, things=[replace(thing, kind=1 + thing.color) for thing in scene.things]) for scene in scenes]
-        return cell_error(self.head(self.seen), kinds_of(scenes, cells)), cell_error(self.colors(self.seen), kinds_of(recoloured, cells))
-
-
-def cell_error(logits, wanted):
-    """Cross-entropy of logits (B, classes, H, W), things and background weighing the same."""
-    error = F.cross_entropy(logits, wanted, reduction="none")
-    parts = [error[mask].mean() for mask in (wanted > 0, wanted == 0) if mask.any()]
-    return sum(parts) / len(parts)
 
 
 class Adapters:
@@ -216,7 +191,7 @@ def loss_of(unet, text, look, batch, alphas_cumprod):
     snr = (alpha / sigma) ** 2
     weight = ((1 + SNR_LIMIT) / (1 + snr)).clamp(max=1) * (1 + (WEIGHT_INSIDE - 1) * inside)
     error = (weight * (v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3)).mean()
-    return error, *look.losses(scenes, v.shape[2])
+    return error, *cell_errors(look(), scenes)
 
 
 def main():

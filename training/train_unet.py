@@ -9,6 +9,7 @@ kind, colour and place are decided, keep the full weight. Stage 1 scenes follow 
 
 import argparse
 import os
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from latents import load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
 from partner import Partner, serve_gradients
-from world import CACHE, KINDS, SIZE, caption
+from world import CACHE, COLOR_NAMES, KINDS, SIZE, caption
 
 SCHEDULER = dict(
     num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
@@ -59,11 +60,34 @@ class Sight(nn.Module):
 
     def loss(self, kinds):
         """Cross-entropy with kinds (B, H, W), things and background weighing the same."""
-        logits = self.head(self.seen)  # (B, 1 + kinds, H, W)
-        error = F.cross_entropy(logits, kinds, reduction="none")
-        thing = kinds > 0
-        parts = [error[mask].mean() for mask in (thing, ~thing) if mask.any()]
-        return sum(parts) / len(parts)
+        return cell_error(self.head(self.seen), kinds)
+
+
+class Look(Sight):
+    """The same for a UNet that is frozen, and for colours too: 0 nothing, 1 a thing's own, 2 + colour."""
+
+    def __init__(self, unet):
+        super().__init__(unet)
+        self.colors = nn.Conv2d(self.head.in_channels, 2 + len(COLOR_NAMES), 1)
+        for head in (self.head, self.colors):
+            nn.init.zeros_(head.weight)  # features are large here: random weights would be loudly wrong
+
+    def forward(self):
+        """Logits of kinds and of colours."""
+        return self.head(self.seen), self.colors(self.seen)
+
+
+def cell_error(logits, wanted):
+    """Cross-entropy of logits (B, classes, H, W), things and background weighing the same."""
+    error = F.cross_entropy(logits, wanted, reduction="none")
+    parts = [error[mask].mean() for mask in (wanted > 0, wanted == 0) if mask.any()]
+    return sum(parts) / len(parts)
+
+
+def cell_errors(logits, scenes):
+    """The errors of logits of kinds and of colours."""
+    recoloured = [replace(scene, things=[replace(thing, kind=1 + thing.color) for thing in scene.things]) for scene in scenes]
+    return [cell_error(told, kinds_of(shown, told.shape[2])) for told, shown in zip(logits, (scenes, recoloured))]
 
 
 def kinds_of(scenes, cells):
