@@ -214,6 +214,11 @@ impl Quotable {
     /// Whether a noun phrase can end here: before a word that joins phrases or opens one, a sign, a participle, or a verb with its object.
     fn can_end(&self, index: usize) -> bool {
         let next = index + 1;
+        // `a dog chasing a ball` is two things, `a glass of water` one.
+        let is_halfway = self.is(next, &["of"]) || (self.ends_with_ing(index) && self.is(next, words::DETERMINERS));
+        if is_halfway && !self.is_broken_before(next) {
+            return false;
+        }
         next >= self.len()
             || self.is_broken_before(next)
             || self.is_open(next)
@@ -391,6 +396,18 @@ const NAME_BREAKS: &[&str] = &[
     "floating",
     "hovering",
     "hanging",
+    "jumps",
+    "runs",
+    "sleeps",
+    "flies",
+    "walks",
+    "plays",
+    "eats",
+    "rides",
+    "swims",
+    "dances",
+    "hangs",
+    "floats",
 ];
 
 /// Verbs that ask for a picture or tell what is in one, before the first noun.
