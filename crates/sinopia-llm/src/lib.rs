@@ -23,6 +23,7 @@ mod model;
 mod chat;
 mod constraint;
 mod file;
+mod gemma3;
 mod network;
 mod sampling;
 mod vocabulary;

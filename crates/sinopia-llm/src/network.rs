@@ -1,19 +1,18 @@
-//! The networks that can be run, candle's, behind one call.
+//! The networks that can be run, candle's and one of our own, behind one call.
 
 use std::io::{Read, Seek};
 
 use candle_core::{Device, Tensor};
-use candle_transformers::models::{
-    quantized_gemma3, quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3,
-};
+use candle_transformers::models::{quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3};
 
 use crate::error::{Error, Result};
 use crate::file::Head;
+use crate::gemma3::Gemma3;
 
 /// Architectures by their name in `general.architecture`. Mistral's and Mixtral's files say `llama`.
 const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
 
-/// Candle's llama prepares the rotations of so many positions.
+/// Candle's llama prepares the rotations of so many positions; so does our gemma.
 const MOST_POSITIONS: usize = 4096;
 
 /// Largest sizes that are believed; larger ones come from damaged files.
@@ -25,7 +24,7 @@ pub(crate) enum Network {
     Llama(quantized_llama::ModelWeights),
     Qwen2(quantized_qwen2::ModelWeights),
     Qwen3(quantized_qwen3::ModelWeights),
-    Gemma3(quantized_gemma3::ModelWeights),
+    Gemma3(Gemma3),
     Phi3(quantized_phi3::ModelWeights),
 }
 
@@ -43,7 +42,7 @@ impl Network {
         let network = match architecture.as_str() {
             "qwen2" => quantized_qwen2::ModelWeights::from_gguf(content, reader, &device).map(Network::Qwen2),
             "qwen3" => quantized_qwen3::ModelWeights::from_gguf(content, reader, &device).map(Network::Qwen3),
-            "gemma3" => quantized_gemma3::ModelWeights::from_gguf(content, reader, &device).map(Network::Gemma3),
+            "gemma3" => Gemma3::read(&content, reader, context).map(Network::Gemma3),
             "phi3" => quantized_phi3::ModelWeights::from_gguf(false, content, reader, &device).map(Network::Phi3),
             _ => quantized_llama::ModelWeights::from_gguf(content, reader, &device).map(Network::Llama),
         };
@@ -56,8 +55,8 @@ impl Network {
         if position == 0 {
             self.forget();
         }
-        // Candle's gemma3 and qwen3 do not place several tokens after others that are remembered.
-        let one_by_one = position > 0 && matches!(self, Network::Qwen3(_) | Network::Gemma3(_));
+        // Candle's qwen3 does not place several tokens after others that are remembered.
+        let one_by_one = position > 0 && matches!(self, Network::Qwen3(_));
         let mut logits = None;
         let pieces = if one_by_one { tokens.chunks(1) } else { tokens.chunks(tokens.len().max(1)) };
         let mut at = position;
@@ -127,5 +126,5 @@ fn check_sizes(head: &Head, architecture: &str) -> Result<usize> {
     if context > MOST_CONTEXT {
         return Err(head.problem(&key("context_length"), format!("is more than {MOST_CONTEXT}")));
     }
-    Ok(if architecture == "llama" { context.min(MOST_POSITIONS) } else { context })
+    Ok(if matches!(architecture, "llama" | "gemma3") { context.min(MOST_POSITIONS) } else { context })
 }

@@ -73,6 +73,9 @@ impl Provider for BuiltIn {
         let Some((canvas, caption)) = read_prompt(asked) else {
             return Err(CallError::Unable("it lays out captions, and cannot change a layout".to_owned()));
         };
+        if !caption.contains(char::is_alphabetic) {
+            return Err(CallError::Unable("there are no words in the caption".to_owned()));
+        }
         if !words::is_english(caption) {
             return Err(CallError::Unable("it reads English captions only".to_owned()));
         }

@@ -94,8 +94,8 @@ impl Quotable {
     /// The answers that the caption can have, in llguidance's dialect of Lark.
     pub(crate) fn grammar(&self) -> String {
         let mut terminals = Vec::new();
-        let mut terminal = |name: &str, breaks: &[&str], starts: &dyn Fn(usize) -> bool| {
-            let regex = self.spans(breaks, starts);
+        let mut terminal = |name: &str, breaks: &[&str], starts: Starts<'_>, fits: Spans<'_>| {
+            let regex = self.spans(breaks, starts, fits);
             if let Some(regex) = &regex {
                 terminals.push(format!("{name}: /{regex}/"));
             }
@@ -107,12 +107,21 @@ impl Quotable {
                 Number::Exactly(number) => number == count,
                 Number::Any => true,
             };
-            if terminal(&format!("NAME{count}"), NAME_BREAKS, &|index| self.can_begin(index) && fits(index)) {
+            let name = format!("NAME{count}");
+            let is_name = |start: usize, end: usize| {
+                fits(start)
+                    && self.is_thing(start, end)
+                    && (count == 1 || (start..=end).any(|index| self.is_plural(index)))
+            };
+            if terminal(&name, NAME_BREAKS, &|index| self.can_begin(index), &is_name) {
                 kinds.push(format!("\" {count}\" NAME{count} \":\" size at{{{count}}}"));
             }
         }
-        let has_style = terminal("STYLE", &["or"], &|index| self.can_begin(index));
-        let has_setting = terminal("SETTING", &["without", "no", "not"], &|index| !self.is(index, NO_SETTING));
+        let any = |_: usize, _: usize| true;
+        let opener = (0..self.len()).find(|&index| self.is(index, EXCLUDING)).unwrap_or(self.len());
+        let has_absent = terminal("ABSENT", NAME_BREAKS, &|index| index > opener && self.can_begin(index), &any);
+        let has_style = terminal("STYLE", &["or"], &|index| self.can_begin(index), &any);
+        let has_setting = terminal("SETTING", &["without", "no", "not"], &|index| self.can_begin_setting(index), &any);
         let list = |name: &str, exists: bool| match exists {
             true => format!("({name} (\";\" {name}){{0,{}}})?", MOST_QUOTES - 1),
             false => "\"\"".to_owned(),
@@ -128,37 +137,46 @@ impl Quotable {
             "start: things \" |\" styles \" |\" settings \" |\" absent\nthings: {things}\n{kind}styles: {}\nsettings: {}\nabsent: {}\n{NUMBERS}{}\n",
             list("STYLE", has_style),
             list("SETTING", has_setting),
-            list("STYLE", has_style),
+            list("ABSENT", has_absent),
             terminals.join("\n"),
         )
     }
 
-    /// Whether the caption says how many of something there are or where it stands, so that an answer without a thing must be wrong.
+    /// Whether the caption speaks of anything but places, so that an answer without a thing must be wrong.
     fn claims_things(&self) -> bool {
-        let of_things = |claim: &Claim| {
-            matches!(claim, Claim::Count { .. } | Claim::AtLeast { .. } | Claim::Relation { .. } | Claim::Place { .. })
+        let of_things = |claim: &Claim| match claim {
+            Claim::Count { .. } | Claim::AtLeast { .. } | Claim::Relation { .. } | Claim::Place { .. } => true,
+            Claim::Colored { noun, .. } => !SURROUNDINGS.contains(&noun.head.as_str()),
+            Claim::Excluded(_) => false,
         };
-        caption::claims(&self.text).iter().any(of_things)
+        let is_thing = |noun: &caption::Noun| {
+            let known =
+                [SURROUNDINGS, PLACES, words::PICTURE, words::UNCOUNTED, words::PRONOUNS, words::COLORS, STYLES];
+            !known.iter().any(|list| list.contains(&noun.head.as_str()))
+        };
+        caption::claims(&self.text).iter().any(of_things) || caption::mentions(&self.text).iter().any(is_thing)
     }
 
-    /// All quotations that begin at certain words, as a regular expression; `None` if there is none.
-    fn spans(&self, breaks: &[&str], starts: &dyn Fn(usize) -> bool) -> Option<String> {
+    /// All quotations of some kind, as a regular expression; `None` if there is none.
+    fn spans(&self, breaks: &[&str], starts: Starts<'_>, fits: Spans<'_>) -> Option<String> {
         let of = |start: usize| {
-            let ends: Vec<String> = self.ends(start, breaks).map(|end| (end + 1).to_string()).collect();
+            let ends = self.ends(start, breaks).filter(|&end| fits(start, end));
+            let ends: Vec<String> = ends.map(|end| (end + 1).to_string()).collect();
             (!ends.is_empty()).then(|| format!("<{}><({})>", start + 1, ends.join("|")))
         };
         let spans: Vec<String> = (0..self.len()).filter(|&start| starts(start)).filter_map(of).collect();
         (!spans.is_empty()).then(|| spans.join("|"))
     }
 
-    /// Where a quotation can end that begins at `start`: at words that can end a name, before the next sign and the next of `breaks`.
+    /// Where a quotation can end that begins at `start`: before the next sign and the next of `breaks`, at the end of a noun phrase.
     fn ends(&self, start: usize, breaks: &[&str]) -> impl Iterator<Item = usize> {
         let last = (start + MOST_QUOTED_WORDS).min(self.len());
         let unbroken =
             (start..last).take_while(move |&end| end == start || !(self.is_broken_before(end) || self.is(end, breaks)));
-        let is_open = move |end: usize| self.is(end, words::BOUNDARIES) || self.is(end, words::DETERMINERS);
-        let is_lone_number = move |end: usize| end == start && self.len() > 1 && self.is_number(end);
-        unbroken.filter(move |&end| !is_open(end) && !is_lone_number(end))
+        unbroken.filter(move |&end| {
+            let is_lone_number = end == start && self.len() > 1 && self.is_number(end);
+            !self.is_open(end) && !is_lone_number && self.can_end(end)
+        })
     }
 
     /// Whether a comma or full stop stands between a word and the one before it.
@@ -168,8 +186,64 @@ impl Quotable {
         between.contains([',', '.', ';', ':', '!', '?', '|', '(', ')'])
     }
 
+    /// Whether a word joins phrases or opens one, so that none ends with it.
+    fn is_open(&self, index: usize) -> bool {
+        self.is(index, words::BOUNDARIES) || self.is(index, words::DETERMINERS)
+    }
+
+    /// Whether a noun phrase can begin here: behind a word that joins phrases, a sign, or a verb.
     fn can_begin(&self, index: usize) -> bool {
-        !self.is(index, words::BOUNDARIES)
+        if self.is(index, words::BOUNDARIES) {
+            return false;
+        }
+        let Some(before) = index.checked_sub(1) else { return true };
+        let opens = self.is(index, words::DETERMINERS) || self.is_number(index);
+        let belongs = (self.is(before, words::DETERMINERS) && !self.is(before, &["any"])) || self.is_number(before);
+        let follows = self.is(before, words::BOUNDARIES)
+            || self.is(before, VERBS)
+            || self.is(before, &["any"])
+            || self.ends_with_ing(before);
+        self.is_broken_before(index) || (!belongs && (opens || follows))
+    }
+
+    /// A setting begins with its preposition, or as a noun phrase does.
+    fn can_begin_setting(&self, index: usize) -> bool {
+        !self.is(index, NO_SETTING) && (self.is(index, words::BOUNDARIES) || self.can_begin(index))
+    }
+
+    /// Whether a noun phrase can end here: before a word that joins phrases or opens one, a sign, a participle, or a verb with its object.
+    fn can_end(&self, index: usize) -> bool {
+        let next = index + 1;
+        // `a dog chasing a ball` is two things, `a glass of water` one.
+        let is_halfway = self.is(next, &["of"]) || (self.ends_with_ing(index) && self.is(next, words::DETERMINERS));
+        if is_halfway && !self.is_broken_before(next) {
+            return false;
+        }
+        next >= self.len()
+            || self.is_broken_before(next)
+            || self.is_open(next)
+            || self.is(next, NAME_BREAKS)
+            || self.is(next, VERBS)
+            || self.is_number(next)
+            || self.ends_with_ing(next)
+            || (!self.is_broken_before(next + 1) && (self.is(next + 1, words::DETERMINERS) || self.is_number(next + 1)))
+    }
+
+    /// Whether a phrase can be a thing: no part of the picture, nothing that surrounds things, no praise, no place that something is in.
+    fn is_thing(&self, start: usize, end: usize) -> bool {
+        let is_inside = start.checked_sub(1).is_some_and(|before| self.is(before, &["in", "at", "on", "inside"]));
+        ![words::PICTURE, SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list))
+            && !(is_inside && self.is(end, PLACES))
+    }
+
+    fn ends_with_ing(&self, index: usize) -> bool {
+        self.words
+            .get(index)
+            .is_some_and(|word| word.len() > 4 && self.text[word.clone()].to_lowercase().ends_with("ing"))
+    }
+
+    fn is_plural(&self, index: usize) -> bool {
+        self.words.get(index).is_some_and(|word| words::is_plural(&self.text[word.clone()].to_lowercase()))
     }
 
     /// How many things a name can mean that begins here.
@@ -201,8 +275,14 @@ impl Quotable {
         let parts: Vec<&str> = answer.split(" |").collect();
         let [things, styles, settings, absent] = parts.as_slice() else { return None };
         let mut objects = Vec::new();
+        // A word has one meaning: what is excluded is no thing, and a thing is told once.
+        let mut taken: Vec<Span> = list(absent).map(|pointer| self.span(pointer)).collect::<Option<_>>()?;
         for kind in list(things) {
-            objects.extend(self.read_kind(kind, canvas)?);
+            let (span, boxes) = self.read_kind(kind, canvas)?;
+            if !taken.iter().any(|other| overlap(other, &span)) {
+                objects.extend(boxes);
+                taken.push(span);
+            }
         }
         let (styles, settings) = (self.quotes(styles)?, self.quotes(settings)?);
         let negative = self.quotes(absent)?.into_iter().map(|quote| bare(quote).text).collect::<Vec<_>>().join(", ");
@@ -210,29 +290,35 @@ impl Quotable {
     }
 
     fn quotes(&self, pointers: &str) -> Option<Vec<&str>> {
-        let mut quotes = list(pointers).map(|pointer| self.quote(pointer)).collect::<Option<Vec<_>>>()?;
+        let quote = |pointer| self.quote(&self.span(pointer)?);
+        let mut quotes = list(pointers).map(quote).collect::<Option<Vec<_>>>()?;
         // Saying a thing twice adds nothing.
         let mut seen = std::collections::HashSet::new();
         quotes.retain(|quote| seen.insert(*quote));
         Some(quotes)
     }
 
-    /// The words that `<2><4>` points at.
-    fn quote(&self, pointer: &str) -> Option<&str> {
-        let (first, last) = pointer.strip_prefix('<')?.strip_suffix('>')?.split_once("><")?;
-        let numbers: RangeInclusive<usize> = first.parse().ok()?..=last.parse().ok()?;
-        let (first, last) = (numbers.start().checked_sub(1)?, numbers.end().checked_sub(1)?);
-        self.text.get(self.words.get(first)?.start..self.words.get(last)?.end)
+    /// The words that `<2><4>` points at, counted from 0.
+    fn span(&self, pointer: &str) -> Option<Span> {
+        let (first, last) = pointer.trim().strip_prefix('<')?.strip_suffix('>')?.split_once("><")?;
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        let span = first.checked_sub(1)?..=last.checked_sub(1)?;
+        (!span.is_empty() && *span.end() < self.len()).then_some(span)
     }
 
-    fn read_kind(&self, kind: &str, canvas: Canvas) -> Option<Vec<LayoutObject>> {
+    fn quote(&self, span: &Span) -> Option<&str> {
+        self.text.get(self.words.get(*span.start())?.start..self.words.get(*span.end())?.end)
+    }
+
+    fn read_kind(&self, kind: &str, canvas: Canvas) -> Option<(Span, Vec<LayoutObject>)> {
         let (name, numbers) = kind.split_once(':')?;
         let (count, pointer) = name.trim().split_at_checked(name.trim().find('<')?)?;
         let count: usize = count.parse().ok()?;
         let numbers: Option<Vec<f64>> = numbers.split_whitespace().map(|number| number.parse().ok()).collect();
         let numbers = numbers?;
         let (size, centers) = numbers.split_at_checked(2)?;
-        let phrase = phrase(self.quote(pointer)?, count);
+        let span = self.span(pointer)?;
+        let phrase = phrase(self.quote(&span)?, count);
         let (centers, rest) = centers.as_chunks::<2>();
         if centers.len() != count || !rest.is_empty() {
             return None;
@@ -241,9 +327,21 @@ impl Quotable {
             let bbox = pixels((size[0], size[1]), *center, canvas)?;
             Some(LayoutObject { phrase: phrase.clone(), bbox })
         };
-        centers.iter().map(object).collect()
+        let boxes: Option<Vec<LayoutObject>> = centers.iter().map(object).collect();
+        Some((span, boxes?))
     }
 }
+
+/// Words by their places, the first and the last.
+type Span = RangeInclusive<usize>;
+
+fn overlap(a: &Span, b: &Span) -> bool {
+    a.start() <= b.end() && b.start() <= a.end()
+}
+
+/// Where quotations of a kind begin, and which of them, by first and last word, are of that kind.
+type Starts<'a> = &'a dyn Fn(usize) -> bool;
+type Spans<'a> = &'a dyn Fn(usize, usize) -> bool;
 
 /// Rules and terminals of the grammar that are the same for every caption.
 const NUMBERS: &str = "\
@@ -260,6 +358,7 @@ const NAME_BREAKS: &[&str] = &[
     "nor",
     "but",
     "plus",
+    "with",
     "without",
     "no",
     "not",
@@ -282,6 +381,178 @@ const NAME_BREAKS: &[&str] = &[
     "while",
     "facing",
     "alongside",
+    "in",
+    "on",
+    "at",
+    "over",
+    "inside",
+    "by",
+    "to",
+    "from",
+    "against",
+    "around",
+    "across",
+    "placed",
+    "floating",
+    "hovering",
+    "hanging",
+    "jumps",
+    "runs",
+    "sleeps",
+    "flies",
+    "walks",
+    "plays",
+    "eats",
+    "rides",
+    "swims",
+    "dances",
+    "hangs",
+    "floats",
+];
+
+/// Verbs that ask for a picture or tell what is in one, before the first noun.
+const VERBS: &[&str] = &[
+    "draw",
+    "paint",
+    "show",
+    "shows",
+    "me",
+    "see",
+    "want",
+    "imagine",
+    "generate",
+    "create",
+    "depicts",
+    "featuring",
+    "has",
+    "have",
+    "contains",
+];
+
+/// What has a colour and is no thing.
+const SURROUNDINGS: &[&str] = &[
+    "sky",
+    "sea",
+    "ocean",
+    "water",
+    "grass",
+    "field",
+    "wall",
+    "light",
+    "sunset",
+    "sunrise",
+    "floor",
+    "landscape",
+    "forest",
+];
+
+/// Parts of a picture.
+const PARTS: &[&str] = &[
+    "left", "right", "top", "bottom", "middle", "center", "centre", "corner", "side", "half", "edge", "front", "back",
+    "distance",
+];
+
+/// What people write behind a caption so that the picture be good.
+const PRAISE: &[&str] = &[
+    "detailed",
+    "quality",
+    "resolution",
+    "masterpiece",
+    "focus",
+    "artstation",
+    "lighting",
+    "4k",
+    "8k",
+    "hd",
+    "photorealistic",
+    "realistic",
+    "cinematic",
+];
+
+/// Words that exclude what follows them.
+const EXCLUDING: &[&str] = &["no", "without", "not", "excluding", "free", "except", "nor"];
+
+/// Places that a caption may consist of, and kinds of pictures.
+const PLACES: &[&str] = &[
+    "park",
+    "garden",
+    "meadow",
+    "desert",
+    "beach",
+    "street",
+    "road",
+    "kitchen",
+    "room",
+    "bedroom",
+    "bathroom",
+    "office",
+    "classroom",
+    "library",
+    "museum",
+    "factory",
+    "garage",
+    "restaurant",
+    "cafe",
+    "bar",
+    "stadium",
+    "playground",
+    "village",
+    "city",
+    "town",
+    "harbor",
+    "river",
+    "lake",
+    "mountain",
+    "valley",
+    "canyon",
+    "cave",
+    "jungle",
+    "swamp",
+    "island",
+    "studio",
+    "hall",
+    "corridor",
+    "hospital",
+    "airport",
+    "station",
+    "backyard",
+    "courtyard",
+    "market",
+    "skyline",
+    "waterfall",
+    "coastline",
+    "storm",
+    "thunderstorm",
+    "night",
+    "day",
+    "morning",
+    "evening",
+    "range",
+    "scenery",
+    "place",
+    "world",
+    "universe",
+    "pattern",
+    "texture",
+    "horizon",
+    "coast",
+    "hill",
+];
+const STYLES: &[&str] = &[
+    "watercolor",
+    "sketch",
+    "cartoon",
+    "render",
+    "poster",
+    "mosaic",
+    "print",
+    "comic",
+    "graphic",
+    "polaroid",
+    "art",
+    "photography",
+    "portrait",
+    "style",
 ];
 
 /// Words that no setting begins with.
@@ -621,13 +892,10 @@ mod tests {
                 .map(str::to_owned)
                 .unwrap_or_default()
         };
-        assert_eq!(quoted("NAME1"), "/<2><(2|3)>|<3><(3)>|<4><(5)>|<5><(5)>|<10><(10)>/");
-        assert!(
-            quoted("NAME2").contains("<1><(2|3)>") && quoted("NAME2").contains("<7><(8|10)>"),
-            "{}",
-            quoted("NAME2")
-        );
-        assert!(!quoted("NAME3").contains("<1>") && !quoted("NAME3").contains("<4>"), "{}", quoted("NAME3"));
+        assert_eq!(quoted("NAME1"), "/<4><(5)>|<10><(10)>/");
+        assert_eq!(quoted("NAME2"), "/<1><(3)>|<7><(10)>|<10><(10)>/");
+        assert_eq!(quoted("NAME3"), "/<10><(10)>/");
+        assert_eq!((quoted("ABSENT"), quoted("NAME5")), (String::new(), "/<10><(10)>/".to_owned()));
     }
 
     #[test]

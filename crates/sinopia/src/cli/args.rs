@@ -442,7 +442,7 @@ pub(crate) struct PlannerArgs {
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) template: Option<PathBuf>,
 
-    /// Layouts to choose the best from (1 to 20) [default: 1; 8 from the built-in planner]
+    /// Layouts to choose the best from (1 to 20) [default: 1; 16 from the built-in planner]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) candidates: Option<u32>,
 

@@ -28,8 +28,8 @@ the built-in planner takes no template and no answer format
 hint: name a language model for them with `--llm-model`";
 
 /// How often the built-in planner tries. An answer takes a fraction of a second, and it learns nothing from being told what is wrong.
-const BUILT_IN_CANDIDATES: usize = 8;
-const BUILT_IN_STARTS: usize = 4;
+const BUILT_IN_CANDIDATES: usize = 16;
+const BUILT_IN_STARTS: usize = 2;
 
 /// Everything a planner borrows.
 pub(crate) struct Planning {
