@@ -1,4 +1,4 @@
-"""Trains grounding adapters for the frozen miniature: `python train_gligen.py --minutes 54`. Goes on from .cache/gligen.pt when it is there.
+"""Trains grounding adapters for the frozen miniature: `python train_gligen.py --minutes 82`. Goes on from .cache/gligen.pt when it is there.
 
 GLIGEN (Li et al. 2023, arXiv 2301.07093): a network that makes a token of each box and its phrase, and a gated self-attention layer in each
 transformer block that shows the tokens to the picture. Names and shapes are diffusers' (`attention_type: gated`), so everything that reads
@@ -222,7 +222,7 @@ def loss_of(unet, text, look, batch, alphas_cumprod):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="gligen", help="of the checkpoint in .cache")
-    parser.add_argument("--minutes", type=float, default=54)
+    parser.add_argument("--minutes", type=float, default=82)
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--muon-lr", type=float, default=5e-3)

@@ -84,7 +84,27 @@ pub enum Error {
         /// Every registered name.
         known: String,
     },
-    /// A method's options are misspelt or of the wrong type.
+    /// A method has no such option.
+    #[error("method `{method}` has no option `{option}`: {hint}")]
+    UnknownOption {
+        /// The method.
+        method: &'static str,
+        /// The option.
+        option: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// An option of a method has a value of the wrong kind.
+    #[error("option `{option}` of method `{method}`: {source}")]
+    MethodOption {
+        /// The method.
+        method: &'static str,
+        /// The option.
+        option: String,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A method's options are not named values.
     #[error("the options of method `{method}` are not understood: {source}")]
     MethodOptions {
         /// The method.

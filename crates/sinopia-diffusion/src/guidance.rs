@@ -26,6 +26,8 @@ pub struct GuidanceOptions {
     pub loss_threshold: f64,
     /// Updates at most at each step; the last value goes on. Published: 4 (×5), 3 (×5), 2 (×10), 1 (×10).
     pub max_iter: Vec<usize>,
+    /// No updates before this step. Published: 0.
+    pub min_index_step: usize,
     /// No updates from this step on. Published: 30.
     pub max_index_step: usize,
     /// Whether the schedule is stretched to the number of steps.
@@ -49,6 +51,7 @@ impl Default for GuidanceOptions {
             loss_scale: 5.0,
             loss_threshold: 5.0,
             max_iter: published_max_iter(),
+            min_index_step: 0,
             max_index_step: 30,
             stretches_schedule: true,
             refreshes_loss: true,
@@ -60,7 +63,7 @@ impl GuidanceOptions {
     /// Updates at most at step `index` of `count`.
     pub fn iterations(&self, index: usize, count: usize) -> usize {
         let place = if self.stretches_schedule { index * PUBLISHED_STEPS / count } else { index };
-        if place >= self.max_index_step {
+        if !(self.min_index_step..self.max_index_step).contains(&place) {
             return 0;
         }
         self.max_iter.get(place).or(self.max_iter.last()).copied().unwrap_or(0)
@@ -170,7 +173,7 @@ impl<'a> Guide<'a> {
         let mut latents = latents;
         let factor = self.step_size.factor(sampler.noise_level(index), index, sampler.num_calls());
         let step = factor * self.options.loss_scale;
-        for _ in 0..self.options.iterations(index, sampler.num_calls()) {
+        for _ in 0..self.options.iterations(index, sampler.num_scheduled()) {
             run.check()?;
             if !self.options.refreshes_loss && self.last_loss <= self.options.loss_threshold {
                 break;
@@ -205,7 +208,7 @@ impl<'a> Guide<'a> {
         let recording = Recording { words_from: text.conditional().first_word_column(), ..self.recording.clone() };
         let request = UNetRequest {
             record: Some(&recording),
-            grounding: text.guidance_grounding(index, sampler.num_calls()),
+            grounding: text.guidance_grounding(index, sampler.num_scheduled()),
             interrupt: run.cancellation().interrupt(),
             ..UNetRequest::new(&input, timestep, &states)
         };

@@ -20,7 +20,7 @@ use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
 use crate::observer::{Cancellation, Run, Stage, StepReport};
 use crate::painting::{Image, Sampling, Shortcuts};
-use crate::schedulers::{NoiseLevel, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::schedulers::{self, NoiseLevel, PredictionType, Scheduler, SchedulerConfig, SchedulerKind};
 use crate::work::{self, UNetWork};
 use crate::{Error, Result};
 
@@ -385,9 +385,13 @@ impl Pipeline {
         run: &Run,
     ) -> Result<Sampler<'_>> {
         let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
+        self.warn_of_merging(sampling, run)?;
         Ok(Sampler {
+            num_scheduled: scheduler.timesteps().len(),
+            num_wanted: scheduler.timesteps().len(),
             unet: &self.unet,
             scheduler,
+            prediction_type: self.scheduler_config.prediction_type.unwrap_or(PredictionType::Epsilon),
             noise,
             has_small_calls: self.has_small_calls(sampling)?,
             shortcuts: sampling.shortcuts,
@@ -395,6 +399,16 @@ impl Pipeline {
             cancellation: run.cancellation().clone(),
             work: UNetWork::default(),
         })
+    }
+
+    /// Warns if windows of the side asked for do not divide the latents' grid, so that nothing is merged.
+    fn warn_of_merging(&self, sampling: &Sampling, run: &Run) -> Result<()> {
+        let (h, w, _) = self.latent_size(sampling)?;
+        let side = sampling.shortcuts.merge_tokens.max(1);
+        if h % side != 0 || w % side != 0 {
+            run.warn(format!("windows of {side} × {side} do not divide the latents' {w} × {h}: no tokens are merged"));
+        }
+        Ok(())
     }
 
     /// The pictures of final latents (B, H, W, C).
@@ -427,6 +441,11 @@ impl Pipeline {
 pub struct Sampler<'a> {
     unet: &'a UNet2DConditionModel,
     scheduler: Box<dyn Scheduler>,
+    /// Calls before any were left out.
+    num_scheduled: usize,
+    /// Calls that will be made.
+    num_wanted: usize,
+    prediction_type: PredictionType,
     noise: NoiseSource,
     has_small_calls: bool,
     shortcuts: Shortcuts,
@@ -456,6 +475,37 @@ impl Sampler<'_> {
     /// How often the model is called.
     pub fn num_calls(&self) -> usize {
         self.scheduler.timesteps().len()
+    }
+
+    /// Leaves calls out, all but those with the indices `kept`. Shares of the calls, such as those with grounding adapters, stay shares of all, unless
+    /// they are to be `counted_anew`, as the published fast schedule does.
+    ///
+    /// # Errors
+    /// As [`Scheduler::keep_calls`].
+    pub fn keep_calls(&mut self, kept: &[usize], counted_anew: bool) -> Result<()> {
+        self.num_wanted = kept.len();
+        if counted_anew {
+            self.num_scheduled = kept.len();
+        }
+        self.scheduler.keep_calls(kept)
+    }
+
+    /// Tells those who wait that the trajectory is left after so many calls.
+    pub fn leave_after(&mut self, calls: usize) {
+        self.num_wanted = calls;
+    }
+
+    /// How often the model would be called if no calls were left out: what step numbers of a schedule refer to.
+    pub fn num_scheduled(&self) -> usize {
+        self.num_scheduled
+    }
+
+    /// The picture's latents that a prediction at a call stands for.
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    pub fn predicted_original(&self, prediction: &Tensor, index: usize, latents: &Tensor) -> Result<Tensor> {
+        schedulers::predicted_original(self.prediction_type, prediction, self.noise_level(index), latents)
     }
 
     /// The timestep of a call.
@@ -516,7 +566,8 @@ impl Sampler<'_> {
         let (_, h, w, _) = input.dims4()?;
         let count = self.num_calls();
         let is_guided = text.is_guided() && self.shortcuts.guides(index, count);
-        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, count, is_guided));
+        let scheduled = self.num_scheduled();
+        let grounding = text.grounding.as_ref().and_then(|grounding| grounding.at(index, scheduled, is_guided));
         let sides = match (&text.unconditional, &text.both) {
             (Some(unconditional), None) if is_guided => Some(unconditional),
             (Some(unconditional), _)
@@ -645,9 +696,10 @@ impl Sampler<'_> {
         run: &Run,
     ) -> Result<()> {
         run.count(&std::mem::take(&mut self.work));
-        let count = self.num_calls();
+        let count = self.num_wanted;
         // The level after the step is that before the next one; at the end both scales agree.
-        let latents = if index + 1 < count { self.model_input(latents, index + 1)? } else { latents.clone() };
+        let latents =
+            if index + 1 < self.num_calls() { self.model_input(latents, index + 1)? } else { latents.clone() };
         run.step(&StepReport { stage, index, count, timestep: self.timestep(index), loss, latents: &latents });
         Ok(())
     }

@@ -125,6 +125,15 @@ fn the_page_works_in_a_browser_from_the_file_system() {
     assert!(tables[0].contains("attribution") && tables[0].contains("LMD, GPT-3.5 (published)"), "{}", tables[0]);
     assert!(tables[1].contains("McNemar") && tables[1].contains("lmd"), "{}", tables[1]);
 
+    let plots = seen["plots"].as_array().unwrap();
+    assert_eq!(plots.len(), 2, "one a protocol");
+    for plot in plots {
+        let count = |what: &str| plot[what].as_u64().unwrap();
+        assert!(count("ours") > 2 && count("whiskers") == count("ours") && plot["inside"] == true, "{plot}");
+        assert!(plot["wide"].as_f64().unwrap() > 300.0, "{plot}");
+    }
+    assert!(plots[0]["published"].as_u64() > Some(20) && plots[1]["published"] == 0, "{plots:?}");
+
     let all = &seen["all"];
     assert_eq!(all["count"], "5 shown");
     assert_eq!(all["captions"][0], "A realistic photo of a scene with a blue dog and a white bowl");

@@ -31,6 +31,12 @@
   await choose("alone", { show: "all", left: "0", right: "-1" });
   await choose("words", { show: "all", left: "0", right: "1", words: "BLUE dog and" });
   await choose("task", { words: "", task: "spatial" });
+  seen.plots = [...document.querySelectorAll("#tables .plot")].map((plot) => ({
+    ours: plot.querySelectorAll("circle.ours").length, published: plot.querySelectorAll("circle.published").length,
+    whiskers: plot.querySelectorAll(".whisker").length, names: plot.querySelectorAll("text[text-anchor=end]").length,
+    inside: [...plot.querySelectorAll("circle")].every((dot) => dot.cx.baseVal.value <= plot.viewBox.baseVal.width && dot.cy.baseVal.value <= plot.viewBox.baseVal.height),
+    wide: plot.getBoundingClientRect().width,
+  }));
   seen.tables = [...document.querySelectorAll("#tables table")].map((table) => table.innerText);
   const out = document.createElement("pre");
   out.id = "observed";

@@ -84,13 +84,27 @@ pub fn number_word(count: usize) -> String {
 
 /// The noun phrase in the plural; only its head noun changes.
 pub fn plural(phrase: &str) -> String {
+    inflected(phrase, 2)
+}
+
+/// The noun phrase in the singular; only its head noun changes.
+///
+/// ```
+/// use sinopia_layout::nouns::singular;
+/// assert_eq!(singular("red bowls of soup"), "red bowl of soup");
+/// ```
+pub fn singular(phrase: &str) -> String {
+    inflected(phrase, 1)
+}
+
+fn inflected(phrase: &str, count: isize) -> String {
     let words: Vec<&str> = phrase.split(' ').collect();
     let head = head_noun(&words);
-    let mut plural_words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-    if let Some(word) = plural_words.get_mut(head) {
-        *word = pluralizer::pluralize(word, 2, false);
+    let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    if let Some(word) = words.get_mut(head) {
+        *word = pluralizer::pluralize(word, count, false);
     }
-    plural_words.join(" ")
+    words.join(" ")
 }
 
 /// The noun that a phrase is about: `bowl` in `a bowl of soup`, `cat` in `a sleeping cat`, `man` in `a man holding a kite`.

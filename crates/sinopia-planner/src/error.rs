@@ -59,6 +59,17 @@ pub enum Error {
         #[source]
         source: CallError,
     },
+    /// A planner cannot lay out this caption at all.
+    #[error("{planner} cannot do this: {problem}")]
+    Unable {
+        /// Which planner.
+        planner: String,
+        /// What is beyond it.
+        problem: String,
+    },
+    /// A model file cannot be used.
+    #[error(transparent)]
+    Model(#[from] sinopia_llm::Error),
     /// The time for the whole plan is over.
     #[error("no layout after {} s, the time for a whole plan; the last thing that happened: {last}", limit.as_secs_f64())]
     OutOfTime {
@@ -119,7 +130,7 @@ impl Error {
     pub fn is_permanent(&self) -> bool {
         match self {
             Error::Call { source, .. } => source.concerns_all_captions(),
-            Error::OutOfTime { .. } | Error::Unusable { .. } | Error::Layout(_) => false,
+            Error::OutOfTime { .. } | Error::Unusable { .. } | Error::Unable { .. } | Error::Layout(_) => false,
             _ => true,
         }
     }
@@ -130,6 +141,9 @@ impl Error {
             Error::Call { source, .. } => source.hint(),
             Error::Unusable { .. } => Some(
                 "`--candidates 3` asks more often, `--lenient` takes an answer that fails a check, `--layout FILE` takes a layout of your own".to_owned(),
+            ),
+            Error::Unable { .. } => Some(
+                "a language model can: name one with `--llm-model NAME` and its server with `--llm-base-url`, or a file of your own, `--llm-model FILE.gguf`".to_owned(),
             ),
             Error::OutOfTime { .. } => Some("`--plan-timeout SECONDS` allows more time".to_owned()),
             Error::Cache { path, .. } => {

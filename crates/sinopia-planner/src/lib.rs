@@ -28,11 +28,15 @@ pub mod checks;
 mod words;
 
 pub mod template;
+mod two_step;
 
 pub mod address;
+pub mod built_in;
+pub mod gguf;
 pub mod openai;
 pub mod presets;
 pub mod provider;
+mod quoted;
 pub mod retry;
 
 pub mod batch;
@@ -41,4 +45,4 @@ pub mod cache;
 pub use cache::Cache;
 pub use error::{Error, Result};
 pub use planner::{Plan, PlanEvent, PlanOptions, Planner};
-pub use provider::{CallError, Provider, Usage};
+pub use provider::{CallError, Prices, Provider, Usage};

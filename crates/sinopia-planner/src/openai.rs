@@ -11,7 +11,6 @@ use ureq::{Agent, Body};
 use crate::address::{ApiKey, BaseUrl};
 use crate::presets::{self, Endpoint, Preset};
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Role, Usage};
-use crate::template::{ANSWER_SCHEMA, AnswerFormat};
 
 /// Longest answer read, in bytes. A layout of a hundred boxes takes ten kilobytes.
 pub const MAX_BODY_BYTES: u64 = 1024 * 1024;
@@ -78,7 +77,8 @@ impl OpenAi {
     }
 
     fn sends_schema(&self) -> bool {
-        let wants = self.options.preset.format == AnswerFormat::Json && self.options.preset.endpoint == Endpoint::Chat;
+        let preset = &self.options.preset;
+        let wants = preset.format.schema().is_some() && preset.endpoint != Endpoint::Completions;
         wants && self.options.use_schema && !self.refuses_schema.load(Ordering::Relaxed)
     }
 
@@ -94,19 +94,34 @@ impl OpenAi {
             Endpoint::Completions => {
                 body.insert("prompt".to_owned(), one_text(conversation).into());
             }
+            Endpoint::Responses => {
+                body.insert("input".to_owned(), conversation.iter().map(input_item).collect());
+                body.insert("store".to_owned(), false.into());
+            }
         }
-        let limit = if preset.is_reasoning { "max_completion_tokens" } else { "max_tokens" };
+        let limit = match preset.endpoint {
+            Endpoint::Responses => "max_output_tokens",
+            _ if preset.is_reasoning => "max_completion_tokens",
+            _ => "max_tokens",
+        };
         body.insert(limit.to_owned(), preset.max_tokens.into());
         if let Some(temperature) = preset.temperature {
             body.insert("temperature".to_owned(), temperature.into());
         }
-        if let Some(stop) = preset.stop {
+        if let Some(stop) = preset.stop.filter(|_| preset.endpoint != Endpoint::Responses) {
             body.insert("stop".to_owned(), stop.into());
         }
         if with_schema {
-            let schema: Value = serde_json::from_str(ANSWER_SCHEMA).unwrap_or(Value::Bool(true));
-            let named = json!({"name": "layout", "strict": true, "schema": schema});
-            body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": named}));
+            let schema: Value =
+                serde_json::from_str(preset.format.schema().unwrap_or("true")).unwrap_or(Value::Bool(true));
+            let mut named = json!({"name": "layout", "strict": true, "schema": schema});
+            match preset.endpoint {
+                Endpoint::Responses => {
+                    named["type"] = "json_schema".into();
+                    body.insert("text".to_owned(), json!({"format": named}))
+                }
+                _ => body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": named})),
+            };
         }
         Value::Object(body)
     }
@@ -115,6 +130,7 @@ impl OpenAi {
         let path = match self.options.preset.endpoint {
             Endpoint::Chat => "chat/completions",
             Endpoint::Completions => "completions",
+            Endpoint::Responses => "responses",
         };
         let started = std::time::Instant::now();
         let mut url = self.options.base_url.join(path);
@@ -168,22 +184,21 @@ impl OpenAi {
         if let Some(error) = reply.error {
             return Err(CallError::Malformed(excerpt(&self.redact(&error_message(&error)))));
         }
-        let Some(choice) = reply.choices.into_iter().next() else {
-            return Err(CallError::Malformed("there is no choice in it".to_owned()));
+        let counted = reply.usage.unwrap_or_default();
+        let (content, reason) = match self.options.preset.endpoint {
+            Endpoint::Responses => response_text(reply.output, reply.incomplete_details)?,
+            Endpoint::Chat | Endpoint::Completions => choice_text(reply.choices)?,
         };
-        let content = choice.message.and_then(|message| message.content).or(choice.text).unwrap_or_default();
-        let reason = choice.finish_reason.unwrap_or_default();
         if content.trim().is_empty() {
             return Err(CallError::Empty(excerpt(&reason)));
         }
-        let counted = reply.usage.unwrap_or_default();
         Ok(Completion {
             text: self.redact(&content),
-            is_cut: reason == "length",
+            is_cut: matches!(reason.as_str(), "length" | "max_output_tokens"),
             usage: Usage {
                 requests: 0,
-                prompt_tokens: counted.prompt_tokens.unwrap_or(0),
-                completion_tokens: counted.completion_tokens.unwrap_or(0),
+                prompt_tokens: counted.prompt_tokens.or(counted.input_tokens).unwrap_or(0),
+                completion_tokens: counted.completion_tokens.or(counted.output_tokens).unwrap_or(0),
             },
         })
     }
@@ -237,7 +252,7 @@ impl Provider for OpenAi {
         }
     }
 
-    fn complete(&self, conversation: &[Message], timeout: Duration) -> Result<Completion, CallError> {
+    fn complete(&self, conversation: &[Message], _draw: u64, timeout: Duration) -> Result<Completion, CallError> {
         let started = std::time::Instant::now();
         let with_schema = self.sends_schema();
         let answer = self.ask(&self.body(conversation, with_schema), timeout);
@@ -268,6 +283,37 @@ fn content(message: &Message) -> Value {
         None => message.text.clone().into(),
         Some(url) => json!([{"type": "text", "text": message.text}, {"type": "image_url", "image_url": {"url": url}}]),
     }
+}
+
+/// A turn of a conversation as the `responses` endpoint takes it.
+fn input_item(message: &Message) -> Value {
+    let kind = match message.role {
+        Role::User => "input_text",
+        Role::Assistant => "output_text",
+    };
+    let mut parts = vec![json!({"type": kind, "text": message.text})];
+    parts.extend(message.picture.as_ref().map(|url| json!({"type": "input_image", "image_url": url})));
+    json!({"role": message.role, "content": parts})
+}
+
+/// Text and reason for the end of the first choice.
+fn choice_text(choices: Vec<Choice>) -> Result<(String, String), CallError> {
+    let Some(choice) = choices.into_iter().next() else {
+        return Err(CallError::Malformed("there is no choice in it".to_owned()));
+    };
+    let content = choice.message.and_then(|message| message.content).or(choice.text);
+    Ok((content.unwrap_or_default(), choice.finish_reason.unwrap_or_default()))
+}
+
+/// Text of the messages among the items, thoughts left out, and why the answer is not complete.
+fn response_text(items: Vec<OutputItem>, incomplete: Option<Incomplete>) -> Result<(String, String), CallError> {
+    let reason = incomplete.and_then(|incomplete| incomplete.reason).unwrap_or_default();
+    if items.is_empty() && reason.is_empty() {
+        return Err(CallError::Malformed("there is no output in it".to_owned()));
+    }
+    let messages = items.into_iter().filter(|item| item.kind == "message");
+    let parts = messages.flat_map(|item| item.content).filter(|part| part.kind == "output_text");
+    Ok((parts.filter_map(|part| part.text).collect(), reason))
 }
 
 /// A conversation for a model that continues texts.
@@ -321,6 +367,9 @@ fn excerpt(text: &str) -> String {
 struct Reply {
     #[serde(default)]
     choices: Vec<Choice>,
+    #[serde(default)]
+    output: Vec<OutputItem>,
+    incomplete_details: Option<Incomplete>,
     usage: Option<Counted>,
     error: Option<Value>,
 }
@@ -337,10 +386,33 @@ struct ReplyMessage {
     content: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct OutputItem {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    content: Vec<OutputPart>,
+}
+
+#[derive(Deserialize)]
+struct OutputPart {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Incomplete {
+    reason: Option<String>,
+}
+
+/// Tokens, by the names of the chat endpoint and by those of `responses`.
 #[derive(Deserialize, Default)]
 struct Counted {
     prompt_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
 }
 
 #[cfg(test)]
@@ -370,6 +442,19 @@ mod tests {
         let body = provider("o3").body(&[Message::user("x")], true);
         assert_eq!((body["max_completion_tokens"].as_u64(), body.get("temperature")), (Some(8192), None));
         assert_eq!(body["response_format"]["json_schema"]["schema"]["required"][0], "objects");
+    }
+
+    #[test]
+    fn responses_have_names_of_their_own() {
+        let mut options = OpenAiOptions::new("gpt-5", BaseUrl::parse("openai").unwrap());
+        options.preset.endpoint = Endpoint::Responses;
+        let body = OpenAi::new(options).body(&[Message::user("x"), Message::assistant("y"), Message::user("z")], true);
+        assert_eq!(body["input"][1], json!({"role": "assistant", "content": [{"type": "output_text", "text": "y"}]}));
+        assert_eq!(
+            (body["max_output_tokens"].as_u64(), body["text"]["format"]["name"].as_str()),
+            (Some(8192), Some("layout"))
+        );
+        assert!(body.get("messages").is_none() && body.get("stop").is_none() && body.get("response_format").is_none());
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use sinopia_layout::{Canvas, Layout, LayoutCache, RepairReport, parse_answer_on, repair};
+use sinopia_layout::{Canvas, Layout, LayoutCache, RepairReport, repair};
 
 use crate::cache::{Cache, Entry, Key};
 use crate::checks::{self, Finding};
 use crate::error::{Error, Result};
-use crate::provider::{Message, Provider, Usage};
+use crate::provider::{CallError, Message, Provider, Usage};
 use crate::retry::{Budget, RetryPolicy};
 use crate::template::Template;
+
+/// More answers than are ever asked for one occurrence of a caption.
+const DRAWS_PER_OCCURRENCE: u64 = 1000;
 
 /// How hard the planner tries.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,6 +133,8 @@ struct Candidate {
 /// What a search has come to.
 #[derive(Default)]
 struct Search {
+    /// The number of the first answer; captions that occur several times begin far apart.
+    first_draw: u64,
     usage: Usage,
     answers: usize,
     last_answer: String,
@@ -218,7 +223,8 @@ impl<'a> Planner<'a> {
             tell(&PlanEvent::Cached);
             return Ok(plan);
         }
-        let mut search = Search::default();
+        let first_draw = DRAWS_PER_OCCURRENCE.saturating_mul(key.occurrence as u64);
+        let mut search = Search { first_draw, ..Search::default() };
         let candidate = self.search(task, &mut search, tell)?;
         if let Some(cache) = self.cache
             && !candidate.findings.iter().any(Finding::is_fault)
@@ -340,7 +346,8 @@ impl<'a> Planner<'a> {
                 return Err(out_of_time(last.unwrap_or_else(|| "the model was asked".to_owned())));
             }
             search.usage.requests += 1;
-            let error = match self.provider.complete(conversation, timeout) {
+            let draw = search.first_draw + search.answers as u64;
+            let error = match self.provider.complete(conversation, draw, timeout) {
                 Ok(completion) => {
                     search.usage += completion.usage;
                     search.answers += 1;
@@ -348,6 +355,9 @@ impl<'a> Planner<'a> {
                 }
                 Err(error) => error,
             };
+            if let CallError::Unable(problem) = error {
+                return Err(Error::Unable { planner: self.provider.identity().provider, problem });
+            }
             failures += 1;
             let Some(pause) = self.options.retry.pause(&error, failures, fastrand::f64()) else {
                 let server = self.provider.identity().provider;
@@ -364,7 +374,7 @@ impl<'a> Planner<'a> {
     /// Reads an answer and checks it.
     fn judge(&self, task: &Task<'_>, answer: &str) -> Result<Candidate> {
         let canvas = self.canvas(task);
-        let layout = parse_answer_on(answer, canvas)?;
+        let (layout, answer) = self.template.read(answer, canvas)?;
         let mut findings = match task {
             Task::Caption(caption) => checks::check(caption, &layout),
             Task::Edit { .. } => checks::check_boxes(&layout),
@@ -372,7 +382,7 @@ impl<'a> Planner<'a> {
         if layout.canvas != canvas {
             findings.push(Finding::OtherCanvas { expected: canvas, found: layout.canvas });
         }
-        Ok(Candidate { layout, answer: answer.to_owned(), findings })
+        Ok(Candidate { layout, answer, findings })
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::template::AnswerFormat;
 
-/// Which of the two text endpoints of the protocol is used.
+/// Which endpoint of the protocol is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Endpoint {
@@ -12,6 +12,8 @@ pub enum Endpoint {
     Chat,
     /// `completions`: a text in, its continuation out. For models that were not trained to chat.
     Completions,
+    /// `responses`: items in, items out; OpenAI's newer one, which some other servers offer too.
+    Responses,
 }
 
 /// Settings for a model.

@@ -13,9 +13,12 @@ pub trait Provider: Send + Sync {
 
     /// The model's answer to a conversation whose last message is the user's, in at most `timeout`.
     ///
+    /// `draw` counts the answers that were asked for: 0 for the first one to a caption. Models that draw for themselves take it for
+    /// their seed, so that the same draw is the same answer; servers draw as they like.
+    ///
     /// # Errors
     /// [`CallError`]; whoever calls decides whether to try again.
-    fn complete(&self, conversation: &[Message], timeout: Duration) -> Result<Completion, CallError>;
+    fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError>;
 }
 
 /// The parts of a cache key that belong to the provider.
@@ -91,6 +94,22 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
+/// What a million tokens cost, in whatever money.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Prices {
+    /// A million tokens read.
+    pub prompt: f64,
+    /// A million tokens written.
+    pub completion: f64,
+}
+
+impl Usage {
+    /// What this came to, in the prices' money.
+    pub fn cost(&self, prices: Prices) -> f64 {
+        (self.prompt_tokens as f64 * prices.prompt + self.completion_tokens as f64 * prices.completion) / 1e6
+    }
+}
+
 impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;
@@ -152,6 +171,9 @@ pub enum CallError {
     /// The answer is not what the protocol says.
     #[error("the server's answer cannot be read: {0}")]
     Malformed(String),
+    /// The model cannot do what is asked, however often.
+    #[error("{0}")]
+    Unable(String),
     /// The answer has no text.
     #[error("the model answered nothing{}", after_colon(.0))]
     Empty(String),
@@ -169,7 +191,10 @@ impl CallError {
             CallError::Status { status, is_quota, .. } => {
                 !is_quota && matches!(status, 408 | 409 | 425 | 429 | 500..=599)
             }
-            CallError::Redirect { .. } | CallError::TooLarge { .. } | CallError::ContentType { .. } => false,
+            CallError::Redirect { .. }
+            | CallError::TooLarge { .. }
+            | CallError::ContentType { .. }
+            | CallError::Unable(_) => false,
         }
     }
 

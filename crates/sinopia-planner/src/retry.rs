@@ -62,7 +62,7 @@ impl RetryPolicy {
     ) -> Result<Completion, Error> {
         let mut failures = 0;
         loop {
-            let error = match provider.complete(conversation, timeout) {
+            let error = match provider.complete(conversation, 0, timeout) {
                 Ok(completion) => return Ok(completion),
                 Err(error) => error,
             };

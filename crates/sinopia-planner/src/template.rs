@@ -1,22 +1,28 @@
 //! What is said to the model: prompt templates with their examples, versioned and replaceable.
 //!
 //! A template is a MiniJinja file with three blocks, `prompt`, `repair` and `edit`, and two variables set at its top, `version` and
-//! `format` (`text` or `json`). It is given `canvas.width`, `canvas.height`, `caption`, `examples` (each with `caption` and
+//! `format` (`text`, `json` or `two-step`). It is given `canvas.width`, `canvas.height`, `caption`, `examples` (each with `caption` and
 //! `answer`), `findings`, `layout` and `instruction`. A file may start from a built-in one: `{% extends "lmd-json" %}`.
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, write_answer};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, parse_answer_on, write_answer};
 
 use crate::error::{Error, Result};
+use crate::two_step;
 
 /// The JSON Schema of an answer in [`AnswerFormat::Json`], for servers that hold a model to it.
 pub const ANSWER_SCHEMA: &str = include_str!("../templates/answer.schema.json");
 
+/// The JSON Schema of an answer in [`AnswerFormat::TwoStep`].
+pub const TWO_STEP_SCHEMA: &str = include_str!("../templates/two-step.schema.json");
+
 const TEXT: (&str, &str) = ("lmd-text", include_str!("../templates/lmd-text.jinja"));
 const JSON: (&str, &str) = ("lmd-json", include_str!("../templates/lmd-json.jinja"));
+const TWO_STEP: (&str, &str) = ("two-step", include_str!("../templates/two-step.jinja"));
+const CAPTION: (&str, &str) = ("caption", include_str!("../templates/caption.jinja"));
 const RULES: (&str, &str) = ("rules", include_str!("../templates/rules.jinja"));
 const EXAMPLES: &str = include_str!("../templates/examples.json");
 
@@ -25,12 +31,25 @@ const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
 
 /// How the model writes a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum AnswerFormat {
     /// The list of pairs and the two prompts of LLM-grounded Diffusion.
     Text,
     /// One JSON object: `objects`, `background`, `negative`.
     Json,
+    /// One JSON object with boxes for the core of the picture only; the rest is told in words and placed by rules.
+    TwoStep,
+}
+
+impl AnswerFormat {
+    /// The schema that servers and models can be held to.
+    pub fn schema(self) -> Option<&'static str> {
+        match self {
+            AnswerFormat::Text => None,
+            AnswerFormat::Json => Some(ANSWER_SCHEMA),
+            AnswerFormat::TwoStep => Some(TWO_STEP_SCHEMA),
+        }
+    }
 }
 
 /// A caption and the layout that is right for it, shown to the model.
@@ -70,8 +89,17 @@ impl Template {
         let (name, source) = match format {
             AnswerFormat::Text => TEXT,
             AnswerFormat::Json => JSON,
+            AnswerFormat::TwoStep => TWO_STEP,
         };
         Self::new(name, source)
+    }
+
+    /// The template for the built-in planner, which needs to be told nothing but canvas and caption.
+    ///
+    /// # Errors
+    /// Never on a sound build; the type is that of every template.
+    pub fn caption_only() -> Result<Self> {
+        Self::new(CAPTION.0, CAPTION.1)
     }
 
     /// A template from its source; `name` is for messages.
@@ -89,7 +117,7 @@ impl Template {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         let failed = |source| Error::Template { name: name.to_owned(), source: Box::new(source) };
-        for (built_in, source) in [TEXT, JSON, RULES] {
+        for (built_in, source) in [TEXT, JSON, TWO_STEP, RULES] {
             environment.add_template(built_in, source).map_err(failed)?;
         }
         environment.add_template_owned(name.to_owned(), source.to_owned()).map_err(failed)?;
@@ -156,9 +184,24 @@ impl Template {
     pub fn answer(&self, layout: &Layout) -> String {
         match self.format {
             AnswerFormat::Text => write_answer(layout),
-            AnswerFormat::Json => {
+            AnswerFormat::Json | AnswerFormat::TwoStep => {
                 let objects = &layout.objects;
                 json!({"objects": objects, "background": layout.background, "negative": layout.negative}).to_string()
+            }
+        }
+    }
+
+    /// The layout that an answer describes, and the answer in a form that every reader of layouts knows.
+    ///
+    /// # Errors
+    /// [`Error::Layout`] if it is no layout.
+    pub fn read(&self, answer: &str, canvas: Canvas) -> Result<(Layout, String)> {
+        match self.format {
+            AnswerFormat::Text | AnswerFormat::Json => Ok((parse_answer_on(answer, canvas)?, answer.to_owned())),
+            AnswerFormat::TwoStep => {
+                let layout = two_step::read(answer, canvas)?;
+                let plain = self.answer(&layout);
+                Ok((layout, plain))
             }
         }
     }
@@ -178,7 +221,8 @@ impl Template {
         let format = match format.as_deref() {
             Some("text") => AnswerFormat::Text,
             Some("json") => AnswerFormat::Json,
-            _ => return Err(lacks("a format: `{% set format = \"json\" %}` or \"text\"")),
+            Some("two-step") => AnswerFormat::TwoStep,
+            _ => return Err(lacks("a format: `{% set format = \"json\" %}`, \"text\" or \"two-step\"")),
         };
         self.version = version;
         self.format = format;
@@ -215,7 +259,7 @@ impl Template {
 
 fn hash(source: &str) -> String {
     let mut hasher = Sha256::new();
-    for part in [source, TEXT.1, JSON.1, RULES.1, EXAMPLES] {
+    for part in [source, TEXT.1, JSON.1, TWO_STEP.1, RULES.1, EXAMPLES] {
         hasher.update(part.len().to_le_bytes());
         hasher.update(part);
     }
@@ -256,7 +300,6 @@ pub fn examples(canvas: Canvas) -> Vec<Example> {
 mod tests {
     use super::*;
     use crate::checks::check;
-    use sinopia_layout::parse_answer_on;
 
     /// What is shown to a model must be what is asked of it.
     #[test]
@@ -310,6 +353,8 @@ mod tests {
         insta::assert_snapshot!("prompt_json", template.prompt("a cat and a dog", canvas).unwrap());
         insta::assert_snapshot!("repair_json", template.repair("a cat and a dog", canvas, &findings).unwrap());
         let layout = &examples(canvas)[4].layout;
+        let two_step = Template::built_in(AnswerFormat::TwoStep).unwrap();
+        insta::assert_snapshot!("prompt_two_step", two_step.prompt("a cat and a dog", canvas).unwrap());
         insta::assert_snapshot!("edit_json", template.edit(layout, "move the tent left").unwrap());
     }
 

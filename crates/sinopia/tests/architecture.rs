@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of the workspace, besides tests.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     (
         "sinopia",
         &[
@@ -23,7 +23,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ),
     ("sinopia-eval", &["sinopia-layout", "sinopia-models", "sinopia-diffusion"]),
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
-    ("sinopia-planner", &["sinopia-layout"]),
+    ("sinopia-planner", &["sinopia-layout", "sinopia-llm"]),
+    ("sinopia-llm", &[]),
     ("sinopia-models", &["sinopia-nn"]),
     ("sinopia-nn", &[]),
     ("sinopia-layout", &[]),

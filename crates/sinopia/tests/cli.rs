@@ -285,9 +285,12 @@ fn settings_come_from_the_file_the_environment_and_flags() {
 }
 
 #[test]
-fn without_a_layout_it_says_what_to_do() {
+fn without_a_layout_the_built_in_planner_makes_one() {
     let desk = Desk::new();
-    desk.refuses(&["generate", "two cats"], 2, &["--layout", "--replay", "--method sd"]);
+    let painted = desk.ok(&["generate", "two cats", "--steps", "2", "--json", "--out", "cats.png"]);
+    let summary: Value = serde_json::from_slice(&painted.stdout).unwrap();
+    let objects = summary["images"][0]["recipe"]["layout"]["objects"].as_array().unwrap();
+    assert_eq!(objects.iter().filter(|object| object["phrase"] == "a cat").count(), 2, "{objects:?}");
 }
 
 #[test]
@@ -328,6 +331,19 @@ fn bad_requests_are_answered() {
             &["lmd-plus", "adapters"],
         ),
         (&["generate", "a cat", "--layout", "a.json", "--replay", "b.json"], &["--replay"]),
+        (
+            &["generate", "a cat", "--layout", LAYOUT, "--set", "frozen_steps_ratio=1"],
+            &["no option `frozen_steps_ratio`", "did you mean `frozen_step_ratio`?"],
+        ),
+        (
+            &["generate", "a cat", "--method", "sd", "--layout", LAYOUT, "--set", "whatever=1"],
+            &["method `sd` has no option `whatever`"],
+        ),
+        (
+            &["generate", "a cat", "--layout", LAYOUT, "--set", "frozen_step_ratio=much"],
+            &["option `frozen_step_ratio` of method `lmd`", "much"],
+        ),
+        (&["generate", "a cat", "--layout", LAYOUT, "--out", "no/x.png"], &["there is no folder `no`; make it first"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--out", "-"], &["stdout"]),
         (&["generate", "a cat", "--method", "sd", "--json", "--preview"], &["--preview"]),
         (&["generate", "a cat", "--method", "sd", "--out", "cat.jpg"], &["PNG"]),

@@ -116,13 +116,105 @@ fn generate_asks_the_planner_only_where_there_is_no_layout() {
 }
 
 #[test]
-fn without_a_planner_nothing_is_asked() {
+fn without_a_language_model_the_built_in_planner_plans() {
     let desk = Desk::new(vec![chat(TWO_CATS)]);
     desk.put("sinopia.toml", "");
-    desk.refuses(&["generate", CAPTION], 2, &["no layout", "--layout", "--replay", "--llm-model", "--method sd"]);
-    desk.refuses(&["plan", CAPTION], 2, &["--llm-model", "ollama"]);
+    let caption = "three zorblats and a green flumox, no wuggles";
+    // Whatever it plans, names and numbers are the caption's, every box is inside, and it plans the same again.
+    let plan = |canvas: &str| -> Value {
+        serde_json::from_str(&desk.ok(&["plan", caption, "--lenient", "--canvas", canvas, "--quiet"])).unwrap()
+    };
+    let layout = plan("512x512");
+    assert_eq!(layout, plan("512x512"));
+    assert_eq!(plan("768x512")["canvas"]["width"], 768);
+    for object in layout["objects"].as_array().unwrap() {
+        let words: Vec<&str> = object["phrase"].as_str().unwrap().split(' ').collect();
+        let known = ["a", "zorblat", "green", "flumox", "wuggle", "zorblats", "wuggles"];
+        assert!(words.iter().all(|word| known.contains(word)), "{words:?}");
+        let side = |index: usize| object["bbox"][index].as_f64().unwrap();
+        assert!(side(0) >= 0.0 && side(1) >= 0.0 && side(0) + side(2) <= 512.0 && side(1) + side(3) <= 512.0);
+    }
     desk.refuses(&["cache", "list"], 2, &["no cache of plans", "planning makes one"]);
     assert!(desk.server.asked().is_empty() && !desk.path("cache").exists());
+}
+
+#[test]
+fn the_built_in_planner_says_what_it_cannot_do() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    desk.put("sinopia.toml", "");
+    desk.put("cats.txt", TWO_CATS);
+    let long = "a very long caption ".repeat(30);
+    for (args, words) in [
+        (vec!["plan", "zwei Katzen und ein Hund"], vec!["English", "--llm-model"]),
+        (vec!["plan", "二只猫"], vec!["English"]),
+        (vec!["plan", long.as_str()], vec!["120 words", "80"]),
+        (vec!["plan", "--edit", "cats.txt", "add a hat"], vec!["cannot change a layout", "--llm-model"]),
+        (vec!["plan", CAPTION, "--llm-format", "json"], vec!["takes no template", "--llm-model"]),
+        (vec!["plan", CAPTION, "--planner", "openai"], vec!["--llm-model", "ollama"]),
+        (vec!["plan", CAPTION, "--planner", "gguf"], vec!["FILE.gguf"]),
+        (vec!["cache", "import", "cats.txt"], vec!["--llm-model"]),
+    ] {
+        desk.refuses(&args, 2, &words);
+    }
+    assert!(desk.server.asked().is_empty());
+}
+
+#[test]
+fn model_files_are_read_in_process() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    // The built-in planner's file is one: asked as any other it knows nothing, but what it writes is a layout.
+    std::fs::write(desk.path("small.gguf"), sinopia_miniature::PLANNER).unwrap();
+    std::fs::write(desk.path("cut.gguf"), &sinopia_miniature::PLANNER[..100_000]).unwrap();
+    desk.put("none.gguf", "this is no model");
+    for format in ["json", "two-step", "text"] {
+        let output = desk.run(&["plan", CAPTION, "--llm-model", "small.gguf", "--llm-format", format, "--lenient"]);
+        let message = stderr(&output);
+        // The published prompts are longer than what this model reads.
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains("the prompt has"), "{message}");
+    }
+    for (name, form) in [("json.jinja", "lmd-json"), ("text.jinja", "lmd-text"), ("two.jinja", "two-step")] {
+        let short = format!(
+            "{{% extends \"{form}\" %}}{{% block prompt %}}{{{{ caption }}}}{{% endblock %}}{{% block repair %}}again{{% endblock %}}"
+        );
+        desk.put(name, &short);
+        let output = desk.run(&[
+            "plan",
+            CAPTION,
+            "--llm-model",
+            "small.gguf",
+            "--template",
+            name,
+            "--lenient",
+            "--llm-temperature",
+            "0.7",
+        ]);
+        let message = stderr(&output);
+        // What it writes may be endless, and then there is no room to ask again.
+        let told = ["no usable layout", "the prompt has"].iter().any(|words| message.contains(words));
+        assert!(output.status.success() || told, "{form}: {message}");
+    }
+    desk.refuses(&["plan", CAPTION, "--llm-model", "missing.gguf"], 2, &["missing.gguf"]);
+    desk.refuses(&["plan", CAPTION, "--llm-model", "none.gguf"], 2, &["none.gguf", "GGUF"]);
+    desk.refuses(&["plan", CAPTION, "--llm-model", "cut.gguf"], 2, &["cut.gguf"]);
+    assert!(desk.server.asked().is_empty());
+}
+
+#[test]
+fn the_responses_api_and_prices() {
+    let reply = json!({
+        "status": "completed",
+        "output": [
+            {"type": "reasoning", "content": []},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": TWO_CATS}]},
+        ],
+        "usage": {"input_tokens": 2_000_000, "output_tokens": 1_000_000},
+    });
+    let desk = Desk::new(vec![json_reply("200 OK", "", &reply)]);
+    let args = ["plan", CAPTION, "--llm-endpoint", "responses", "--llm-price", "0.5/2", "--json", "--out", "cats.json"];
+    let report: Value = serde_json::from_str(&desk.ok(&args)).unwrap();
+    assert_eq!((report["cost"].as_f64(), report["layout"]["objects"].as_array().unwrap().len()), (Some(3.0), 2));
+    desk.refuses(&["plan", CAPTION, "--llm-price", "cheap"], 2, &["0.15/0.60"]);
 }
 
 #[test]

@@ -74,3 +74,28 @@ fn stable_diffusion_is_as_good_as_it_was() {
 fn lmd_is_as_good_as_it_was() {
     check("lmd", "10", &[], (38, 35));
 }
+
+#[test]
+fn lmd_plus_is_as_good_as_it_was() {
+    check("lmd-plus", "10", &[], (35, 34));
+}
+
+#[test]
+fn gligen_is_as_good_as_it_was() {
+    check("gligen", "10", &[], (32, 27));
+}
+
+#[test]
+fn boxdiff_is_as_good_as_it_was() {
+    check("boxdiff", "10", &[], (31, 29));
+}
+
+#[test]
+fn backward_guidance_is_as_good_as_it_was() {
+    check("backward-guidance", "10", &[], (26, 26));
+}
+
+#[test]
+fn multidiffusion_is_as_good_as_it_was() {
+    check("multidiffusion", "10", &[], (14, 14));
+}

@@ -95,6 +95,8 @@ struct ObjectTarget {
     inside: (Vec<usize>, usize),
     /// Cells outside, and how many of them are held down.
     outside: (Vec<usize>, usize),
+    /// Factor of its terms.
+    weight: f64,
 }
 
 impl BoxLoss {
@@ -112,6 +114,7 @@ impl BoxLoss {
                 columns: object.positions.iter().filter_map(|position| tokens.column(*position)).collect(),
                 inside: cells(true, options.fg_top_p),
                 outside: cells(false, options.bg_top_p),
+                weight: 1.0,
             }
         };
         let targets = |(key, grid): (&AttnKey, &_)| KeyTargets {
@@ -122,6 +125,15 @@ impl BoxLoss {
         Self { keys: grids.iter().map(targets).collect(), num_columns: tokens.len(), options }
     }
 
+    /// With a factor for each object's terms, in their order; 1 for those without.
+    #[must_use]
+    pub fn with_weights(mut self, weights: &[f64]) -> Self {
+        for targets in &mut self.keys {
+            targets.objects.iter_mut().zip(weights).for_each(|(object, weight)| object.weight = *weight);
+        }
+        self
+    }
+
     /// The weight of every probability of a key's map (heads, HW, L'), and the loss's constant part.
     fn weights(&self, targets: &KeyTargets, probs: &[f32], heads: usize) -> (Vec<f32>, f64) {
         let (hw, columns) = (targets.num_cells, self.num_columns);
@@ -129,7 +141,7 @@ impl BoxLoss {
         let mut weights = vec![0f32; probs.len()];
         let mut constant = 0.0;
         for object in &targets.objects {
-            let share = share / object.columns.len() as f64;
+            let share = share * object.weight / object.columns.len() as f64;
             for (head, column) in (0..heads).flat_map(|head| object.columns.iter().map(move |column| (head, *column))) {
                 let at = |cell: usize| (head * hw + cell) * columns + column;
                 constant += share * self.options.fg_weight;
@@ -256,6 +268,20 @@ mod tests {
         let options = BoxLossOptions { over_heads: OverHeads::Sum, ..BoxLossOptions::default() };
         let sum = loss_of(&[object((0.0, 0.0, 0.5, 0.5), &[3, 4])], options, Grid::new(4, 4));
         assert!((value(&sum, &map(20, &[1.0 / 16.0; 16], 2)) - 20.0 * (15.0 / 16.0 + 0.25)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn a_weight_is_a_factor_of_the_objects_terms() {
+        let objects = [object((0.0, 0.0, 0.5, 0.5), &[1]), object((0.5, 0.5, 1.0, 1.0), &[2])];
+        let of = |objects: &[GroundedTokens]| loss_of(objects, BoxLossOptions::default(), Grid::new(4, 4));
+        // Column 0 in place, column 1 nowhere: the first object costs less than the second.
+        let cells: Vec<f32> = (0..16).flat_map(|cell| if cell < 2 { [0.5, 0.0] } else { [0.0, 0.05] }).collect();
+        let map = Tensor::from_vec(cells, (1, 1, 16, 2), &Device::Cpu).unwrap();
+        let weighed = |weights: &[f64]| value(&of(&objects).with_weights(weights), &map);
+        let (first, second) = (weighed(&[1.0, 0.0]), weighed(&[0.0, 1.0]));
+        assert!(first > 0.0 && second > first, "{first} {second}");
+        assert!((weighed(&[3.0, 0.5]) - (3.0 * first + 0.5 * second)).abs() < 1e-5);
+        assert!((weighed(&[]) - (first + second)).abs() < 1e-6);
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl BackwardGuidanceOptions {
             loss_scale: self.loss_scale,
             loss_threshold: self.loss_threshold,
             max_iter: self.max_iter.clone(),
+            min_index_step: 0,
             max_index_step: self.max_index_step,
             stretches_schedule: self.stretch_schedule,
             refreshes_loss: self.refresh_loss,

@@ -119,6 +119,7 @@ impl BoxDiffOptions {
             loss_scale: self.scale_factor,
             loss_threshold: f64::NEG_INFINITY,
             max_iter: vec![1],
+            min_index_step: 0,
             max_index_step: self.max_index_step,
             stretches_schedule: self.stretch_schedule,
             refreshes_loss: false,

@@ -136,7 +136,7 @@ pub fn find(name: &str) -> Result<&'static MethodInfo> {
 /// A method with options: a JSON object in which any may be left out, or `null` for all defaults.
 ///
 /// # Errors
-/// [`Error::UnknownMethod`]; [`Error::MethodOptions`] for an unknown key or a value of the wrong type.
+/// [`Error::UnknownMethod`]; [`Error::UnknownOption`], [`Error::MethodOption`] or [`Error::MethodOptions`] for options that cannot be read.
 pub fn build(name: &str, options: Value) -> Result<Box<dyn Method>> {
     (find(name)?.build)(options)
 }
@@ -150,10 +150,41 @@ pub fn reference_options(name: &str) -> Result<Value> {
 }
 
 /// Reads a method's options; `null` means the defaults.
-fn read_options<T: DeserializeOwned + Default>(method: &'static str, options: Value) -> Result<T> {
-    match options {
-        Value::Null => Ok(T::default()),
-        options => serde_json::from_value(options).map_err(|source| Error::MethodOptions { method, source }),
+fn read_options<T: DeserializeOwned + Serialize + Default>(method: &'static str, options: Value) -> Result<T> {
+    if options.is_null() {
+        return Ok(T::default());
+    }
+    serde_json::from_value(options.clone()).map_err(|source| match the_wrong_one::<T>(&options) {
+        Some((option, source)) if is_known::<T>(&option) => Error::MethodOption { method, option, source },
+        Some((option, _)) => Error::UnknownOption { method, hint: likest::<T>(&option), option },
+        None => Error::MethodOptions { method, source },
+    })
+}
+
+/// The first option that cannot be read even by itself.
+fn the_wrong_one<T: DeserializeOwned>(options: &Value) -> Option<(String, serde_json::Error)> {
+    options.as_object()?.iter().find_map(|(name, value)| {
+        let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
+        serde_json::from_value::<T>(alone).err().map(|error| (name.clone(), error))
+    })
+}
+
+fn names_of<T: Serialize + Default>() -> Vec<String> {
+    write_options(&T::default()).as_object().map(|options| options.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn is_known<T: Serialize + Default>(name: &str) -> bool {
+    names_of::<T>().iter().any(|known| known == name)
+}
+
+/// What somebody probably meant, in words, or all that there is.
+fn likest<T: Serialize + Default>(name: &str) -> String {
+    let known = names_of::<T>();
+    let similarity = |known: &String| strsim::jaro_winkler(name, known);
+    match known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b))) {
+        Some(nearest) if similarity(nearest) > 0.85 => format!("did you mean `{nearest}`?"),
+        Some(_) => format!("it has {}", known.join(", ")),
+        None => "it has none".to_owned(),
     }
 }
 

@@ -71,6 +71,18 @@ impl Scheduler for Ddim {
         NoiseLevel::variance_preserving(self.levels[index].0)
     }
 
+    fn keep_calls(&mut self, kept: &[usize]) -> Result<()> {
+        if let Some(outside) = kept.iter().find(|index| **index >= self.levels.len()) {
+            let found = outside.to_string();
+            return Err(Error::Setting { name: "kept call", found, expected: "below the number of steps" });
+        }
+        let end = self.levels.last().map_or(1.0, |(_, after)| *after);
+        let after = kept.iter().skip(1).map(|next| self.levels[*next].0).chain([end]);
+        self.levels = kept.iter().zip(after).map(|(index, after)| (self.levels[*index].0, after)).collect();
+        self.timesteps = kept.iter().map(|index| self.timesteps[*index]).collect();
+        Ok(())
+    }
+
     fn step(
         &mut self,
         model_output: &Tensor,

@@ -62,6 +62,15 @@ pub trait Scheduler: Send {
         }
     }
 
+    /// Leaves calls out: `kept` are the indices of those that stay, rising from 0. A step then goes to the noise level of the next that stays, and the
+    /// last one to the end.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for schedulers whose steps do not stand alone.
+    fn keep_calls(&mut self, _kept: &[usize]) -> Result<()> {
+        Err(Error::Setting { name: "fast_schedule", found: self.kind().to_string(), expected: "the scheduler ddim" })
+    }
+
     /// One step: latents (B, H, W, C) before step `index` and the model's output on them give the latents after it.
     ///
     /// # Errors
@@ -153,6 +162,20 @@ impl FromStr for SchedulerKind {
             .find(|kind| kind.name() == name)
             .ok_or_else(|| Error::UnknownScheduler { name: name.to_owned() })
     }
+}
+
+/// The picture x₀ that a model output on latents of a noise level, in the scheduler's scale, stands for.
+///
+/// # Errors
+/// When shapes disagree.
+pub fn predicted_original(
+    prediction_type: PredictionType,
+    model_output: &Tensor,
+    level: NoiseLevel,
+    latents: &Tensor,
+) -> Result<Tensor> {
+    let p = noise_schedule::Prediction::new(prediction_type, level.alphas_cumprod);
+    combine(&[(p.x0_latents / level.latent_scale, latents), (p.x0_output, model_output)])
 }
 
 /// `Σ factor · tensor`, in order.

@@ -473,6 +473,9 @@ mod tests {
         }
         check(cost.of(UNetPart::In) + cost.of(UNetPart::Out), 0.10, 2);
         assert_eq!(cost.parts().map(|(_, work)| work).sum::<u64>(), cost.total());
+        let merged =
+            stable_diffusion().forward_cost(&CallShape { merge_tokens: 2, ..CallShape::new((64, 64), 77) }).unwrap();
+        check(cost.total() - merged.total(), 43.4, 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sinopia_models::Precision;
 use sinopia_models::ella::TextLength;
 use sinopia_models::t5::StateRange;
 use sinopia_nn::Arithmetic;
+use sinopia_planner::Prices;
 
 use super::eval::args::EvalArgs;
 use super::failure::bad_request;
@@ -20,6 +21,8 @@ Examples:
       sinopia generate --layout examples/blue-dog-yellow-umbrella.json --seed 1 --out dog.png
   Take the layout from a cache of LLM answers
       sinopia generate \"A photo of a cat left of a dog\" --replay answers.json --out pets.png
+  Have the built-in planner lay out the caption
+      sinopia generate \"two red apples to the left of a sleeping cat, no dogs\" --out cat.png
   Let a language model lay out the caption
       sinopia generate \"two cats beside a red ball\" --llm-base-url ollama --llm-model qwen3:8b --out cats.png
   Plain Stable Diffusion from a folder of weights
@@ -247,7 +250,7 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) deep_every: Option<u32>,
 
-    /// Self-attention on the finest grid looks at windows of N × N cells: faster at large sizes, a little blurrier (1 to 8) [default: 1]
+    /// Self-attention on the finest grid looks at windows of N × N cells: faster at large sizes, a little blurrier; N divides width and height / 8 (1 to 8) [default: 1]
     #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) merge_tokens: Option<u32>,
 
@@ -395,19 +398,19 @@ pub(crate) struct OutputArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Planning")]
 pub(crate) struct PlannerArgs {
-    /// `openai`: a model behind any server with OpenAI's protocol [default: openai, once `--llm-model` is known]
+    /// Who plans [default: openai or gguf by the name of `--llm-model`, built-in without one]
     #[arg(long, value_name = "KIND")]
     pub(crate) planner: Option<PlannerKind>,
 
-    /// The language model, by the name its server knows
-    #[arg(long, value_name = "NAME")]
+    /// The language model, by the name its server knows, or a GGUF file (llama, mistral, mixtral, qwen 2 and 3, gemma 3, phi 3)
+    #[arg(long, value_name = "NAME|FILE.gguf")]
     pub(crate) llm_model: Option<String>,
 
     /// The server: an address such as `http://localhost:8000/v1`, or openai, vllm, llama.cpp, ollama or lm-studio [default: by model]
     #[arg(long, value_name = "URL")]
     pub(crate) llm_base_url: Option<String>,
 
-    /// Ask for a chat message or for the continuation of a text [default: by model]
+    /// Ask for a chat message, for the continuation of a text, or by the Responses API [default: by model]
     #[arg(long, value_name = "KIND", hide_short_help = true)]
     pub(crate) llm_endpoint: Option<EndpointArg>,
 
@@ -423,6 +426,10 @@ pub(crate) struct PlannerArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=100_000), hide_short_help = true)]
     pub(crate) llm_max_tokens: Option<u32>,
 
+    /// What a million tokens cost, read and written, as IN/OUT (such as `0.15/0.60`): reports then tell the cost
+    #[arg(long, value_name = "IN/OUT", value_parser = prices, hide_short_help = true)]
+    pub(crate) llm_price: Option<Prices>,
+
     /// Longest wait for one answer, in seconds [default: 120]
     #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) llm_timeout: Option<f64>,
@@ -431,11 +438,11 @@ pub(crate) struct PlannerArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
     pub(crate) plan_timeout: Option<f64>,
 
-    /// Prompt template of your own (MiniJinja); it may extend `lmd-text` or `lmd-json`
+    /// Prompt template of your own (MiniJinja); it may extend `lmd-text`, `lmd-json` or `two-step`
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub(crate) template: Option<PathBuf>,
 
-    /// Layouts to choose the best from (1 to 20) [default: 1]
+    /// Layouts to choose the best from (1 to 20) [default: 1; 8 from the built-in planner]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) candidates: Option<u32>,
 
@@ -458,8 +465,12 @@ pub(crate) struct PlannerArgs {
 
 /// Kinds of planners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum PlannerKind {
+    /// The small model inside the program: English captions, no network
+    BuiltIn,
+    /// A model file of your own, run in process
+    Gguf,
     /// A server with OpenAI's protocol
     Openai,
 }
@@ -471,20 +482,26 @@ pub(crate) enum EndpointArg {
     Chat,
     /// `completions`
     Completions,
+    /// `responses`
+    Responses,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum FormatArg {
     /// The list of pairs of LLM-grounded Diffusion
     Text,
     /// JSON, held to a schema where the server can
     Json,
+    /// JSON with boxes for the core of the picture only; the rest is told in words and placed by rules
+    TwoStep,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  sinopia plan \"two red apples to the left of a sleeping cat, no dogs\"                         # by the built-in planner
+  sinopia plan \"two red apples to the left of a sleeping cat, no dogs\" --llm-model qwen3-4b.gguf --out cat.json
   sinopia plan \"two red apples to the left of a sleeping cat, no dogs\" --llm-base-url ollama --llm-model qwen3:8b --out cat.json
   sinopia plan --edit cat.json \"move the cat up\" --then \"add a hat\" --llm-base-url ollama --llm-model qwen3:8b --out cat2.json
   sinopia plan --batch captions.txt --jobs 4 --llm-model gpt-4o-mini --out answers.json     # for `--replay answers.json`
@@ -694,6 +711,13 @@ fn temperature(text: &str) -> Result<f64, String> {
         Ok(value) if (0.0..=2.0).contains(&value) => Ok(value),
         _ => Err("a number from 0 to 2 is expected".to_owned()),
     }
+}
+
+pub(super) fn prices(text: &str) -> Result<Prices, String> {
+    let price = |text: &str| text.trim().parse().ok().filter(|price| (0.0..=1e6).contains(price));
+    let both = text.split_once('/').and_then(|(prompt, completion)| Some((price(prompt)?, price(completion)?)));
+    let (prompt, completion) = both.ok_or("two prices of a million tokens are expected, as `0.15/0.60`")?;
+    Ok(Prices { prompt, completion })
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -8,7 +8,7 @@ use sinopia_layout::LayoutCache;
 use sinopia_planner::Cache;
 use sinopia_planner::cache::{self, Selection, Stored};
 
-use super::args::{CacheArgs, CacheCommand, PlannerArgs, SelectionArgs};
+use super::args::{CacheArgs, CacheCommand, PlannerArgs, PlannerKind, SelectionArgs};
 use super::failure::bad_request;
 use super::planning::{self, Planning};
 use super::progress::Bars;
@@ -87,6 +87,11 @@ fn export(cache: &Cache, out: &Path, selection: SelectionArgs) -> anyhow::Result
 fn import(file: &Path, args: PlannerArgs) -> anyhow::Result<()> {
     if args.no_plan_cache {
         return Err(bad_request("`--no-plan-cache` leaves nothing to import into"));
+    }
+    if planning::kind(&args) == PlannerKind::BuiltIn {
+        return Err(bad_request(
+            "answers are imported for a language model, and none is named\nhint: name one with `--llm-model NAME`",
+        ));
     }
     let recorded = LayoutCache::from_json(&input::read(file)?)
         .map_err(|error| input::fault("cannot read the answers", &error, &file.display().to_string()))?;

@@ -113,6 +113,8 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::BaseUrl { .. }
                 | Error::Key { .. }
                 | Error::CacheFormat { .. }
+                | Error::Unable { .. }
+                | Error::Model(_)
                 | Error::Layout(_)
         );
     }

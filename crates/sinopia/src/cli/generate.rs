@@ -41,7 +41,7 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     job::run(job, &inputs, &args.output)
 }
 
-/// The layout that the configured planner writes, if there is one and the method paints layouts.
+/// The layout that the planner writes, if the method paints layouts.
 fn planned(
     args: &GenerateArgs,
     caption: &str,
@@ -49,7 +49,7 @@ fn planned(
 ) -> anyhow::Result<(Option<Layout>, Vec<String>)> {
     let method = methods::find(settings.method.as_deref().unwrap_or("lmd"))?;
     let planner = settings::merge_planner(args.planner.clone(), args.painting.config.as_deref())?;
-    if !method.needs_layout || !Planning::is_configured(&planner) {
+    if !method.needs_layout {
         return Ok((None, Vec::new()));
     }
     output::check_writable(&args.output.out)?;

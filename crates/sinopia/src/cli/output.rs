@@ -47,6 +47,7 @@ pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     }
     refuse_folder(path)?;
     if !is_special(path) {
+        check_folder(path)?;
         temporary(path).given(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(())
@@ -56,6 +57,19 @@ pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
 pub(crate) fn check_all_writable(paths: &[PathBuf]) -> anyhow::Result<()> {
     paths.first().map_or(Ok(()), |first| check_writable(first))?;
     paths.iter().try_for_each(|path| refuse_folder(path))
+}
+
+/// Refuses a file in a folder that does not exist.
+fn check_folder(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.exists()) {
+        Some(missing) => Err(bad_request(format!(
+            "cannot write `{}`: there is no folder `{}`; make it first",
+            path.display(),
+            missing.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn refuse_folder(path: &Path) -> anyhow::Result<()> {

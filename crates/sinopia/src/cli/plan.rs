@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use sinopia_layout::{Canvas, Layout, LayoutCache, write_answer};
 use sinopia_planner::batch::{self, BatchItem};
-use sinopia_planner::{Plan, PlanEvent};
+use sinopia_planner::{Plan, PlanEvent, Usage};
 
 use super::args::PlanArgs;
 use super::failure::bad_request;
@@ -65,6 +65,9 @@ fn run_one(args: &PlanArgs, planning: &Planning, bars: &Bars) -> anyhow::Result<
     if args.json {
         let mut report = described(&caption, plan);
         report["steps"] = plans.iter().map(|plan| json!(plan.usage)).collect();
+        let mut all = Usage::default();
+        plans.iter().for_each(|plan| all += plan.usage);
+        report["cost"] = json!(planning.cost(&all));
         output::print(&format!("{report:#}"))?;
     }
     Ok(())
@@ -96,10 +99,13 @@ fn run_batch(args: &PlanArgs, captions: &Path, planning: &Planning, bars: &Bars)
             Some(Err(error)) => json!({"caption": item.caption, "error": error.to_string()}),
             None => json!({"caption": item.caption, "error": "not begun"}),
         });
-        output::print(&format!("{:#}", json!({"usage": report.usage, "plans": plans.collect::<Vec<_>>()})))?;
+        output::print(&format!(
+            "{:#}",
+            json!({"usage": report.usage, "cost": planning.cost(&report.usage), "plans": plans.collect::<Vec<_>>()})
+        ))?;
     }
     let good = report.results.iter().flatten().filter(|result| result.is_ok()).count();
-    bars.line(&format!("{good} of {total} captions have a layout; {}", report.usage));
+    bars.line(&format!("{good} of {total} captions have a layout; {}", planning.told(&report.usage)));
     let first = report.results.iter_mut().position(|result| matches!(result, Some(Err(_))));
     match first.and_then(|index| report.results.swap_remove(index)) {
         Some(Err(error)) => {

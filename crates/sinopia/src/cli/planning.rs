@@ -1,15 +1,17 @@
 //! The planner that flags, variables and settings describe, made ready to ask.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sinopia_planner::address::{ApiKey, BaseUrl};
+use sinopia_planner::built_in::BuiltIn;
+use sinopia_planner::gguf::{Gguf, GgufOptions};
 use sinopia_planner::openai::{OpenAi, OpenAiOptions};
 use sinopia_planner::presets::{self, Endpoint};
 use sinopia_planner::template::{AnswerFormat, Template};
-use sinopia_planner::{Cache, Plan, PlanOptions, Planner};
+use sinopia_planner::{Cache, Plan, PlanOptions, Planner, Prices, Provider, Usage};
 
-use super::args::{EndpointArg, FormatArg, PlannerArgs};
+use super::args::{EndpointArg, FormatArg, PlannerArgs, PlannerKind};
 use super::failure::{Given, bad_request};
 use super::progress::Bars;
 use super::settings;
@@ -18,46 +20,69 @@ const NO_MODEL: &str = "\
 no language model is named
 hint: name one with `--llm-model NAME` (or SINOPIA_LLM_MODEL, or `llm-model` in sinopia.toml), and its server with `--llm-base-url`:
       an address, or one of openai, vllm, llama.cpp, ollama, lm-studio";
+const NO_FILE: &str = "\
+no model file is named
+hint: name one with `--llm-model FILE.gguf`";
+const NO_TEMPLATE: &str = "\
+the built-in planner takes no template and no answer format
+hint: name a language model for them with `--llm-model`";
+
+/// How often the built-in planner tries. An answer takes a fraction of a second, and it learns nothing from being told what is wrong.
+const BUILT_IN_CANDIDATES: usize = 8;
+const BUILT_IN_STARTS: usize = 4;
 
 /// Everything a planner borrows.
 pub(crate) struct Planning {
-    provider: OpenAi,
+    provider: Box<dyn Provider>,
     template: Template,
     options: PlanOptions,
     cache: Option<Cache>,
+    prices: Option<Prices>,
 }
 
 impl Planning {
-    /// Whether somebody said who should plan.
-    pub(crate) fn is_configured(args: &PlannerArgs) -> bool {
-        args.planner.is_some() || args.llm_model.is_some()
-    }
-
-    /// Checks the settings and opens the cache. Nothing is sent yet.
+    /// Checks the settings, reads the model if it is a file, and opens the cache. Nothing is sent yet.
     pub(crate) fn new(args: PlannerArgs, bars: &Bars) -> anyhow::Result<Self> {
-        let Some(model) = &args.llm_model else { return Err(bad_request(NO_MODEL)) };
-        let mut options = language_model(model, args.llm_base_url.as_deref(), bars)?;
-        let template = template(&args, options.preset.format)?;
-        options.preset.format = template.format();
-        if template.format() == AnswerFormat::Json {
-            options.preset.stop = None; // JSON may have blank lines
-        }
-        options.preset.endpoint = match args.llm_endpoint {
-            Some(EndpointArg::Chat) => Endpoint::Chat,
-            Some(EndpointArg::Completions) => Endpoint::Completions,
-            None => options.preset.endpoint,
+        let options = plan_options(&args);
+        let kind = kind(&args);
+        let (provider, template, options): (Box<dyn Provider>, _, _) = match kind {
+            PlannerKind::BuiltIn => {
+                let (provider, template) = built_in(&args)?;
+                let candidates = args.candidates.map_or(BUILT_IN_CANDIDATES, |n| n as usize);
+                (
+                    Box::new(provider),
+                    template,
+                    PlanOptions { candidates, starts: BUILT_IN_STARTS, repairs: 0, ..options },
+                )
+            }
+            PlannerKind::Gguf => {
+                let (provider, template) = model_file(&args, &options, bars)?;
+                (Box::new(provider), template, options)
+            }
+            PlannerKind::Openai => {
+                let (provider, template) = server(&args, bars)?;
+                (Box::new(provider), template, options)
+            }
         };
-        options.preset.temperature = args.llm_temperature.or(options.preset.temperature);
-        options.preset.max_tokens = args.llm_max_tokens.unwrap_or(options.preset.max_tokens);
-        let cache = match args.no_plan_cache {
-            true => None,
-            false => Some(Cache::open(&cache_path(&args))?),
-        };
-        Ok(Self { provider: OpenAi::new(options), template, options: plan_options(&args), cache })
+        // The built-in planner answers alike every time, and faster than a disk may.
+        let is_cached = !args.no_plan_cache && (kind != PlannerKind::BuiltIn || args.plan_cache.is_some());
+        let cache = if is_cached { Some(Cache::open(&cache_path(&args))?) } else { None };
+        Ok(Self { provider, template, options, cache, prices: args.llm_price })
     }
 
     pub(crate) fn planner(&self) -> Planner<'_> {
-        Planner::new(&self.provider, &self.template, self.options.clone(), self.cache.as_ref())
+        Planner::new(self.provider.as_ref(), &self.template, self.options.clone(), self.cache.as_ref())
+    }
+
+    /// Requests and tokens, with their cost if the prices are known.
+    pub(crate) fn told(&self, usage: &Usage) -> String {
+        let cost = self.prices.map(|prices| format!(", cost {:.6}", usage.cost(prices)));
+        format!("{usage}{}", cost.unwrap_or_default())
+    }
+
+    /// The cost for reports.
+    pub(crate) fn cost(&self, usage: &Usage) -> Option<f64> {
+        self.prices.map(|prices| usage.cost(prices))
     }
 
     /// What could be better about a plan, and what it cost.
@@ -69,9 +94,60 @@ impl Planning {
             }
         }
         if !plan.is_cached {
-            bars.line(&format!("planned with {}", plan.usage));
+            bars.line(&format!("planned with {}", self.told(&plan.usage)));
         }
     }
+}
+
+/// Who plans: whom the flag names, or whoever goes by such a model name, or the built-in planner.
+pub(crate) fn kind(args: &PlannerArgs) -> PlannerKind {
+    let of_model = |model: &String| match is_model_file(model) {
+        true => PlannerKind::Gguf,
+        false => PlannerKind::Openai,
+    };
+    args.planner.unwrap_or_else(|| args.llm_model.as_ref().map_or(PlannerKind::BuiltIn, of_model))
+}
+
+fn is_model_file(model: &str) -> bool {
+    Path::new(model).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+fn built_in(args: &PlannerArgs) -> anyhow::Result<(BuiltIn, Template)> {
+    if args.template.is_some() || args.llm_format.is_some() {
+        return Err(bad_request(NO_TEMPLATE));
+    }
+    Ok((BuiltIn::new(sinopia_miniature::PLANNER)?, Template::caption_only()?))
+}
+
+fn model_file(args: &PlannerArgs, plan: &PlanOptions, bars: &Bars) -> anyhow::Result<(Gguf, Template)> {
+    let Some(model) = &args.llm_model else { return Err(bad_request(NO_FILE)) };
+    let template = template(args, AnswerFormat::Json)?;
+    let mut options = GgufOptions::new(Path::new(model));
+    options.format = template.format();
+    options.canvas = plan.canvas;
+    options.temperature = args.llm_temperature.unwrap_or(options.temperature);
+    options.max_tokens = args.llm_max_tokens.unwrap_or(options.max_tokens);
+    bars.line(&format!("reading {model}"));
+    Ok((Gguf::open(options)?, template))
+}
+
+fn server(args: &PlannerArgs, bars: &Bars) -> anyhow::Result<(OpenAi, Template)> {
+    let Some(model) = &args.llm_model else { return Err(bad_request(NO_MODEL)) };
+    let mut options = language_model(model, args.llm_base_url.as_deref(), bars)?;
+    let template = template(args, options.preset.format)?;
+    options.preset.format = template.format();
+    if template.format() != AnswerFormat::Text {
+        options.preset.stop = None; // JSON may have blank lines
+    }
+    options.preset.endpoint = match args.llm_endpoint {
+        Some(EndpointArg::Chat) => Endpoint::Chat,
+        Some(EndpointArg::Completions) => Endpoint::Completions,
+        Some(EndpointArg::Responses) => Endpoint::Responses,
+        None => options.preset.endpoint,
+    };
+    options.preset.temperature = args.llm_temperature.or(options.preset.temperature);
+    options.preset.max_tokens = args.llm_max_tokens.unwrap_or(options.preset.max_tokens);
+    Ok((OpenAi::new(options), template))
 }
 
 /// A model at an address, or at its preset's, with the key that goes there.
@@ -97,6 +173,7 @@ fn template(args: &PlannerArgs, preset: AnswerFormat) -> anyhow::Result<Template
         let format = match args.llm_format {
             Some(FormatArg::Text) => AnswerFormat::Text,
             Some(FormatArg::Json) => AnswerFormat::Json,
+            Some(FormatArg::TwoStep) => AnswerFormat::TwoStep,
             None => preset,
         };
         return Ok(Template::built_in(format)?);

@@ -8,7 +8,7 @@ use sinopia_diffusion::methods;
 
 use clap::ValueEnum;
 
-use super::args::{EndpointArg, FormatArg, PaintingArgs, PlannerArgs, PlannerKind, PrecisionArg};
+use super::args::{EndpointArg, FormatArg, PaintingArgs, PlannerArgs, PlannerKind, PrecisionArg, prices};
 use super::failure::{Given, bad_request};
 use super::progress::Bars;
 
@@ -34,6 +34,7 @@ struct SettingsFile {
     llm_format: Option<FormatArg>,
     llm_temperature: Option<f64>,
     llm_max_tokens: Option<u32>,
+    llm_price: Option<String>,
     llm_timeout: Option<f64>,
     plan_timeout: Option<f64>,
     template: Option<PathBuf>,
@@ -52,7 +53,7 @@ pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow:
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 22] = [
+const VARIABLES: [&str; 23] = [
     "SINOPIA_METHOD",
     "SINOPIA_MODEL",
     "SINOPIA_SAM",
@@ -68,6 +69,7 @@ const VARIABLES: [&str; 22] = [
     "SINOPIA_LLM_FORMAT",
     "SINOPIA_LLM_TEMPERATURE",
     "SINOPIA_LLM_MAX_TOKENS",
+    "SINOPIA_LLM_PRICE",
     "SINOPIA_LLM_TIMEOUT",
     "SINOPIA_LLM_API_KEY",
     "SINOPIA_PLAN_TIMEOUT",
@@ -128,6 +130,10 @@ fn merge_planner_with(
     }
     args.llm_temperature = args.llm_temperature.or(variables.llm_temperature).or(file.llm_temperature);
     args.llm_max_tokens = args.llm_max_tokens.or(variables.llm_max_tokens).or(file.llm_max_tokens);
+    let price = variables.llm_price.or(file.llm_price);
+    let price =
+        price.map(|text| prices(&text).map_err(|problem| bad_request(format!("`llm-price` is `{text}`: {problem}"))));
+    args.llm_price = args.llm_price.or(price.transpose()?);
     args.llm_timeout = args.llm_timeout.or(variables.llm_timeout).or(file.llm_timeout);
     args.plan_timeout = args.plan_timeout.or(variables.plan_timeout).or(file.plan_timeout);
     args.candidates = args.candidates.or(variables.candidates).or(file.candidates);
@@ -189,6 +195,7 @@ impl SettingsFile {
             llm_format: word(env, "SINOPIA_LLM_FORMAT")?,
             llm_temperature: number(env, "SINOPIA_LLM_TEMPERATURE")?,
             llm_max_tokens: number(env, "SINOPIA_LLM_MAX_TOKENS")?,
+            llm_price: env("SINOPIA_LLM_PRICE"),
             llm_timeout: number(env, "SINOPIA_LLM_TIMEOUT")?,
             plan_timeout: number(env, "SINOPIA_PLAN_TIMEOUT")?,
             template: env("SINOPIA_TEMPLATE").map(PathBuf::from),

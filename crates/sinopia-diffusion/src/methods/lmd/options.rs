@@ -1,14 +1,16 @@
 //! Every number and switch of LMD, as published or mended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridRounding, Placement};
 
-use crate::Result;
 use crate::collage::Alignment;
 use crate::guidance::{GuidanceOptions, published_max_iter};
 use crate::losses::{BoxLossOptions, OverHeads};
 use crate::masks::MaskPrompt;
 use crate::methods::{check_iterations, check_settings, rounding};
+use crate::{Error, Result};
 
 /// Where an object stands when it is painted alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub enum VerticalPlacement {
 
 /// Options of [`Lmd`](super::Lmd). "so" means a single object's own picture, "overall" the whole one.
 ///
-/// Step numbers (`max_iter`, `*_max_index_step`, `attention_aggregation_start`) are written for the published 50 steps and keep their place in runs
+/// Step numbers (`max_iter`, `*_min_index_step`, `*_max_index_step`, `attention_aggregation_start`) are written for the published 50 steps and keep their place in runs
 /// of other lengths; see [`GuidanceOptions`] and `stretch_schedule`. The last group are the mends of the published behaviour, each with its
 /// own switch; [`LmdOptions::reference`] has them all off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub struct LmdOptions {
     pub loss_threshold: f64,
     /// Guidance updates at most at each step. Published: 4 (×5), 3 (×5), 2 (×10), 1 (×10).
     pub max_iter: Vec<usize>,
+    /// No guidance before this step. Published: 0.
+    pub min_index_step: usize,
     /// No guidance from this step on. Published: 30.
     pub max_index_step: usize,
     /// Share of the cells inside the box that should attend to the object, in (0, 1]. Published: 0.2.
@@ -52,6 +56,8 @@ pub struct LmdOptions {
     pub overall_loss_threshold: f64,
     /// As `max_iter`, for the whole picture. Published: the same.
     pub overall_max_iter: Vec<usize>,
+    /// As `min_index_step`, for the whole picture. Published: 0.
+    pub overall_min_index_step: usize,
     /// As `max_index_step`, for the whole picture. Published: 30.
     pub overall_max_index_step: usize,
     /// As `fg_top_p`, for the whole picture. Published: 0.2.
@@ -62,6 +68,8 @@ pub struct LmdOptions {
     pub overall_fg_weight: f64,
     /// As `bg_weight`, for the whole picture. Published: 4.
     pub overall_bg_weight: f64,
+    /// Factors of single objects' terms in the whole picture's box loss, by phrase: `{"a small cat": 2}`; 1 for all others. Default: none.
+    pub object_weights: BTreeMap<String, f64>,
     /// Whether objects in the whole picture should attend as they did alone. Published: true.
     pub use_ref_ca: bool,
     /// Weight of that loss. Published: 2.
@@ -86,6 +94,10 @@ pub struct LmdOptions {
     pub mask_threshold: f64,
     /// Object outlines: attention is averaged from this step on. Published: 10.
     pub attention_aggregation_start: usize,
+    /// Whether an object's own picture takes only every `fast_rate`-th step once nothing but its outline is still wanted of it. Published: false. DDIM only.
+    pub fast_schedule: bool,
+    /// See `fast_schedule`. Published: 2.
+    pub fast_rate: usize,
     /// Object outlines by SAM, if there is one: what it is asked with. Published: `point`, and `box` in LMD+. Default: `box`, the one painted into.
     pub mask_prompt: MaskPrompt,
     /// Object outlines by SAM: masks that it believes in less are taken only if all are such. Published: 0.85.
@@ -123,6 +135,11 @@ pub struct LmdOptions {
     pub mask_point_centered: bool,
     /// Mend: a tiny outline by SAM, or one that is mostly outside the box, is refused for one by attention and box. Published: false.
     pub mask_refuse_doubtful: bool,
+    /// Mend: the fast schedule keeps the step after the last state that is used, which is then as noisy as the whole picture. Published: false, a step cleaner.
+    pub fast_schedule_keeps_state: bool,
+    /// Mend: an object's own picture ends once nothing more of it is pasted or transferred, and `max_index_step` is over: its outline is taken from what
+    /// was seen so far, and its picture is the one predicted there. Not with `fast_schedule`. Published: false, all steps.
+    pub stop_objects_early: bool,
     /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
     pub mend_plurals: bool,
 }
@@ -139,6 +156,8 @@ impl Default for LmdOptions {
             mask_prompt: MaskPrompt::Box,
             mask_point_centered: true,
             mask_refuse_doubtful: true,
+            fast_schedule_keeps_state: true,
+            stop_objects_early: true,
             mend_plurals: true,
             ..Self::reference()
         }
@@ -155,6 +174,7 @@ impl LmdOptions {
             loss_scale: 5.0,
             loss_threshold: 5.0,
             max_iter: published_max_iter(),
+            min_index_step: 0,
             max_index_step: 30,
             fg_top_p: 0.2,
             bg_top_p: 0.2,
@@ -163,11 +183,13 @@ impl LmdOptions {
             overall_loss_scale: 5.0,
             overall_loss_threshold: 5.0,
             overall_max_iter: published_max_iter(),
+            overall_min_index_step: 0,
             overall_max_index_step: 30,
             overall_fg_top_p: 0.2,
             overall_bg_top_p: 0.2,
             overall_fg_weight: 1.0,
             overall_bg_weight: 4.0,
+            object_weights: BTreeMap::new(),
             use_ref_ca: true,
             ref_ca_loss_weight: 2.0,
             so_center_box: true,
@@ -180,6 +202,8 @@ impl LmdOptions {
             gaussian_sigma: 1.5,
             mask_threshold: 0.25,
             attention_aggregation_start: 10,
+            fast_schedule: false,
+            fast_rate: 2,
             mask_prompt: MaskPrompt::Point,
             mask_min_confidence: 0.85,
             mask_min_coarse_iou: 0.25,
@@ -197,6 +221,8 @@ impl LmdOptions {
             keep_on_canvas: false,
             mask_point_centered: false,
             mask_refuse_doubtful: false,
+            fast_schedule_keeps_state: false,
+            stop_objects_early: false,
             mend_plurals: false,
         }
     }
@@ -239,6 +265,22 @@ impl LmdOptions {
             |x| x > 0.0 && x <= 100.0,
             "a number above 0, at most 100",
         )?;
+        check_settings(
+            &[("fast_rate", self.fast_rate as f64)],
+            |x| (1.0..=1000.0).contains(&x),
+            "a whole number from 1 to 1000",
+        )?;
+        for (name, min, max) in [
+            ("min_index_step", self.min_index_step, self.max_index_step),
+            ("overall_min_index_step", self.overall_min_index_step, self.overall_max_index_step),
+        ] {
+            if min > 0 && min >= max {
+                let found = min.to_string();
+                return Err(Error::Setting { name, found, expected: "a step before the last that is guided" });
+            }
+        }
+        let weights: Vec<_> = self.object_weights.values().map(|weight| ("object_weights", *weight)).collect();
+        check_settings(&weights, |x| (0.0..=100.0).contains(&x), "numbers from 0 to 100")?;
         check_iterations(&[("max_iter", &self.max_iter), ("overall_max_iter", &self.overall_max_iter)])
     }
 
@@ -247,6 +289,7 @@ impl LmdOptions {
             loss_scale: self.loss_scale,
             loss_threshold: self.loss_threshold,
             max_iter: self.max_iter.clone(),
+            min_index_step: self.min_index_step,
             max_index_step: self.max_index_step,
             stretches_schedule: self.stretch_schedule,
             refreshes_loss: self.refresh_loss,
@@ -258,6 +301,7 @@ impl LmdOptions {
             loss_scale: self.overall_loss_scale,
             loss_threshold: self.overall_loss_threshold,
             max_iter: self.overall_max_iter.clone(),
+            min_index_step: self.overall_min_index_step,
             max_index_step: self.overall_max_index_step,
             ..self.object_guidance()
         }
@@ -308,8 +352,49 @@ impl LmdOptions {
         }
     }
 
+    /// The calls of an object's own picture that are made, of `count`, when nothing but its outline is wanted from call `used` on.
+    pub(super) fn solo_calls(&self, used: usize, count: usize) -> Vec<usize> {
+        if self.stop_objects_early && !self.fast_schedule {
+            return (0..used.min(count)).collect();
+        }
+        if !self.fast_schedule || used + 1 >= count {
+            return (0..count).collect();
+        }
+        let rest = if self.fast_schedule_keeps_state { used } else { used + 1 };
+        (0..used).chain((rest..count).step_by(self.fast_rate)).collect()
+    }
+
     /// Steps in which the foreground is frozen.
     pub(super) fn num_frozen_steps(&self, num_calls: usize) -> usize {
         (num_calls as f64 * self.frozen_step_ratio) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedulers::{Ddim, Scheduler, SchedulerConfig};
+
+    #[test]
+    fn the_fast_schedule_visits_the_published_timesteps_and_mended_keeps_the_last_state() {
+        let config = SchedulerConfig { steps_offset: Some(1), ..SchedulerConfig::default() };
+        let published = LmdOptions { fast_schedule: true, ..LmdOptions::reference() };
+        let mended = LmdOptions { fast_schedule_keeps_state: true, ..published.clone() };
+        let visited = |options: &LmdOptions, used: usize| {
+            let mut scheduler = Ddim::new(&config, 50).unwrap();
+            scheduler.keep_calls(&options.solo_calls(used, 50)).unwrap();
+            scheduler.timesteps().to_vec()
+        };
+        let late = visited(&published, 30);
+        assert_eq!((late.len(), &late[28..33]), (40, &[421.0, 401.0, 361.0, 321.0, 281.0][..]));
+        assert_eq!(late[39], 1.0);
+        let early = visited(&published, 25);
+        assert_eq!((early.len(), &early[34..]), (37, &[101.0, 61.0, 21.0][..]));
+        let kept = visited(&mended, 30);
+        assert_eq!((kept.len(), &kept[28..33]), (40, &[421.0, 401.0, 381.0, 341.0, 301.0][..]));
+        for used in [49, 50] {
+            assert_eq!(visited(&published, used).len(), 50, "nothing to leave out after {used}");
+        }
+        assert_eq!(LmdOptions::default().solo_calls(30, 50), (0..30).collect::<Vec<_>>());
     }
 }

@@ -123,12 +123,26 @@ impl<'a> Painter<'a> {
             false => 0,
         };
         let num_frozen = options.num_frozen_steps(count);
-        let aggregation_start = self.stretched(options.attention_aggregation_start, count).min(count - 1);
+        let aggregation_start = self.stretched(options.attention_aggregation_start, count);
+        // Late enough for an outline, too.
+        let outlined = self.stretched(options.max_index_step, count).max(aggregation_start + count / 5);
+        let wanted = num_frozen.max(num_references);
+        let used = if options.stop_objects_early { wanted.max(outlined) } else { wanted };
+        let calls = options.solo_calls(used, count);
+        let is_left_early = calls.last().is_some_and(|last| last + 1 == calls.len() && calls.len() < count);
+        match is_left_early {
+            true => sampler.leave_after(calls.len()),
+            false if calls.len() < count => sampler.keep_calls(&calls, !options.fast_schedule_keeps_state)?,
+            false => {}
+        }
+        let count = calls.len();
+        let aggregation_start = aggregation_start.min(count - 1);
 
         let mut attention = AttentionSum::default();
         let mut reference = ReferenceMaps::default();
         let mut states = vec![start.clone()];
         let mut latents = start; // (1, H, W, C)
+        let mut last = latents.clone();
         for index in 0..count {
             self.run.check()?;
             if !tokens.is_empty() {
@@ -137,21 +151,27 @@ impl<'a> Painter<'a> {
             let record = self.solo_recording(&tokens, index < num_references, index >= aggregation_start);
             let words_from = prompt.text.conditional().first_word_column();
             let record = record.map(|record| Recording { words_from, ..record });
-            let denoised = sampler.denoise(&latents, index, &prompt.text, record.as_ref())?;
-            latents = denoised.latents;
+            let (prediction, maps) = sampler.predict(&latents, index, &prompt.text, record.as_ref())?;
+            if is_left_early && index + 1 == count {
+                last = sampler.predicted_original(&prediction, index, &latents)?;
+            }
+            latents = sampler.advance(&prediction, index, &latents)?;
             if index < num_frozen {
                 states.push(latents.clone());
             }
             if index < num_references {
-                reference.steps.push(self.reference_of(&denoised.maps)?);
+                reference.steps.push(self.reference_of(&maps)?);
             }
             if index >= aggregation_start {
-                attention.add(denoised.maps.get(&self.mask_key))?;
+                attention.add(maps.get(&self.mask_key))?;
             }
             sampler.report(&latents, index, (stage, guide.last_loss()), self.run)?;
         }
         let attention = self.mean_attention(attention)?;
-        Ok(Film { states, last: latents, reference, attention, report: guide.report() })
+        if !is_left_early {
+            last = latents;
+        }
+        Ok(Film { states, last, reference, attention, report: guide.report() })
     }
 
     /// The word's attention: at the guidance keys while references are kept, at the mask key while it is averaged.

@@ -55,7 +55,9 @@ impl Painter<'_> {
     /// The box loss, and the attention transfer if it is wanted.
     fn scene_loss(&self, prompt: &GroundedText, tokens: &TokenSet, solos: &[Solo]) -> Result<LossSum<'static>> {
         let options = self.options();
-        let loss = LossSum::default().plus(BoxLoss::new(&prompt.tokens, tokens, &self.grids, options.overall_loss()));
+        let weights: Vec<f64> = prompt.objects.iter().map(|objects| self.object_weights[objects.start]).collect();
+        let boxes = BoxLoss::new(&prompt.tokens, tokens, &self.grids, options.overall_loss()).with_weights(&weights);
+        let loss = LossSum::default().plus(boxes);
         if !options.use_ref_ca || options.ref_ca_loss_weight == 0.0 || solos.is_empty() {
             return Ok(loss);
         }

@@ -93,7 +93,7 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) jobs: Option<u32>,
 
-    /// Memory in GB that loaded weights and images under way may take together [default: what is free now]
+    /// Memory in GB that loaded weights and images under way may take together [default: what is free now, where Linux tells]
     #[arg(long, value_name = "GB", value_parser = gigabytes)]
     pub(crate) memory_budget: Option<f64>,
 

@@ -68,7 +68,7 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let ours: Vec<&Sample> = ours.map(|(_, sample)| *sample).collect();
 
     let threads = painting.threads.map_or_else(sinopia_nn::threads::num_threads, |threads| threads as usize);
-    let jobs = jobs::count(args.jobs, args.memory_budget, threads, &model, &settings.sampling, &bars)?;
+    let jobs = jobs::count(args.jobs, args.memory_budget, threads, ours.len(), &model, &settings.sampling, &bars)?;
     let cancellation = cancellation_on_interrupt(&bars)?;
     let painter =
         Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation: cancellation.clone() };
@@ -158,7 +158,7 @@ impl Painter<'_> {
 
 fn progress_line(progress: &Progress, jobs: usize) -> String {
     let Progress { done, total, index, repeat, caption, took, left } = progress;
-    let left = *left / jobs as u32;
+    let left = *left / jobs.min(total - done).max(1) as u32;
     let repeat = if *repeat > 0 { format!(" ({})", repeat + 1) } else { String::new() };
     format!("{done}/{total}, {} left: {index}{repeat} {caption}, {:.1} s", in_words(left), took.as_secs_f64())
 }

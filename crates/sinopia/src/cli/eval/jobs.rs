@@ -12,17 +12,19 @@ use crate::cli::progress::Bars;
 /// Diffusion 1.5's networks at 512 × 512 pixels: a second picture takes 1.35 GB (10) when it is decoded; guidance keeps somewhat more.
 const NUMBERS_PER_PIXEL_AND_CHANNEL: usize = 14;
 
-/// How many pictures to paint at once: `wanted`, or as many as threads where a picture is too small for several; no more than memory holds.
+/// How many pictures to paint at once: `wanted`, or as many as threads where a picture is too small for several; no more than there are captions, or memory
+/// holds (where `/proc` tells how much there is).
 pub(super) fn count(
     wanted: Option<u32>,
     budget_gb: Option<f64>,
     num_threads: usize,
+    captions: usize,
     model: &Model,
     sampling: &Sampling,
     bars: &Bars,
 ) -> anyhow::Result<usize> {
     let by_default = if model.is_small { num_threads } else { 1 };
-    let jobs = wanted.map_or(by_default, |jobs| jobs as usize);
+    let jobs = wanted.map_or(by_default, |jobs| jobs as usize).min(captions).max(1);
     let channels = model.pipeline.vae().config().block_out_channels.first().copied().unwrap_or(1);
     let picture = sampling.width * sampling.height * channels * NUMBERS_PER_PIXEL_AND_CHANNEL * size_of::<f32>();
     let within = |gigabytes: f64| ((gigabytes * 1e9) as usize).saturating_sub(resident_memory());

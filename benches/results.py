@@ -1,0 +1,202 @@
+"""Paints the benchmark with every method on the miniature, scores it, and writes the tables of docs/results.md: `python results.py RUNS`.
+
+RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. It needs nothing but
+`cargo build --release -p sinopia` and Python. `--only methods shortcuts` runs some of the groups; a table holds what is there. `--small 25` is the number
+of captions of each task for everything but the methods' own table. Times are of the machine it runs on, and mean something only on one that does nothing else.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ROOT / "target" / "release" / "sinopia"
+CACHES = ROOT / "crates" / "sinopia-eval" / "tests" / "data"
+TASKS = ["negation", "numeracy", "attribution", "spatial", "overall"]
+STEPS = 20
+
+METHODS = ["sd", "multidiffusion", "backward-guidance", "boxdiff", "gligen", "lmd", "lmd-plus"]
+FLAGS = {"sd": "--ignore-negative-prompt"}
+# Published: arXiv 2305.13655, overall, with layouts by GPT-3.5, and by GPT-4 where there is a figure.
+PUBLISHED = {"sd": "36.8", "multidiffusion": "52.0", "backward-guidance": "59.8", "boxdiff": "62.3", "gligen": "64.8", "lmd": "76.5",
+             "lmd-plus": "80.5; GPT-4: 86.3"}
+
+MENDS = {
+    "multidiffusion": ["guidance_scale=10", "keep_boxes", "keep_small_boxes", "stretch_schedule"],
+    "backward-guidance": ["refresh_loss", "keep_small_boxes", "stretch_schedule", "mend_plurals"],
+    "boxdiff": ["choose_a_cell", "keep_small_boxes", "stretch_schedule", "mend_plurals"],
+    "lmd": ["stop_objects_early", "over_heads=sum", "refresh_loss", "keep_small_boxes", "stretch_schedule", "alignment_step_cells=0", "keep_on_canvas", "mend_plurals"],
+    "gligen": ["slot_phrase=object_prompt"],
+    "lmd-plus": ["guidance_grounding=unconditional", "slot_phrase=overall_phrase"],
+}
+SWITCHES = {
+    "gligen": ["--set reground=true", "--set gligen_scheduled_sampling_beta=1"],
+    "lmd-plus": ["--set reground=true", "--set overall_gligen_scheduled_sampling_beta=1 --set so_gligen_scheduled_sampling_beta=1",
+                 "--preset diffusers-lmd-plus"],
+    "lmd": ["--set frozen_step_ratio=0.8", "--set use_ref_ca=false", "--set so_center_box=false --set align_with_overall_bboxes=false",
+            "--sam miniature", "--set fast_schedule=true",
+            "--set min_index_step=5 --set overall_min_index_step=5"],
+    "boxdiff": ["--set controlled_tokens=word", "--set refine=true"],
+}
+SHORTCUTS = {
+    "sd": ["--scheduler dpm-solver++ --steps 10", "--guidance-interval 0..0.6", "--deep-every 2", "--deep-every 3", "--merge-tokens 2"],
+    "lmd": ["--steps 10", "--set max_index_step=15 --set overall_max_index_step=15", "--guidance-interval 0..0.6", "--deep-every 2",
+            "--merge-tokens 2"],
+    "lmd-plus": ["--steps 10", "--guidance-interval 0..0.6", "--deep-every 2", "--merge-tokens 2"],
+}
+
+
+def mend_off(mend):
+    """The flag that switches a mend off."""
+    return f"--set {mend if '=' in mend else mend + '=false'}"
+
+
+def runs(small):
+    """Of each group: (method, flags, layouts, captions a task or None)."""
+    yield "methods", [(method, "", "gpt-4", None) for method in METHODS]
+    yield "layouts", [(method, "", layouts, small) for method in ("lmd", "lmd-plus") for layouts in ("gpt-3.5", "built-in")]
+    yield "reference", [(method, "--reference", "gpt-4", small) for method in METHODS if method != "sd"]
+    yield "mends", [(method, mend_off(mend), "gpt-4", small) for method, mends in MENDS.items() for mend in mends]
+    yield "switches", [(method, flags, "gpt-4", small) for method, more in SWITCHES.items() for flags in more]
+    yield "shortcuts", [(method, flags, "gpt-4", small) for method, more in SHORTCUTS.items() for flags in more]
+    yield "precision", [("lmd", "--precision f32", "gpt-4", None)]
+
+
+def name_of(method, flags, layouts):
+    words = "".join(c if c.isalnum() or c in ".-" else "-" for c in flags.replace("--", "").replace("set ", ""))
+    return "_".join(part for part in (method, words, layouts if layouts != "gpt-4" else "") if part)
+
+
+def paint(run, folder):
+    """Paints and scores a run, all of it that is missing; the name of its folder, or None if its layouts are not there."""
+    method, flags, layouts, limit = run
+    cache = CACHES / f"{layouts}.json" if layouts != "built-in" else folder.parent / "built-in.json"
+    if not cache.exists():
+        return None
+    out = folder / name_of(method, flags, layouts)
+    steps = [] if "--steps" in flags else ["--steps", str(STEPS)]
+    command = [OURS, "eval", "image", "--method", method, "--layouts", cache, "--out", out, "--quiet", *steps, *shlex.split(flags),
+               *shlex.split(FLAGS.get(method, "")), *(["--limit", str(limit)] if limit else [])]
+    if "--preset" in flags:
+        command = [word for word in command if word not in ("--method", method)]
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    return out.name
+
+
+def report_of(folder, names):
+    subprocess.run([str(OURS), "eval", "report", *(str(folder / name) for name in names), "--out", str(folder.parent / "report")], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return json.loads((folder.parent / "report.json").read_text())
+
+
+class Scores:
+    """Which pictures are right, by run, protocol and caption."""
+
+    def __init__(self, report):
+        self.right = {}
+        for run in report["runs"]:
+            name = Path(run["label"]).name
+            for protocol in ("published", "strict"):
+                self.right[name, protocol] = {(i["index"], i["repeat"]): i[protocol]["verdict"]["score"] == 1.0 for i in run["images"]}
+        self.rates = {(Path(run["label"]).name, protocol): {rate["task"]: rate for rate in run["rates"][protocol]}
+                      for run in report["runs"] for protocol in ("published", "strict")}
+
+    def has(self, name):
+        return (name, "strict") in self.right
+
+    def pair(self, name, base, protocol):
+        """Of the captions that both painted: how many, right by the one, by the other, and McNemar's exact p."""
+        one, other = self.right[name, protocol], self.right[base, protocol]
+        common = one.keys() & other.keys()
+        gained = sum(one[key] and not other[key] for key in common)
+        lost = sum(other[key] and not one[key] for key in common)
+        return len(common), sum(one[key] for key in common), sum(other[key] for key in common), mcnemar(gained, lost)
+
+
+def mcnemar(gained, lost):
+    """Exact two-sided p of so many changes in either direction."""
+    total, least = gained + lost, min(gained, lost)
+    if total == 0:
+        return 1.0
+    ways, chance = 1.0, 0.0
+    for k in range(least + 1):
+        chance += ways
+        ways = ways * (total - k) / (k + 1)
+    return min(1.0, 2 * chance / 2**total)
+
+
+def costs(methods, count=3):
+    """Median seconds and UNet work of a picture with two objects, alone on the machine."""
+    found = {}
+    layout = ROOT / "examples" / "blue-dog-white-bowl.json"
+    for method in methods:
+        command = [OURS, "generate", "a realistic photo of a scene with a blue dog and a white bowl", "--layout", layout, "--method", method, "--steps", STEPS,
+                   "--count", count, "--json", "--quiet", "--out", "/tmp/sinopia-results-cost.png"]
+        printed = json.loads(subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout)
+        seconds = sorted(sum(stage["seconds"] for stage in image["timings"]) for image in printed["images"])
+        work = printed["images"][0]["unet_work"]
+        found[method] = (seconds[len(seconds) // 2], work["multiply_accumulates"] / 1e9)
+    return found
+
+
+def percent(rate):
+    low, high = rate["interval"]
+    return f"{100 * rate['rate']:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def table_of_methods(scores, names, cost, protocol):
+    print(f"\n| method | {' | '.join(TASKS)} |" + (" published, overall | seconds | UNet work, GMAC |" if cost else ""))
+    print("| --- |" + " --- |" * (len(TASKS) + (3 if cost else 0)))
+    for method in METHODS:
+        if not scores.has(name_of(method, "", "gpt-4")):
+            continue
+        rates = scores.rates[name_of(method, "", "gpt-4"), protocol]
+        cells = [percent(rates[task]) for task in TASKS]
+        if cost:
+            cells += [PUBLISHED[method], f"{cost[method][0]:.2f}", f"{cost[method][1]:.1f}"]
+        print(f"| `{method}` | {' | '.join(cells)} |")
+
+
+def table_of_pairs(scores, group, header):
+    print(f"\n| method | {header} | captions | published: with it → default | p | strict: with it → default | p |\n| --- |" + " --- |" * 6)
+    for method, flags, layouts, _ in group:
+        name, base = name_of(method, flags, layouts), name_of(method, "", "gpt-4")
+        if not (scores.has(name) and scores.has(base)):
+            continue
+        cells = []
+        for protocol in ("published", "strict"):
+            count, right, before, p = scores.pair(name, base, protocol)
+            cells += [f"{right} → {before}", f"{p:.2f}"]
+        print(f"| `{method}` | {'`' + flags + '`' if flags else layouts} | {count} | {' | '.join(cells)} |")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="paint these alone")
+    parser.add_argument("--small", type=int, default=25)
+    parser.add_argument("--no-costs", action="store_true")
+    parser.add_argument("--tables", action="store_true", help="of what is there; nothing is painted")
+    args = parser.parse_args()
+    folder = args.runs / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = dict(runs(args.small))
+    if not args.tables:
+        for group in args.only or groups:
+            for run in (run for run in groups[group] if run[0] in args.methods):
+                print(f"# {group}: {paint(run, folder)}", flush=True)
+    scores = Scores(report_of(folder, sorted(path.name for path in folder.iterdir())))
+    cost = {} if args.no_costs else costs(METHODS)
+    for protocol in ("published", "strict"):
+        print(f"\n## All methods, {protocol} protocol, right in % (95 % interval)")
+        table_of_methods(scores, groups, cost if protocol == "published" else {}, protocol)
+    for group, header in [("layouts", "layouts by"), ("reference", "with"), ("mends", "with"), ("switches", "with"), ("shortcuts", "with"), ("precision", "with")]:
+        print(f"\n## {group}")
+        table_of_pairs(scores, groups[group], header)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+//! A GGUF file's head: typed access to its metadata, with errors that name file and key.
+
+use std::io::{Read, Seek};
+
+use candle_core::quantized::gguf_file::{Content, Value};
+
+use crate::error::{Error, Result};
+
+/// What a file says about itself and where its tensors lie.
+pub(crate) struct Head {
+    pub(crate) origin: String,
+    pub(crate) content: Content,
+}
+
+impl Head {
+    pub(crate) fn read(reader: &mut (impl Read + Seek), origin: &str) -> Result<Self> {
+        let origin = origin.to_owned();
+        match Content::read(reader) {
+            Ok(content) => Ok(Self { origin, content }),
+            Err(source) => Err(Error::NotGguf { origin, source }),
+        }
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Result<&str> {
+        let value = self.get(key).ok_or_else(|| self.problem(key, "is missing"))?;
+        value.to_string().map(String::as_str).map_err(|_| self.problem(key, "is no text"))
+    }
+
+    /// A whole number, whatever its width in the file.
+    pub(crate) fn number(&self, key: &str) -> Result<usize> {
+        let value = self.get(key).ok_or_else(|| self.problem(key, "is missing"))?;
+        whole(value).ok_or_else(|| self.problem(key, "is no whole number"))
+    }
+
+    pub(crate) fn number_or(&self, key: &str, default: usize) -> Result<usize> {
+        if self.get(key).is_none() { Ok(default) } else { self.number(key) }
+    }
+
+    pub(crate) fn flag(&self, key: &str) -> Option<bool> {
+        self.get(key).and_then(|value| value.to_bool().ok())
+    }
+
+    pub(crate) fn texts(&self, key: &str) -> Result<Vec<&str>> {
+        let read = |value| Value::to_string(value).map(String::as_str).map_err(|_| self.problem(key, "holds no texts"));
+        self.list(key)?.iter().map(read).collect()
+    }
+
+    pub(crate) fn floats(&self, key: &str) -> Result<Vec<f32>> {
+        let read = |value| Value::to_f32(value).map_err(|_| self.problem(key, "holds no numbers"));
+        self.list(key)?.iter().map(read).collect()
+    }
+
+    pub(crate) fn numbers(&self, key: &str) -> Result<Vec<usize>> {
+        let read = |value| whole(value).ok_or_else(|| self.problem(key, "holds no whole numbers"));
+        self.list(key)?.iter().map(read).collect()
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub(crate) fn problem(&self, key: &str, problem: impl Into<String>) -> Error {
+        Error::Metadata { origin: self.origin.clone(), key: key.to_owned(), problem: problem.into() }
+    }
+
+    fn list(&self, key: &str) -> Result<&Vec<Value>> {
+        let value = self.get(key).ok_or_else(|| self.problem(key, "is missing"))?;
+        value.to_vec().map_err(|_| self.problem(key, "is no list"))
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.content.metadata.get(key)
+    }
+}
+
+fn whole(value: &Value) -> Option<usize> {
+    match value {
+        Value::I8(n) => usize::try_from(*n).ok(),
+        Value::I16(n) => usize::try_from(*n).ok(),
+        Value::I32(n) => usize::try_from(*n).ok(),
+        Value::I64(n) => usize::try_from(*n).ok(),
+        Value::U8(n) => Some(usize::from(*n)),
+        Value::U16(n) => Some(usize::from(*n)),
+        Value::U32(n) => usize::try_from(*n).ok(),
+        Value::U64(n) => usize::try_from(*n).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,215 @@
+//! A language model out of one file: conversation in, answer out. Start reading at [`LanguageModel::answer`].
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use llguidance::Matcher;
+
+use crate::chat::{Chat, Role};
+use crate::constraint::{Constraint, Grammars};
+use crate::error::{Error, Result};
+use crate::file::Head;
+use crate::network::Network;
+use crate::sampling::{Sampler, Sampling};
+use crate::vocabulary::Vocabulary;
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Generation<'a> {
+    /// The form the answer must have.
+    pub constraint: Constraint<'a>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest answer in tokens.
+    pub max_tokens: usize,
+    /// A text that ends the answer and is not part of it.
+    pub stop: Option<&'a str>,
+    /// Longest time for the whole answer.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Generation<'_> {
+    fn default() -> Self {
+        let (constraint, sampling) = (Constraint::None, Sampling::default());
+        Self { constraint, sampling, max_tokens: 900, stop: None, timeout: None }
+    }
+}
+
+/// An answer and what it took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// The tokens, without the one that ended it.
+    pub tokens: Vec<u32>,
+    /// Tokens read.
+    pub prompt_tokens: usize,
+    /// Whether `max_tokens` ended it.
+    pub is_cut: bool,
+}
+
+/// A model that is ready to answer. Calls from several threads take turns.
+pub struct LanguageModel {
+    name: String,
+    vocabulary: Vocabulary,
+    chat: Chat,
+    grammars: Grammars,
+    network: Mutex<Network>,
+    context: usize,
+}
+
+impl fmt::Debug for LanguageModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LanguageModel")
+            .field("name", &self.name)
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LanguageModel {
+    /// The model in a GGUF file.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::NotGguf`], [`Error::Architecture`], [`Error::Metadata`], [`Error::Weights`], [`Error::ChatTemplate`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let origin = path.display().to_string();
+        let file = File::open(path).map_err(|source| Error::Read { origin: origin.clone(), source })?;
+        Self::read(&mut BufReader::new(file), &origin)
+    }
+
+    /// The model in the bytes of a GGUF file; `origin` is for messages.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::open`].
+    pub fn from_bytes(bytes: &[u8], origin: &str) -> Result<Self> {
+        Self::read(&mut Cursor::new(bytes), origin)
+    }
+
+    fn read(reader: &mut (impl Read + Seek), origin: &str) -> Result<Self> {
+        let head = Head::read(reader, origin)?;
+        let name = head.text("general.name").unwrap_or(origin).to_owned();
+        let vocabulary = Vocabulary::read(&head)?;
+        let chat = Chat::read(&head)?;
+        let grammars = Grammars::new(vocabulary.clone())?;
+        let (network, context) = Network::read(head, reader)?;
+        Ok(Self { name, vocabulary, chat, grammars, network: Mutex::new(network), context })
+    }
+
+    /// The name in the file, or the file's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The model's next turn in a conversation.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Grammar`], [`Error::ChatTemplate`], [`Error::OutOfTime`], [`Error::Run`].
+    pub fn answer(&self, conversation: &[(Role, &str)], generation: &Generation<'_>) -> Result<Answer> {
+        let prompt = self.vocabulary.prompt(&self.chat.prompt(conversation, &self.vocabulary)?);
+        if prompt.is_empty() || prompt.len() >= self.context {
+            return Err(Error::TooLong { tokens: prompt.len(), context: self.context });
+        }
+        let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = Writing {
+            network: &mut network,
+            vocabulary: &self.vocabulary,
+            matcher: self.grammars.matcher(generation.constraint)?,
+            sampler: Sampler::new(generation.sampling),
+            seen: 0,
+            written: Vec::new(),
+            bytes: Vec::new(),
+        };
+        let began = Instant::now();
+        let room = generation.max_tokens.min(self.context - prompt.len());
+        let mut pending = prompt.clone();
+        let is_cut = loop {
+            if let Some(limit) = generation.timeout.filter(|limit| began.elapsed() > *limit) {
+                return Err(Error::OutOfTime(limit));
+            }
+            match writing.next(&pending)? {
+                None => break false,
+                Some(tokens) => pending = tokens,
+            }
+            if writing.stop_at(generation.stop) {
+                break false;
+            }
+            if writing.written.len() >= room {
+                break true;
+            }
+        };
+        let text = String::from_utf8_lossy(&writing.bytes).into_owned();
+        Ok(Answer { text, tokens: writing.written, prompt_tokens: prompt.len(), is_cut })
+    }
+}
+
+/// An answer in the making.
+struct Writing<'a> {
+    network: &'a mut Network,
+    vocabulary: &'a Vocabulary,
+    matcher: Option<Matcher>,
+    sampler: Sampler,
+    /// Tokens the network has seen.
+    seen: usize,
+    written: Vec<u32>,
+    bytes: Vec<u8>,
+}
+
+impl Writing<'_> {
+    /// Shows `pending` to the network and writes the tokens that follow: one that is drawn and those that the grammar leaves no choice
+    /// about. `None` at the end of the answer.
+    fn next(&mut self, pending: &[u32]) -> Result<Option<Vec<u32>>> {
+        let mut logits = self.network.logits(pending, self.seen)?;
+        self.seen += pending.len();
+        if let Some(matcher) = &mut self.matcher {
+            if matcher.is_stopped() {
+                return Ok(None);
+            }
+            let mask = matcher.compute_mask_or_eos().map_err(Error::grammar)?;
+            for (id, logit) in logits.iter_mut().enumerate() {
+                let allowed = u32::try_from(id).is_ok_and(|id| id < mask.len() as u32 && mask.is_allowed(id));
+                if !allowed {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let token = self.sampler.draw(&logits).ok_or_else(|| Error::grammar("no token is allowed next"))?;
+        if self.vocabulary.ends.contains(&token) {
+            return Ok(None);
+        }
+        let mut tokens = vec![token];
+        if let Some(matcher) = &mut self.matcher {
+            matcher.consume_token(token).map_err(Error::grammar)?;
+            tokens.extend(matcher.consume_ff_tokens());
+            if let Some(problem) = matcher.get_error() {
+                return Err(Error::grammar(problem));
+            }
+        }
+        let ends = |id: &u32| self.vocabulary.ends.contains(id);
+        let end = tokens.iter().position(ends);
+        tokens.truncate(end.unwrap_or(tokens.len()));
+        for &id in &tokens {
+            let control = self.vocabulary.is_control.get(id as usize).copied().unwrap_or(true);
+            if !control {
+                self.bytes.extend_from_slice(self.vocabulary.bytes.get(id as usize).map_or(&[], Vec::as_slice));
+            }
+        }
+        self.written.extend_from_slice(&tokens);
+        let finished = end.is_some() || self.matcher.as_ref().is_some_and(Matcher::is_stopped);
+        Ok((!finished).then_some(tokens))
+    }
+
+    /// Cuts the answer at `stop`, if it is there.
+    fn stop_at(&mut self, stop: Option<&str>) -> bool {
+        let Some(stop) = stop.filter(|stop| !stop.is_empty()) else { return false };
+        let at = self.bytes.windows(stop.len()).position(|part| part == stop.as_bytes());
+        if let Some(at) = at {
+            self.bytes.truncate(at);
+        }
+        at.is_some()
+    }
+}

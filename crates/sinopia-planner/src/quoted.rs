@@ -1,0 +1,647 @@
+//! How the built-in planner writes a layout: it points at words of the caption and adds numbers, so that it need not spell.
+//!
+//! ```text
+//! square: two<1> red<2> apples<3> to<4> the<5> left<6> of<7> a<8> sleeping<9> cat<10>, no<11> dogs<12>
+//!  2<1><3>: 14 14 10 40 26 40; 1<8><10>: 26 24 48 42 | | |<12><12>
+//! ```
+//!
+//! Kinds of things, separated by `;`: how many, the first and the last word of their name, `:`, width and height in cells of a grid of
+//! [`GRID`] × [`GRID`], then the cell of each centre. After each `|` follow the style, the settings, and what must not be there.
+//! [`Quotable::grammar`] lets nothing else be written: whatever the model's weights say, every name is the caption's, every kind has as many
+//! boxes as its number says, and the number is the caption's where it tells one.
+//!
+//! # Source
+//! `training/planner_world.py`, which the model has learned this from.
+
+use std::ops::RangeInclusive;
+
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, nouns};
+
+use crate::caption::{self, Claim};
+use crate::words;
+
+/// Cells on a side of the grid, whatever the canvas.
+const GRID: f64 = 64.0;
+
+/// Most words of a caption: as many as have numbers.
+pub(crate) const MOST_WORDS: usize = 80;
+
+/// Most things of one kind, most kinds, and most words of a quotation.
+const MOST_THINGS: usize = 20;
+const MOST_KINDS: usize = 8;
+const MOST_QUOTED_WORDS: usize = 12;
+
+/// Most styles, settings and exclusions.
+const MOST_QUOTES: usize = 4;
+
+/// Width by height from which a canvas is wide; its inverse is tall.
+const WIDE: f64 = 1.25;
+
+/// A caption whose words can be pointed at.
+pub(crate) struct Quotable {
+    /// On one line, without the brackets that numbers stand in.
+    text: String,
+    /// Where each word stands in the text, signs around it left out.
+    words: Vec<std::ops::Range<usize>>,
+}
+
+/// How many things a quotation can stand for that begins with a word.
+enum Number {
+    Exactly(usize),
+    Any,
+}
+
+impl Quotable {
+    pub(crate) fn new(caption: &str) -> Self {
+        let plain = caption.chars().map(|c| if c.is_control() || c == '<' || c == '>' { ' ' } else { c });
+        let text = plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut words = Vec::new();
+        let mut start = 0;
+        for word in text.split(' ') {
+            let lead = word.len() - word.trim_start_matches(is_sign).len();
+            let bare = word.trim_matches(is_sign);
+            if !bare.is_empty() {
+                words.push(start + lead..start + lead + bare.len());
+            }
+            start += word.len() + 1;
+        }
+        Self { text, words }
+    }
+
+    /// Words that can be pointed at.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// What is asked for the caption on a canvas.
+    pub(crate) fn prompt(&self, canvas: Canvas) -> String {
+        let aspect = f64::from(canvas.width()) / f64::from(canvas.height());
+        let shape = match aspect {
+            aspect if aspect >= WIDE => "wide",
+            aspect if aspect <= 1.0 / WIDE => "tall",
+            _ => "square",
+        };
+        let mut prompt = format!("{shape}: ");
+        let mut at = 0;
+        for (index, word) in self.words.iter().enumerate() {
+            prompt.push_str(&format!("{}<{}>", &self.text[at..word.end], index + 1));
+            at = word.end;
+        }
+        prompt.push_str(&self.text[at..]);
+        prompt
+    }
+
+    /// The answers that the caption can have, in llguidance's dialect of Lark.
+    pub(crate) fn grammar(&self) -> String {
+        let mut terminals = Vec::new();
+        let mut terminal = |name: &str, breaks: &[&str], starts: &dyn Fn(usize) -> bool| {
+            let regex = self.spans(breaks, starts);
+            if let Some(regex) = &regex {
+                terminals.push(format!("{name}: /{regex}/"));
+            }
+            regex.is_some()
+        };
+        let mut kinds = Vec::new();
+        for count in 1..=MOST_THINGS {
+            let fits = |index: usize| match self.number(index) {
+                Number::Exactly(number) => number == count,
+                Number::Any => true,
+            };
+            if terminal(&format!("NAME{count}"), NAME_BREAKS, &|index| self.can_begin(index) && fits(index)) {
+                kinds.push(format!("\" {count}\" NAME{count} \":\" size at{{{count}}}"));
+            }
+        }
+        let has_style = terminal("STYLE", &["or"], &|index| self.can_begin(index));
+        let has_setting = terminal("SETTING", &["without", "no", "not"], &|index| !self.is(index, NO_SETTING));
+        let list = |name: &str, exists: bool| match exists {
+            true => format!("({name} (\";\" {name}){{0,{}}})?", MOST_QUOTES - 1),
+            false => "\"\"".to_owned(),
+        };
+        let some = format!("kind (\";\" kind){{0,{}}}", MOST_KINDS - 1);
+        let things = match kinds.is_empty() {
+            true => "\"\"".to_owned(),
+            false if self.claims_things() => some,
+            false => format!("({some})?"),
+        };
+        let kind = if kinds.is_empty() { String::new() } else { format!("kind: {}\n", kinds.join("\n    | ")) };
+        format!(
+            "start: things \" |\" styles \" |\" settings \" |\" absent\nthings: {things}\n{kind}styles: {}\nsettings: {}\nabsent: {}\n{NUMBERS}{}\n",
+            list("STYLE", has_style),
+            list("SETTING", has_setting),
+            list("STYLE", has_style),
+            terminals.join("\n"),
+        )
+    }
+
+    /// Whether the caption says how many of something there are or where it stands, so that an answer without a thing must be wrong.
+    fn claims_things(&self) -> bool {
+        let of_things = |claim: &Claim| {
+            matches!(claim, Claim::Count { .. } | Claim::AtLeast { .. } | Claim::Relation { .. } | Claim::Place { .. })
+        };
+        caption::claims(&self.text).iter().any(of_things)
+    }
+
+    /// All quotations that begin at certain words, as a regular expression; `None` if there is none.
+    fn spans(&self, breaks: &[&str], starts: &dyn Fn(usize) -> bool) -> Option<String> {
+        let of = |start: usize| {
+            let ends: Vec<String> = self.ends(start, breaks).map(|end| (end + 1).to_string()).collect();
+            (!ends.is_empty()).then(|| format!("<{}><({})>", start + 1, ends.join("|")))
+        };
+        let spans: Vec<String> = (0..self.len()).filter(|&start| starts(start)).filter_map(of).collect();
+        (!spans.is_empty()).then(|| spans.join("|"))
+    }
+
+    /// Where a quotation can end that begins at `start`: at words that can end a name, before the next sign and the next of `breaks`.
+    fn ends(&self, start: usize, breaks: &[&str]) -> impl Iterator<Item = usize> {
+        let last = (start + MOST_QUOTED_WORDS).min(self.len());
+        let unbroken =
+            (start..last).take_while(move |&end| end == start || !(self.is_broken_before(end) || self.is(end, breaks)));
+        let is_open = move |end: usize| self.is(end, words::BOUNDARIES) || self.is(end, words::DETERMINERS);
+        let is_lone_number = move |end: usize| end == start && self.len() > 1 && self.is_number(end);
+        unbroken.filter(move |&end| !is_open(end) && !is_lone_number(end))
+    }
+
+    /// Whether a comma or full stop stands between a word and the one before it.
+    fn is_broken_before(&self, index: usize) -> bool {
+        let Some(before) = index.checked_sub(1).and_then(|before| self.words.get(before)) else { return false };
+        let between = self.words.get(index).map_or("", |word| &self.text[before.end..word.start]);
+        between.contains([',', '.', ';', ':', '!', '?', '|', '(', ')'])
+    }
+
+    fn can_begin(&self, index: usize) -> bool {
+        !self.is(index, words::BOUNDARIES)
+    }
+
+    /// How many things a name can mean that begins here.
+    fn number(&self, index: usize) -> Number {
+        let number =
+            |index: usize| self.words.get(index).and_then(|word| words::Words::of(&self.text[word.start..]).number(0));
+        if let Some(number) = number(index) {
+            return Number::Exactly(number);
+        }
+        match self.is(index, &["a", "an", "another", "single", "this"]) {
+            true if self.is(index + 1, &["dozen"]) => Number::Exactly(12),
+            true if self.is(index + 1, GROUPS) => number(index + 1).map_or(Number::Any, Number::Exactly),
+            true => Number::Exactly(1),
+            false => Number::Any,
+        }
+    }
+
+    fn is_number(&self, index: usize) -> bool {
+        self.words.get(index).is_some_and(|word| words::Words::of(&self.text[word.clone()]).number(0).is_some())
+    }
+
+    fn is(&self, index: usize, list: &[&str]) -> bool {
+        let word = self.words.get(index).map(|word| &self.text[word.clone()]);
+        word.is_some_and(|word| list.iter().any(|known| word.eq_ignore_ascii_case(known)))
+    }
+
+    /// The layout that an answer describes; `None` if it has not the form that [`Quotable::grammar`] enforces.
+    pub(crate) fn read(&self, answer: &str, canvas: Canvas) -> Option<Layout> {
+        let parts: Vec<&str> = answer.split(" |").collect();
+        let [things, styles, settings, absent] = parts.as_slice() else { return None };
+        let mut objects = Vec::new();
+        for kind in list(things) {
+            objects.extend(self.read_kind(kind, canvas)?);
+        }
+        let (styles, settings) = (self.quotes(styles)?, self.quotes(settings)?);
+        let negative = self.quotes(absent)?.into_iter().map(|quote| bare(quote).text).collect::<Vec<_>>().join(", ");
+        Some(Layout { canvas, objects, background: background(&styles, &settings), negative })
+    }
+
+    fn quotes(&self, pointers: &str) -> Option<Vec<&str>> {
+        let mut quotes = list(pointers).map(|pointer| self.quote(pointer)).collect::<Option<Vec<_>>>()?;
+        // Saying a thing twice adds nothing.
+        let mut seen = std::collections::HashSet::new();
+        quotes.retain(|quote| seen.insert(*quote));
+        Some(quotes)
+    }
+
+    /// The words that `<2><4>` points at.
+    fn quote(&self, pointer: &str) -> Option<&str> {
+        let (first, last) = pointer.strip_prefix('<')?.strip_suffix('>')?.split_once("><")?;
+        let numbers: RangeInclusive<usize> = first.parse().ok()?..=last.parse().ok()?;
+        let (first, last) = (numbers.start().checked_sub(1)?, numbers.end().checked_sub(1)?);
+        self.text.get(self.words.get(first)?.start..self.words.get(last)?.end)
+    }
+
+    fn read_kind(&self, kind: &str, canvas: Canvas) -> Option<Vec<LayoutObject>> {
+        let (name, numbers) = kind.split_once(':')?;
+        let (count, pointer) = name.trim().split_at_checked(name.trim().find('<')?)?;
+        let count: usize = count.parse().ok()?;
+        let numbers: Option<Vec<f64>> = numbers.split_whitespace().map(|number| number.parse().ok()).collect();
+        let numbers = numbers?;
+        let (size, centers) = numbers.split_at_checked(2)?;
+        let phrase = phrase(self.quote(pointer)?, count);
+        let (centers, rest) = centers.as_chunks::<2>();
+        if centers.len() != count || !rest.is_empty() {
+            return None;
+        }
+        let object = |center: &[f64; 2]| {
+            let bbox = pixels((size[0], size[1]), *center, canvas)?;
+            Some(LayoutObject { phrase: phrase.clone(), bbox })
+        };
+        centers.iter().map(object).collect()
+    }
+}
+
+/// Rules and terminals of the grammar that are the same for every caption.
+const NUMBERS: &str = "\
+size: LENGTH LENGTH
+at: CELL CELL
+LENGTH: / (6[0-4]|[1-5][0-9]|[3-9])/
+CELL: / (6[0-3]|[1-5]?[0-9])/
+";
+
+/// Words that no name goes on after.
+const NAME_BREAKS: &[&str] = &[
+    "and",
+    "or",
+    "nor",
+    "but",
+    "plus",
+    "without",
+    "no",
+    "not",
+    "above",
+    "below",
+    "under",
+    "beneath",
+    "underneath",
+    "beside",
+    "near",
+    "next",
+    "between",
+    "behind",
+    "left",
+    "right",
+    "is",
+    "are",
+    "there",
+    "surrounded",
+    "while",
+    "facing",
+    "alongside",
+];
+
+/// Words that no setting begins with.
+const NO_SETTING: &[&str] =
+    &["and", "or", "of", "is", "are", "with", "without", "no", "not", "to", "left", "right", "above", "below"];
+
+/// Words behind an article that make it more than one.
+const GROUPS: &[&str] = &[
+    "pair",
+    "couple",
+    "group",
+    "few",
+    "lot",
+    "bunch",
+    "row",
+    "number",
+    "handful",
+    "herd",
+    "flock",
+    "crowd",
+    "pack",
+    "pile",
+    "set",
+    "bouquet",
+    "collection",
+    "variety",
+];
+
+fn is_sign(c: char) -> bool {
+    !c.is_alphanumeric()
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(';').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Cells to pixels, edges rounded half to even; a box that would leave the canvas is moved inside.
+fn pixels((width, height): (f64, f64), [x, y]: [f64; 2], canvas: Canvas) -> Option<PixelBox> {
+    let edges = |center: f64, length: f64, side: u32| {
+        let length = length.clamp(1.0, GRID);
+        let start = (center - length / 2.0).clamp(0.0, GRID - length);
+        let pixel = |cell: f64| (cell / GRID * f64::from(side)).round_ties_even();
+        (pixel(start), pixel(start + length))
+    };
+    let (left, right) = edges(x, width, canvas.width());
+    let (top, bottom) = edges(y, height, canvas.height());
+    PixelBox::new(left, top, (right - left).max(1.0), (bottom - top).max(1.0)).ok()
+}
+
+/// Words before a noun that say how many there are, or which; the longest first.
+const LEADS: [&str; 41] = [
+    "a pair of",
+    "a couple of",
+    "a group of",
+    "lots of",
+    "a lot of",
+    "a bunch of",
+    "a row of",
+    "a number of",
+    "a handful of",
+    "a few",
+    "a dozen",
+    "a single",
+    "pair of",
+    "couple of",
+    "group of",
+    "dozens of",
+    "another",
+    "several",
+    "various",
+    "multiple",
+    "some",
+    "many",
+    "both",
+    "each",
+    "every",
+    "this",
+    "that",
+    "these",
+    "those",
+    "his",
+    "her",
+    "its",
+    "their",
+    "my",
+    "your",
+    "our",
+    "the",
+    "any",
+    "an",
+    "a",
+    "single",
+];
+
+/// A quotation without what stands before its noun.
+struct Bare {
+    text: String,
+    /// Whether something stood there, so that the noun can be counted.
+    is_counted: bool,
+}
+
+fn bare(quote: &str) -> Bare {
+    let mut rest = quote.trim();
+    let mut is_counted = false;
+    loop {
+        let lead = LEADS.iter().find(|lead| starts_with_words(rest, lead)).map(|lead| lead.len());
+        let number = rest.split(' ').next().filter(|word| words::Words::of(word).number(0).is_some()).map(str::len);
+        let Some(length) = lead.or(number).filter(|&length| length < rest.len()) else { break };
+        rest = rest[length..].trim_start();
+        is_counted = true;
+    }
+    Bare { text: uncapitalised(rest, quote), is_counted }
+}
+
+/// Whether `text` begins with these words and goes on after them.
+fn starts_with_words(text: &str, words: &str) -> bool {
+    text.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words))
+        && text[words.len()..].starts_with(' ')
+}
+
+/// `Two Red Apples` as `red apples` and `Three cats` as `cats`, but `Anna` as it is: only where a lower-case form is sure.
+fn uncapitalised(rest: &str, quote: &str) -> String {
+    let shouts = quote.chars().any(char::is_alphabetic) && !quote.chars().any(char::is_lowercase);
+    let is_title = quote.split(' ').count() > 1
+        && quote.split(' ').all(|word| word.chars().next().is_none_or(|c| c.is_uppercase() || !c.is_alphabetic()));
+    if (shouts && quote.len() > 4) || is_title { rest.to_lowercase() } else { rest.to_owned() }
+}
+
+/// The name of one thing: `a red apple` of `two red apples`, `a cat` of `The cat`.
+fn phrase(quote: &str, count: usize) -> String {
+    let Bare { text, is_counted } = bare(quote);
+    let one = if count > 1 { nouns::singular(&text) } else { text };
+    match is_counted || count > 1 {
+        true => format!("{} {one}", if one.starts_with(is_vowel) { "an" } else { "a" }),
+        false => one,
+    }
+}
+
+fn is_vowel(c: char) -> bool {
+    "aeiouAEIOU".contains(c)
+}
+
+/// What is said when the caption tells no setting, and before a setting without a style.
+const NOWHERE: &str = "A realistic scene";
+const PHOTO: &str = "A realistic photo";
+
+/// Words that a setting begins with if it is no noun of its own.
+const PREPOSITIONS: [&str; 15] = [
+    "in",
+    "on",
+    "at",
+    "inside",
+    "under",
+    "underwater",
+    "during",
+    "by",
+    "against",
+    "near",
+    "across",
+    "over",
+    "amid",
+    "outside",
+    "within",
+];
+
+/// Prepositions that name the whole place: `in a park` is a park.
+const WITHIN: [&str; 5] = ["in", "on", "at", "inside", "within"];
+
+/// What one is in without its being a place.
+const CONDITIONS: [&str; 16] = [
+    "rain",
+    "snow",
+    "fog",
+    "mist",
+    "dark",
+    "darkness",
+    "morning",
+    "evening",
+    "afternoon",
+    "night",
+    "moonlight",
+    "sunlight",
+    "day",
+    "background",
+    "air",
+    "wind",
+];
+
+/// The background prompt: `An oil painting of a park at night`.
+fn background(styles: &[&str], settings: &[&str]) -> String {
+    let (mut places, mut circumstances) = (Vec::new(), Vec::new());
+    for &setting in settings {
+        match place_of(setting) {
+            Some(place) => places.push(place),
+            None => circumstances.push(setting),
+        }
+    }
+    let has_noun = settings.first().is_some_and(|setting| !is_circumstance(setting));
+    let mut text = match (styles.first(), places.first()) {
+        (None, None) => NOWHERE.to_owned(),
+        (None, Some(place)) if has_noun => (*place).to_owned(),
+        (style, Some(place)) => format!("{} of {}", style.unwrap_or(&PHOTO), lower_first(place)),
+        (Some(style), None) => format!("{style} of a scene"),
+    };
+    for circumstance in circumstances {
+        text = format!("{text} {}", lower_first(circumstance));
+    }
+    for style in styles.iter().skip(1) {
+        text = format!("{text}, {}", lower_first(style));
+    }
+    upper_first(&text)
+}
+
+/// The noun of a setting that is a place: all of `a kitchen`, the last two words of `in a park`, nothing of `at night`.
+fn place_of(setting: &str) -> Option<&str> {
+    if !is_circumstance(setting) {
+        return Some(setting);
+    }
+    let (preposition, place) = setting.split_once(' ')?;
+    let (article, noun) = place.split_once(' ')?;
+    let is_one_of = |word: &str, list: &[&str]| list.iter().any(|known| word.eq_ignore_ascii_case(known));
+    let last = noun.rsplit(' ').next().unwrap_or_default();
+    let is_place = is_one_of(preposition, &WITHIN)
+        && is_one_of(article, words::ARTICLES)
+        && !is_one_of(last, &CONDITIONS)
+        && !noun.to_lowercase().starts_with("front of");
+    is_place.then_some(place)
+}
+
+fn is_circumstance(setting: &str) -> bool {
+    let first = setting.split(' ').next().unwrap_or_default();
+    PREPOSITIONS.iter().any(|preposition| first.eq_ignore_ascii_case(preposition))
+}
+
+fn upper_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(caption: &str, answer: &str, expected: &str) {
+        let layout = Quotable::new(caption).read(answer, Canvas::PUBLISHED).unwrap();
+        assert_eq!(sinopia_layout::write_answer(&layout), expected);
+    }
+
+    #[test]
+    fn answers_are_read() {
+        check(
+            "two red apples to the left of a sleeping cat, no dogs",
+            " 2<1><3>: 14 14 10 40 26 40; 1<8><10>: 26 24 48 42 | | |<12><12>",
+            "[('a red apple', [24, 264, 112, 112]), ('a red apple', [152, 264, 112, 112]), ('a sleeping cat', [280, 240, 208, 192])]\nBackground prompt: A realistic scene\nNegative prompt: dogs",
+        );
+        check(
+            "an oil painting of The old king on a beach at night, without any people or a dog, cubism",
+            " 1<5><7>: 20 40 1 63 |<1><3>;<19><19> |<8><10>;<11><12> |<14><15>;<17><18>",
+            "[('an old king', [0, 192, 160, 320])]\nBackground prompt: An oil painting of a beach at night, cubism\nNegative prompt: people, dog",
+        );
+        check("empty street", " | |<1><2>;<1><2> |", "[]\nBackground prompt: Empty street\nNegative prompt: ");
+    }
+
+    #[test]
+    fn boxes_fill_any_canvas_and_stay_inside() {
+        let canvas = Canvas::new(1024, 300).unwrap();
+        let layout = Quotable::new("3 cats").read(" 3<1><2>: 64 10 0 0 32 32 63 63 | | |", canvas).unwrap();
+        assert!(layout.is_inside_canvas());
+        assert_eq!(layout.objects[2].bbox, PixelBox::new(0.0, 253.0, 1024.0, 47.0).unwrap());
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_none() {
+        let two_cats = Quotable::new("two cats");
+        for answer in [
+            "",
+            " |",
+            " 2<1><2>: 9 9 1 1 | | |",
+            " 1<1><2>: 9 9 1 | | |",
+            " x<1><2>: 9 9 1 1 | | |",
+            " 1: 9 9 1 1 | | |",
+            " 1<2><3>: 9 9 1 1 | | |",
+            " 1<2><1>: 9 9 1 1 | | |",
+            " 1<0><1>: 9 9 1 1 | | |",
+            " | | | | |",
+        ] {
+            assert_eq!(two_cats.read(answer, Canvas::PUBLISHED), None, "{answer}");
+        }
+    }
+
+    #[test]
+    fn quotations_become_names_of_one_thing() {
+        for (quote, count, expected) in [
+            ("two red apples", 2, "a red apple"),
+            ("5 cups of tea", 5, "a cup of tea"),
+            ("a cat", 1, "a cat"),
+            ("One dog", 1, "a dog"),
+            ("the old man", 1, "an old man"),
+            ("a pair of blorfs", 2, "a blorf"),
+            ("several mice", 4, "a mouse"),
+            ("birds", 3, "a bird"),
+            ("bread", 1, "bread"),
+            ("Anna", 1, "Anna"),
+            ("Two Red Apples", 2, "a red apple"),
+            ("A BIG DOG", 1, "a big dog"),
+            ("a dozen eggs", 12, "an egg"),
+            ("three girls reading a book", 3, "a girl reading a book"),
+            ("one", 1, "one"),
+        ] {
+            assert_eq!(phrase(quote, count), expected, "{quote}");
+        }
+    }
+
+    #[test]
+    fn words_are_numbered_and_signs_left_out() {
+        let caption = Quotable::new("a  (red) cat;\tx-wings <7> “é”");
+        assert_eq!(caption.prompt(Canvas::PUBLISHED), "square: a<1> (red<2>) cat<3>; x-wings<4> 7<5> “é<6>”");
+        assert!(Quotable::new("x").prompt(Canvas::new(768, 512).unwrap()).starts_with("wide: "));
+        assert!(Quotable::new("x").prompt(Canvas::new(512, 768).unwrap()).starts_with("tall: "));
+        assert_eq!(Quotable::new(" ... ").len(), 0);
+    }
+
+    #[test]
+    fn names_end_before_signs_and_have_the_captions_number() {
+        let caption = Quotable::new("two red apples, a cat and a pair of dogs");
+        let quoted = |name: &str| {
+            let grammar = caption.grammar();
+            grammar
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{name}: ")))
+                .map(str::to_owned)
+                .unwrap_or_default()
+        };
+        assert_eq!(quoted("NAME1"), "/<2><(2|3)>|<3><(3)>|<4><(5)>|<5><(5)>|<10><(10)>/");
+        assert!(
+            quoted("NAME2").contains("<1><(2|3)>") && quoted("NAME2").contains("<7><(8|10)>"),
+            "{}",
+            quoted("NAME2")
+        );
+        assert!(!quoted("NAME3").contains("<1>") && !quoted("NAME3").contains("<4>"), "{}", quoted("NAME3"));
+    }
+
+    #[test]
+    fn backgrounds() {
+        for (style, settings, expected) in [
+            ("", "", "A realistic scene"),
+            ("", "in a park", "A realistic photo of a park"),
+            ("", "in the rain", "A realistic scene in the rain"),
+            ("", "in a park;on a rainy day", "A realistic photo of a park on a rainy day"),
+            ("", "a kitchen;at night", "A kitchen at night"),
+            ("A realistic photo", "", "A realistic photo of a scene"),
+            ("A sketch", "In an indoor scene", "A sketch of an indoor scene"),
+        ] {
+            assert_eq!(background(&list(style).collect::<Vec<_>>(), &list(settings).collect::<Vec<_>>()), expected);
+        }
+    }
+}
