@@ -39,7 +39,7 @@ T5 = dict(
     relative_attention_max_distance=128, layer_norm_epsilon=1e-6, dropout_rate=0.0, pad_token_id=0, eos_token_id=1,
 )
 CONNECTOR = dict(width=UNET["cross_attention_dim"], layers=3, heads=4, latents=64, time_channel=320)
-PLAN_WEIGHT, LOOK_WEIGHT, TEACHER_WEIGHT, TAGS_WEIGHT = 0.05, 0.1, 0.5, 0.02
+PLAN_WEIGHT, LOOK_WEIGHT, TEACHER_WEIGHT, TAGS_WEIGHT = 0.05, 0.1, 1.0, 0.02
 TOKENIZER = CACHE / "t5_tokenizer.json"
 FEW = [0.0, 0.4, 0.35, 0.15, 0.04, 0.03, 0.03]  # odds of so many things at first: which place belongs to which thing is learned on two
 PHRASE_TOKENS = 12  # of a teacher's short prompt; the padding behind them is one token, counted as many times as it stands
@@ -388,7 +388,7 @@ def losses(tokenizer, text, connector, unet, clip, helpers, regions, batch, alph
     look, plan, tags = helpers
     latents, captions, scenes, prompts = batch
     size = len(latents)
-    t = (1000 * torch.rand(size) ** 0.7).long().clamp(0, 999)
+    t = (1000 * torch.rand(size) ** 0.5).long().clamp(0, 999)
     alpha, sigma = (f[:, None, None, None] for f in (alphas_cumprod[t].sqrt(), (1 - alphas_cumprod[t]).sqrt()))
     noise = torch.randn_like(latents)
     states, mask, ids = read(tokenizer, text, captions)

@@ -38,6 +38,7 @@ impl SentencePieceModel {
                 (NORMALIZER_SPEC, Value::Bytes(spec)) => {
                     for field in Fields(spec) {
                         if let (PRECOMPILED_CHARSMAP, Value::Bytes(charsmap)) = field? {
+                            check_charsmap(charsmap).ok_or("its table of characters is damaged")?;
                             model.charsmap = charsmap.to_vec();
                         }
                     }
@@ -76,6 +77,43 @@ fn check_model_type(spec: &[u8]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Follows every path through a table of characters, since whoever looks a text up in it does so without checks.
+///
+/// The table is the length in bytes of a double-array trie, its units (32 bits each, as darts-clone packs them), and texts that end in 0; a path's value is where in
+/// them the replacement begins.
+fn check_charsmap(charsmap: &[u8]) -> Option<()> {
+    if charsmap.is_empty() {
+        return Some(());
+    }
+    let (length, rest) = charsmap.split_first_chunk::<4>()?;
+    let (trie, texts) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let texts = std::str::from_utf8(texts).ok()?;
+    let units: Vec<u32> = trie.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
+    let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
+    let mut found = vec![offset(*units.first()?)];
+    let mut seen = std::collections::HashSet::new();
+    while let Some(base) = found.pop() {
+        if !seen.insert(base) {
+            continue;
+        }
+        // Any byte may be looked up here, and they all lie in one block of 256 units.
+        units.get(base | 0xff)?;
+        for byte in 1..=0xff_u32 {
+            let unit = units[base ^ byte as usize];
+            if unit & (1 << 31 | 0xff) != byte {
+                continue;
+            }
+            let next = base ^ byte as usize ^ offset(unit);
+            if unit >> 8 & 1 == 1 {
+                let start = (*units.get(next)? & 0x7fff_ffff) as usize;
+                texts.is_char_boundary(start).then_some(())?;
+            }
+            found.push(next);
+        }
+    }
+    Some(())
 }
 
 /// A field's content in one of the encodings of protocol buffers.
@@ -177,6 +215,32 @@ pub(super) mod tests {
         assert_eq!(model.pieces.len(), 7);
         assert_eq!(model.pieces[4], ("▁car".to_owned(), -1.5));
         assert_eq!((model.unknown, model.charsmap.len()), (Some(2), 0));
+    }
+
+    /// The table that replaces `A` by `b`: the root, whose children begin at 256, and one path.
+    fn charsmap(child: u32, value: u32) -> Vec<u8> {
+        let mut units = [0_u32; 768];
+        units[0] = 256 << 10;
+        units[256 ^ 0x41] = child;
+        units[512] = 1 << 31 | value;
+        let trie: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        [&(trie.len() as u32).to_le_bytes()[..], &trie, "b\0".as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_table_of_characters_cannot_lead_astray() {
+        // From the child at 256 ^ 0x41 to a value at `target`.
+        let unit = |target: u32| (256 ^ 0x41 ^ target) << 10 | 1 << 8 | 0x41;
+        let good = charsmap(unit(512), 0);
+        assert_eq!(check_charsmap(&good), Some(()));
+        assert_eq!(check_charsmap(&[]), Some(()));
+        assert_eq!(check_charsmap(&charsmap(unit(512), 9)), None, "a replacement behind the texts");
+        assert_eq!(check_charsmap(&charsmap(unit(1 << 20), 0)), None, "a path out of the table");
+        for length in [1, 4, 100, good.len() - 3] {
+            assert_eq!(check_charsmap(&good[..length]), None, "{length}");
+        }
+        let model = [example(), tagged(3, &tagged(2, &[1, 0, 0]))].concat();
+        assert!(SentencePieceModel::read(&model).unwrap_err().contains("its table of characters is damaged"));
     }
 
     #[test]
