@@ -120,7 +120,8 @@ impl Quotable {
         let any = |_: usize, _: usize| true;
         let opener = (0..self.len()).find(|&index| self.is(index, EXCLUDING)).unwrap_or(self.len());
         let has_absent = terminal("ABSENT", NAME_BREAKS, &|index| index > opener && self.can_begin(index), &any);
-        let has_style = terminal("STYLE", &["or"], &|index| self.can_begin(index), &any);
+        let has_style =
+            terminal("STYLE", &["or"], &|index| self.can_begin(index), &|start, end| self.is_style(start, end));
         let has_setting = terminal("SETTING", &["without", "no", "not"], &|index| self.can_begin_setting(index), &any);
         let list = |name: &str, exists: bool| match exists {
             true => format!("({name} (\";\" {name}){{0,{}}})?", MOST_QUOTES - 1),
@@ -214,8 +215,9 @@ impl Quotable {
     /// Whether a noun phrase can end here: before a word that joins phrases or opens one, a sign, a participle, or a verb with its object.
     fn can_end(&self, index: usize) -> bool {
         let next = index + 1;
-        // `a dog chasing a ball` is two things, `a glass of water` one.
-        let is_halfway = self.is(next, &["of"]) || (self.ends_with_ing(index) && self.is(next, words::DETERMINERS));
+        // `a dog chasing a ball` is two things, `a glass of water` one; `a photo of` tells a style.
+        let is_halfway = (self.is(next, &["of"]) && !self.is(index, words::PICTURE) && !self.is(index, STYLES))
+            || (self.ends_with_ing(index) && self.is(next, words::DETERMINERS));
         if is_halfway && !self.is_broken_before(next) {
             return false;
         }
@@ -234,6 +236,14 @@ impl Quotable {
         let is_inside = start.checked_sub(1).is_some_and(|before| self.is(before, &["in", "at", "on", "inside"]));
         ![words::PICTURE, SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list))
             && !(is_inside && self.is(end, PLACES))
+    }
+
+    /// Whether a phrase can be a style: it counts nothing, excludes nothing, and names no content (`a photo of …`), only whose style it is.
+    fn is_style(&self, start: usize, end: usize) -> bool {
+        !(start..=end).any(|index| {
+            let tells_content = self.is(index, &["of"]) && !(index > start && self.is(index - 1, &["style", "manner"]));
+            tells_content || self.is_number(index) || self.is(index, EXCLUDING)
+        })
     }
 
     fn ends_with_ing(&self, index: usize) -> bool {
@@ -896,6 +906,20 @@ mod tests {
         assert_eq!(quoted("NAME2"), "/<1><(3)>|<7><(10)>|<10><(10)>/");
         assert_eq!(quoted("NAME3"), "/<10><(10)>/");
         assert_eq!((quoted("ABSENT"), quoted("NAME5")), (String::new(), "/<10><(10)>/".to_owned()));
+    }
+
+    #[test]
+    fn a_style_tells_no_content() {
+        for (caption, style) in [
+            ("a realistic photo of a scene without backpacks", "<1><(3)>"),
+            ("a watercolor of two dogs", "<1><(2)>"),
+            ("a house in the style of van gogh", "<4><(5|8)>"),
+        ] {
+            let grammar = Quotable::new(caption).grammar();
+            let styles = grammar.lines().find(|line| line.starts_with("STYLE:")).unwrap_or_default();
+            assert!(styles.contains(style), "{caption}: {styles}");
+            assert!(!styles.contains("<1><(3|"), "{caption}: {styles}");
+        }
     }
 
     #[test]
