@@ -138,7 +138,7 @@ fn gligen_paints_as_diffusers_does() {
 }
 
 #[test]
-fn the_preset_diffusers_lmd_plus_paints_as_its_description_says() {
+fn the_preset_diffusers_lmd_plus_paints_as_the_community_pipeline_does() {
     check_boxed("lmd_plus", 4, |case, request, pipeline| {
         let mut options = methods::find_preset("diffusers-lmd-plus").unwrap().options();
         options["overall_loss_threshold"] = case["threshold"].clone();
