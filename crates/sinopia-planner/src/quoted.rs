@@ -122,7 +122,10 @@ impl Quotable {
         let has_absent = terminal("ABSENT", NAME_BREAKS, &|index| index > opener && self.can_begin(index), &any);
         let has_style =
             terminal("STYLE", &["or"], &|index| self.can_begin(index), &|start, end| self.is_style(start, end));
-        let has_setting = terminal("SETTING", &["without", "no", "not"], &|index| self.can_begin_setting(index), &any);
+        let has_setting =
+            terminal("SETTING", &["without", "no", "not"], &|index| self.can_begin_setting(index), &|start, end| {
+                self.is_setting(start, end)
+            });
         let list = |name: &str, exists: bool| match exists {
             true => format!("({name} (\";\" {name}){{0,{}}})?", MOST_QUOTES - 1),
             false => "\"\"".to_owned(),
@@ -210,6 +213,18 @@ impl Quotable {
     /// A setting begins with its preposition, or as a noun phrase does.
     fn can_begin_setting(&self, index: usize) -> bool {
         !self.is(index, NO_SETTING) && (self.is(index, words::BOUNDARIES) || self.can_begin(index))
+    }
+
+    /// Whether a phrase can be a setting, so that no thing is lost in one: `in …`, `on …` and the like can be anything; what stands under, beside
+    /// or without a preposition must be known as a place.
+    fn is_setting(&self, start: usize, end: usize) -> bool {
+        let is_place = self.is(end, PLACES) || self.is(end, SURROUNDINGS);
+        match self.is(start, words::BOUNDARIES) {
+            true => is_place || !self.is(start, BESIDE_THINGS),
+            false => {
+                is_place && !(start..end).any(|index| self.is(index, words::BOUNDARIES) && !self.is(index, &["of"]))
+            }
+        }
     }
 
     /// Whether a noun phrase can end here: before a word that joins phrases or opens one, a sign, a participle, or a verb with its object.
@@ -568,6 +583,25 @@ const STYLES: &[&str] = &[
 /// Words that no setting begins with.
 const NO_SETTING: &[&str] =
     &["and", "or", "of", "is", "are", "with", "without", "no", "not", "to", "left", "right", "above", "below"];
+
+/// Prepositions that tell where one thing is of another.
+const BESIDE_THINGS: &[&str] = &[
+    "under",
+    "underneath",
+    "beneath",
+    "over",
+    "beside",
+    "besides",
+    "between",
+    "behind",
+    "near",
+    "next",
+    "by",
+    "around",
+    "among",
+    "across",
+    "along",
+];
 
 /// Words behind an article that make it more than one.
 const GROUPS: &[&str] = &[
