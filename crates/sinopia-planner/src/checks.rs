@@ -306,7 +306,7 @@ fn check_place(subject: &Noun, side: Side, layout: &Layout) -> Option<Finding> {
     let described = with_adjectives(&boxes, subject);
     let boxes = if described.is_empty() { boxes } else { described };
     if boxes.is_empty() {
-        return None;
+        return (!is_anywhere(subject, layout)).then(|| Finding::Missing(subject.clone()));
     }
     let length = match side {
         Side::Left | Side::Right => f64::from(layout.canvas.width()),
