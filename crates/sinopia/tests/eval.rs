@@ -332,6 +332,15 @@ fn bad_input_is_answered_before_any_painting() {
 }
 
 #[test]
+fn weights_of_an_object_that_some_layout_lacks_are_refused_before_anything_is_painted() {
+    let desk = Desk::new();
+    let weights = "object_weights={\"a dog\": 2}";
+    let args = ["eval", "image", "--method", "lmd", "--layouts", GPT_4, "--out", "run", "--set", weights];
+    desk.refuses(&args, 2, &["object_weights", "`a dog`", "caption 0"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
 fn runs_of_other_options_and_foreign_images_are_refused() {
     let desk = Desk::new();
     let args: Vec<&str> = small_run("run", "1").into_iter().chain(["--task", "negation"]).collect();

@@ -9,7 +9,7 @@ use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling, Shortcuts, TextEncoding};
 use sinopia_eval::run::{self, LayoutsId, PaintError, Progress, Shard};
 use sinopia_eval::{RunFolder, RunSettings, Sample, benchmarks, layouts};
-use sinopia_layout::{Layout, repair};
+use sinopia_layout::{Layout, Scene, repair};
 
 use super::args::ImageArgs;
 use super::{jobs, read_cache, report};
@@ -37,7 +37,8 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let preset = job::preset_options(info.name, &painting)?.unwrap_or_default();
     let (layouts, layouts_id) = find_layouts(&args, &samples)?;
     let method = methods::build(info.name, Value::Object(job::method_options(info.name, preset, &painting)?))?;
-    // Before hours of painting: is the detector one?
+    // Before hours of painting: can every caption be painted so, and is the detector one?
+    check_object_weights(&method.options(), &samples, &layouts)?;
     let model_name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
     let eye = report::open_eye(benchmark.sight(), args.detector.as_deref(), model_name)?;
 
@@ -107,6 +108,23 @@ fn find_layouts(args: &ImageArgs, samples: &[&Sample]) -> anyhow::Result<(HashMa
     let repaired = found.into_iter().map(|(sample, layout)| (sample.index, repair(layout).0));
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok((repaired.collect(), Some(LayoutsId { file, sha256: run::sha256(&bytes) })))
+}
+
+/// Weights of single objects name phrases, which a layout without them refuses.
+fn check_object_weights(options: &Value, samples: &[&Sample], layouts: &HashMap<usize, Layout>) -> anyhow::Result<()> {
+    let Some(weights) = options.get("object_weights").and_then(Value::as_object) else { return Ok(()) };
+    for sample in samples {
+        let Some(layout) = layouts.get(&sample.index) else { continue };
+        let scene = Scene::compose(layout)?;
+        let is_missing = |phrase: &&String| !scene.objects().iter().any(|object| object.name() == phrase.as_str());
+        if let Some(phrase) = weights.keys().find(is_missing) {
+            let (index, caption) = (sample.index, &sample.caption);
+            return Err(bad_request(format!(
+                "`object_weights` names `{phrase}`, which the layout of caption {index} (`{caption}`) has not; in a benchmark every layout needs it"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn sampling(args: &PaintingArgs, seed_offset: u64, model: &Model) -> anyhow::Result<Sampling> {
