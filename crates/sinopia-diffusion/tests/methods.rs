@@ -24,14 +24,19 @@ use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, Pixel
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
 use sinopia_models::unet::UNetPart;
+use sinopia_models::weights::Precision;
 
 static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| load("small"));
 /// With grounding adapters.
 static GATED: LazyLock<Pipeline> = LazyLock::new(|| load("gligen"));
 
 fn load(model: &str) -> Pipeline {
+    load_with(model, &OpenOptions::default())
+}
+
+fn load_with(model: &str, options: &OpenOptions) -> Pipeline {
     let source = ModelSource::parse(fixture::model_folder(model).to_str().unwrap()).unwrap();
-    Pipeline::load(&Checkpoint::open(&source, &OpenOptions::default(), &NoProgress).unwrap()).unwrap()
+    Pipeline::load(&Checkpoint::open(&source, options, &NoProgress).unwrap()).unwrap()
 }
 
 /// A model that the method can paint with.
@@ -126,6 +131,24 @@ fn the_same_request_gives_the_same_bytes_on_any_number_of_threads() {
         let mut other = request.clone();
         other.sampling.seed = Seed(4);
         assert_ne!(first.image, paint(info.name, Value::Null, &other).unwrap().image, "{}: another seed", info.name);
+    }
+}
+
+#[test]
+fn in_bf16_too_the_number_of_threads_changes_no_byte() {
+    let bf16 = OpenOptions { precision: Precision::Bf16, ..OpenOptions::default() };
+    let pipeline = load_with("gligen", &bf16);
+    let request = request(Some(dog_and_bowls()), 3);
+    for info in METHODS {
+        let method = methods::build(info.name, Value::Null).unwrap();
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| method.generate(&request, &pipeline, &Run::silent()).unwrap().image)
+        };
+        let image = on(3);
+        assert_eq!(image.pixels(), on(1).pixels(), "{}", info.name);
+        let of_f32 = method.generate(&request, &GATED, &Run::silent()).unwrap().image;
+        assert_ne!(image.pixels(), of_f32.pixels(), "{}: these are f32's bytes", info.name);
     }
 }
 
@@ -786,6 +809,25 @@ fn objects_alone_take_fewer_steps_once_nothing_but_their_outline_is_wanted() {
     let options = json!({ "stop_objects_early": false, "fast_schedule": true });
     let refused = paint("lmd", options, &euler).unwrap_err().to_string();
     assert!(refused.contains("fast_schedule") && refused.contains("ddim"), "{refused}");
+}
+
+#[test]
+fn with_the_same_outlines_fewer_steps_of_the_objects_change_no_byte() {
+    // What is pasted and transferred was seen before the steps that are left out; only an outline can tell them apart.
+    let request =
+        request(Some(layout(&[("a dog", [40.0, 150.0, 200.0, 260.0]), ("a dog", [280.0, 60.0, 180.0, 200.0])])), 20);
+    let painted = |options: Value| {
+        let options = serde_json::from_value::<LmdOptions>(options).unwrap();
+        let run = Run::silent();
+        let lmd = Lmd::new(options).unwrap().with_masks(Arc::new(WholeBox));
+        (lmd.generate(&request, &PIPELINE, &run).unwrap().image, run.work().sampling.calls)
+    };
+    let (all, calls) = painted(json!({ "stop_objects_early": false }));
+    let (early, fewer) = painted(json!({}));
+    let (fast, halved) = painted(json!({ "stop_objects_early": false, "fast_schedule": true }));
+    assert!(fewer < calls && halved < calls, "{fewer} and {halved} of {calls}");
+    assert!(early == all, "the early end");
+    assert!(fast == all, "the fast schedule");
 }
 
 /// Keeps what is shown of the attention.

@@ -15,7 +15,7 @@ use crate::{Error, Interrupt, Result, interrupt};
 
 /// Bytes that the traces of one pass may take, estimated: all of Stable Diffusion 1 at 512 × 512 pixels, about 0.9 GB, which spares a
 /// third of the work. Larger pictures have their finest grids run again.
-pub(super) const TRACE_BYTES: usize = 1 << 30;
+pub const TRACE_BYTES: usize = 1 << 30;
 
 /// What is kept of a unit for the way back.
 struct Saved {

@@ -24,6 +24,7 @@ mod unit;
 
 pub use config::{PerBlock, UNetConfig};
 pub use cost::{CallShape, GroundingShape, UNetCost, UNetPart};
+pub use gradient::TRACE_BYTES;
 pub use grounding::{Grounding, GroundingWiring};
 pub use key::AttnKey;
 pub use request::{AttnMaps, BatchPart, Recording, TextConditioning, TokenColumns, UNetReply, UNetRequest};

@@ -3,13 +3,15 @@
 use std::sync::Mutex;
 
 use sinopia_diffusion::{Cancellation, Sampling};
+use sinopia_models::unet::TRACE_BYTES;
 use sinopia_nn::threads;
 
 use crate::cli::model::Model;
 use crate::cli::progress::Bars;
 
 /// Numbers that a picture under way holds at its peak, for each of its pixels and channels of the autoencoder's finest layer. Measured with Stable
-/// Diffusion 1.5's networks at 512 × 512 pixels: a second picture takes 1.35 GB (10) when it is decoded; guidance keeps somewhat more.
+/// Diffusion 1.5's networks at 512 × 512 pixels: a second picture takes 1.35 GB (10) when it is decoded. A method that
+/// guides keeps traces besides, up to [`TRACE_BYTES`].
 const NUMBERS_PER_PIXEL_AND_CHANNEL: usize = 14;
 
 /// How many pictures to paint at once: `wanted`, or as many as threads where a picture is too small for several; no more than there are captions, or memory
@@ -20,13 +22,15 @@ pub(super) fn count(
     num_threads: usize,
     captions: usize,
     model: &Model,
+    guides: bool,
     sampling: &Sampling,
     bars: &Bars,
 ) -> anyhow::Result<usize> {
     let by_default = if model.is_small { num_threads } else { 1 };
     let jobs = wanted.map_or(by_default, |jobs| jobs as usize).min(captions).max(1);
     let channels = model.pipeline.vae().config().block_out_channels.first().copied().unwrap_or(1);
-    let picture = sampling.width * sampling.height * channels * NUMBERS_PER_PIXEL_AND_CHANNEL * size_of::<f32>();
+    let forward = sampling.width * sampling.height * channels * NUMBERS_PER_PIXEL_AND_CHANNEL * size_of::<f32>();
+    let picture = forward + if guides { TRACE_BYTES.min(forward) } else { 0 };
     let within = |gigabytes: f64| ((gigabytes * 1e9) as usize).saturating_sub(resident_memory());
     let Some(room) = budget_gb.map(within).or_else(available_memory) else { return Ok(jobs) };
     let fitting = (room / picture.max(1)).max(1);
