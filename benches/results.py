@@ -1,4 +1,4 @@
-"""Paints the benchmark with every method on the miniature, scores it, and prints the tables for docs/results.md: `python results.py RUNS`.
+"""Paints the benchmark with every method on the miniature, scores it, and writes the tables of docs/results.md: `python results.py RUNS`.
 
 RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. Layouts by the built-in planner are
 taken from RUNS/built-in.json, a cache as `sinopia plan --batch` writes it, and left out without one. It needs nothing but
@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "results.md"
 OURS = ROOT / "target" / "release" / "sinopia"
 CACHES = ROOT / "crates" / "sinopia-eval" / "tests" / "data"
 TASKS = ["negation", "numeracy", "attribution", "spatial", "overall"]
@@ -99,12 +100,12 @@ class Scores:
 
     def __init__(self, report):
         self.right = {}
-        for run in report["runs"]:
+        for run in (run for run in report["runs"] if run["images"]):  # one that is being painted has none yet
             name = Path(run["label"]).name
             for protocol in ("published", "strict"):
                 self.right[name, protocol] = {(i["index"], i["repeat"]): i[protocol]["verdict"]["score"] == 1.0 for i in run["images"]}
         self.rates = {(Path(run["label"]).name, protocol): {rate["task"]: rate for rate in run["rates"][protocol]}
-                      for run in report["runs"] for protocol in ("published", "strict")}
+                      for run in report["runs"] if run["images"] for protocol in ("published", "strict")}
 
     def has(self, name):
         return (name, "strict") in self.right
@@ -144,8 +145,8 @@ def percent(rate):
 
 
 def table_of_methods(scores, cost, protocol):
-    print(f"\n| method | {' | '.join(TASKS)} |" + (" published, overall | seconds | UNet work, GMAC |" if cost else ""))
-    print("| --- |" + " --- |" * (len(TASKS) + (3 if cost else 0)))
+    rows = [f"| method | {' | '.join(TASKS)} |" + (" published, overall | seconds | UNet work, GMAC |" if cost else ""),
+            "| --- |" + " --- |" * (len(TASKS) + (3 if cost else 0))]
     for method in METHODS:
         if not scores.has(name_of(method, "", "gpt-4")):
             continue
@@ -153,11 +154,12 @@ def table_of_methods(scores, cost, protocol):
         cells = [percent(rates[task]) for task in TASKS]
         if cost:
             cells += [PUBLISHED[method], f"{cost[method][0]:.2f}", f"{cost[method][1]:.1f}"]
-        print(f"| `{method}` | {' | '.join(cells)} |")
+        rows.append(f"| `{method}` | {' | '.join(cells)} |")
+    return rows
 
 
 def table_of_pairs(scores, group, header):
-    print(f"\n| method | {header} | captions | published: with it → default | p | strict: with it → default | p |\n| --- |" + " --- |" * 6)
+    rows = [f"| method | {header} | captions | published: with it → default | p | strict: with it → default | p |", "| --- |" + " --- |" * 6]
     for method, flags, layouts, _ in group:
         name, base = name_of(method, flags, layouts), name_of(method, "", "gpt-4")
         if not (scores.has(name) and scores.has(base)):
@@ -166,7 +168,16 @@ def table_of_pairs(scores, group, header):
         for protocol in ("published", "strict"):
             count, right, before, p = scores.pair(name, base, protocol)
             cells += [f"{right} → {before}", f"{p:.2f}"]
-        print(f"| `{method}` | {'`' + flags + '`' if flags else layouts} | {count} | {' | '.join(cells)} |")
+        rows.append(f"| `{method}` | {'`' + flags + '`' if flags else layouts} | {count} | {' | '.join(cells)} |")
+    return rows
+
+
+def write_table(name, rows):
+    """Puts a table between its two marks in docs/results.md."""
+    page = PAGE.read_text()
+    before, rest = page.split(f"<!-- {name} -->\n", 1)
+    after = rest.split("<!-- end -->", 1)[1]
+    PAGE.write_text(before + f"<!-- {name} -->\n\n" + "\n".join(rows) + "\n\n<!-- end -->" + after)
 
 
 def main():
@@ -176,7 +187,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, help="paint these alone")
     parser.add_argument("--small", type=int, default=25)
     parser.add_argument("--no-costs", action="store_true")
-    parser.add_argument("--tables", action="store_true", help="of what is there; nothing is painted")
+    parser.add_argument("--tables", action="store_true", help="write the tables of what is there; nothing is painted")
     args = parser.parse_args()
     folder = args.runs / "runs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,13 +197,11 @@ def main():
             for run in (run for run in groups[group] if run[0] in args.methods):
                 print(f"# {group}: {paint(run, folder)}", flush=True)
     scores = Scores(report_of(folder, sorted(path.name for path in folder.iterdir())))
-    cost = {} if args.no_costs else costs(METHODS)
-    for protocol in ("published", "strict"):
-        print(f"\n## All methods, {protocol} protocol, right in % (95 % interval)")
-        table_of_methods(scores, cost if protocol == "published" else {}, protocol)
-    for group, header in [("layouts", "layouts by"), ("reference", "with"), ("mends", "with"), ("switches", "with"), ("shortcuts", "with"), ("precision", "with")]:
-        print(f"\n## {group}")
-        table_of_pairs(scores, groups[group], header)
+    if not args.no_costs:
+        write_table("methods", table_of_methods(scores, costs(METHODS), "published"))
+    write_table("strict", table_of_methods(scores, {}, "strict"))
+    for group in ("layouts", "reference", "mends", "switches", "shortcuts", "precision"):
+        write_table(group, table_of_pairs(scores, groups[group], "layouts by" if group == "layouts" else "with"))
 
 
 if __name__ == "__main__":

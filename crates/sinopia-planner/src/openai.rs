@@ -1,6 +1,6 @@
 //! Any server that speaks OpenAI's protocol: OpenAI, vLLM, llama.cpp, Ollama, LM Studio and others.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
@@ -53,8 +53,8 @@ impl OpenAiOptions {
 pub struct OpenAi {
     options: OpenAiOptions,
     agent: Agent,
-    /// Set once the server has refused the schema.
-    refuses_schema: AtomicBool,
+    /// How many of [`Dialect`]s the server has refused, from the first on.
+    refused_dialects: AtomicU8,
 }
 
 impl OpenAi {
@@ -68,7 +68,7 @@ impl OpenAi {
         // A proxy cannot reach this machine.
         let config = if options.base_url.is_loopback() { config.proxy(None) } else { config };
         let agent = Agent::new_with_config(config.build());
-        Self { options, agent, refuses_schema: AtomicBool::new(false) }
+        Self { options, agent, refused_dialects: AtomicU8::new(0) }
     }
 
     /// Where the server is.
@@ -76,13 +76,19 @@ impl OpenAi {
         &self.options.base_url
     }
 
-    fn sends_schema(&self) -> bool {
+    /// How the server is to be told of the schema, as far as is known.
+    fn dialect(&self) -> Dialect {
         let preset = &self.options.preset;
         let wants = preset.format.schema().is_some() && preset.endpoint != Endpoint::Completions;
-        wants && self.options.use_schema && !self.refuses_schema.load(Ordering::Relaxed)
+        match self.refused_dialects.load(Ordering::Relaxed) {
+            _ if !wants || !self.options.use_schema => Dialect::None,
+            0 => Dialect::JsonSchema,
+            1 if preset.endpoint == Endpoint::Chat => Dialect::JsonObject,
+            _ => Dialect::None,
+        }
     }
 
-    fn body(&self, conversation: &[Message], with_schema: bool) -> Value {
+    fn body(&self, conversation: &[Message], dialect: Dialect) -> Value {
         let preset = &self.options.preset;
         let mut body = Map::new();
         body.insert("model".to_owned(), self.options.model.clone().into());
@@ -111,17 +117,20 @@ impl OpenAi {
         if let Some(stop) = preset.stop.filter(|_| preset.endpoint != Endpoint::Responses) {
             body.insert("stop".to_owned(), stop.into());
         }
-        if with_schema {
-            let schema: Value =
-                serde_json::from_str(preset.format.schema().unwrap_or("true")).unwrap_or(Value::Bool(true));
-            let mut named = json!({"name": "layout", "strict": true, "schema": schema});
-            match preset.endpoint {
-                Endpoint::Responses => {
-                    named["type"] = "json_schema".into();
-                    body.insert("text".to_owned(), json!({"format": named}))
-                }
-                _ => body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": named})),
-            };
+        let schema = || serde_json::from_str(preset.format.schema().unwrap_or("true")).unwrap_or(Value::Bool(true));
+        match (dialect, preset.endpoint) {
+            (Dialect::None, _) => {}
+            (Dialect::JsonSchema, Endpoint::Responses) => {
+                let format = json!({"type": "json_schema", "name": "layout", "strict": true, "schema": schema()});
+                body.insert("text".to_owned(), json!({"format": format}));
+            }
+            (Dialect::JsonSchema, _) => {
+                let named = json!({"name": "layout", "strict": true, "schema": schema()});
+                body.insert("response_format".to_owned(), json!({"type": "json_schema", "json_schema": named}));
+            }
+            (Dialect::JsonObject, _) => {
+                body.insert("response_format".to_owned(), json!({"type": "json_object", "schema": schema()}));
+            }
         }
         Value::Object(body)
     }
@@ -254,19 +263,32 @@ impl Provider for OpenAi {
 
     fn complete(&self, conversation: &[Message], _draw: u64, timeout: Duration) -> Result<Completion, CallError> {
         let started = std::time::Instant::now();
-        let with_schema = self.sends_schema();
-        let answer = self.ask(&self.body(conversation, with_schema), timeout);
-        match &answer {
-            Err(CallError::Status { status: 400 | 404 | 415 | 422 | 501, message, .. })
-                if with_schema && is_about_schema(message) =>
-            {
-                self.refuses_schema.store(true, Ordering::Relaxed);
-                let left = timeout.saturating_sub(started.elapsed());
-                self.ask(&self.body(conversation, false), left)
+        loop {
+            let dialect = self.dialect();
+            let left = timeout.saturating_sub(started.elapsed());
+            let answer = self.ask(&self.body(conversation, dialect), left);
+            match &answer {
+                // 500: what some servers say of a request that they cannot read.
+                Err(CallError::Status { status: 400 | 404 | 415 | 422 | 500 | 501, message, .. })
+                    if dialect != Dialect::None && is_about_schema(message) =>
+                {
+                    self.refused_dialects.fetch_max(dialect as u8 + 1, Ordering::Relaxed);
+                }
+                _ => return answer,
             }
-            _ => answer,
         }
     }
+}
+
+/// How a server is told of the schema that its answer must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    /// As OpenAI has it.
+    JsonSchema,
+    /// As llama.cpp's older servers have it: `{"type": "json_object", "schema": …}`.
+    JsonObject,
+    /// Not at all; the prompt alone says what is wanted.
+    None,
 }
 
 /// Whether a refusal is about the schema rather than about the request.
@@ -426,20 +448,20 @@ mod tests {
     #[test]
     fn published_models_are_asked_as_published() {
         let conversation = [Message::user("Caption: a cat\nObjects:")];
-        let body = provider("gpt-3.5").body(&conversation, false);
+        let body = provider("gpt-3.5").body(&conversation, Dialect::None);
         let messages = json!([{"role": "user", "content": "Caption: a cat\nObjects:"}]);
         assert_eq!(
             body,
             json!({"model": "gpt-3.5-turbo", "messages": messages, "max_tokens": 900, "temperature": 0.25, "stop": "\n\n"})
         );
-        let body = provider("StableBeluga2").body(&conversation, false);
+        let body = provider("StableBeluga2").body(&conversation, Dialect::None);
         assert_eq!(body["prompt"], "Caption: a cat\nObjects:");
         assert_eq!(body.get("messages"), None);
     }
 
     #[test]
     fn newer_models_are_held_to_the_schema() {
-        let body = provider("o3").body(&[Message::user("x")], true);
+        let body = provider("o3").body(&[Message::user("x")], Dialect::JsonSchema);
         assert_eq!((body["max_completion_tokens"].as_u64(), body.get("temperature")), (Some(8192), None));
         assert_eq!(body["response_format"]["json_schema"]["schema"]["required"][0], "objects");
     }
@@ -448,7 +470,8 @@ mod tests {
     fn responses_have_names_of_their_own() {
         let mut options = OpenAiOptions::new("gpt-5", BaseUrl::parse("openai").unwrap());
         options.preset.endpoint = Endpoint::Responses;
-        let body = OpenAi::new(options).body(&[Message::user("x"), Message::assistant("y"), Message::user("z")], true);
+        let body = OpenAi::new(options)
+            .body(&[Message::user("x"), Message::assistant("y"), Message::user("z")], Dialect::JsonSchema);
         assert_eq!(body["input"][1], json!({"role": "assistant", "content": [{"type": "output_text", "text": "y"}]}));
         assert_eq!(
             (body["max_output_tokens"].as_u64(), body["text"]["format"]["name"].as_str()),

@@ -301,11 +301,15 @@ fn a_redirect_on_the_same_server_is_followed_a_few_times() {
 fn a_server_without_schemas_is_asked_without() {
     let unknown = json!({"error": {"message": "unknown field: response_format"}});
     let answer = r#"{"objects": [{"phrase": "a cat", "bbox": [40, 200, 180, 200]}, {"phrase": "a cat", "bbox": [290, 200, 180, 200]}], "background": "A room", "negative": ""}"#;
-    let desk = Desk { model: "qwen3", ..Desk::new(vec![json_reply("400 Bad Request", "", &unknown), chat(answer)]) };
+    let other = json!({"error": {"message": "body.response_format.type: input should be 'text' or 'json_object'"}});
+    let refusals = [json_reply("500 Internal Server Error", "", &other), json_reply("400 Bad Request", "", &unknown)];
+    let desk = Desk { model: "qwen3", ..Desk::new(refusals.into_iter().chain([chat(answer)]).collect()) };
     assert_eq!(desk.plan().unwrap().layout.objects.len(), 2);
     let asked = desk.server.asked();
     assert!(asked[0].body["response_format"]["json_schema"]["schema"].is_object());
-    assert_eq!(asked[1].body.get("response_format"), None);
+    assert_eq!(asked[1].body["response_format"]["type"], "json_object");
+    assert_eq!(asked[1].body["response_format"]["schema"], asked[0].body["response_format"]["json_schema"]["schema"]);
+    assert_eq!(asked[2].body.get("response_format"), None);
     assert!(asked[0].body["messages"][0]["content"].as_str().unwrap().ends_with("JSON:"));
 }
 
