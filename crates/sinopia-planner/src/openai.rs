@@ -263,9 +263,9 @@ impl Provider for OpenAi {
 
     fn complete(&self, conversation: &[Message], _draw: u64, timeout: Duration) -> Result<Completion, CallError> {
         let started = std::time::Instant::now();
+        let mut left = timeout;
         loop {
             let dialect = self.dialect();
-            let left = timeout.saturating_sub(started.elapsed());
             let answer = self.ask(&self.body(conversation, dialect), left);
             match &answer {
                 // 500: what some servers say of a request that they cannot read.
@@ -273,6 +273,7 @@ impl Provider for OpenAi {
                     if dialect != Dialect::None && is_about_schema(message) =>
                 {
                     self.refused_dialects.fetch_max(dialect as u8 + 1, Ordering::Relaxed);
+                    left = timeout.saturating_sub(started.elapsed());
                 }
                 _ => return answer,
             }
