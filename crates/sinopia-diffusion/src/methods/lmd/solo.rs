@@ -124,7 +124,7 @@ impl<'a> Painter<'a> {
         // Late enough for an outline, too.
         let outlined = self.stretched(options.max_index_step, count).max(aggregation_start + count / 5);
         let wanted = num_frozen.max(num_references);
-        let used = if options.stop_objects_early { wanted.max(outlined) } else { wanted };
+        let used = if options.leaves_objects_early() { wanted.max(outlined) } else { wanted };
         let calls = options.solo_calls(used, count);
         let is_left_early = options.leaves_objects_early() && calls.len() < count;
         if is_left_early {
