@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 use sinopia_layout::Canvas;
 use sinopia_llm::{Constraint, Generation, LanguageModel, Role, Sampling};
 
+use crate::caption::{self, Claim};
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Usage};
-use crate::quoted::{MOST_WORDS, Quotable};
+use crate::quoted::{MOST_THINGS, MOST_WORDS, PLAIN_BACKGROUND, Quotable};
 use crate::template::hex;
 use crate::{gguf, words};
 
@@ -73,6 +74,11 @@ impl Provider for BuiltIn {
         let Some((canvas, caption)) = read_prompt(asked) else {
             return Err(CallError::Unable("it lays out captions, and cannot change a layout".to_owned()));
         };
+        if let Some(count) = most_counted(caption).filter(|count| *count > MOST_THINGS) {
+            return Err(CallError::Unable(format!(
+                "the caption counts {count} of a kind, and it draws up to {MOST_THINGS}"
+            )));
+        }
         if !caption.contains(char::is_alphabetic) {
             return Err(CallError::Unable("there are no words in the caption".to_owned()));
         }
@@ -88,6 +94,9 @@ impl Provider for BuiltIn {
         let Some(layout) = caption.read(&answer.text, canvas) else {
             return Err(CallError::Malformed(format!("`{}` is no layout", answer.text)));
         };
+        if layout.objects.is_empty() && layout.negative.is_empty() && layout.background == PLAIN_BACKGROUND {
+            return Err(CallError::Unable("it finds nothing in the caption that it could draw".to_owned()));
+        }
         let text = json!({"objects": layout.objects, "background": layout.background, "negative": layout.negative});
         Ok(Completion { text: text.to_string(), is_cut: answer.is_cut, usage: usage(&answer) })
     }
@@ -97,10 +106,19 @@ pub(crate) fn usage(answer: &sinopia_llm::Answer) -> Usage {
     Usage { requests: 0, prompt_tokens: answer.prompt_tokens as u64, completion_tokens: answer.tokens.len() as u64 }
 }
 
+/// The largest number of things that a caption asks for.
+fn most_counted(caption: &str) -> Option<usize> {
+    let counted = caption::claims(caption).into_iter().filter_map(|claim| match claim {
+        Claim::Count { count, .. } | Claim::AtLeast { count, .. } => Some(count),
+        _ => None,
+    });
+    counted.max()
+}
+
 /// Canvas and caption of what the template `caption` makes of them.
 fn read_prompt(text: &str) -> Option<(Canvas, &str)> {
-    let (size, caption) = text.split_once(": ")?;
+    let (size, caption) = text.split_once(':')?;
     let (width, height) = size.split_once('x')?;
     let canvas = Canvas::new(width.parse().ok()?, height.parse().ok()?).ok()?;
-    Some((canvas, caption))
+    Some((canvas, caption.trim()))
 }

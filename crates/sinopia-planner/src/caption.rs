@@ -197,6 +197,7 @@ fn counts(words: &Words, excluded: &impl Fn(usize) -> bool) -> Vec<Claim> {
         }
         let start =
             if words.is(index + 1, &["of"]) && words.is(index, &["pair", "couple"]) { index + 2 } else { index + 1 };
+        let start = start + usize::from(words.is(start, &["dozen"]));
         let Some(Phrase { noun, end }) = phrase_after(words, start) else { continue };
         let shared = words.is(end, &["and", "or"]) && words.get(end + 1).is_some_and(words::is_plural);
         let several = words.get(end - 1).is_some_and(words::is_plural);
@@ -224,7 +225,7 @@ fn exclusions(words: &Words) -> Vec<Exclusion> {
     while index < words.len() {
         let opener = match () {
             () if words.is(index, &["without", "excluding"]) => 1,
-            () if words.is(index, &["no"]) => 1,
+            () if words.is(index, &["no", "zero", "0"]) => 1,
             () if words.is(index, &["free"]) && words.is(index + 1, &["of"]) => 2,
             () if words.is(index, &["not"]) && words.is(index + 1, &["any"]) => 2,
             () => 0,

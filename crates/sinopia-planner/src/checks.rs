@@ -155,10 +155,11 @@ pub fn penalty(findings: &[Finding]) -> f64 {
 /// ```
 pub fn check(caption: &str, layout: &Layout) -> Vec<Finding> {
     let mut findings = check_boxes(layout);
+    let mentions = caption::mentions(caption);
     for claim in caption::claims(caption) {
-        findings.extend(check_claim(&claim, layout));
+        findings.extend(check_claim(&claim, layout, &mentions));
     }
-    for mention in caption::mentions(caption) {
+    for mention in mentions {
         let known = [words::PICTURE, words::UNCOUNTED, words::COLLECTIVE, words::PRONOUNS, words::COLORS];
         let is_thing = !known.iter().any(|list| list.contains(&mention.head.as_str()));
         let told = findings.iter().any(|finding| matches!(finding, Finding::Missing(noun) | Finding::Count { noun, .. } if noun.head == mention.head));
@@ -232,11 +233,16 @@ fn check_box(object: &LayoutObject, canvas: Canvas) -> Vec<Finding> {
     findings
 }
 
-fn check_claim(claim: &Claim, layout: &Layout) -> Vec<Finding> {
+fn check_claim(claim: &Claim, layout: &Layout, mentions: &[Noun]) -> Vec<Finding> {
     match claim {
         Claim::Count { noun, count } => check_count(noun, *count, layout).into_iter().collect(),
         Claim::AtLeast { word, count } => {
-            let found = layout.objects.len();
+            // `two dogs and three birds`: the dogs are not among the three.
+            let head = words::singular(word);
+            let is_other = |object: &&LayoutObject| {
+                mentions.iter().any(|mention| mention.head != head && mention.head == head_of(&object.phrase))
+            };
+            let found = layout.objects.iter().filter(|object| !is_other(object)).count();
             let too_few = Finding::TooFew { word: word.clone(), expected: *count, found };
             (found < *count).then_some(too_few).into_iter().collect()
         }

@@ -140,7 +140,7 @@ impl Error {
         match self {
             Error::Call { source, .. } => source.hint(),
             Error::Unusable { .. } => Some(
-                "`--candidates 3` asks more often, `--lenient` takes an answer that fails a check, `--layout FILE` takes a layout of your own".to_owned(),
+                "a larger `--candidates` asks more often, `--lenient` takes an answer that fails a check, `--layout FILE` takes a layout of your own".to_owned(),
             ),
             Error::Unable { .. } => Some(
                 "a language model can: name one with `--llm-model NAME` and its server with `--llm-base-url`, or a file of your own, `--llm-model FILE.gguf`".to_owned(),

@@ -269,8 +269,8 @@ impl Provider for OpenAi {
             let answer = self.ask(&self.body(conversation, dialect), left);
             match &answer {
                 // 500: what some servers say of a request that they cannot read.
-                Err(CallError::Status { status: 400 | 404 | 415 | 422 | 500 | 501, message, .. })
-                    if dialect != Dialect::None && is_about_schema(message) =>
+                Err(CallError::Status { status: status @ (400 | 404 | 415 | 422 | 500 | 501), message, .. })
+                    if dialect != Dialect::None && is_about_schema(*status, message) =>
                 {
                     self.refused_dialects.fetch_max(dialect as u8 + 1, Ordering::Relaxed);
                     left = timeout.saturating_sub(started.elapsed());
@@ -293,11 +293,13 @@ enum Dialect {
 }
 
 /// Whether a refusal is about the schema rather than about the request.
-fn is_about_schema(message: &str) -> bool {
+fn is_about_schema(status: u16, message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    ["response_format", "json_schema", "schema", "guided", "grammar", "structured output"]
-        .iter()
-        .any(|word| message.contains(word))
+    let named = ["response_format", "json_schema"];
+    let meant = ["schema", "guided", "grammar", "structured output"];
+    // A server that failed for another reason may name its grammar, too.
+    let is_meant = status != 500 && meant.iter().any(|word| message.contains(word));
+    is_meant || named.iter().any(|word| message.contains(word))
 }
 
 /// What is said: a text, or a text and a picture as a list of parts.

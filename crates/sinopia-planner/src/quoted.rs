@@ -27,8 +27,9 @@ const GRID: f64 = 64.0;
 pub(crate) const MOST_WORDS: usize = 80;
 
 /// Most things of one kind, most kinds, and most words of a quotation.
-const MOST_THINGS: usize = 20;
+pub(crate) const MOST_THINGS: usize = 20;
 const MOST_KINDS: usize = 8;
+const MOST_BETWEEN: usize = 2;
 const MOST_QUOTED_WORDS: usize = 12;
 
 /// Most styles, settings and exclusions.
@@ -92,8 +93,14 @@ impl Quotable {
     }
 
     /// The answers that the caption can have, in llguidance's dialect of Lark.
+    ///
+    /// Things that the caption surely names have a place each, in its order, so that none is lost; between them stand those that the model finds.
     pub(crate) fn grammar(&self) -> String {
         let mut terminals = Vec::new();
+        let excluded = self.excluded();
+        let is_excluded =
+            |start: usize, end: usize| excluded.iter().any(|range| range.start <= end && start < range.end);
+        let sure = self.sure_things(&is_excluded);
         let mut terminal = |name: &str, breaks: &[&str], starts: Starts<'_>, fits: Spans<'_>| {
             let regex = self.spans(breaks, starts, fits);
             if let Some(regex) = &regex {
@@ -101,25 +108,45 @@ impl Quotable {
             }
             regex.is_some()
         };
-        let mut kinds = Vec::new();
-        for count in 1..=MOST_THINGS {
-            let fits = |index: usize| match self.number(index) {
-                Number::Exactly(number) => number == count,
-                Number::Any => true,
+        let mut kinds = |rule: &str, starts: Starts<'_>| {
+            let of_count = |count: usize| {
+                let name = format!("{}{count}", rule.to_uppercase());
+                let fits = |start: usize, end: usize| self.is_name(start, end, count) && !is_excluded(start, end);
+                let exists = terminal(&name, NAME_BREAKS, starts, &fits);
+                exists.then(|| format!("\" {count}\" {name} \":\" size at{{{count}}}"))
             };
-            let name = format!("NAME{count}");
-            let is_name = |start: usize, end: usize| {
-                fits(start)
-                    && self.is_thing(start, end)
-                    && (count == 1 || (start..=end).any(|index| self.is_plural(index)))
-            };
-            if terminal(&name, NAME_BREAKS, &|index| self.can_begin(index), &is_name) {
-                kinds.push(format!("\" {count}\" NAME{count} \":\" size at{{{count}}}"));
+            let kinds: Vec<String> = (1..=MOST_THINGS).filter_map(of_count).collect();
+            (!kinds.is_empty()).then(|| format!("{rule}: {}\n", kinds.join("\n    | ")))
+        };
+        let other = kinds("kind", &|index| self.can_begin(index) && !sure.contains(&index));
+        let slots: Vec<String> = sure
+            .iter()
+            .enumerate()
+            .filter_map(|(i, &start)| kinds(&format!("sure{i}x"), &|index| index == start))
+            .collect();
+        let things = match (slots.len(), &other) {
+            (0, None) => "\"\"".to_owned(),
+            (0, Some(_)) => {
+                let some = format!("kind (\";\" kind){{0,{}}}", MOST_KINDS - 1);
+                if self.claims_things() { some } else { format!("({some})?") }
+            }
+            (_, None) => (0..slots.len()).map(|i| format!("sure{i}x")).collect::<Vec<_>>().join(" \";\" "),
+            (_, Some(_)) => {
+                let slot = |i: usize| format!("sure{i}x (\";\" kind){{0,{MOST_BETWEEN}}}");
+                let slots: Vec<String> = (0..slots.len()).map(slot).collect();
+                format!("(kind \";\"){{0,{MOST_BETWEEN}}} {}", slots.join(" \";\" "))
+            }
+        };
+        let rules: String = slots.into_iter().chain(other).collect();
+        let mut absent = Vec::new();
+        for (i, range) in excluded.iter().enumerate() {
+            let starts = |index: usize| index == range.start || self.can_begin(index);
+            let within = |start: usize, end: usize| range.contains(&start) && range.contains(&end);
+            if terminal(&format!("ABSENT{i}X"), NAME_BREAKS, &starts, &within) {
+                absent.push(format!("ABSENT{i}X (\";\" ABSENT{i}X){{0,{}}}", MOST_QUOTES - 1));
             }
         }
-        let any = |_: usize, _: usize| true;
-        let opener = (0..self.len()).find(|&index| self.is(index, EXCLUDING)).unwrap_or(self.len());
-        let has_absent = terminal("ABSENT", NAME_BREAKS, &|index| index > opener && self.can_begin(index), &any);
+        let absent = if absent.is_empty() { "\"\"".to_owned() } else { absent.join(" \";\" ") };
         let has_style =
             terminal("STYLE", &["or"], &|index| self.can_begin(index), &|start, end| self.is_style(start, end));
         let has_setting =
@@ -130,20 +157,99 @@ impl Quotable {
             true => format!("({name} (\";\" {name}){{0,{}}})?", MOST_QUOTES - 1),
             false => "\"\"".to_owned(),
         };
-        let some = format!("kind (\";\" kind){{0,{}}}", MOST_KINDS - 1);
-        let things = match kinds.is_empty() {
-            true => "\"\"".to_owned(),
-            false if self.claims_things() => some,
-            false => format!("({some})?"),
-        };
-        let kind = if kinds.is_empty() { String::new() } else { format!("kind: {}\n", kinds.join("\n    | ")) };
         format!(
-            "start: things \" |\" styles \" |\" settings \" |\" absent\nthings: {things}\n{kind}styles: {}\nsettings: {}\nabsent: {}\n{NUMBERS}{}\n",
+            "start: things \" |\" styles \" |\" settings \" |\" absent\nthings: {things}\n{rules}styles: {}\nsettings: {}\nabsent: {}\n{NUMBERS}{}\n",
             list("STYLE", has_style),
             list("SETTING", has_setting),
-            list("ABSENT", has_absent),
+            absent,
             terminals.join("\n"),
         )
+    }
+
+    /// Whether so many things can have the name that a span is.
+    fn is_name(&self, start: usize, end: usize, count: usize) -> bool {
+        let fits = match self.number(start) {
+            Number::Exactly(number) => number == count,
+            Number::Any => true,
+        };
+        let is_picture =
+            |index: usize| self.is(index + 1, &["of"]) && (self.is(index, words::PICTURE) || self.is(index, STYLES));
+        fits && self.is_thing(start, end)
+            && !(start..end).any(is_picture)
+            && (count == 1 || (start..=end).any(|index| self.is_plural(index)))
+    }
+
+    /// Where phrases begin that surely name a thing: behind a number or `a`, unless it stands in, on or with something or belongs to a verb; and
+    /// bare nouns that the caption begins with.
+    fn sure_things(&self, is_excluded: &dyn Fn(usize, usize) -> bool) -> Vec<usize> {
+        let names_something = |start: usize| {
+            self.ends(start, NAME_BREAKS)
+                .any(|end| !is_excluded(start, end) && (1..=MOST_THINGS).any(|count| self.is_name(start, end, count)))
+        };
+        let mut sure: Vec<usize> = Vec::new();
+        for start in (0..self.len()).filter(|&start| self.can_begin(start) && names_something(start)) {
+            let follows = |list: &[&str]| start > 0 && !self.is_broken_before(start) && self.is(start - 1, list);
+            let is_content = start > 1
+                && self.is(start - 1, &["of"])
+                && (self.is(start - 2, words::PICTURE) || self.is(start - 2, STYLES));
+            let is_counted = self.is_number(start) && !matches!(self.number(start), Number::Any);
+            let is_single = self.is(start, &["a", "an", "another"]) && (is_content || !follows(PERHAPS_NO_THING));
+            let belongs_to_verb = start > 0 && !self.is_broken_before(start) && self.ends_with_ing(start - 1);
+            let is_known_place = |end: usize| [PLACES, STYLES].iter().any(|list| self.is(end, list));
+            let is_place = self.ends(start, NAME_BREAKS).any(is_known_place);
+            let is_bare = !self.is(start, words::DETERMINERS) && !is_place;
+            let begins_caption =
+                start == 0 || (follows(&["and"]) && sure.len() == 1 && sure[0] == 0 && self.is_bare_list(start));
+            if is_counted || (is_single && !is_place && !belongs_to_verb) || (is_bare && begins_caption) {
+                sure.push(start);
+            }
+        }
+        sure
+    }
+
+    /// Whether nothing but bare nouns and `and` stand before a word: `apples and oranges`.
+    fn is_bare_list(&self, index: usize) -> bool {
+        (0..index).all(|before| {
+            !self.is(before, words::DETERMINERS) && (!self.is(before, words::BOUNDARIES) || self.is(before, &["and"]))
+        })
+    }
+
+    /// Words that say what must not be there, without the opening `no` or `without`.
+    fn excluded(&self) -> Vec<std::ops::Range<usize>> {
+        let mut found: Vec<std::ops::Range<usize>> = Vec::new();
+        for opener in 0..self.len() {
+            let length = match () {
+                () if self.is(opener, &["without", "no", "excluding", "except", "nor", "zero", "0"]) => 1,
+                () if self.is(opener, &["free"]) && self.is(opener + 1, &["of"]) => 2,
+                () if self.is(opener, &["not"]) && self.is(opener + 1, &["any"]) => 2,
+                () => continue,
+            };
+            let start = opener + length;
+            let mut end = start;
+            while end < self.len() && (end == start || self.goes_on_excluding(end)) {
+                end += 1;
+            }
+            let means_nothing = (start..end).any(|index| self.is(index, words::NOT_EXCLUDED));
+            if start < end && !means_nothing {
+                found.push(start..end);
+            }
+        }
+        found
+    }
+
+    /// Whether a word behind an excluded one is excluded too: `dogs, cats or birds`, `dogs and cats`, but not `no dogs and two cats`.
+    fn goes_on_excluding(&self, index: usize) -> bool {
+        let joins = |index: usize| self.is(index, &["or", "nor"]);
+        let opens =
+            |index: usize| self.is_number(index) || (self.is(index, words::DETERMINERS) && !self.is(index, &["any"]));
+        if self.is_broken_before(index) {
+            // A comma only continues the list if an `or` ends it.
+            return (index..self.len()).take_while(|&later| later == index || !self.is_broken_before(later)).any(joins);
+        }
+        if self.is(index, &["and"]) {
+            return index + 1 < self.len() && !opens(index + 1) && self.is_plural(index + 1);
+        }
+        joins(index) || !(opens(index) || self.is(index, words::BOUNDARIES))
     }
 
     /// Whether the caption speaks of anything but places, so that an answer without a thing must be wrong.
@@ -603,6 +709,12 @@ const BESIDE_THINGS: &[&str] = &[
     "along",
 ];
 
+/// Words before `a` behind which no thing of its own need stand: a place, a part, a material.
+const PERHAPS_NO_THING: &[&str] = &[
+    "in", "at", "on", "inside", "into", "onto", "during", "of", "with", "from", "as", "like", "through", "across",
+    "along", "around", "against", "for", "than", "by",
+];
+
 /// Words behind an article that make it more than one.
 const GROUPS: &[&str] = &[
     "pair",
@@ -740,7 +852,7 @@ fn is_vowel(c: char) -> bool {
 }
 
 /// What is said when the caption tells no setting, and before a setting without a style.
-const NOWHERE: &str = "A realistic scene";
+pub(crate) const PLAIN_BACKGROUND: &str = "A realistic scene";
 const PHOTO: &str = "A realistic photo";
 
 /// Words that a setting begins with if it is no noun of its own.
@@ -796,7 +908,7 @@ fn background(styles: &[&str], settings: &[&str]) -> String {
     }
     let has_noun = settings.first().is_some_and(|setting| !is_circumstance(setting));
     let mut text = match (styles.first(), places.first()) {
-        (None, None) => NOWHERE.to_owned(),
+        (None, None) => PLAIN_BACKGROUND.to_owned(),
         (None, Some(place)) if has_noun => (*place).to_owned(),
         (style, Some(place)) => format!("{} of {}", style.unwrap_or(&PHOTO), lower_first(place)),
         (Some(style), None) => format!("{style} of a scene"),
@@ -927,19 +1039,40 @@ mod tests {
 
     #[test]
     fn names_end_before_signs_and_have_the_captions_number() {
-        let caption = Quotable::new("two red apples, a cat and a pair of dogs");
+        let grammar = Quotable::new("two red apples, a cat and a pair of dogs, no old hats or coats").grammar();
         let quoted = |name: &str| {
-            let grammar = caption.grammar();
-            grammar
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{name}: ")))
-                .map(str::to_owned)
-                .unwrap_or_default()
+            let of_name = |line: &'_ str| line.strip_prefix(&format!("{name}: ")).map(str::to_owned);
+            grammar.lines().find_map(of_name).unwrap_or_default()
         };
-        assert_eq!(quoted("NAME1"), "/<4><(5)>|<10><(10)>/");
-        assert_eq!(quoted("NAME2"), "/<1><(3)>|<7><(10)>|<10><(10)>/");
-        assert_eq!(quoted("NAME3"), "/<10><(10)>/");
-        assert_eq!((quoted("ABSENT"), quoted("NAME5")), (String::new(), "/<10><(10)>/".to_owned()));
+        // Each has its place, in the caption's order.
+        assert!(quoted("things").contains("sure0x") && quoted("things").contains("sure2x"), "{grammar}");
+        assert_eq!((quoted("SURE0X2"), quoted("SURE0X1")), ("/<1><(3)>/".to_owned(), String::new()));
+        assert_eq!((quoted("SURE1X1"), quoted("SURE2X2")), ("/<4><(5)>/".to_owned(), "/<7><(10)>/".to_owned()));
+        assert_eq!(quoted("ABSENT0X"), "/<12><(13)>|<15><(15)>/");
+        assert!(quoted("absent").starts_with("ABSENT0X ("), "{grammar}");
+    }
+
+    #[test]
+    fn what_the_caption_surely_names_is_sure() {
+        for (caption, sure) in [
+            ("cat", vec!["cat"]),
+            ("apples and oranges", vec!["apples", "oranges"]),
+            ("a photo of a bench", vec!["a bench"]),
+            ("A photo of a beach with a blue dog and a yellow umbrella", vec!["a yellow umbrella"]),
+            ("two dogs, one cat and three birds in a park", vec!["two dogs", "one cat", "three birds"]),
+            ("a snowy mountain landscape at night, oil painting", vec![]),
+            ("sunset over the ocean", vec![]),
+            ("a room with no windows and two chairs", vec!["two chairs"]),
+            ("a street market without any cars", vec![]),
+        ] {
+            let caption = Quotable::new(caption);
+            let excluded = caption.excluded();
+            let is_excluded =
+                |start: usize, end: usize| excluded.iter().any(|range| range.start <= end && start < range.end);
+            let last = |start: usize| caption.ends(start, NAME_BREAKS).last().unwrap();
+            let named = |start: usize| caption.quote(&(start..=last(start))).unwrap();
+            assert_eq!(caption.sure_things(&is_excluded).into_iter().map(named).collect::<Vec<_>>(), sure);
+        }
     }
 
     #[test]

@@ -44,17 +44,34 @@ impl Words {
         self.is(index, &[","])
     }
 
-    /// The number that this word is, up to twenty; `pair` and `couple` are two.
+    /// The number that begins at this word, up to [`LARGEST_NUMBER`]: `3`, `three`, `twenty-five`, `two dozen`; `pair` and `couple` are two.
     pub(crate) fn number(&self, index: usize) -> Option<usize> {
         let word = self.get(index)?;
-        if let Some(position) = NUMBERS.iter().position(|&number| number == word) {
-            return Some(position + 1);
-        }
         if ["pair", "couple"].contains(&word) && self.is(index + 1, &["of"]) {
             return Some(2);
         }
-        word.parse().ok().filter(|number| (1..=20).contains(number) && !word.starts_with(['0', '+']))
+        if word == "dozen" {
+            let counted = index > 0 && self.get(index - 1).is_some_and(|before| number(before).is_some());
+            return (!counted).then_some(12);
+        }
+        let dozens = if self.is(index + 1, &["dozen"]) { 12 } else { 1 };
+        number(word).map(|number| number * dozens).filter(|number| *number <= LARGEST_NUMBER)
     }
+}
+
+/// Larger numbers count no things in a picture: years, distances.
+const LARGEST_NUMBER: usize = 100;
+
+/// The number that one word is.
+fn number(word: &str) -> Option<usize> {
+    let of_word = |word: &str| NUMBERS.iter().position(|&number| number == word).map(|position| position + 1);
+    let tens = |word: &str| TENS.iter().position(|&tens| tens == word).map(|position| 10 * (position + 2));
+    if let Some((first, second)) = word.split_once('-') {
+        return Some(tens(first)? + of_word(second).filter(|unit| *unit < 10)?);
+    }
+    let digits =
+        || word.parse().ok().filter(|number| (1..=LARGEST_NUMBER).contains(number) && !word.starts_with(['0', '+']));
+    of_word(word).or_else(|| tens(word)).or_else(digits)
 }
 
 /// The caption without what stands in double quotation marks.
@@ -72,7 +89,9 @@ pub(crate) fn is_english(caption: &str) -> bool {
     let ascii = caption.chars().filter(char::is_ascii_alphabetic).count();
     let words = Words::of(caption);
     let foreign = (0..words.len()).any(|index| words.is(index, FOREIGN));
-    letters > 0 && ascii * 10 >= letters * 9 && !foreign
+    // `dwa czerwone jabłka i kot`: letters that English has not, and none of its small words.
+    let strange = ascii < letters && words.len() >= 3 && !(0..words.len()).any(|index| words.is(index, ENGLISH));
+    letters > 0 && ascii * 10 >= letters * 9 && !foreign && !strange
 }
 
 /// The singular of a noun; a noun that has no other form stays.
@@ -108,6 +127,12 @@ const NUMBERS: &[&str] = &[
     "nineteen",
     "twenty",
 ];
+
+const TENS: &[&str] = &["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+
+/// Small words that nearly every English caption has one of.
+const ENGLISH: &[&str] =
+    &["a", "an", "the", "of", "with", "and", "in", "on", "no", "to", "two", "three", "at", "by", "next", "without"];
 
 pub(crate) const ARTICLES: &[&str] = &["a", "an", "the"];
 
@@ -396,7 +421,9 @@ const FOREIGN: &[&str] = &[
     "der", "das", "und", "ein", "eine", "einem", "einer", "auf", "mit", "ohne", "dem", "den", "le", "les", "une", "et",
     "avec", "sur", "sans", "du", "des", "el", "los", "una", "con", "sin", "y", "unos", "il", "gli", "di", "della",
     "uno", "e", "um", "uma", "com", "sem", "het", "een", "met", "zonder", "og", "en", "på", "och", "med", "ett",
-    "jeden", "dva",
+    "jeden", "dva", "deux", "trois", "quatre", "cinq", "dos", "tres", "cuatro", "cinco", "unas", "dois", "duas",
+    "zwei", "drei", "vier", "due", "quattro", "twee", "drie", "två", "tre", "dwa", "trzy", "cztery", "dans", "aux",
+    "gato", "perro", "gatos", "perros",
 ];
 
 #[cfg(test)]
@@ -422,8 +449,11 @@ mod tests {
 
     #[test]
     fn numbers_as_words_and_digits() {
-        let words = Words::of("two 3 07 twenty 21 pair of pair cat");
+        let words = Words::of("two 3 07 twenty 21 101 pair of pair cat");
         let numbers: Vec<_> = (0..words.len()).map(|index| words.number(index)).collect();
-        assert_eq!(numbers, [Some(2), Some(3), None, Some(20), None, Some(2), None, None, None]);
+        assert_eq!(numbers, [Some(2), Some(3), None, Some(20), Some(21), None, Some(2), None, None, None]);
+        let words = Words::of("two dozen roses, a dozen eggs, thirty-five cats");
+        let numbers: Vec<_> = (0..words.len()).filter_map(|index| words.number(index)).collect();
+        assert_eq!(numbers, [24, 12, 35]);
     }
 }
