@@ -8,6 +8,7 @@ import "./styles/panels.css";
 import "./styles/pictures.css";
 import "./styles/overlays.css";
 import { connect } from "./commands/connection";
+import { catchUp } from "./commands/start";
 import { keepSession, restoreSession } from "./session";
 import { applyTheme } from "./theme";
 import { App } from "./ui/App";
@@ -20,4 +21,4 @@ if (root) {
   root.textContent = "";
   render(<App />, root);
 }
-void connect();
+void connect(catchUp);

@@ -1,8 +1,6 @@
 // Whether the server answers: notices when it is gone, waits for it, and catches up when it is back.
 import { ApiError, api, token } from "../api";
-import { settingsFromOptions } from "../model/settings";
-import { connection, notify, options, settings } from "../store";
-import { refreshStrip } from "./gallery";
+import { connection, notify } from "../store";
 
 /** Seconds between looks at a server that answers. */
 const IDLE_SECS = 10;
@@ -12,20 +10,20 @@ const RETRY_SECS = [1, 2, 3, 5];
 let waiting: Promise<void> | null = null;
 let tryNow: (() => void) | null = null;
 
-/** Learns what the server offers, then watches it. */
-export async function connect(): Promise<void> {
+/** Brings the page up to date; given by whoever connects. */
+let catchUp = (): Promise<void> => Promise.resolve();
+
+/** Brings the page up to date by `refresh`, and again whenever the server was gone; watches the server meanwhile. */
+export async function connect(refresh: () => Promise<void>): Promise<void> {
+  catchUp = async () => {
+    await refresh();
+    connection.value = { state: "ok" };
+  };
   await catchUp().catch(report);
   for (;;) {
     await pause(IDLE_SECS);
     if (connection.value.state === "ok" && document.visibilityState === "visible") await api.health().catch(report);
   }
-}
-
-async function catchUp(): Promise<void> {
-  options.value = await api.options();
-  settings.value = settingsFromOptions(options.value, settings.value);
-  await refreshStrip();
-  if (connection.value.state !== "ok") connection.value = { state: "ok" };
 }
 
 /** Tells of a failed call: a lost server and a missing token have places of their own, all else is a notice. */

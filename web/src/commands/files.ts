@@ -1,9 +1,10 @@
 // Files in and out: our pictures, layouts in any format, scenes to share.
-import { type Job, type Layout, type Recipe, api } from "../api";
+import { type Job, type Layout, type Recipe, api, send } from "../api";
 import { type Doc, boxesFromLayout, layoutFromDoc } from "../model/document";
+import { idOfFile, isFromFile } from "../model/job";
 import { settingsFromRecipe } from "../model/settings";
 import { readShared, writeShared } from "../model/share";
-import { announcement, candidates, doc, edit, jobs, notify, options, putJob, selectedId, settings, shownId, strip, view } from "../store";
+import { announcement, candidates, doc, edit, notify, options, putJob, selectedId, settings, shownId, strip, view } from "../store";
 import { report } from "./connection";
 import { namelessBox } from "./plan";
 
@@ -35,7 +36,7 @@ export async function open(file: File): Promise<void> {
 
 async function openPicture(file: File): Promise<void> {
   const recipe = await api.recipe(file);
-  const id = `file:${file.name}:${file.lastModified}`;
+  const id = idOfFile(file);
   restore(recipe);
   putJob(jobFromRecipe(id, recipe, URL.createObjectURL(file), file.lastModified));
   strip.value = [id, ...strip.value.filter((other) => other !== id)];
@@ -101,21 +102,28 @@ export function share(): void {
   save(new Blob([writeShared(doc.value, settings.value)], { type: "application/json" }), `${fileName(doc.value.caption)}.sinopia.json`);
 }
 
-export async function download(job: Job, address: string): Promise<void> {
+export async function download(job: Job): Promise<void> {
+  const name = `${fileName(job.caption)}-${job.method}-${job.seed}.png`;
   try {
-    save(await (await fetch(address)).blob(), `${fileName(job.caption)}-${job.method}-${job.seed}.png`);
-  } catch {
-    report(new Error("the picture could not be read."), "Cannot download");
+    if (isFromFile(job)) saveAddress(job.image ?? "", name);
+    else save(await (await send(api.imagePath(job.id))).blob(), name);
+  } catch (error) {
+    report(error, "Cannot download the picture");
   }
 }
 
 function save(blob: Blob, name: string): void {
+  const address = URL.createObjectURL(blob);
+  saveAddress(address, name);
+  // The browser reads the blob after the click.
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+function saveAddress(address: string, name: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
+  link.href = address;
   link.download = name;
   link.click();
-  // The browser reads the blob after the click.
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 /** A caption's first words, as a file's name. */
@@ -123,5 +131,3 @@ function fileName(caption: string): string {
   const words = caption.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
   return words.slice(0, 48).replace(/-+$/, "") || "sinopia";
 }
-
-export const hasPictures = (): boolean => [...jobs.value.values()].some((job) => job.state === "done");

@@ -1,14 +1,12 @@
 // Painting: a job is sent, shown, cancelled, judged.
-import { type Job, type Verdict, api } from "../api";
+import { api } from "../api";
 import { layoutFromDoc } from "../model/document";
-import { MAX_SEED, requestFromSettings } from "../model/settings";
-import { announcement, doc, edit, jobs, method, notify, putJob, settings, shownId, strip, view } from "../store";
+import { verdictInWords } from "../model/job";
+import { requestFromSettings } from "../model/settings";
+import { announcement, doc, jobs, method, notify, putJob, settings, shownId, strip, view } from "../store";
 import { report } from "./connection";
-import { follow } from "./gallery";
+import { follow, takeLayoutOf } from "./follow";
 import { namelessBox } from "./plan";
-
-/** Jobs whose layout the server was to plan: it becomes the editor's, if nothing was drawn meanwhile. */
-const planned = new Set<string>();
 
 export async function paint(): Promise<void> {
   const now = doc.value;
@@ -19,7 +17,7 @@ export async function paint(): Promise<void> {
   const withLayout = now.boxes.length > 0 || now.background !== "";
   try {
     const job = await api.paint({ caption: now.caption.trim(), ...requestFromSettings(how), ...(withLayout && { layout: layoutFromDoc(now) }) });
-    if (!withLayout && method.value?.needs_layout) planned.add(job.id);
+    if (!withLayout && method.value?.needs_layout) takeLayoutOf(job.id);
     putJob(job);
     strip.value = [job.id, ...strip.value.filter((id) => id !== job.id)];
     show(job.id);
@@ -33,13 +31,6 @@ export async function paint(): Promise<void> {
 export function show(id: string): void {
   shownId.value = id;
   view.value = "picture";
-}
-
-export function jobEnded(job: Job): void {
-  if (planned.delete(job.id) && job.layout && doc.value.boxes.length === 0) edit({ kind: "plan", layout: job.layout });
-  if (job.state === "done") announcement.value = ["The picture is finished.", verdictInWords(verdictsOf(job))].filter(Boolean).join(" ");
-  if (job.state === "cancelled") announcement.value = "The painting was cancelled.";
-  if (job.state === "failed") announcement.value = `The painting failed: ${job.error?.message ?? "no reason was given"}`;
 }
 
 export async function cancel(id: string): Promise<void> {
@@ -61,13 +52,5 @@ export async function judge(id: string): Promise<void> {
   }
 }
 
-export function verdictsOf(job: Job): readonly Verdict[] {
-  return Array.isArray(job.verdict) ? job.verdict : (job.verdict?.objects ?? []);
-}
-
-export function verdictInWords(verdicts: readonly Verdict[]): string {
-  if (verdicts.length === 0) return "";
-  return `${verdicts.filter((verdict) => verdict.found).length} of ${verdicts.length} objects are where they were meant to be.`;
-}
-
-export const newSeed = (): number => Math.floor(Math.random() * MAX_SEED);
+/** Large enough not to meet twice, short enough to read out. */
+export const newSeed = (): number => Math.floor(Math.random() * 1_000_000);

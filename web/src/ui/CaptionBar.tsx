@@ -1,10 +1,9 @@
 // The caption, and the one button to press next: Plan while there are no boxes, Paint after that.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { paint } from "../commands/paint";
 import { plan } from "../commands/plan";
 import { EXAMPLES } from "../examples";
 import { candidateCount, doc, edit, endEdit, planning, settings } from "../store";
-import { Candidates } from "./Candidates";
 
 const COUNTS = [1, 2, 3, 4];
 
@@ -28,20 +27,25 @@ export function CaptionBar() {
           ))}
         </p>
       )}
-      <Candidates />
     </section>
   );
 }
 
 function CaptionInput({ caption }: { caption: string }) {
   const area = useRef<HTMLTextAreaElement>(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const watch = new ResizeObserver(([entry]) => setWidth(entry?.contentRect.width ?? 0));
+    if (area.current) watch.observe(area.current);
+    return () => watch.disconnect();
+  }, []);
   useEffect(() => {
     // As high as its text: `field-sizing` is not in every browser yet.
     const element = area.current;
     if (!element) return;
     element.style.height = "auto";
     element.style.height = `${element.scrollHeight + 2}px`;
-  }, [caption]);
+  }, [caption, width]);
   return (
     <label class="caption-field">
       <span class="unseen">Caption: what the picture shows</span>
@@ -62,12 +66,15 @@ function CaptionInput({ caption }: { caption: string }) {
 
 function PlanButton({ isMain, label }: { isMain: boolean; label: string }) {
   const running = planning.value;
-  if (running) {
-    return <button type="button" class="second busy" title={running.doing} onClick={() => running.abort.abort()}>Stop</button>;
-  }
+  // One button for both, so that the keyboard stays on it.
   return (
     <div class="split">
-      <button type="button" class={isMain ? "main" : "second"} title="Lay the caption out as boxes (Enter)" onClick={() => void plan()}>{label}</button>
+      <button
+        type="button" class={`${isMain ? "main" : "second"}${running ? " busy" : ""}`} title={running ? running.doing : "Lay the caption out as boxes (Enter)"}
+        onClick={() => { if (running) running.abort.abort(); else void plan(); }}
+      >
+        {running ? "Stop" : label}
+      </button>
       <label class="count" title="How many layouts to choose from">
         <span class="unseen">Layouts to choose from</span>
         <select value={String(candidateCount.value)} onChange={(event) => { candidateCount.value = Number(event.currentTarget.value); }}>

@@ -1,8 +1,8 @@
 // Two pictures in one frame, parted by a line that moves.
 import { useState } from "preact/hooks";
 import type { Job } from "../api";
-import { pictureOf } from "../commands/gallery";
-import { compared, jobs, strip } from "../store";
+import { pictureOf } from "../model/job";
+import { compared, jobs, previews, strip } from "../store";
 import { Select } from "./controls";
 import { Image } from "./Image";
 import { Paper } from "./Paper";
@@ -43,6 +43,6 @@ export function Compare() {
 }
 
 function Picture({ job }: { job: Job }) {
-  const address = pictureOf(job);
+  const address = pictureOf(job, previews.value);
   return address && <Image address={address} alt={`${job.method}, seed ${job.seed}: ${job.caption}`} />;
 }

@@ -42,7 +42,7 @@ function OpenButton() {
   return (
     <>
       <button type="button" class="quiet" title="A picture of ours, a scene file, or a layout in any format" onClick={() => input.current?.click()}>
-        <Icon name="open" /> Open
+        <Icon name="open" /> <span class="label">Open</span>
       </button>
       <input
         ref={input} type="file" class="unseen" tabIndex={-1} aria-label="File to open" accept=".png,.json,.txt,.py,image/png,application/json,text/plain"

@@ -1,7 +1,7 @@
 // How far a job is, how long it still takes, and a way out.
 import type { Job } from "../api";
-import { isLive } from "../commands/gallery";
 import { cancel, paint } from "../commands/paint";
+import { isLive, stateInWords, timeLeft } from "../model/job";
 import { Icon } from "./icons";
 
 export function JobProgress({ job }: { job: Job }) {
@@ -20,7 +20,7 @@ export function JobProgress({ job }: { job: Job }) {
   return (
     <div class="job-state">
       <div class="progress-words">
-        <span>{stateWords(job)}</span>
+        <span>{stateInWords(job)}</span>
         {progress?.seconds_left != null && <span>{timeLeft(progress.seconds_left)}</span>}
       </div>
       {/* No value: the bar moves to and fro. */}
@@ -28,19 +28,4 @@ export function JobProgress({ job }: { job: Job }) {
       <button type="button" class="second small" onClick={() => void cancel(job.id)}>Cancel</button>
     </div>
   );
-}
-
-export function stateWords(job: Job): string {
-  if (job.state === "queued") return job.position ? `Number ${job.position} in the queue` : "In the queue";
-  if (!job.progress) return "Getting ready";
-  const { stage, step, steps } = job.progress;
-  return steps > 0 ? `${capital(stage)}, step ${step} of ${steps}` : capital(stage);
-}
-
-const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
-
-export function timeLeft(seconds: number): string {
-  if (seconds < 1.5) return "a second left";
-  if (seconds < 90) return `${Math.round(seconds)} s left`;
-  return `${Math.round(seconds / 60)} min left`;
 }

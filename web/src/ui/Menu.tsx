@@ -41,7 +41,7 @@ export function Menu({ label, icon, children }: MenuProps) {
   return (
     <div class="menu" ref={root} onKeyDown={onKeyDown}>
       <button type="button" class="quiet" aria-haspopup="menu" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
-        <Icon name={icon} /> {label}
+        <Icon name={icon} /> <span class="label">{label}</span>
       </button>
       {isOpen && <div class="menu-items" role="menu" aria-label={label}>{children(close)}</div>}
     </div>

@@ -1,11 +1,12 @@
 // A job's picture with its boxes over it: while it is painted, and when it is there.
 import type { Job, Verdict } from "../api";
 import { download, restore } from "../commands/files";
-import { isLive, pictureOf, removeJob } from "../commands/gallery";
-import { judge, verdictInWords, verdictsOf } from "../commands/paint";
+import { removeJob } from "../commands/gallery";
+import { judge } from "../commands/paint";
 import { TAGS } from "../model/document";
 import { rectFromBBox } from "../model/geometry";
-import { boxesOverPicture, compared, jobs, shown, strip, view } from "../store";
+import { isFromFile, isLive, pictureOf, verdictInWords, verdictsOf } from "../model/job";
+import { boxesOverPicture, compared, jobs, previews, shown, strip, view } from "../store";
 import { Check, IconButton } from "./controls";
 import { Icon } from "./icons";
 import { Image } from "./Image";
@@ -17,7 +18,7 @@ const SQUARE = { width: 512, height: 512 };
 export function Picture() {
   const job = shown.value;
   if (!job) return <NoPicture />;
-  const picture = pictureOf(job);
+  const picture = pictureOf(job, previews.value);
   return (
     <>
       <Paper canvas={job.layout?.canvas ?? SQUARE} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
@@ -26,7 +27,7 @@ export function Picture() {
       </Paper>
       <JobProgress job={job} />
       <Verdicts job={job} />
-      <Actions job={job} picture={picture} />
+      <Actions job={job} />
       <Made job={job} />
     </>
   );
@@ -62,6 +63,9 @@ function BoxesOver({ job }: { job: Job }) {
           </div>
         );
       })}
+      {verdicts.map((verdict, index) => verdict.detected_box && (
+        <div key={index} class={`seen tag-${TAGS[index % TAGS.length]}`} title={`${verdict.phrase} was seen here`} style={placed(rectFromBBox(verdict.detected_box), layout.canvas)} />
+      ))}
     </>
   );
 }
@@ -79,7 +83,7 @@ function Verdicts({ job }: { job: Job }) {
       <ul>
         {verdicts.map((verdict, index) => (
           <li key={index}>
-            <VerdictMark verdict={verdict} /> {verdict.phrase} <small>{verdict.found ? "seen in its box" : verdict.detected_box ? "seen elsewhere" : "not seen"}{verdict.score ? `, ${Math.round(100 * verdict.score)} % sure` : ""}</small>
+            <VerdictMark verdict={verdict} /> {verdict.phrase} <small>{verdict.found ? "seen in its box" : verdict.detected_box ? "seen elsewhere" : "not seen"}{verdict.found && verdict.score ? `, ${Math.round(100 * verdict.score)} % sure` : ""}</small>
           </li>
         ))}
       </ul>
@@ -87,15 +91,14 @@ function Verdicts({ job }: { job: Job }) {
   );
 }
 
-function Actions({ job, picture }: { job: Job; picture: string | null }) {
-  const isFile = job.id.startsWith("file:");
+function Actions({ job }: { job: Job }) {
   const isDone = job.state === "done";
   return (
     <div class="actions" role="toolbar" aria-label="Picture">
       {job.layout && <Check label="Boxes" checked={boxesOverPicture.value} onChange={(on) => { boxesOverPicture.value = on; }} />}
-      {isDone && picture && <button type="button" class="second" onClick={() => void download(job, picture)}><Icon name="download" /> Download</button>}
+      {isDone && <button type="button" class="second" onClick={() => void download(job)}><Icon name="download" /> Download</button>}
       {isDone && <button type="button" class="quiet" onClick={() => compareWith(job)}><Icon name="compare" /> Compare</button>}
-      {isDone && !isFile && verdictsOf(job).length === 0 && job.layout && <button type="button" class="quiet" onClick={() => void judge(job.id)}><Icon name="eye" /> Look for the objects</button>}
+      {isDone && !isFromFile(job) && verdictsOf(job).length === 0 && job.layout && <button type="button" class="quiet" onClick={() => void judge(job.id)}><Icon name="eye" /> Look for the objects</button>}
       <button type="button" class="quiet" title="Caption, layout and settings as they were for this picture" onClick={() => { restore(job); view.value = "layout"; }}><Icon name="restore" /> Edit this</button>
       {!isLive(job) && <IconButton icon="trash" label="Delete this picture" onClick={() => void removeJob(job)} />}
     </div>

@@ -2,6 +2,7 @@
 import type { TargetedKeyboardEvent } from "preact";
 import { type View, view } from "../store";
 import { AskBar } from "./AskBar";
+import { Candidates } from "./Candidates";
 import { Compare } from "./Compare";
 import { Editor } from "./Editor";
 import { EditorTools } from "./EditorTools";
@@ -18,7 +19,7 @@ export function Stage() {
         {view.value === "layout" && <EditorTools />}
       </div>
       <div class="stage-view" role="tabpanel" id={`view-${view.value}`} aria-labelledby={`tab-${view.value}`}>
-        {view.value === "layout" && <><Editor /><Findings /><AskBar /></>}
+        {view.value === "layout" && <><div class="beside"><Editor /><Candidates /></div><Findings /><AskBar /></>}
         {view.value === "picture" && <Picture />}
         {view.value === "compare" && <Compare />}
       </div>

@@ -1,13 +1,13 @@
 // All pictures, newest first: a strip, or a gallery over the whole width.
 import { useState } from "preact/hooks";
 import type { Job } from "../api";
-import { isLive, loadMore, pictureOf, searchFor } from "../commands/gallery";
+import { loadMore, searchFor } from "../commands/gallery";
 import { show } from "../commands/paint";
-import { jobs, search, shownId, strip, stripNext } from "../store";
+import { isLive, pictureOf, stateInWords } from "../model/job";
+import { jobs, previews, search, shownId, strip, stripNext } from "../store";
 import { IconButton } from "./controls";
 import { Icon } from "./icons";
 import { Image } from "./Image";
-import { stateWords } from "./JobProgress";
 import { Miniature } from "./Candidates";
 
 export function Strip() {
@@ -37,8 +37,8 @@ export function Strip() {
 }
 
 function Card({ job }: { job: Job }) {
-  const picture = pictureOf(job);
-  const words = isLive(job) ? stateWords(job) : job.state === "done" ? `${job.method} · seed ${job.seed}` : job.state;
+  const picture = pictureOf(job, previews.value);
+  const words = job.state === "done" ? `${job.method} · seed ${job.seed}` : stateInWords(job);
   const share = job.progress && job.progress.steps > 0 ? job.progress.step / job.progress.steps : 0;
   return (
     <li>
