@@ -32,7 +32,7 @@ pub trait Engine: Send + Sync + 'static {
     /// Layouts for a caption, best first.
     ///
     /// # Errors
-    /// [`Fault::Planner`] if nobody answered well, [`Fault::Request`].
+    /// [`Fault::NoPlan`], [`Fault::Planner`], [`Fault::Request`].
     fn plan(&self, request: &PlanRequest) -> Answer<PlanReply>;
 
     /// A layout with an instruction carried out.
@@ -156,7 +156,9 @@ pub enum Fault {
     Request,
     /// The request's: more than there is memory for.
     TooLarge,
-    /// The language model's, or its server's.
+    /// The planner's: what it answered is no layout for this, or this is beyond it.
+    NoPlan,
+    /// The language model's, or its server's: it cannot be asked.
     Planner,
     /// Nobody's: it was interrupted.
     Interrupted,

@@ -105,6 +105,7 @@ impl From<Refusal> for Problem {
         let problem = match fault {
             Fault::Request => Self::bad_request(message),
             Fault::TooLarge => Self::too_large(message),
+            Fault::NoPlan => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "planner_failed", message),
             Fault::Planner => Self::new(StatusCode::BAD_GATEWAY, "planner_failed", message),
             Fault::Interrupted => Self::unavailable(message, None),
             Fault::Engine => Self::internal(message),

@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Look at, clear, export and import remembered layouts
     Cache(CacheArgs),
+    /// Plan and paint for a web page and for other programs
+    Serve(Box<super::serve::ServeArgs>),
     /// Paint a ComfyUI graph
     Run(Box<super::comfyui::RunArgs>),
     /// Write a ComfyUI graph of a caption or a layout
