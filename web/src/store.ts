@@ -55,8 +55,8 @@ export const notices = signal<readonly Notice[]>([]);
 /** What a screen reader is told. */
 export const announcement = signal("");
 export const helpOpen = signal(false);
-/** Names the box whose words should get the keyboard, once they are on the page. */
-export const wordsWanted = signal<string | null>(null);
+/** What should get the keyboard once it is on the page: a box on the canvas, or its words in the list. */
+export const wanted = signal<{ id: string; part: "box" | "words" } | null>(null);
 
 /** Applies an edit; edits of one `part` (a drag, a text being typed) are undone together. */
 export function edit(change: Edit, part: string | null = null): void {

@@ -2,7 +2,7 @@
 import { newId } from "../model/document";
 import { type Rect, keepInside, moveRect, resizeRect } from "../model/geometry";
 import { GRID } from "../model/snap";
-import { announcement, doc, edit, endEdit, helpOpen, redoEdit, selected, selectedId, snapping, undoEdit, view, wordsWanted } from "../store";
+import { announcement, doc, edit, endEdit, helpOpen, redoEdit, selected, selectedId, snapping, undoEdit, view, wanted } from "../store";
 import { paint } from "./paint";
 import { plan } from "./plan";
 
@@ -58,7 +58,7 @@ export function onBoxKey(event: KeyboardEvent, id: string): void {
   if (arrow) nudge(id, arrow, event);
   else if (event.key === "Delete" || event.key === "Backspace") removeBox(id);
   else if (command && event.key.toLowerCase() === "d") duplicateBox(id);
-  else if (event.key === "Enter" || event.key === "F2") wordsWanted.value = id;
+  else if (event.key === "Enter" || event.key === "F2") wanted.value = { id, part: "words" };
   else if (event.key === "Escape") selectedId.value = null;
   else if (!command && event.key.toLowerCase() === "l") toggleLock(id);
   else if (event.key === "[" || event.key === "]") reorderBox(id, event.key === "[" ? -1 : 1);
@@ -93,7 +93,7 @@ export function addBox(rect?: Rect): void {
   const id = newId();
   edit({ kind: "add", id, phrase: "", rect: keepInside(rect ?? middle, canvas) });
   selectedId.value = id;
-  wordsWanted.value = id;
+  wanted.value = { id, part: "words" };
   view.value = "layout";
   announcement.value = "New box. Say what it shows.";
 }
@@ -111,7 +111,7 @@ export function removeBox(id: string): void {
   // The keyboard goes on at the neighbour, not at the top of the page.
   selectedId.value = (doc.value.boxes[index] ?? doc.value.boxes[index - 1])?.id ?? null;
   announcement.value = `${box.phrase || "The box"} was deleted`;
-  if (selectedId.value) requestAnimationFrame(() => document.getElementById(`canvas-${selectedId.value}`)?.focus());
+  if (selectedId.value) wanted.value = { id: selectedId.value, part: "box" };
 }
 
 export function duplicateBox(id: string): void {
@@ -120,7 +120,7 @@ export function duplicateBox(id: string): void {
   edit({ kind: "duplicate", id, newId: copy });
   selectedId.value = copy;
   announcement.value = `Copy of ${selected.value?.phrase ?? "the box"}`;
-  requestAnimationFrame(() => document.getElementById(`canvas-${copy}`)?.focus());
+  wanted.value = { id: copy, part: "box" };
 }
 
 export function toggleLock(id: string): void {

@@ -1,7 +1,7 @@
 // Planning: a layout from a caption, changed in words, checked and mended.
 import { type Layout, type Plan, api } from "../api";
 import { layoutFromDoc } from "../model/document";
-import { announcement, candidateCount, candidates, chosenCandidate, doc, edit, findings, notify, planning, selectedId, view, wordsWanted } from "../store";
+import { announcement, candidateCount, candidates, chosenCandidate, doc, edit, findings, notify, planning, selectedId, view, wanted } from "../store";
 import { isAway, report } from "./connection";
 
 export async function plan(): Promise<void> {
@@ -61,7 +61,7 @@ export function namelessBox(): boolean {
   if (!box) return false;
   notify("info", "A box has no words yet.", "Say what it should show, or delete it.");
   selectedId.value = box.id;
-  wordsWanted.value = box.id;
+  wanted.value = { id: box.id, part: "words" };
   view.value = "layout";
   return true;
 }

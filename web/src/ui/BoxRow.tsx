@@ -1,11 +1,12 @@
 // One box in the list: its words, and all else once it is selected.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { duplicateBox, removeBox, reorderBox, toggleLock } from "../commands/keyboard";
 import { type Box, TAGS } from "../model/document";
 import type { Rect } from "../model/geometry";
-import { doc, edit, endEdit, selectedId, wordsWanted } from "../store";
+import { doc, edit, endEdit, selectedId } from "../store";
 import { IconButton, NumberField } from "./controls";
 import { Icon } from "./icons";
+import { useWanted } from "./useWanted";
 
 /** What a row carries while it is dragged, so that a file from outside is not taken for one. */
 const ROW_TYPE = "application/x-sinopia-box";
@@ -51,14 +52,7 @@ export function BoxRow({ box, index, count }: BoxRowProps) {
 const nameOf = (box: Box, index: number): string => box.phrase.trim() || `box ${index + 1}`;
 
 function Words({ box, index }: { box: Box; index: number }) {
-  const input = useRef<HTMLInputElement>(null);
-  const isWanted = wordsWanted.value === box.id;
-  useEffect(() => {
-    if (!isWanted) return;
-    input.current?.focus();
-    input.current?.select();
-    wordsWanted.value = null;
-  }, [isWanted]);
+  const input = useWanted<HTMLInputElement>(box.id, "words");
   return (
     <input
       ref={input} class="words" value={box.phrase} maxLength={1000} aria-label={`Words of box ${index + 1}`} placeholder="What is here?"

@@ -3,8 +3,9 @@ import { useEffect, useRef } from "preact/hooks";
 import { onBoxKey } from "../commands/keyboard";
 import type { Box } from "../model/document";
 import { HANDLES, area } from "../model/geometry";
-import { doc, selectedId, wordsWanted } from "../store";
+import { doc, selectedId, wanted } from "../store";
 import { drawing } from "./EditorTools";
+import { useWanted } from "./useWanted";
 import { Icon } from "./icons";
 import { Paper, placed } from "./Paper";
 import { abandonDrag, beginDraw, beginMove, beginResize, endDrag, ghost, guides, onPointerMove } from "./gestures";
@@ -60,22 +61,23 @@ function EmptyCanvas() {
 
 function BoxOnCanvas({ box, paper }: { box: Box; paper: () => HTMLElement | null }) {
   const { canvas } = doc.value;
+  const element = useWanted<HTMLDivElement>(box.id, "box");
   const isSelected = selectedId.value === box.id;
   const name = box.phrase.trim() || "a box without words";
   const { x, y, width, height } = box.rect;
   return (
     <div
-      id={`canvas-${box.id}`} class={`box tag-${box.tag}${isSelected ? " selected" : ""}${box.locked ? " locked" : ""}`} role="button" tabIndex={0} aria-pressed={isSelected}
+      ref={element} id={`canvas-${box.id}`} class={`box tag-${box.tag}${isSelected ? " selected" : ""}${box.locked ? " locked" : ""}`} role="button" tabIndex={0} aria-pressed={isSelected}
       aria-roledescription="box" aria-describedby="box-keys"
       aria-label={`${name}${box.locked ? ", locked" : ""}: left ${Math.round(x)}, top ${Math.round(y)}, ${Math.round(width)} wide, ${Math.round(height)} high`}
       // Small boxes lie on top, as they do in the picture; the selected one above all.
       style={{ ...placed(box.rect, canvas), zIndex: isSelected ? 100_000 : Math.round(90_000 * (1 - Math.min(1, area(box.rect) / (canvas.width * canvas.height)))) }}
       onFocus={() => { selectedId.value = box.id; }}
       onKeyDown={(event) => onBoxKey(event, box.id)}
-      onDblClick={() => { wordsWanted.value = box.id; }}
+      onDblClick={() => { wanted.value = { id: box.id, part: "words" }; }}
       onPointerDown={(event) => {
-        const element = paper();
-        if (event.button === 0 && element) beginMove(event, element, box.id);
+        const sheet = paper();
+        if (event.button === 0 && sheet) beginMove(event, sheet, box.id);
       }}
     >
       <span class="box-words">{box.locked && <Icon name="lock" />}{name}</span>
@@ -84,8 +86,8 @@ function BoxOnCanvas({ box, paper }: { box: Box; paper: () => HTMLElement | null
           key={`${handle.dx}${handle.dy}`} class="handle" data-x={handle.dx} data-y={handle.dy} aria-hidden="true"
           onPointerDown={(event) => {
             event.stopPropagation();
-            const element = paper();
-            if (event.button === 0 && element) beginResize(event, element, box.id, handle);
+            const sheet = paper();
+            if (event.button === 0 && sheet) beginResize(event, sheet, box.id, handle);
           }}
         />
       ))}

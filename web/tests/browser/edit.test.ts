@@ -175,7 +175,7 @@ describe("files", () => {
     await boxNamed(page, "a green ball").focus();
     await page.keyboard.press("l");
     await page.getByRole("radio", { name: "rose" }).check();
-    await page.getByLabel("Seed").fill("77");
+    await page.getByLabel("Seed", { exact: true }).fill("77");
     await page.getByRole("button", { name: "Save" }).click();
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("menuitem", { name: /^Scene file/ }).click()]);
     const bytes = await bytesOf(download);
@@ -187,7 +187,7 @@ describe("files", () => {
     expect(await numbersOf(ball)).toEqual([300, 300, 100, 100]);
     expect(await ball.getAttribute("aria-label")).toContain("locked");
     expect(await ball.getAttribute("class")).toContain("tag-rose");
-    expect(await other.page.getByLabel("Seed").inputValue()).toBe("77");
+    expect(await other.page.getByLabel("Seed", { exact: true }).inputValue()).toBe("77");
     expect(await other.page.getByLabel("Must not be there").inputValue()).toBe("people");
     expectNoComplaints(other.complaints);
     await other.page.context().close();

@@ -45,7 +45,7 @@ export async function plan(page: Page, caption = CAPTION): Promise<void> {
 }
 
 export async function setSteps(page: Page, steps: number): Promise<void> {
-  const field = page.getByLabel("Steps");
+  const field = page.getByLabel("Steps", { exact: true });
   await field.fill(String(steps));
   await field.blur();
 }

@@ -31,7 +31,7 @@ it("plan, move a box, paint, and the thing is where the box was put; download, d
   await keepScreenshot(page, "planned");
 
   await setSteps(page, STEPS);
-  await page.getByLabel("Seed").fill("1");
+  await page.getByLabel("Seed", { exact: true }).fill("1");
   await paint(page);
   const progress = page.getByRole("progressbar", { name: "Painting" });
   await progress.waitFor();
@@ -66,8 +66,8 @@ it("plan, move a box, paint, and the thing is where the box was put; download, d
   expect(await numbersOf(boxNamed(other.page, "a blue dog"))).toEqual(moved);
   expect(await numbersOf(boxNamed(other.page, "a yellow umbrella"))).toEqual(umbrella);
   expect(await other.page.getByLabel("Caption: what the picture shows").inputValue()).toBe(CAPTION);
-  expect(await other.page.getByLabel("Steps").inputValue()).toBe(String(STEPS));
-  expect(await other.page.getByLabel("Seed").inputValue()).toBe("1");
+  expect(await other.page.getByLabel("Steps", { exact: true }).inputValue()).toBe(String(STEPS));
+  expect(await other.page.getByLabel("Seed", { exact: true }).inputValue()).toBe("1");
   expectNoComplaints(other.complaints);
   await other.page.context().close();
 });
@@ -88,7 +88,7 @@ it("two seeds are compared, the gallery is searched, a picture deleted", async (
   const { page, complaints } = await openPage(browser, program.url);
   await plan(page);
   await setSteps(page, 4);
-  await page.getByLabel("Seed").fill("5");
+  await page.getByLabel("Seed", { exact: true }).fill("5");
   await paint(page);
   await pictureIsFinished(page);
   await page.getByRole("button", { name: "Compare", exact: true }).click();
