@@ -10,15 +10,15 @@ export interface Finding { severity: "fault" | "remark"; message: string }
 export interface Candidate { layout: Layout; findings: Finding[]; penalty: number }
 export interface Plan { layout: Layout; findings: Finding[]; candidates: Candidate[] }
 export interface Repaired { layout: Layout; mended: string[]; findings: Finding[] }
-export interface Composed { overall_prompt: string; objects: { prompt: string; box: unknown }[]; negative_prompt?: string }
+export interface Composed { overall_prompt: string; overall_negative: string; objects: { prompt: string; box: BBox }[]; object_negative: string }
 
 export type OptionValue = string | number | boolean | null | OptionValue[] | { [name: string]: OptionValue };
 export interface MethodOption {
   name: string;
+  /** `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`. */
   kind: string;
   default: OptionValue;
   choices?: string[];
-  summary?: string;
 }
 export interface Method { name: string; summary: string; needs_layout: boolean; options: MethodOption[] }
 export interface Options {
@@ -27,8 +27,8 @@ export interface Options {
   models: { id: string; image_size: Canvas }[];
   schedulers: string[];
   defaults: { method: string; model: string; scheduler: string | null; steps: number; guidance_scale: number | null; seed: number };
-  limits: { boxes: number; pixels: number; steps: number; body_bytes: number; images: number };
-  planner: { name: string } | null;
+  limits: { boxes: number; pixels: number; steps: number; body_bytes: number; images: number; caption_chars: number };
+  planner: { name: string };
 }
 
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
@@ -49,11 +49,13 @@ export interface Job {
   created: string;
   started: string | null;
   finished: string | null;
+  /** How many are before it in the queue. */
   position: number | null;
   progress: Progress | null;
   error: { message: string; hint: string | null } | null;
   image: string | null;
-  verdict: { objects: Verdict[] } | Verdict[] | null;
+  verdict: { objects: Verdict[] } | null;
+  warnings: string[];
 }
 export interface JobRequest {
   caption: string;
@@ -66,9 +68,17 @@ export interface JobRequest {
   scheduler?: string;
   options?: Record<string, OptionValue>;
   judge?: boolean;
+  negative?: string;
+  width?: number;
+  height?: number;
 }
 /** How a picture was made, as it says itself. */
-export type Recipe = Pick<Job, "caption" | "layout" | "method" | "model" | "seed" | "steps" | "guidance_scale" | "scheduler" | "options">;
+export interface Recipe extends Pick<Job, "layout" | "method" | "model" | "seed" | "steps" | "guidance_scale" | "scheduler" | "options"> {
+  caption: string | null;
+  negative?: string | null;
+  width?: number;
+  height?: number;
+}
 
 /** A call that was answered with an error, or not at all (`status` 0). */
 export class ApiError extends Error {

@@ -11,11 +11,13 @@ import { connect } from "./commands/connection";
 import { catchUp } from "./commands/start";
 import { keepSession, restoreSession } from "./session";
 import { applyTheme } from "./theme";
+import { keepTitle } from "./title";
 import { App } from "./ui/App";
 
 applyTheme();
 restoreSession();
 keepSession();
+keepTitle();
 const root = document.getElementById("app");
 if (root) {
   root.textContent = "";

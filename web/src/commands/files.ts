@@ -47,7 +47,9 @@ async function openPicture(file: File): Promise<void> {
 
 function jobFromRecipe(id: string, recipe: Recipe, image: string, lastModified: number): Job {
   const time = new Date(lastModified).toISOString();
-  return { ...recipe, id, state: "done", created: time, started: null, finished: time, position: null, progress: null, error: null, image, verdict: null };
+  const { layout, method, model, seed, steps, guidance_scale, scheduler, options: set } = recipe;
+  const how = { caption: recipe.caption ?? "", layout, method, model, seed, steps, guidance_scale, scheduler, options: set };
+  return { ...how, id, state: "done", created: time, started: null, finished: time, position: null, progress: null, error: null, image, verdict: null, warnings: [] };
 }
 
 /** Brings back everything that a picture was made with. */
@@ -55,8 +57,8 @@ export function restore(recipe: Recipe): void {
   const { layout } = recipe;
   const now = doc.value;
   const next: Doc = layout
-    ? { caption: recipe.caption, canvas: layout.canvas, boxes: boxesFromLayout(layout, now.boxes), background: layout.background, negative: layout.negative }
-    : { ...now, caption: recipe.caption, boxes: [], background: "", negative: "" };
+    ? { caption: recipe.caption ?? "", canvas: layout.canvas, boxes: boxesFromLayout(layout, now.boxes), background: layout.background, negative: layout.negative }
+    : { ...now, caption: recipe.caption ?? "", boxes: [], background: "", negative: "" };
   edit({ kind: "replace", doc: next });
   if (options.value && settings.value) settings.value = settingsFromRecipe(recipe, options.value, settings.value);
   announcement.value = "Caption, layout and settings were restored";

@@ -15,7 +15,7 @@ export function pictureOf(job: Job, previews: ReadonlyMap<string, string>): stri
 }
 
 export function verdictsOf(job: Job): readonly Verdict[] {
-  return Array.isArray(job.verdict) ? job.verdict : (job.verdict?.objects ?? []);
+  return job.verdict?.objects ?? [];
 }
 
 export function verdictInWords(verdicts: readonly Verdict[]): string {
@@ -26,7 +26,7 @@ export function verdictInWords(verdicts: readonly Verdict[]): string {
 }
 
 export function stateInWords(job: Job): string {
-  if (job.state === "queued") return job.position ? `Number ${job.position} in the queue` : "In the queue";
+  if (job.state === "queued") return job.position ? `In the queue, ${job.position} before it` : "Next in the queue";
   if (job.state !== "running") return job.state;
   if (!job.progress) return "Getting ready";
   const { stage, step, steps } = job.progress;

@@ -11,6 +11,11 @@ export interface Settings {
   /** Only what differs from the method's own defaults, by method. */
   options: Record<string, Record<string, OptionValue>>;
   judge: boolean;
+  /** In place of the default keywords of quality; null leaves them. */
+  negative: string | null;
+  /** Of the picture, in pixels; null is the model's own. */
+  width: number | null;
+  height: number | null;
 }
 
 /** Largest seed that a number of JavaScript and a u32 both hold. */
@@ -29,9 +34,12 @@ export function settingsFromOptions(options: Options, previous: Settings | null)
     seed: previous?.seed ?? defaults.seed,
     steps: previous?.steps ?? defaults.steps,
     guidanceScale: previous?.guidanceScale ?? defaults.guidance_scale,
-    scheduler: known(previous?.scheduler, options.schedulers, defaults.scheduler),
+    scheduler: known(previous?.scheduler ?? undefined, options.schedulers, defaults.scheduler),
     options: previous?.options ?? {},
     judge: previous?.judge ?? true,
+    negative: previous?.negative ?? null,
+    width: previous?.width ?? null,
+    height: previous?.height ?? null,
   };
 }
 
@@ -54,6 +62,9 @@ export function requestFromSettings(settings: Settings): Omit<JobRequest, "capti
   const { method, model, seed, steps, judge } = settings;
   const request: Omit<JobRequest, "caption" | "layout"> = { method, model, seed, steps, judge };
   if (settings.guidanceScale !== null) request.guidance_scale = settings.guidanceScale;
+  if (settings.negative !== null) request.negative = settings.negative;
+  if (settings.width !== null) request.width = settings.width;
+  if (settings.height !== null) request.height = settings.height;
   if (settings.scheduler !== null) request.scheduler = settings.scheduler;
   const options = settings.options[method];
   if (options && Object.keys(options).length) request.options = options;
@@ -64,7 +75,13 @@ export function requestFromSettings(settings: Settings): Omit<JobRequest, "capti
 export function settingsFromRecipe(recipe: Recipe, options: Options, now: Settings): Settings {
   const method = options.methods.find((other) => other.name === recipe.method);
   let next: Settings = { ...now, seed: recipe.seed, steps: recipe.steps, guidanceScale: recipe.guidance_scale ?? now.guidanceScale };
-  if (options.models.some((model) => model.id === recipe.model)) next.model = recipe.model;
+  const model = options.models.find((other) => other.id === recipe.model);
+  if (model) next.model = model.id;
+  // The model's own size is left to it, so that another model can have its own.
+  const isOwn = model?.image_size.width === recipe.width && model?.image_size.height === recipe.height;
+  next.width = isOwn ? null : (recipe.width ?? null);
+  next.height = isOwn ? null : (recipe.height ?? null);
+  next.negative = recipe.negative ?? null;
   if (recipe.scheduler && options.schedulers.includes(recipe.scheduler)) next.scheduler = recipe.scheduler;
   if (!method) return next;
   next = { ...next, method: method.name, options: { ...next.options, [method.name]: {} } };

@@ -42,7 +42,8 @@ function Prompts() {
           <dd>{object.prompt}</dd>
         </>
       ))}
-      {answer.negative_prompt && <><dt>Not</dt><dd>{answer.negative_prompt}</dd></>}
+      <dt>Not in the whole picture</dt>
+      <dd>{answer.overall_negative}</dd>
     </dl>
   );
 }

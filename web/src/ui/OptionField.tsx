@@ -13,26 +13,26 @@ export function OptionField({ method, option }: { method: Method; option: Method
   const set = (next: OptionValue): void => {
     if (settings.value) settings.value = withOption(settings.value, method, option.name, next);
   };
-  if (option.kind === "boolean" && typeof value === "boolean") return <Check label={label} hint={option.summary} checked={value} onChange={set} />;
-  if (option.kind === "integer" && typeof value === "number") return <NumberField label={label} hint={option.summary} value={value} onChange={set} />;
-  if (option.kind === "number" && typeof value === "number") return <NumberField label={label} hint={option.summary} value={value} step="any" onChange={set} />;
+  if (option.kind === "boolean" && typeof value === "boolean") return <Check label={label} checked={value} onChange={set} />;
+  if (option.kind === "integer" && typeof value === "number") return <NumberField label={label} value={value} onChange={set} />;
+  if (option.kind === "number" && typeof value === "number") return <NumberField label={label} value={value} step="any" onChange={set} />;
   if (option.choices && typeof value === "string") {
-    return <Select label={label} hint={option.summary} value={value} choices={option.choices.map((choice) => [choice, choice.replaceAll("_", " ")] as const)} onChange={set} />;
+    return <Select label={label} value={value} choices={option.choices.map((choice) => [choice, choice.replaceAll("_", " ")] as const)} onChange={set} />;
   }
-  return <ValueField label={label} hint={option.summary} value={value} onChange={set} />;
+  return <ValueField label={label} isText={option.kind === "text"} value={value} onChange={set} />;
 }
 
 /** A list, an object, a text or nothing: written as JSON, or as bare words. */
-function ValueField({ label, hint, value, onChange }: { label: string; hint: string | undefined; value: OptionValue; onChange: (value: OptionValue) => void }) {
+function ValueField({ label, isText, value, onChange }: { label: string; isText: boolean; value: OptionValue; onChange: (value: OptionValue) => void }) {
   const [typed, setTyped] = useState<string | null>(null);
   const text = typed ?? (value === null ? "" : typeof value === "string" ? value : JSON.stringify(value));
   return (
-    <Field label={label} hint={hint}>
+    <Field label={label}>
       <input
         value={text} placeholder="not set" spellcheck={false}
         onInput={(event) => setTyped(event.currentTarget.value)}
         onBlur={() => {
-          if (typed !== null) onChange(parse(typed));
+          if (typed !== null) onChange(isText ? typed : parse(typed));
           setTyped(null);
         }}
       />

@@ -3,7 +3,7 @@ import { newSeed } from "../commands/paint";
 import { MAX_SEED, type Settings, splitOptions } from "../model/settings";
 import { method, options, settings } from "../store";
 import { Composed } from "./Composed";
-import { Check, IconButton, NumberField, Select } from "./controls";
+import { Check, Field, IconButton, NumberField, Select } from "./controls";
 import { OptionField } from "./OptionField";
 
 export function PaintPanel() {
@@ -38,13 +38,33 @@ function Fields() {
         <NumberField label="Steps" value={now.steps} min={1} max={offered.limits.steps} hint="More steps take longer and show more detail" onChange={(steps) => set({ steps })} />
       </div>
       <div class="pair">
-        <NumberField label="Guidance" value={now.guidanceScale} min={0} step="any" hint="How strictly the picture follows the words; 1 turns classifier-free guidance off" onChange={(guidanceScale) => set({ guidanceScale })} />
-        <Select label="Scheduler" value={now.scheduler ?? ""} choices={offered.schedulers.map((name) => [name, name] as const)} onChange={(scheduler) => set({ scheduler })} />
+        <NumberField label="Guidance" value={now.guidanceScale} min={1} max={100} step="any" placeholder="auto" onEmpty={() => set({ guidanceScale: null })} hint="How strictly the picture follows the words; 1 turns classifier-free guidance off, nothing is what suits the model" onChange={(guidanceScale) => set({ guidanceScale })} />
+        <Select label="Scheduler" value={now.scheduler ?? ""} choices={[["", "auto"], ...offered.schedulers.map((name) => [name, name] as const)]} hint="auto: what suits the method" onChange={(scheduler) => set({ scheduler: scheduler || null })} />
       </div>
       <Check label="Look for the objects afterwards" hint="A detector says for each box whether its object is there" checked={now.judge} onChange={(judge) => set({ judge })} />
       <MethodOptions />
+      <SizeAndWords />
       <Composed />
     </>
+  );
+}
+
+function SizeAndWords() {
+  const now = settings.value;
+  const model = options.value?.models.find(({ id }) => id === now?.model);
+  if (!now || !model) return null;
+  const { width, height } = model.image_size;
+  return (
+    <details>
+      <summary>Size and quality {(now.width ?? now.height ?? now.negative) !== null && <small>changed</small>}</summary>
+      <div class="pair">
+        <NumberField label="Width" value={now.width} min={8} max={4096} step={8} placeholder={String(width)} onEmpty={() => set({ width: null })} onChange={(side) => set({ width: side })} />
+        <NumberField label="Height" value={now.height} min={8} max={4096} step={8} placeholder={String(height)} onEmpty={() => set({ height: null })} onChange={(side) => set({ height: side })} />
+      </div>
+      <Field label="Instead of the default words for bad quality">
+        <textarea rows={2} maxLength={1000} placeholder="the model's own" value={now.negative ?? ""} onInput={(event) => set({ negative: event.currentTarget.value || null })} />
+      </Field>
+    </details>
   );
 }
 

@@ -27,6 +27,7 @@ export function Picture() {
       </Paper>
       <JobProgress job={job} />
       <Verdicts job={job} />
+      {job.warnings?.length > 0 && <ul class="warnings">{job.warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>}
       <Actions job={job} />
       <Made job={job} />
     </>

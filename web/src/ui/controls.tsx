@@ -33,6 +33,9 @@ interface NumberFieldProps {
   label: string;
   value: number | null;
   onChange: (value: number) => void;
+  /** What an empty field means; without it, emptying changes nothing. */
+  onEmpty?: () => void;
+  placeholder?: string;
   min?: number;
   max?: number;
   step?: number | "any";
@@ -41,18 +44,19 @@ interface NumberFieldProps {
 }
 
 /** A number; what is typed counts once it is one, and is held within the limits when the field is left. */
-export function NumberField({ label, value, onChange, min, max, step = 1, hint, disabled = false }: NumberFieldProps) {
+export function NumberField({ label, value, onChange, onEmpty, placeholder, min, max, step = 1, hint, disabled = false }: NumberFieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const take = (text: string): void => {
     const number = Number(text);
-    if (text.trim() === "" || Number.isNaN(number)) return;
+    if (text.trim() === "") return onEmpty?.();
+    if (Number.isNaN(number)) return;
     const whole = step === 1 ? Math.round(number) : number;
     onChange(Math.max(min ?? -Infinity, Math.min(whole, max ?? Infinity)));
   };
   return (
     <Field label={label} hint={hint}>
       <input
-        type="number" inputMode={step === 1 ? "numeric" : "decimal"} min={min} max={max} step={step} disabled={disabled}
+        type="number" inputMode={step === 1 ? "numeric" : "decimal"} min={min} max={max} step={step} disabled={disabled} placeholder={placeholder}
         value={typed ?? (value === null ? "" : String(value))}
         onInput={(event) => { setTyped(event.currentTarget.value); take(event.currentTarget.value); }}
         onBlur={() => setTyped(null)}

@@ -40,7 +40,7 @@ export class Program {
 
   /** Runs it again, on the same folder and port. */
   async run(): Promise<void> {
-    const own = ["serve", "--port", String(this.port), "--data-dir", join(this.folder, "data")];
+    const own = ["serve", "--listen", `127.0.0.1:${this.port}`, "--data", join(this.folder, "data")];
     // No settings of the machine's: neither sinopia.toml nor a cache of plans.
     const env = { PATH: process.env.PATH, HOME: this.folder, XDG_CACHE_HOME: join(this.folder, "cache"), XDG_DATA_HOME: join(this.folder, "share") };
     const child = spawn(programPath(), [...own, ...this.args], { cwd: this.folder, env, stdio: ["ignore", "pipe", "pipe"] });

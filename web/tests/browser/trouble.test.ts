@@ -1,5 +1,8 @@
 // What can go wrong, as the person at the page sees it.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { boxNamed, boxes, drop, expectNoComplaints, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
@@ -60,7 +63,7 @@ it("the server is killed while it paints and the page is open: edits are kept, a
 });
 
 it("a full queue says so, and when to try again", async () => {
-  program = await Program.start("--queue", "1");
+  program = await Program.start("--max-queued", "1");
   const { page, complaints } = await openPage(browser, program.url);
   await plan(page);
   await setSteps(page, 200);
@@ -127,15 +130,18 @@ it("bad files are refused by name and change nothing", async () => {
 });
 
 it("a server with a token asks for it, once, and refuses a wrong one", async () => {
-  program = await Program.start("--token", "open-sesame");
+  const secret = "open-sesame-open-sesame";
+  const folder = mkdtempSync(join(tmpdir(), "sinopia-token-"));
+  writeFileSync(join(folder, "token"), secret);
+  program = await Program.start("--token-file", join(folder, "token"));
   const context = await browser.newContext();
   const page = await context.newPage();
   await page.goto(program.url);
   const dialog = page.getByRole("dialog", { name: /asks for its token/ });
-  await dialog.getByLabel("Token").fill("wrong");
+  await dialog.getByLabel("Token", { exact: true }).fill("wrong");
   await dialog.getByRole("button", { name: "Continue" }).click();
   await dialog.getByText("does not take that token").waitFor();
-  await dialog.getByLabel("Token").fill("open-sesame");
+  await dialog.getByLabel("Token", { exact: true }).fill(secret);
   await dialog.getByRole("button", { name: "Continue" }).click();
   await dialog.waitFor({ state: "detached" });
   await plan(page);
@@ -145,4 +151,5 @@ it("a server with a token asks for it, once, and refuses a wrong one", async () 
   // The picture itself needs the token, too.
   await expect.poll(() => page.locator(".picture img").evaluate((image: HTMLImageElement) => image.naturalWidth)).toBeGreaterThan(1);
   await context.close();
+  rmSync(folder, { recursive: true });
 });

@@ -14,7 +14,7 @@ const sd = { name: "sd", summary: "", needs_layout: false, options: [] };
 const offered: Options = {
   version: "1", methods: [lmd, sd], models: [{ id: "miniature", image_size: { width: 128, height: 128 } }], schedulers: ["ddim", "euler"],
   defaults: { method: "lmd", model: "miniature", scheduler: "ddim", steps: 50, guidance_scale: 7.5, seed: 0 },
-  limits: { boxes: 100, pixels: 1, steps: 200, body_bytes: 1, images: 4 }, planner: null,
+  limits: { boxes: 100, pixels: 1, steps: 200, body_bytes: 1, images: 4, caption_chars: 4000 }, planner: { name: "built-in" },
 };
 const start = settingsFromOptions(offered, null);
 
@@ -33,9 +33,9 @@ it("only options that differ from the defaults are sent, and only those of the m
 });
 
 it("a recipe's settings come back, and what is not offered stays as it was", () => {
-  const recipe: Recipe = { caption: "", layout: null, method: "lmd", model: "gone", seed: 7, steps: 12, guidance_scale: 3, scheduler: "euler", options: { frozen_step_ratio: 0.4, unheard_of: 1, mask_prompt: "box" } };
+  const recipe: Recipe = { caption: "", layout: null, method: "lmd", model: "gone", seed: 7, steps: 12, guidance_scale: 3, scheduler: "euler", options: { frozen_step_ratio: 0.4, unheard_of: 1, mask_prompt: "box" }, width: 128, height: 128, negative: "blurry" };
   const now = settingsFromRecipe(recipe, offered, withOption(start, lmd, "max_iter", [1]));
-  expect(now).toMatchObject({ method: "lmd", model: "miniature", seed: 7, steps: 12, guidanceScale: 3, scheduler: "euler", options: { lmd: { frozen_step_ratio: 0.4 } } });
+  expect(now).toMatchObject({ method: "lmd", model: "miniature", seed: 7, steps: 12, guidanceScale: 3, negative: "blurry", width: 128, scheduler: "euler", options: { lmd: { frozen_step_ratio: 0.4 } } });
 });
 
 it("options that matter come first, in their own order, and none is lost", () => {
