@@ -81,7 +81,7 @@ function MethodOptions() {
         <details class="all-options">
           <summary>All options of {current.name} {changed > 0 && <small>{changed} changed</small>}</summary>
           {changed > 0 && <button type="button" class="second small" onClick={() => set({ options: { ...now.options, [current.name]: {} } })}>Back to the defaults</button>}
-          {folded.map((option) => <OptionField key={option.name} method={current} option={option} />)}
+          <div class="options">{folded.map((option) => <OptionField key={option.name} method={current} option={option} />)}</div>
         </details>
       )}
     </>
