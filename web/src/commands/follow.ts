@@ -8,6 +8,9 @@ import { isAway, report, serverIsBack } from "./connection";
 /** A stream that ends early is opened again after this, in milliseconds. */
 const PAUSE_MS = 500;
 
+/** How often a screen reader hears how far a painting is: at each of so many parts. */
+const TOLD_PARTS = 4;
+
 const followed = new Map<string, AbortController>();
 /** Jobs whose layout the server was to plan: it becomes the editor's, if nothing was drawn meanwhile. */
 const planned = new Set<string>();
@@ -63,7 +66,10 @@ function takeJob(job: Job): void {
 
 function takeProgress(id: string, progress: Progress): void {
   const job = jobs.value.get(id);
-  if (job) putJob({ ...job, state: "running", progress });
+  if (!job) return;
+  putJob({ ...job, state: "running", progress });
+  const part = (at: Progress | null): number => (at && at.steps > 0 ? Math.floor((TOLD_PARTS * at.step) / at.steps) : 0);
+  if (part(progress) > part(job.progress)) announcement.value = `Painting, ${Math.round((100 * part(progress)) / TOLD_PARTS)} percent`;
 }
 
 function tellEnd(job: Job): void {

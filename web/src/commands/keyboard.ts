@@ -39,6 +39,10 @@ export function onPageKey(event: KeyboardEvent): void {
     redoEdit();
   } else if (command && key === "z") {
     undoEdit();
+  } else if (command && key === "d" && selectedId.value) {
+    duplicateBox(selectedId.value);
+  } else if (key === "delete" && selectedId.value) {
+    removeBox(selectedId.value);
   } else if (!command && !event.altKey && key === "n") {
     addBox();
   } else if (event.key === "?") {

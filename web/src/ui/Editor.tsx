@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { onBoxKey } from "../commands/keyboard";
 import type { Box } from "../model/document";
 import { HANDLES, area } from "../model/geometry";
-import { doc, selectedId, wanted } from "../store";
+import { doc, planning, selectedId, wanted } from "../store";
 import { drawing } from "./EditorTools";
 import { useWanted } from "./useWanted";
 import { Icon } from "./icons";
@@ -36,7 +36,8 @@ export function Editor() {
         onPointerUp={endDrag}
         onPointerCancel={() => abandonDrag()}
       >
-        {boxes.length === 0 && <EmptyCanvas />}
+        {boxes.length === 0 && !planning.value && <EmptyCanvas />}
+        {planning.value && <p class="canvas-busy">{planning.value.doing}…</p>}
         {boxes.map((box) => <BoxOnCanvas key={box.id} box={box} paper={() => paper.current} />)}
         <DrawnBox />
         <GuideLines />

@@ -18,7 +18,7 @@ export function HelpDialog() {
         {HELP.map(([keys, what]) => <div key={keys}><dt><kbd>{keys}</kbd></dt><dd>{what}</dd></div>)}
       </dl>
       <p class="fine-print"><a href="third-party.txt" target="_blank" rel="noreferrer">Software by others</a> in this page</p>
-      <form method="dialog"><button type="submit" class="main">Close</button></form>
+      <button type="button" class="main" onClick={(event) => event.currentTarget.closest("dialog")?.close()}>Close</button>
     </Dialog>
   );
 }
