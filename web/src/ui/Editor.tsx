@@ -37,7 +37,7 @@ export function Editor() {
         onPointerCancel={() => abandonDrag()}
       >
         {boxes.length === 0 && !planning.value && <EmptyCanvas />}
-        {planning.value && <p class="canvas-busy">{planning.value.doing}…</p>}
+        {planning.value && <p class="canvas-note busy">{planning.value.doing}…</p>}
         {boxes.map((box) => <BoxOnCanvas key={box.id} box={box} paper={() => paper.current} />)}
         <DrawnBox />
         <GuideLines />

@@ -22,7 +22,7 @@ export function Picture() {
   return (
     <>
       <Paper canvas={job.layout?.canvas ?? SQUARE} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
-        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} /> : <p class="empty-canvas">{waitingWords(job)}</p>}
+        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} /> : <p class="canvas-note">{waitingWords(job)}</p>}
         {boxesOverPicture.value && <BoxesOver job={job} />}
       </Paper>
       <JobProgress job={job} />
@@ -80,7 +80,7 @@ function Verdicts({ job }: { job: Job }) {
   if (verdicts.length === 0) return null;
   return (
     <div class="verdicts">
-      <p>{verdictInWords(verdicts)}</p>
+      <p>{verdictInWords(verdicts)}{boxesOverPicture.value && verdicts.some((verdict) => verdict.detected_box) && <small> Dashed: where the detector saw them.</small>}</p>
       <ul>
         {verdicts.map((verdict, index) => (
           <li key={index}>
