@@ -90,6 +90,10 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) source: LayoutSource,
 
+    /// Server that paints (and plans) in the place of this machine, as `sinopia serve` says its address; its token comes from SINOPIA_TOKEN
+    #[arg(long, value_name = "URL", conflicts_with = "from")]
+    pub(crate) server: Option<String>,
+
     #[command(flatten)]
     pub(crate) planner: PlannerArgs,
 

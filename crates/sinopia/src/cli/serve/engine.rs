@@ -403,7 +403,7 @@ fn finding(finding: &checks::Finding) -> Finding {
 fn reply(plans: Vec<Plan>) -> Answer<PlanReply> {
     let mut candidates: Vec<Candidate> = Vec::new();
     for Plan { layout, findings, .. } in plans {
-        let penalty = checks::penalty(&findings);
+        let penalty = checks::penalty(&findings) + 0.0; // the sum of nothing is −0
         candidates.push(Candidate { layout, findings: findings.iter().map(finding).collect(), penalty });
     }
     candidates.sort_by(|a, b| a.penalty.total_cmp(&b.penalty));
