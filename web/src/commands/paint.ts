@@ -28,9 +28,11 @@ export async function paint(): Promise<void> {
   }
 }
 
+/** Shows a job's picture; on a phone the canvas may be far above what was pressed. */
 export function show(id: string): void {
   shownId.value = id;
   view.value = "picture";
+  document.getElementById("tab-picture")?.scrollIntoView({ block: "nearest" });
 }
 
 export async function cancel(id: string): Promise<void> {

@@ -22,7 +22,7 @@ export function Picture() {
   return (
     <>
       <Paper canvas={job.layout?.canvas ?? SQUARE} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
-        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} /> : <p class="canvas-note">{waitingWords(job)}</p>}
+        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} /> : <p class="canvas-note high">{waitingWords(job)}</p>}
         {boxesOverPicture.value && <BoxesOver job={job} />}
       </Paper>
       <JobProgress job={job} />

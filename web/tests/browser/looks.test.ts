@@ -2,7 +2,7 @@
 import AxeBuilder from "@axe-core/playwright";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { boxNamed, boxes, keepScreenshot, launch, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
+import { boxNamed, boxes, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
 import { Program } from "./program";
 
 let program: Program;
@@ -59,6 +59,8 @@ describe.each(WAYS)("%s", (name, options) => {
     await look("layout");
     await page.getByRole("region", { name: "Pictures" }).getByRole("listitem").first().getByRole("button").click();
     await page.getByText(/objects? (is|are) (not )?where/).first().waitFor();
+    const tab = await page.getByRole("tab", { name: "Picture" }).boundingBox();
+    expect(tab?.y).toBeGreaterThanOrEqual(0); // the page came to the picture
     await look("picture");
     await page.getByRole("tab", { name: "Compare" }).click();
     await look("compare");
@@ -68,13 +70,36 @@ describe.each(WAYS)("%s", (name, options) => {
   });
 });
 
-it("a finger moves a box, and scrolls the page everywhere else", async () => {
+it("a finger moves a box, draws one when told to, and scrolls the page everywhere else", async () => {
   const { page } = await openPage(browser, program.url, { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true });
   await plan(page);
-  expect(await boxes(page).first().evaluate((element) => getComputedStyle(element).touchAction)).toBe("none");
-  expect(await page.getByRole("group", { name: "Layout", exact: true }).evaluate((element) => getComputedStyle(element).touchAction)).toBe("pan-y");
+  const cdp = await page.context().newCDPSession(page);
+  const swipe = async (from: { x: number; y: number }, dx: number, dy: number): Promise<void> => {
+    await cdp.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [from] });
+    for (let step = 1; step <= 5; step++) await cdp.send("Input.dispatchTouchEvent", { type: "touchMove", touchPoints: [{ x: from.x + (dx * step) / 5, y: from.y + (dy * step) / 5 }] });
+    await cdp.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+  };
+  const paper = page.getByRole("group", { name: "Layout", exact: true });
+  const corner = async (): Promise<{ x: number; y: number }> => {
+    const bounds = await paper.boundingBox();
+    return { x: (bounds?.x ?? 0) + 12, y: (bounds?.y ?? 0) + 12 }; // where no box is
+  };
+
+  const dog = boxNamed(page, "a blue dog");
+  const before = await numbersOf(dog);
+  const bounds = await dog.boundingBox();
+  if (!bounds) throw new Error("no box");
+  await swipe({ x: bounds.x + bounds.width / 2, y: bounds.y + bounds.height / 2 }, 0, -60);
+  const after = await numbersOf(dog);
+  expect(after[1]).toBeLessThan(before[1]);
+  expect(after.slice(2)).toEqual(before.slice(2));
+
+  const count = await boxes(page).count();
+  await swipe(await corner(), 60, 60);
+  expect(await boxes(page).count()).toBe(count);
   await page.getByRole("button", { name: "Draw with a finger" }).click();
-  expect(await page.getByRole("group", { name: "Layout", exact: true }).evaluate((element) => getComputedStyle(element).touchAction)).toBe("none");
+  await swipe(await corner(), 60, 60);
+  expect(await boxes(page).count()).toBe(count + 1);
   await page.context().close();
 });
 
