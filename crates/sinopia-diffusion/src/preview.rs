@@ -5,10 +5,10 @@
 
 use candle_core::{DType, Tensor};
 
+use crate::Result;
 use crate::noise::{Generator, Seed};
 use crate::painting::Image;
 use crate::pipeline::Pipeline;
-use crate::Result;
 
 /// Cells along a side of the random latents.
 const SIDE: usize = 24;
@@ -114,8 +114,8 @@ fn least_squares(rows: &[Vec<f64>], targets: &[Vec<f32>]) -> Vec<[f64; 3]> {
 mod tests {
     use std::sync::Mutex;
 
-    use sinopia_models::checkpoint::OpenOptions;
     use sinopia_models::Checkpoint;
+    use sinopia_models::checkpoint::OpenOptions;
 
     use super::*;
     use crate::{Cancellation, Observer, PaintRequest, Run, Sampling, StepReport, methods};
@@ -155,7 +155,8 @@ mod tests {
         let checkpoint = Checkpoint::from_embedded(name, files, &OpenOptions::default()).unwrap();
         let pipeline = Pipeline::load(&checkpoint).unwrap();
         let (width, height) = pipeline.native_size();
-        let sampling = Sampling { num_inference_steps: 6, guidance_scale: 3.5, ..Sampling::new(Seed(3), width, height) };
+        let sampling =
+            Sampling { num_inference_steps: 6, guidance_scale: 3.5, ..Sampling::new(Seed(3), width, height) };
         let caption = Some("a photo of a red car on a beach".to_owned());
         let request = PaintRequest { caption, layout: None, negative: None, sampling };
         let last = Last::default();

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use sinopia_layout::Layout;
 
 use crate::wire::{
-    CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PlanReply, PlanRequest,
-    Progress, RecipeReply, Repaired, Verdict,
+    CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PlanReply,
+    PlanRequest, Progress, RecipeReply, Repaired, Verdict,
 };
 
 /// What an engine answers.

@@ -35,7 +35,9 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// The record was written by a newer version.
-    #[error("the record of jobs `{path}` has format {found}, this build reads up to {known}: use the newer sinopia that wrote it")]
+    #[error(
+        "the record of jobs `{path}` has format {found}, this build reads up to {known}: use the newer sinopia that wrote it"
+    )]
     RecordFormat {
         /// Which file.
         path: PathBuf,
@@ -64,13 +66,17 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An address that others reach, and no token.
-    #[error("{address} can be reached by others, so a token is needed: put one into a file for `--token-file`, or into SINOPIA_TOKEN")]
+    #[error(
+        "{address} can be reached by others, so a token is needed: put one into a file for `--token-file`, or into SINOPIA_TOKEN"
+    )]
     NoToken {
         /// Which.
         address: SocketAddr,
     },
     /// A token that can be guessed.
-    #[error("the token has {found} characters; at least {min} are needed, visible ASCII only, such as `openssl rand -hex 16` prints")]
+    #[error(
+        "the token has {found} characters; at least {min} are needed, visible ASCII only, such as `openssl rand -hex 16` prints"
+    )]
     WeakToken {
         /// Characters.
         found: usize,

@@ -87,7 +87,12 @@ impl Metrics {
         };
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
         let (seconds, bytes) = (Unit::Seconds, Unit::Bytes);
-        registry.register_with_unit("http_request", "Time to an answer", seconds.clone(), metrics.request_seconds.clone());
+        registry.register_with_unit(
+            "http_request",
+            "Time to an answer",
+            seconds.clone(),
+            metrics.request_seconds.clone(),
+        );
         registry.register("jobs_finished", "Jobs that ended", metrics.finished.clone());
         registry.register_with_unit("paint", "Time of painting", seconds, metrics.paint_seconds.clone());
         registry.register("jobs_queued", "Jobs that wait", metrics.queued.clone());
@@ -122,7 +127,6 @@ const PAINT_SECONDS: [f64; 11] = [0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 
 fn buckets(ends: &[f64]) -> Histogram {
     Histogram::new(ends.iter().copied())
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -239,7 +239,13 @@ impl Shared {
 
     /// Paints, with an eye on the clock; a panic is a failure like others.
     fn paint(&self, record: &Record, running: &Running) -> std::result::Result<Finished, Refusal> {
-        let watcher = Watcher { shared: self, record, running, request: Mutex::new(record.request.clone()), warnings: Mutex::default() };
+        let watcher = Watcher {
+            shared: self,
+            record,
+            running,
+            request: Mutex::new(record.request.clone()),
+            warnings: Mutex::default(),
+        };
         let result = thread::scope(|scope| {
             let (finished, clock) = channel::<()>();
             scope.spawn(move || {
@@ -307,7 +313,11 @@ impl Shared {
 
     fn written(&self, id: &str, result: Result<()>) {
         if let Err(error) = result {
-            tracing::error!(job = id, error = chain(&error), "cannot write down how the job ended; it starts over with the server");
+            tracing::error!(
+                job = id,
+                error = chain(&error),
+                "cannot write down how the job ended; it starts over with the server"
+            );
         }
     }
 

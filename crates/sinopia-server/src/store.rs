@@ -132,7 +132,8 @@ impl Store {
             Err(fs::TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
         }
         let writer = connect(&record_path(folder))?;
-        let store = Self { folder: folder.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), _lock: lock };
+        let store =
+            Self { folder: folder.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), _lock: lock };
         store.begin()?;
         store.recover()?;
         Ok(store)
@@ -151,7 +152,9 @@ impl Store {
     /// Queues interrupted jobs again, gives those up that were begun too often, and sweeps out what no row speaks of.
     fn recover(&self) -> Result<()> {
         let error = JobError {
-            message: format!("the server ended {MAX_ATTEMPTS} times while it painted this, so it is not begun once more"),
+            message: format!(
+                "the server ended {MAX_ATTEMPTS} times while it painted this, so it is not begun once more"
+            ),
             hint: Some("the system may have run out of memory: ask for a smaller picture".to_owned()),
         };
         {

@@ -218,7 +218,8 @@ fn a_job_is_painted_as_the_command_line_paints_it_and_can_be_followed() {
     assert_eq!(job["verdict"]["objects"][0]["phrase"], "a blue dog");
     let png = server.get(job["image"].as_str().unwrap()).expect(200);
     assert_eq!(png.header("content-type").unwrap(), "image/png");
-    let args = ["generate", "a dog", "--layout", LAYOUT, "--steps", "3", "--seed", "5", "--set", "frozen_step_ratio=0.4"];
+    let args =
+        ["generate", "a dog", "--layout", LAYOUT, "--steps", "3", "--seed", "5", "--set", "frozen_step_ratio=0.4"];
     assert!(png.body == painted_here(server.folder.path(), &args), "the server paints something else");
 
     let recipe = server.raw("POST", "/api/recipe", &[], &png.body).expect(200).json();
@@ -252,15 +253,19 @@ fn a_caption_is_planned_and_painted_and_found_again() {
 #[test]
 fn layouts_are_planned_checked_mended_composed_and_converted() {
     let server = Server::start(&[]);
-    let plan = server.post("/api/plan", &json!({"caption": "two red apples", "candidates": 2,
-        "canvas": {"width": 640, "height": 384}}));
+    let plan = server.post(
+        "/api/plan",
+        &json!({"caption": "two red apples", "candidates": 2,
+        "canvas": {"width": 640, "height": 384}}),
+    );
     let plan = plan.expect(200).json();
     assert_eq!(plan["layout"]["canvas"], json!({"width": 640, "height": 384}));
     assert_eq!(plan["candidates"].as_array().unwrap().len(), 2);
     assert_eq!(plan["candidates"][0]["layout"], plan["layout"]);
     let outside = json!({"canvas": {"width": 512, "height": 512}, "background": "A beach",
         "objects": [{"phrase": "a cat", "bbox": [400, 400, 300, 300]}]});
-    let checked = server.post("/api/check", &json!({"caption": "a cat and a dog", "layout": outside})).expect(200).json();
+    let checked =
+        server.post("/api/check", &json!({"caption": "a cat and a dog", "layout": outside})).expect(200).json();
     assert!(checked["findings"].as_array().unwrap().iter().any(|one| one["severity"] == "fault"), "{checked}");
     let mended = server.post("/api/repair", &json!({"layout": outside})).expect(200).json();
     assert_eq!(mended["layout"]["objects"][0]["bbox"], json!([400, 400, 112, 112]));
@@ -276,7 +281,8 @@ fn layouts_are_planned_checked_mended_composed_and_converted() {
     let whole = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], text.as_bytes()).expect(200).json();
     assert_eq!(whole["layout"]["objects"][0], json!({"phrase": "a cat", "bbox": [10, 20, 30, 40]}));
     for format in ["json", "text", "coco", "ideogram", "omost"] {
-        let written = server.raw("POST", &format!("/api/layouts/convert?to={format}"), &[], text.as_bytes()).expect(200);
+        let written =
+            server.raw("POST", &format!("/api/layouts/convert?to={format}"), &[], text.as_bytes()).expect(200);
         let back = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], &written.body).expect(200).json();
         assert_eq!(back["layout"]["objects"][0]["phrase"], "a cat", "{format}");
     }
@@ -360,7 +366,8 @@ fn openai_clients_get_their_pictures() {
     let server = Server::start(&[]);
     let models = server.get("/v1/models").expect(200).json();
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("miniature")));
-    let request = json!({"model": "miniature", "prompt": "a dog", "n": 2, "size": "128x128", "layout": layout(), "steps": 2});
+    let request =
+        json!({"model": "miniature", "prompt": "a dog", "n": 2, "size": "128x128", "layout": layout(), "steps": 2});
     let reply = server.post("/v1/images/generations", &request).expect(200).json();
     assert_eq!(reply["data"].as_array().unwrap().len(), 2);
     let of = |index: usize| {
@@ -383,7 +390,8 @@ fn openai_clients_get_their_pictures() {
 fn the_command_line_as_a_client_writes_the_same_file() {
     let server = Server::start(&[]);
     let folder = server.folder.path();
-    let args = ["generate", "a dog", "--layout", LAYOUT, "--steps", "3", "--seed", "7", "--set", "frozen_step_ratio=0.4"];
+    let args =
+        ["generate", "a dog", "--layout", LAYOUT, "--steps", "3", "--seed", "7", "--set", "frozen_step_ratio=0.4"];
     let here = painted_here(folder, &args);
     let url = format!("http://{}", server.address);
     let mut with_server = args.to_vec();
@@ -417,16 +425,23 @@ fn others_are_listened_to_with_a_token_only() {
 fn the_token_opens_and_nothing_else_does() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let key = "sk-secret-of-a-language-model";
-    let mut server =
-        Server::start_in(folder, &[], &[("SINOPIA_TOKEN", TOKEN), ("SINOPIA_LLM_API_KEY", key)]);
+    let mut server = Server::start_in(folder, &[], &[("SINOPIA_TOKEN", TOKEN), ("SINOPIA_LLM_API_KEY", key)]);
     for path in ["/api/options", "/api/jobs", "/v1/models", "/metrics", "/api/", "/api/no-such-thing"] {
         let refused = server.get(path).expect(401);
         assert_eq!(refused.header("www-authenticate").as_deref(), Some("Bearer"), "{path}");
-        for wrong in ["Bearer wrong-horse-battery", "Bearer correct-horse-batter", "Basic correct-horse-battery", "correct-horse-battery", "Bearer "] {
+        for wrong in [
+            "Bearer wrong-horse-battery",
+            "Bearer correct-horse-batter",
+            "Basic correct-horse-battery",
+            "correct-horse-battery",
+            "Bearer ",
+        ] {
             server.raw("GET", path, &[("Authorization", wrong)], b"").expect(401);
         }
     }
-    ["/", "/healthz", "/readyz", "/openapi.json", "/docs"].into_iter().for_each(|path| drop(server.get(path).expect(200)));
+    ["/", "/healthz", "/readyz", "/openapi.json", "/docs"]
+        .into_iter()
+        .for_each(|path| drop(server.get(path).expect(200)));
     // With a token other names are answered: a proxy passes them on.
     server.raw("GET", "/healthz", &[("Host", "paint.example")], b"").expect(200);
     server.token = Some(TOKEN);
@@ -545,9 +560,18 @@ fn paths_lead_nowhere_else() {
     let folder = server.folder.path();
     std::fs::write(folder.join("jobs/secret.png"), b"secret").unwrap();
     for path in [
-        "/../jobs.sqlite", "/..%2f..%2fetc/passwd", "/%2e%2e/jobs.sqlite", "/assets/../../Cargo.toml", "//etc/passwd",
-        "/api/jobs/..%2fsecret/image.png", "/api/jobs/%2e%2e%2fsecret/image.png", "/api/jobs/secret/image.png",
-        "/api/jobs/0123456789abcdef0123456789abcdef/image.png", "/jobs.sqlite", "/docs/../jobs.sqlite", "/%00",
+        "/../jobs.sqlite",
+        "/..%2f..%2fetc/passwd",
+        "/%2e%2e/jobs.sqlite",
+        "/assets/../../Cargo.toml",
+        "//etc/passwd",
+        "/api/jobs/..%2fsecret/image.png",
+        "/api/jobs/%2e%2e%2fsecret/image.png",
+        "/api/jobs/secret/image.png",
+        "/api/jobs/0123456789abcdef0123456789abcdef/image.png",
+        "/jobs.sqlite",
+        "/docs/../jobs.sqlite",
+        "/%00",
     ] {
         let reply = server.get(path);
         assert!(matches!(reply.status, 400 | 404), "{path}: {}", reply.status);
@@ -560,9 +584,25 @@ fn the_document_names_every_route_and_the_page_shows_it_by_itself() {
     let server = Server::start(&[]);
     let document = server.get("/openapi.json").expect(200).json();
     for path in [
-        "/api/options", "/api/plan", "/api/plan/edit", "/api/check", "/api/repair", "/api/compose", "/api/layouts/convert",
-        "/api/jobs", "/api/jobs/{id}", "/api/jobs/{id}/cancel", "/api/jobs/{id}/events", "/api/jobs/{id}/image.png",
-        "/api/recipe", "/api/evaluate", "/v1/images/generations", "/v1/models", "/healthz", "/readyz", "/metrics",
+        "/api/options",
+        "/api/plan",
+        "/api/plan/edit",
+        "/api/check",
+        "/api/repair",
+        "/api/compose",
+        "/api/layouts/convert",
+        "/api/jobs",
+        "/api/jobs/{id}",
+        "/api/jobs/{id}/cancel",
+        "/api/jobs/{id}/events",
+        "/api/jobs/{id}/image.png",
+        "/api/recipe",
+        "/api/evaluate",
+        "/v1/images/generations",
+        "/v1/models",
+        "/healthz",
+        "/readyz",
+        "/metrics",
     ] {
         assert!(document["paths"][path].is_object(), "{path} is not in the document");
     }

@@ -38,7 +38,8 @@ pub(super) async fn document(State(app): State<App>) -> Response {
 
 /// The page, its script and its style.
 pub(super) fn routes() -> Router<App> {
-    let file = |media_type: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, media_type)], text) });
+    let file =
+        |media_type: &'static str, text: &'static str| get(move || async move { ([(CONTENT_TYPE, media_type)], text) });
     Router::new()
         .route("/docs", file("text/html; charset=utf-8", include_str!("../../assets/docs.html")))
         .route("/docs/docs.js", file("text/javascript; charset=utf-8", include_str!("../../assets/docs.js")))

@@ -79,7 +79,8 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         return problem.into_response();
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let is_allowed = |origin: &HeaderValue| options.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
+    let is_allowed =
+        |origin: &HeaderValue| options.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
     let foreign = origin.filter(|origin| !is_own(origin, request.headers()));
     if let Some(origin) = &foreign
         && !is_allowed(origin)

@@ -130,7 +130,8 @@ pub(super) async fn delete(State(app): State<App>, JobId(id): JobId) -> Result<S
 pub(super) async fn image(State(app): State<App>, JobId(id): JobId) -> Result<Response, Problem> {
     let png = app.blocking(move |app| picture(app, &id).map(|(_, png)| png)).await?;
     // A picture that is there stays as it is; the browser of its owner may keep it.
-    let headers = [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
+    let headers =
+        [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
     Ok((headers, png).into_response())
 }
 
@@ -193,7 +194,9 @@ async fn follow(app: App, id: String, to: mpsc::Sender<sse::Event>) {
                 last = told;
                 is_news.then_some(event)
             }
-            Event::Progress(progress) => Some(sse::Event::default().event("progress").data(json!(progress).to_string())),
+            Event::Progress(progress) => {
+                Some(sse::Event::default().event("progress").data(json!(progress).to_string()))
+            }
             Event::Preview(image) => {
                 Some(sse::Event::default().event("preview").data(json!({ "image": image }).to_string()))
             }

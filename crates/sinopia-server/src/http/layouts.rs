@@ -53,7 +53,10 @@ pub(super) async fn edit(State(app): State<App>, Body(request): Body<EditRequest
 #[utoipa::path(post, path = "/api/check", tag = "layouts", request_body = CheckRequest, responses(
     (status = 200, body = Findings),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
-pub(super) async fn check(State(app): State<App>, Body(request): Body<CheckRequest>) -> Result<Json<Findings>, Problem> {
+pub(super) async fn check(
+    State(app): State<App>,
+    Body(request): Body<CheckRequest>,
+) -> Result<Json<Findings>, Problem> {
     check_both(&request, &app.options().limits)?;
     app.blocking(move |app| Ok(Json(app.engine().check(&request)?))).await
 }
@@ -62,7 +65,10 @@ pub(super) async fn check(State(app): State<App>, Body(request): Body<CheckReque
 #[utoipa::path(post, path = "/api/repair", tag = "layouts", request_body = CheckRequest, responses(
     (status = 200, body = Repaired),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
-pub(super) async fn repair(State(app): State<App>, Body(request): Body<CheckRequest>) -> Result<Json<Repaired>, Problem> {
+pub(super) async fn repair(
+    State(app): State<App>,
+    Body(request): Body<CheckRequest>,
+) -> Result<Json<Repaired>, Problem> {
     check_both(&request, &app.options().limits)?;
     app.blocking(move |app| Ok(Json(app.engine().repair(&request)?))).await
 }
@@ -71,7 +77,10 @@ pub(super) async fn repair(State(app): State<App>, Body(request): Body<CheckRequ
 #[utoipa::path(post, path = "/api/compose", tag = "layouts", request_body = CheckRequest, responses(
     (status = 200, body = Composed),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
-pub(super) async fn compose(State(app): State<App>, Body(request): Body<CheckRequest>) -> Result<Json<Composed>, Problem> {
+pub(super) async fn compose(
+    State(app): State<App>,
+    Body(request): Body<CheckRequest>,
+) -> Result<Json<Composed>, Problem> {
     check_both(&request, &app.options().limits)?;
     app.blocking(move |app| Ok(Json(app.engine().compose(&request)?))).await
 }

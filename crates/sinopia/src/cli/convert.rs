@@ -20,7 +20,8 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     };
     let origin = args.layout.display().to_string();
     let canvas = args.canvas.unwrap_or(Canvas::PUBLISHED);
-    let read = read(&text, from, canvas, args.image).map_err(|error| input::fault("cannot use the layout", &error, &origin))?;
+    let read = read(&text, from, canvas, args.image)
+        .map_err(|error| input::fault("cannot use the layout", &error, &origin))?;
     let bars = Bars::new(args.quiet);
     bars.lines(&read.left_out, "left out: ");
     let (layout, changes) = repair(read.layout);
@@ -68,9 +69,7 @@ pub(super) fn write(layout: &Layout, to: LayoutFormat, caption: Option<&str>) ->
         LayoutFormat::Json => layout.to_json(),
         LayoutFormat::Text => format!("{}\n", write_answer(layout)),
         LayoutFormat::Coco => coco::write(layout),
-        LayoutFormat::Ideogram => {
-            ideogram::write(layout, caption.unwrap_or(&layout.background))?
-        }
+        LayoutFormat::Ideogram => ideogram::write(layout, caption.unwrap_or(&layout.background))?,
         LayoutFormat::Omost => omost::write(layout),
         LayoutFormat::Svg => svg::render(layout),
     })

@@ -134,6 +134,11 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::Layout(_)
         );
     }
+    if let Some(error) = cause.downcast_ref() {
+        use sinopia_server::Error;
+        // Where to listen, with which token, on which folder: all of it was given.
+        return !matches!(error, Error::System { .. } | Error::RecordRow { .. });
+    }
     cause.is::<BadRequest>() || cause.is::<sinopia_layout::Error>()
 }
 

@@ -36,7 +36,9 @@ pub(super) fn run(
     let to_stdout = output::is_stdout(&args.output.out);
     let count = painting.count.unwrap_or(1);
     if to_stdout && (args.output.json || args.output.preview || count > 1) {
-        return Err(bad_request("with `--out -` stdout holds one image: `--json`, `--preview` and `--count` need a file"));
+        return Err(bad_request(
+            "with `--out -` stdout holds one image: `--json`, `--preview` and `--count` need a file",
+        ));
     }
     output::check_writable(&args.output.out)?;
     let server = Server::new(url)?;
@@ -131,9 +133,12 @@ impl Server {
     fn new(url: &str) -> anyhow::Result<Self> {
         let base = url.trim_end_matches('/');
         if !base.starts_with("http://") && !base.starts_with("https://") {
-            return Err(bad_request(format!("`--server {url}`: an address such as `http://127.0.0.1:7878` is expected")));
+            return Err(bad_request(format!(
+                "`--server {url}`: an address such as `http://127.0.0.1:7878` is expected"
+            )));
         }
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TIMEOUT)).max_redirects(0);
+        let config =
+            Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TIMEOUT)).max_redirects(0);
         Ok(Self { agent: config.build().into(), base: base.to_owned(), token: settings::server_token() })
     }
 
@@ -187,7 +192,8 @@ impl Server {
     }
 
     fn read<T: DeserializeOwned>(&self, bytes: &[u8]) -> anyhow::Result<T> {
-        serde_json::from_slice(bytes).with_context(|| format!("`{}` does not answer as a Sinopia server does", self.base))
+        serde_json::from_slice(bytes)
+            .with_context(|| format!("`{}` does not answer as a Sinopia server does", self.base))
     }
 
     fn answer(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Vec<u8>> {

@@ -184,11 +184,8 @@ fn encoder(name: &str) -> Option<TextEncoderKind> {
 impl Engine for Painter {
     fn options(&self) -> Options {
         let size = |listed: &Listed| Size { width: listed.native_size.0, height: listed.native_size.1 };
-        let models: Vec<ModelDoc> = self
-            .models
-            .iter()
-            .map(|listed| ModelDoc { id: listed.name.clone(), image_size: size(listed) })
-            .collect();
+        let models: Vec<ModelDoc> =
+            self.models.iter().map(|listed| ModelDoc { id: listed.name.clone(), image_size: size(listed) }).collect();
         Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: options::methods(),
@@ -434,7 +431,10 @@ fn told(error: &anyhow::Error) -> Refusal {
     let is_interrupted = error.chain().any(|cause| {
         matches!(
             cause.downcast_ref(),
-            Some(sinopia_diffusion::Error::Cancelled | sinopia_diffusion::Error::Model(sinopia_models::Error::Interrupted))
+            Some(
+                sinopia_diffusion::Error::Cancelled
+                    | sinopia_diffusion::Error::Model(sinopia_models::Error::Interrupted)
+            )
         ) || matches!(cause.downcast_ref(), Some(sinopia_models::Error::Interrupted))
     });
     let fault = match error.downcast_ref::<PlanError>() {

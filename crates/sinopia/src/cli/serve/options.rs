@@ -11,7 +11,8 @@ pub(super) fn methods() -> Vec<MethodDoc> {
 
 fn describe(info: &MethodInfo) -> Option<MethodDoc> {
     let defaults = methods::build(info.name, Value::Null).ok()?.options();
-    let options = defaults.as_object().map(|options| options.iter().map(|(name, value)| option(info.name, name, value)));
+    let options =
+        defaults.as_object().map(|options| options.iter().map(|(name, value)| option(info.name, name, value)));
     Some(MethodDoc {
         name: info.name.to_owned(),
         summary: info.help.to_owned(),
@@ -68,7 +69,10 @@ mod tests {
                 assert!(takes(&method.name, &option.name, &option.default), "{} {}", method.name, option.name);
                 if let Some(choices) = &option.choices {
                     assert!(choices.len() > 1 && choices.iter().any(|choice| *choice == option.default), "{option:?}");
-                    assert!(choices.iter().all(|choice| takes(&method.name, &option.name, &json!(choice))), "{option:?}");
+                    assert!(
+                        choices.iter().all(|choice| takes(&method.name, &option.name, &json!(choice))),
+                        "{option:?}"
+                    );
                 }
             }
         }

@@ -111,7 +111,8 @@ mod tests {
     #[test]
     fn two_alike_get_the_one_each_that_is_nearest() {
         let layout = layout(&[("a red car", [0.0, 0.0, 200.0, 200.0]), ("a red car", [300.0, 0.0, 200.0, 200.0])]);
-        let both = [seen("a red car", 0.9, [300.0, 10.0, 180.0, 180.0]), seen("a red car", 0.5, [0.0, 10.0, 180.0, 180.0])];
+        let both =
+            [seen("a red car", 0.9, [300.0, 10.0, 180.0, 180.0]), seen("a red car", 0.5, [0.0, 10.0, 180.0, 180.0])];
         let verdict = assign(&layout, &both, (512, 512));
         let scores: Vec<(bool, f64)> = verdict.objects.iter().map(|object| (object.found, object.score)).collect();
         assert_eq!(scores, [(true, 0.5), (true, 0.9)]);
