@@ -32,7 +32,8 @@ export async function paint(): Promise<void> {
 export function show(id: string): void {
   shownId.value = id;
   view.value = "picture";
-  document.getElementById("tab-picture")?.scrollIntoView({ block: "nearest" });
+  // Once it is drawn: the stage changes its height with what it shows.
+  requestAnimationFrame(() => document.getElementById("tab-picture")?.scrollIntoView({ block: "nearest" }));
 }
 
 export async function cancel(id: string): Promise<void> {

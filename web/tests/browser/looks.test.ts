@@ -59,8 +59,8 @@ describe.each(WAYS)("%s", (name, options) => {
     await look("layout");
     await page.getByRole("region", { name: "Pictures" }).getByRole("listitem").first().getByRole("button").click();
     await page.getByText(/objects? (is|are) (not )?where/).first().waitFor();
-    const tab = await page.getByRole("tab", { name: "Picture" }).boundingBox();
-    expect(tab?.y).toBeGreaterThanOrEqual(0); // the page came to the picture
+    // The page came to the picture.
+    await expect.poll(async () => (await page.getByRole("tab", { name: "Picture" }).boundingBox())?.y).toBeGreaterThanOrEqual(0);
     await look("picture");
     await page.getByRole("tab", { name: "Compare" }).click();
     await look("compare");
