@@ -110,7 +110,7 @@ fn act(caption: &str, watch: &dyn Watch) -> Answer<Painted> {
         "hang" => {
             let (sender, thrown): (Sender<()>, _) = channel();
             let sender = Mutex::new(sender);
-            watch.interrupt().on_throw(move || drop(sender.lock().unwrap().send(())));
+            watch.interrupt().on_throw(move || sender.lock().unwrap().send(()).expect("nobody waits"));
             thrown.recv_timeout(PATIENCE).expect("nobody interrupted");
             Err(Refusal::new(Fault::Interrupted, "interrupted"))
         }

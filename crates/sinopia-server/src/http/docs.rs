@@ -9,6 +9,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 
 use super::app::App;
+use crate::wire::LayoutFormat;
 
 /// What the document says before its routes.
 #[derive(OpenApi)]
@@ -20,6 +21,7 @@ use super::app::App;
         (name = "OpenAI", description = "The protocol of OpenAI's clients"),
         (name = "operation", description = "For those who run the server"),
     ),
+    components(schemas(LayoutFormat)),
     security((), ("token" = []))
 )]
 struct Front;

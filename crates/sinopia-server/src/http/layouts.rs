@@ -108,7 +108,7 @@ pub(super) async fn convert(
 
 /// How a picture of ours was made.
 #[utoipa::path(post, path = "/api/recipe", tag = "layouts",
-    request_body(content = Vec<u8>, content_type = "image/png"), responses(
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
     (status = 200, body = RecipeReply),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
 pub(super) async fn recipe(State(app): State<App>, Raw(png): Raw) -> Result<Json<RecipeReply>, Problem> {
