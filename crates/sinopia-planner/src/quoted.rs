@@ -361,8 +361,9 @@ impl Quotable {
     /// Whether a phrase can be a thing: no part of the picture, nothing that surrounds things, no praise, no place that something is in.
     fn is_thing(&self, start: usize, end: usize) -> bool {
         let is_inside = start.checked_sub(1).is_some_and(|before| self.is(before, &["in", "at", "on", "inside"]));
-        ![words::PICTURE, SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list))
-            && !(is_inside && self.is(end, PLACES))
+        let is_none = [words::PICTURE, SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list));
+        let is_place = is_inside && self.is(end, PLACES);
+        !is_none && !is_place
     }
 
     /// Whether a phrase can be a style: it counts nothing, excludes nothing, and names no content (`a photo of …`), only whose style it is.

@@ -35,6 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Run(args) => cli::comfyui::run(*args),
         Command::Export(args) => cli::comfyui::export(&args),
         Command::Inspect(args) => cli::inspect::run(&args),
+        Command::Serve(args) => cli::serve::run(*args),
         Command::Models(args) => cli::models::run(args),
         Command::Eval(args) => cli::eval::run(args),
         Command::Completions { shell } => cli::completions::run(shell),

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of the workspace, besides tests.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     (
         "sinopia",
         &[
@@ -19,8 +19,10 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "sinopia-eval",
             "sinopia-miniature",
             "sinopia-planner",
+            "sinopia-server",
         ],
     ),
+    ("sinopia-server", &["sinopia-layout"]),
     ("sinopia-eval", &["sinopia-layout", "sinopia-models", "sinopia-diffusion"]),
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
     ("sinopia-planner", &["sinopia-layout", "sinopia-llm"]),
@@ -59,6 +61,14 @@ fn crates_use_only_what_lies_below_them() {
             let inside = used.starts_with("sinopia");
             assert!(!inside || allowed.contains(&used.as_str()), "`{name}` must not use `{used}`");
         }
+    }
+}
+
+#[test]
+fn the_server_knows_nothing_of_pictures() {
+    let dependencies = dependencies();
+    for library in ["candle-core", "image", "png"] {
+        assert!(!dependencies["sinopia-server"].contains(library), "sinopia-server must not use {library}");
     }
 }
 

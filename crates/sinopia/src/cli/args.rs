@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Convert(ConvertArgs),
     /// Look at, clear, export and import remembered layouts
     Cache(CacheArgs),
+    /// Plan and paint for a web page and for other programs
+    Serve(Box<super::serve::ServeArgs>),
     /// Paint a ComfyUI graph
     Run(Box<super::comfyui::RunArgs>),
     /// Write a ComfyUI graph of a caption or a layout
@@ -87,6 +89,10 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) source: LayoutSource,
+
+    /// Server that paints (and plans) in the place of this machine, as `sinopia serve` says its address; its token comes from SINOPIA_TOKEN
+    #[arg(long, value_name = "URL", conflicts_with = "from")]
+    pub(crate) server: Option<String>,
 
     #[command(flatten)]
     pub(crate) planner: PlannerArgs,

@@ -19,7 +19,9 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         None => guess(&text),
     };
     let origin = args.layout.display().to_string();
-    let read = read(&text, from, args).map_err(|error| input::fault("cannot use the layout", &error, &origin))?;
+    let canvas = args.canvas.unwrap_or(Canvas::PUBLISHED);
+    let read = read(&text, from, canvas, args.image)
+        .map_err(|error| input::fault("cannot use the layout", &error, &origin))?;
     let bars = Bars::new(args.quiet);
     bars.lines(&read.left_out, "left out: ");
     let (layout, changes) = repair(read.layout);
@@ -30,11 +32,11 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     if args.to == LayoutFormat::Text && layout.canvas != Canvas::PUBLISHED {
         bars.warn(&format!("this format does not name its canvas; it is {}", layout.canvas));
     }
-    output::write(&args.out, write(&layout, args)?.as_bytes())
+    output::write(&args.out, write(&layout, args.to, args.caption.as_deref())?.as_bytes())
 }
 
 /// The format that a text is in, by words that only that format has.
-fn guess(text: &str) -> LayoutFormat {
+pub(super) fn guess(text: &str) -> LayoutFormat {
     let is_json = text.trim_start().starts_with('{');
     if text.contains(".add_local_description") || text.contains(".set_global_description") {
         LayoutFormat::Omost
@@ -49,27 +51,25 @@ fn guess(text: &str) -> LayoutFormat {
     }
 }
 
-fn read(text: &str, from: LayoutFormat, args: &ConvertArgs) -> Result<Imported, Error> {
-    let canvas = args.canvas.unwrap_or(Canvas::PUBLISHED);
+/// A layout in a format; `canvas` is for formats that do not name one, `image` for COCO files with several.
+pub(super) fn read(text: &str, from: LayoutFormat, canvas: Canvas, image: Option<u64>) -> Result<Imported, Error> {
     let whole = |layout: Layout| Imported { layout, left_out: Vec::new() };
     match from {
         LayoutFormat::Json => Layout::from_json(text).map(whole),
         LayoutFormat::Text | LayoutFormat::Svg => parse_answer_on(text, canvas).map(whole),
-        LayoutFormat::Coco => coco::read(text, args.image).map(whole),
+        LayoutFormat::Coco => coco::read(text, image).map(whole),
         LayoutFormat::Ideogram => ideogram::read(text, canvas),
         LayoutFormat::Omost => omost::read(text, canvas),
     }
 }
 
-fn write(layout: &Layout, args: &ConvertArgs) -> anyhow::Result<String> {
-    Ok(match args.to {
+/// A layout in a format; `caption` is for formats that describe the whole picture.
+pub(super) fn write(layout: &Layout, to: LayoutFormat, caption: Option<&str>) -> anyhow::Result<String> {
+    Ok(match to {
         LayoutFormat::Json => layout.to_json(),
         LayoutFormat::Text => format!("{}\n", write_answer(layout)),
         LayoutFormat::Coco => coco::write(layout),
-        LayoutFormat::Ideogram => {
-            let caption = args.caption.clone().unwrap_or_else(|| layout.background.clone());
-            ideogram::write(layout, &caption)?
-        }
+        LayoutFormat::Ideogram => ideogram::write(layout, caption.unwrap_or(&layout.background))?,
         LayoutFormat::Omost => omost::write(layout),
         LayoutFormat::Svg => svg::render(layout),
     })

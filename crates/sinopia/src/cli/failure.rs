@@ -62,6 +62,22 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(is_bad_request) { ExitCode::from(2) } else { ExitCode::from(1) }
 }
 
+/// `error` with its causes in one line, and what to do about it: for those who do not sit at this terminal.
+pub(crate) fn told(error: &anyhow::Error) -> (String, Option<String>) {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    (message, error.chain().find_map(hint))
+}
+
+/// Whether the fault is with what was asked for.
+pub(crate) fn is_refused(error: &anyhow::Error) -> bool {
+    error.chain().any(is_bad_request)
+}
+
 fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     if let Some(error) = cause.downcast_ref::<sinopia_planner::Error>() {
         return error.hint();
@@ -117,6 +133,11 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
                 | Error::Model(_)
                 | Error::Layout(_)
         );
+    }
+    if let Some(error) = cause.downcast_ref() {
+        use sinopia_server::Error;
+        // Where to listen, with which token, on which folder: all of it was given.
+        return !matches!(error, Error::System { .. } | Error::RecordRow { .. });
     }
     cause.is::<BadRequest>() || cause.is::<sinopia_layout::Error>()
 }

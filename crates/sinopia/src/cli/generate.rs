@@ -11,7 +11,7 @@ use super::failure::bad_request;
 use super::job::Job;
 use super::planning::Planning;
 use super::progress::Bars;
-use super::{input, job, output, painting_file, settings};
+use super::{input, job, output, painting_file, remote, settings};
 
 pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let caption_from_stdin = args.caption.as_deref() == Some("-");
@@ -21,6 +21,11 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
     let settings = settings::merge(args.painting.clone())?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
     let (layout, changes) = layout(&args, caption.as_deref())?;
+    if let Some(server) = &args.server {
+        let inputs: Vec<&Path> = args.source.layout.iter().chain(&args.source.replay).map(PathBuf::as_path).collect();
+        remote::check_inputs(&inputs, &args.output.out)?;
+        return remote::run(server, &args, (caption, layout), &settings);
+    }
     let job = match &args.source.from {
         Some(image) => {
             let recipe = painting_file::read_recipe(image)?;

@@ -195,6 +195,51 @@ impl Job {
             ..Sampling::new(Seed(seed), width, height)
         }
     }
+
+    /// What the method is asked for image number `index`.
+    pub(super) fn request(&self, index: u32, model: &Model) -> PaintRequest {
+        PaintRequest {
+            caption: self.caption.clone(),
+            layout: self.layout.clone(),
+            negative: self.negative.clone(),
+            sampling: self.sampling(index, model),
+        }
+    }
+
+    /// The PNG of a painting, its recipe in it.
+    pub(super) fn png(&self, request: &PaintRequest, painting: &Painting, model: &Model) -> anyhow::Result<Png> {
+        let recipe =
+            Recipe::new(request, self.method.as_ref(), painting, (model.id.clone(), self.precision.resolved().name()))
+                .with_sam(model.sam.clone(), painting)
+                .with_ella(model.ella.clone());
+        let image = rgb(&painting.image)?;
+        let caption = self.caption.as_deref().unwrap_or(&painting.prompts.overall);
+        let bytes = painting_file::encode(&image, caption, &recipe.to_json())?;
+        Ok(Png { recipe, image, bytes })
+    }
+
+    /// How it is painted.
+    pub(super) fn method(&self) -> &dyn Method {
+        self.method.as_ref()
+    }
+
+    /// Where the ELLA is that reads its prompts, if one does.
+    pub(super) fn ella(&self) -> Option<&EllaSource> {
+        self.ella.as_ref()
+    }
+
+    /// What the miniature does not know of it.
+    pub(super) fn vocabulary_warning(&self) -> Option<String> {
+        let is_miniature = self.model == sinopia_miniature::NAME;
+        is_miniature.then(|| vocabulary::warning(self.caption.as_deref(), self.layout.as_ref())).flatten()
+    }
+}
+
+/// A painting as a file.
+pub(super) struct Png {
+    pub(super) recipe: Recipe,
+    pub(super) image: RgbImage,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Refuses to paint nothing.
@@ -284,9 +329,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if let Some(recipe) = &job.repeated {
         recipe.check_ella(model.ella.as_ref())?;
     }
-    if job.model == sinopia_miniature::NAME {
-        vocabulary::warning(job.caption.as_deref(), job.layout.as_ref()).iter().for_each(|warning| bars.warn(warning));
-    }
+    job.vocabulary_warning().iter().for_each(|warning| bars.warn(warning));
     let first = job.sampling(0, &model);
     warn_of_size(&first, &model, &bars);
     // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
@@ -296,13 +339,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     bars.line(&format!("painting with {} on {}, {steps}", job.method.name(), job.model));
     let mut made = Vec::new();
     for index in 0..job.count {
-        let sampling = job.sampling(index, &model);
-        let request = PaintRequest {
-            caption: job.caption.clone(),
-            layout: job.layout.clone(),
-            negative: job.negative.clone(),
-            sampling,
-        };
+        let request = job.request(index, &model);
         let keeper = MapKeeper::new(&bars, output.debug_maps.is_some());
         let run = Run::new(&keeper, &cancellation);
         let painting = job.method.generate(&request, &model.pipeline, &run)?;
@@ -404,13 +441,8 @@ fn deliver(
     path: &Path,
     output: &OutputArgs,
 ) -> anyhow::Result<Value> {
-    let recipe =
-        Recipe::new(request, job.method.as_ref(), painting, (model.id.clone(), job.precision.resolved().name()))
-            .with_sam(model.sam.clone(), painting)
-            .with_ella(model.ella.clone());
-    let image = rgb(&painting.image)?;
-    let caption = job.caption.as_deref().unwrap_or(&painting.prompts.overall);
-    output::write(path, &painting_file::encode(&image, caption, &recipe.to_json())?)?;
+    let Png { recipe, image, bytes } = job.png(request, painting, model)?;
+    output::write(path, &bytes)?;
     let grid = match output.grid {
         true => Some(write_contact_sheet(job, painting, &image, path)?),
         false => None,

@@ -21,6 +21,8 @@ mod painting_file;
 pub(crate) mod plan;
 mod planning;
 mod progress;
+mod remote;
+pub(crate) mod serve;
 pub(crate) mod settings;
 mod terminal;
 mod vocabulary;

@@ -32,7 +32,8 @@ pub(crate) fn read_recipe(path: &Path) -> anyhow::Result<String> {
     recipe_in(&bytes).given(|| format!("cannot read the recipe in `{}`", path.display()))
 }
 
-fn recipe_in(bytes: &[u8]) -> anyhow::Result<String> {
+/// The recipe inside a PNG, as JSON text.
+pub(crate) fn recipe_in(bytes: &[u8]) -> anyhow::Result<String> {
     let mut reader = png::Decoder::new(Cursor::new(bytes)).read_info().context("this is not a PNG image")?;
     // Chunks may stand behind the picture: read to the end before asking for the text.
     reader.finish().context("the PNG image is damaged")?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sinopia_layout::Canvas;
 use sinopia_planner::address::{ApiKey, BaseUrl};
 use sinopia_planner::built_in::BuiltIn;
 use sinopia_planner::gguf::{Gguf, GgufOptions};
@@ -38,6 +39,9 @@ pub(crate) struct Planning {
     options: PlanOptions,
     cache: Option<Cache>,
     prices: Option<Prices>,
+    /// Whether answers are held to the canvas of the options.
+    is_held_to_canvas: bool,
+    name: String,
 }
 
 impl Planning {
@@ -67,11 +71,32 @@ impl Planning {
         // The built-in planner answers alike every time, and faster than a disk may.
         let is_cached = !args.no_plan_cache && (kind != PlannerKind::BuiltIn || args.plan_cache.is_some());
         let cache = if is_cached { Some(Cache::open(&cache_path(&args))?) } else { None };
-        Ok(Self { provider, template, options, cache, prices: args.llm_price })
+        let is_held_to_canvas = kind == PlannerKind::Gguf;
+        let name = name(&args, kind);
+        Ok(Self { provider, template, options, cache, prices: args.llm_price, is_held_to_canvas, name })
     }
 
     pub(crate) fn planner(&self) -> Planner<'_> {
         Planner::new(self.provider.as_ref(), &self.template, self.options.clone(), self.cache.as_ref())
+    }
+
+    /// The same planner on another canvas, which takes the best answer even if it fails a check.
+    ///
+    /// # Errors
+    /// If the planner is held to its canvas: a model file's answers are, token by token.
+    pub(crate) fn lenient_planner(&self, canvas: Option<Canvas>) -> anyhow::Result<Planner<'_>> {
+        let own = self.options.canvas;
+        let canvas = canvas.unwrap_or(own);
+        if self.is_held_to_canvas && canvas != own {
+            return Err(bad_request(format!("this planner lays out on {own} only, not on {canvas}")));
+        }
+        let options = PlanOptions { canvas, lenient: true, ..self.options.clone() };
+        Ok(Planner::new(self.provider.as_ref(), &self.template, options, self.cache.as_ref()))
+    }
+
+    /// Who plans, in words: no address and no path.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Requests and tokens, with their cost if the prices are known.
@@ -106,6 +131,15 @@ pub(crate) fn kind(args: &PlannerArgs) -> PlannerKind {
         false => PlannerKind::Openai,
     };
     args.planner.unwrap_or_else(|| args.llm_model.as_ref().map_or(PlannerKind::BuiltIn, of_model))
+}
+
+fn name(args: &PlannerArgs, kind: PlannerKind) -> String {
+    let model = args.llm_model.as_deref().unwrap_or_default();
+    match kind {
+        PlannerKind::BuiltIn => "the built-in planner".to_owned(),
+        PlannerKind::Gguf => Path::new(model).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        PlannerKind::Openai => model.to_owned(),
+    }
 }
 
 fn is_model_file(model: &str) -> bool {

@@ -83,6 +83,12 @@ impl Bars {
         self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// A step of something that has no stages of its own here, such as a painting elsewhere.
+    pub(crate) fn advance(&self, name: &str, done: u64, total: u64) {
+        let template = if total == 0 { "{msg}" } else { "{msg:32!} {bar:24} {pos}/{len}, {eta} left" };
+        self.set(&excerpt(name, SHOWN_CHARS), done, total, template);
+    }
+
     /// The bar called `name` with `total` steps. It takes away those that have ended, and those without steps.
     fn set(&self, name: &str, done: u64, total: u64, template: &str) {
         if self.quiet {

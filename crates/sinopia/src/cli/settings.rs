@@ -53,7 +53,7 @@ pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow:
 }
 
 /// Every variable that is read.
-const VARIABLES: [&str; 23] = [
+const VARIABLES: [&str; 24] = [
     "SINOPIA_METHOD",
     "SINOPIA_MODEL",
     "SINOPIA_SAM",
@@ -77,6 +77,7 @@ const VARIABLES: [&str; 23] = [
     "SINOPIA_CANDIDATES",
     "SINOPIA_PLAN_CACHE",
     "SINOPIA_CONFIG",
+    "SINOPIA_TOKEN",
 ];
 
 /// Warns of variables that look like settings and are none.
@@ -100,6 +101,19 @@ fn unknown_among(names: impl Iterator<Item = String>) -> Option<String> {
 pub(crate) fn llm_key(is_openai: bool) -> Option<(String, &'static str)> {
     let variable = |name: &'static str| Some((std::env::var(name).ok().filter(|value| !value.is_empty())?, name));
     variable("SINOPIA_LLM_API_KEY").or_else(|| is_openai.then(|| variable("OPENAI_API_KEY")).flatten())
+}
+
+/// The secret between `sinopia serve` and its clients.
+pub(crate) fn server_token() -> Option<String> {
+    std::env::var("SINOPIA_TOKEN").ok().filter(|value| !value.is_empty())
+}
+
+/// The folder for files that cannot be made again, after the customs of the system.
+pub(crate) fn user_data_folder() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || std::env::home_dir().unwrap_or_else(|| PathBuf::from("."));
+    let customary = if cfg!(windows) { variable("LOCALAPPDATA") } else { None };
+    variable("XDG_DATA_HOME").or(customary).unwrap_or_else(|| home().join(".local/share")).join("sinopia")
 }
 
 /// The folder for files that can be made again, after the customs of the system.

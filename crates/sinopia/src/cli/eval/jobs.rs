@@ -29,8 +29,7 @@ pub(super) fn count(
     let by_default = if model.is_small { num_threads } else { 1 };
     let jobs = wanted.map_or(by_default, |jobs| jobs as usize).min(captions).max(1);
     let channels = model.pipeline.vae().config().block_out_channels.first().copied().unwrap_or(1);
-    let forward = sampling.width * sampling.height * channels * NUMBERS_PER_PIXEL_AND_CHANNEL * size_of::<f32>();
-    let picture = forward + if guides { TRACE_BYTES.min(forward) } else { 0 };
+    let picture = picture_bytes((sampling.width, sampling.height), channels, guides);
     let within = |gigabytes: f64| ((gigabytes * 1e9) as usize).saturating_sub(resident_memory());
     let Some(room) = budget_gb.map(within).or_else(available_memory) else { return Ok(jobs) };
     let fitting = (room / picture.max(1)).max(1);
@@ -42,6 +41,13 @@ pub(super) fn count(
         ));
     }
     Ok(jobs.min(fitting))
+}
+
+/// Bytes that a picture of (width, height) pixels holds at its peak, beside the weights; `channels` are those of the autoencoder's finest layer.
+/// A method that `guides` keeps traces besides.
+pub(in crate::cli) fn picture_bytes((width, height): (usize, usize), channels: usize, guides: bool) -> usize {
+    let forward = width * height * channels * NUMBERS_PER_PIXEL_AND_CHANNEL * size_of::<f32>();
+    forward + if guides { TRACE_BYTES.min(forward) } else { 0 }
 }
 
 /// Calls `paint` from `jobs` threads, each with its part of the worker threads. The first failure stops them all and is what is returned.
@@ -80,7 +86,7 @@ where
 }
 
 /// Bytes that the system could give to programs now, where it tells.
-fn available_memory() -> Option<usize> {
+pub(in crate::cli) fn available_memory() -> Option<usize> {
     kilobytes("/proc/meminfo", "MemAvailable:")
 }
 

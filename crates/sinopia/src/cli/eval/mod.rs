@@ -2,7 +2,7 @@
 
 pub(crate) mod args;
 mod image;
-mod jobs;
+pub(super) mod jobs;
 mod layout;
 mod report;
 mod vqa;

@@ -1,0 +1,260 @@
+//! What the server asks of whoever can plan and paint.
+//!
+//! The server knows HTTP, jobs and security. Everything about pictures is behind [`Engine`]; its methods block, and are called from threads that may.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use sinopia_layout::Layout;
+
+use crate::wire::{
+    CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PlanReply,
+    PlanRequest, Progress, RecipeReply, Repaired, Verdict,
+};
+
+/// What an engine answers.
+pub type Answer<T> = Result<T, Refusal>;
+
+/// Someone who plans, checks, paints and looks at pictures.
+pub trait Engine: Send + Sync + 'static {
+    /// What can be asked for.
+    fn options(&self) -> Options;
+
+    /// Whether painting could begin: models are where they should be.
+    ///
+    /// # Errors
+    /// Why not.
+    fn is_ready(&self) -> Answer<()>;
+
+    /// What is kept in memory between jobs.
+    fn kept(&self) -> Kept;
+
+    /// Layouts for a caption, best first.
+    ///
+    /// # Errors
+    /// [`Fault::NoPlan`], [`Fault::Planner`], [`Fault::Request`].
+    fn plan(&self, request: &PlanRequest) -> Answer<PlanReply>;
+
+    /// A layout with an instruction carried out.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    fn edit(&self, request: &EditRequest) -> Answer<PlanReply>;
+
+    /// What is wrong with a layout, as a layout of a caption if there is one.
+    ///
+    /// # Errors
+    /// [`Fault::Request`].
+    fn check(&self, request: &CheckRequest) -> Answer<Findings>;
+
+    /// A layout mended by the rules that need no model.
+    ///
+    /// # Errors
+    /// [`Fault::Request`].
+    fn repair(&self, request: &CheckRequest) -> Answer<Repaired>;
+
+    /// The prompts that methods make of a layout.
+    ///
+    /// # Errors
+    /// [`Fault::Request`].
+    fn compose(&self, request: &CheckRequest) -> Answer<Composed>;
+
+    /// A layout of any format in another.
+    ///
+    /// # Errors
+    /// [`Fault::Request`] if it is not one.
+    fn convert(&self, text: &str, to: LayoutFormat) -> Answer<Converted>;
+
+    /// How a picture, the bytes of a PNG, was made.
+    ///
+    /// # Errors
+    /// [`Fault::Request`] if it does not say.
+    fn recipe(&self, png: &[u8]) -> Answer<RecipeReply>;
+
+    /// Checks a job before it is queued, and fills in what it leaves open.
+    ///
+    /// # Errors
+    /// [`Fault::Request`] or [`Fault::TooLarge`].
+    fn accept(&self, request: JobRequest) -> Answer<Accepted>;
+
+    /// Paints a job that was accepted, on the calling thread.
+    ///
+    /// # Errors
+    /// [`Fault::Interrupted`] once the watcher's [`Interrupt`] is thrown, or why there is no picture.
+    fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted>;
+
+    /// Whether the things of a layout are in a picture, the bytes of a PNG of ours.
+    ///
+    /// # Errors
+    /// [`Fault::Request`] if nobody can look at pictures of this model.
+    fn judge(&self, png: &[u8], layout: &Layout) -> Answer<Verdict>;
+}
+
+/// Someone who waits for a picture.
+pub trait Watch: Sync {
+    /// The layout that was planned, before it is painted.
+    fn planned(&self, layout: &Layout);
+
+    /// How far it is.
+    fn progress(&self, progress: Progress);
+
+    /// Whether somebody would look at a [`preview`](Self::preview).
+    fn wants_preview(&self) -> bool;
+
+    /// The picture so far, the bytes of a PNG.
+    fn preview(&self, png: &[u8]);
+
+    /// Something that the person who asked should know.
+    fn warning(&self, warning: &str);
+
+    /// The switch that ends the painting.
+    fn interrupt(&self) -> &Interrupt;
+}
+
+/// A job ready to be queued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// The request with nothing left open.
+    pub request: JobRequest,
+    /// Bytes that it will take, the model's weights included.
+    pub memory_bytes: u64,
+}
+
+/// A finished picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Painted {
+    /// A PNG with its recipe in it.
+    pub png: Vec<u8>,
+    /// How strictly it followed the prompt, now that the model is known.
+    pub guidance_scale: f64,
+}
+
+/// What is in memory between jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Models.
+    pub models: u64,
+    /// Bytes of their weights.
+    pub bytes: u64,
+}
+
+/// Why an engine does not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// What was wrong, in a sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Whose fault a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The request's.
+    Request,
+    /// The request's: more than there is memory for.
+    TooLarge,
+    /// The planner's: what it answered is no layout for this, or this is beyond it.
+    NoPlan,
+    /// The language model's, or its server's: it cannot be asked.
+    Planner,
+    /// Nobody's: it was interrupted.
+    Interrupted,
+    /// Ours.
+    Engine,
+}
+
+impl Refusal {
+    /// A refusal without a hint.
+    pub fn new(fault: Fault, message: impl Into<String>) -> Self {
+        Self { fault, message: message.into(), hint: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// What to do when a switch is thrown.
+type Action = Box<dyn Fn() + Send>;
+
+/// A switch that ends a painting, with what has to happen when it is thrown.
+#[derive(Default)]
+pub struct Interrupt(Mutex<Switch>);
+
+#[derive(Default)]
+struct Switch {
+    reason: Option<Reason>,
+    actions: Vec<Action>,
+}
+
+/// Why a painting is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Somebody wants it no more.
+    Cancelled,
+    /// It takes longer than a job may.
+    OutOfTime,
+    /// The server stops; the job starts over when it is back.
+    Stopping,
+}
+
+impl Interrupt {
+    /// Throws the switch. The first reason stays.
+    pub fn throw(&self, reason: Reason) {
+        let mut switch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        switch.reason.get_or_insert(reason);
+        switch.actions.drain(..).for_each(|act| act());
+    }
+
+    /// Does `act` when the switch is thrown, at once if it was.
+    pub fn on_throw(&self, act: impl Fn() + Send + 'static) {
+        let mut switch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match switch.reason {
+            Some(_) => act(),
+            None => switch.actions.push(Box::new(act)),
+        }
+    }
+
+    /// Why it was thrown, if it was.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).reason
+    }
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Interrupt").field(&self.reason()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn actions_happen_once_and_late_ones_at_once() {
+        let (interrupt, count) = (Interrupt::default(), Arc::new(AtomicUsize::new(0)));
+        let counting = || {
+            let count = count.clone();
+            move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        interrupt.on_throw(counting());
+        assert_eq!((interrupt.reason(), count.load(Ordering::Relaxed)), (None, 0));
+        interrupt.throw(Reason::OutOfTime);
+        interrupt.throw(Reason::Cancelled);
+        interrupt.on_throw(counting());
+        assert_eq!((interrupt.reason(), count.load(Ordering::Relaxed)), (Some(Reason::OutOfTime), 2));
+    }
+}

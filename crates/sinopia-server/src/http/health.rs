@@ -1,0 +1,50 @@
+//! Whether the server lives, whether it can paint, and what it has counted.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::app::App;
+use super::problem::{ErrorReply, Problem};
+
+/// How the server is.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// Always `ok`; else the answer is an error.
+    status: &'static str,
+}
+
+/// Whether the server lives.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses(
+    (status = 200, body = Health), (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn alive() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether it can paint: its record can be read, its models are there.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, body = Health), (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, Problem> {
+    app.blocking(|app| {
+        app.store().is_alive()?;
+        app.engine().is_ready().map_err(|refusal| Problem::unavailable(refusal.message, None))?;
+        Ok(Json(Health { status: "ok" }))
+    })
+    .await
+}
+
+/// What was counted, for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses(
+    (status = 200, body = String, content_type = "application/openmetrics-text"),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    app.blocking(|app| {
+        app.queue().measure()?;
+        let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Ok(([(CONTENT_TYPE, media_type)], app.metrics().text()).into_response())
+    })
+    .await
+}

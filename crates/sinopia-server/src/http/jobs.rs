@@ -1,0 +1,298 @@
+//! Jobs: create, list, look at, cancel, delete, listen, fetch the picture.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use super::app::App;
+use super::body::{Body, JobId, Params, check_job, no_job};
+use super::problem::{ErrorReply, Problem};
+use crate::engine::Accepted;
+use crate::events::Event;
+use crate::store::Record;
+use crate::wire::{EvaluateRequest, Job, JobList, JobRequest, JobSelection, JobState, Verdict};
+
+/// Jobs of a list if nobody says how many.
+const LIST: u32 = 50;
+/// At most.
+const MAX_LIST: u32 = 200;
+/// Events that are on their way to a client.
+const EVENTS: usize = 16;
+/// Silence after which a sign of life is sent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Queue a painting.
+#[utoipa::path(post, path = "/api/jobs", tag = "jobs", request_body = JobRequest, responses(
+    (status = 202, body = Job),
+    (status = 429, description = "The queue is full; `Retry-After` says when to try again", body = ErrorReply),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn create(State(app): State<App>, Body(request): Body<JobRequest>) -> Result<Response, Problem> {
+    let job = app.blocking(move |app| {
+        let accepted = accept(app, request)?;
+        let ids = app.queue().submit(&[accepted])?;
+        ids.first().map_or_else(|| Err(no_job()), |id| look_up(app, id))
+    });
+    Ok((StatusCode::ACCEPTED, Json(job.await?)).into_response())
+}
+
+/// Checks a job against the limits and has the engine fill it in.
+pub(super) fn accept(app: &App, request: JobRequest) -> Result<Accepted, Problem> {
+    let limits = &app.options().limits;
+    check_job(&request, limits)?;
+    let accepted = app.engine().accept(request)?;
+    let (width, height) = (accepted.request.width.unwrap_or(0), accepted.request.height.unwrap_or(0));
+    if u64::from(width) * u64::from(height) > limits.pixels {
+        let message = format!("{width} × {height} pixels are asked for, at most {} are allowed", limits.pixels);
+        return Err(Problem::too_large(message));
+    }
+    Ok(accepted)
+}
+
+/// Jobs, newest first.
+#[utoipa::path(get, path = "/api/jobs", tag = "jobs", params(JobSelection), responses(
+    (status = 200, body = JobList),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    Params(selection): Params<JobSelection>,
+) -> Result<Json<JobList>, Problem> {
+    let limit = selection.limit.unwrap_or(LIST);
+    if !(1..=MAX_LIST).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is {limit}; 1 to {MAX_LIST} are allowed")));
+    }
+    let before = selection.before.as_deref().map(str::parse).transpose();
+    let before = before.map_err(|_| Problem::bad_request("`before` is not the `next` of an earlier answer"))?;
+    app.blocking(move |app| {
+        let mut records = app.store().list(&selection, before, limit + 1)?;
+        let has_more = records.len() > limit as usize;
+        records.truncate(limit as usize);
+        let next = records.last().filter(|_| has_more).map(|record| record.seq.to_string());
+        let jobs = records.into_iter().map(|record| shown(app, record)).collect::<Result<_, _>>()?;
+        Ok(Json(JobList { jobs, next }))
+    })
+    .await
+}
+
+/// A job.
+#[utoipa::path(get, path = "/api/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses(
+    (status = 200, body = Job),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn get(State(app): State<App>, JobId(id): JobId) -> Result<Json<Job>, Problem> {
+    app.blocking(move |app| look_up(app, &id).map(Json)).await
+}
+
+/// End a job. One that is being painted ends as soon as a part of a network is done; one that has ended stays as it is.
+#[utoipa::path(post, path = "/api/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)), responses(
+    (status = 200, body = Job),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn cancel(State(app): State<App>, JobId(id): JobId) -> Result<Json<Job>, Problem> {
+    app.blocking(move |app| {
+        app.queue().cancel(&id)?;
+        look_up(app, &id).map(Json)
+    })
+    .await
+}
+
+/// Forget a job and its picture. One that is being painted has to be cancelled first.
+#[utoipa::path(delete, path = "/api/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses(
+    (status = 204),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn delete(State(app): State<App>, JobId(id): JobId) -> Result<StatusCode, Problem> {
+    app.blocking(move |app| {
+        let record = app.store().get(&id)?.ok_or_else(no_job)?;
+        if record.state == JobState::Running || !app.store().delete(&id)? {
+            return Err(Problem::conflict("the job is being painted").hint("cancel it first"));
+        }
+        app.hub().tell(&id, Event::Changed);
+        app.hub().tell_all_changed();
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
+}
+
+/// The picture, its recipe in it.
+#[utoipa::path(get, path = "/api/jobs/{id}/image.png", tag = "jobs", params(("id" = String, Path)), responses(
+    (status = 200, body = Vec<u8>, content_type = "image/png"),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn image(State(app): State<App>, JobId(id): JobId) -> Result<Response, Problem> {
+    let png = app.blocking(move |app| picture(app, &id).map(|(_, png)| png)).await?;
+    // A picture that is there stays as it is; the browser of its owner may keep it.
+    let headers =
+        [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
+    Ok((headers, png).into_response())
+}
+
+/// Have a detector look at a finished picture.
+#[utoipa::path(post, path = "/api/evaluate", tag = "jobs", request_body = EvaluateRequest, responses(
+    (status = 200, body = Verdict),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn evaluate(
+    State(app): State<App>,
+    Body(request): Body<EvaluateRequest>,
+) -> Result<Json<Verdict>, Problem> {
+    let JobId(id) = JobId::parse(&request.job)?;
+    app.planning(move |app| {
+        let (record, png) = picture(app, &id)?;
+        if let Some(verdict) = record.verdict {
+            return Ok(Json(verdict));
+        }
+        let Some(layout) = &record.request.layout else {
+            return Err(Problem::bad_request("the job has no layout: there are no boxes to look into"));
+        };
+        let verdict = app.engine().judge(&png, layout)?;
+        app.store().set_verdict(&id, &verdict)?;
+        Ok(Json(verdict))
+    })
+    .await
+}
+
+/// Listen to a job: `job` at every change of state, `progress`, `preview`. The first event is the present state, the last a `job` that has ended.
+#[utoipa::path(get, path = "/api/jobs/{id}/events", tag = "jobs", params(("id" = String, Path)), responses(
+    (status = 200, body = String, content_type = "text/event-stream"),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn events(State(app): State<App>, JobId(id): JobId) -> Result<Response, Problem> {
+    let known = id.clone();
+    app.blocking(move |app| look_up(app, &known)).await?;
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    tokio::spawn(follow(app, id, sender));
+    Ok(Sse::new(Events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// Sends what happens to a job until it has ended, nobody listens, or the server stops.
+async fn follow(app: App, id: String, to: mpsc::Sender<sse::Event>) {
+    // Listening begins before the first look, so that nothing is missed between.
+    let mut ears = app.hub().listen(&id);
+    let mut last = None;
+    let mut news = Event::Changed;
+    loop {
+        let event = match news {
+            Event::Changed => {
+                let wanted = id.clone();
+                let Ok(job) = app.blocking(move |app| look_up(app, &wanted)).await else { return };
+                let is_final = job.state.is_final();
+                let event = sse::Event::default().event("job").data(json!(job).to_string());
+                if is_final {
+                    let _ = to.send(event).await; // whether anybody still listens does not matter any more
+                    return;
+                }
+                // Progress has events of its own.
+                let told = Some(Job { progress: None, ..job });
+                let is_news = told != last;
+                last = told;
+                is_news.then_some(event)
+            }
+            Event::Progress(progress) => {
+                Some(sse::Event::default().event("progress").data(json!(progress).to_string()))
+            }
+            Event::Preview(image) => {
+                Some(sse::Event::default().event("preview").data(json!({ "image": image }).to_string()))
+            }
+        };
+        if let Some(event) = event
+            && to.send(event).await.is_err()
+        {
+            return;
+        }
+        news = tokio::select! {
+            heard = ears.recv() => match heard {
+                Ok(event) => event,
+                Err(RecvError::Lagged(_)) => Event::Changed,
+                Err(RecvError::Closed) => return,
+            },
+            () = to.closed() => return,
+        };
+    }
+}
+
+/// A channel as a stream.
+struct Events(mpsc::Receiver<sse::Event>);
+
+impl Stream for Events {
+    type Item = Result<sse::Event, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(context).map(|event| event.map(Ok))
+    }
+}
+
+/// A job by its name.
+pub(super) fn look_up(app: &App, id: &str) -> Result<Job, Problem> {
+    shown(app, app.store().get(id)?.ok_or_else(no_job)?)
+}
+
+/// A finished job and its picture.
+pub(super) fn picture(app: &App, id: &str) -> Result<(Record, Vec<u8>), Problem> {
+    let record = app.store().get(id)?.ok_or_else(no_job)?;
+    if record.state != JobState::Done {
+        let message = format!("the job has no picture: it is {}", record.state.as_str());
+        return Err(Problem::not_found(message));
+    }
+    let png = app.store().picture(&record)?;
+    Ok((record, png))
+}
+
+/// A record as clients see it.
+fn shown(app: &App, record: Record) -> Result<Job, Problem> {
+    let Record { state, request, .. } = record;
+    let position = match state {
+        JobState::Queued => Some(app.store().queued_before(record.seq)?),
+        _ => None,
+    };
+    Ok(Job {
+        progress: if state == JobState::Running { app.queue().progress(&record.id) } else { None },
+        image: (state == JobState::Done).then(|| image_path(&record.id)),
+        id: record.id,
+        state,
+        caption: request.caption.unwrap_or_default(),
+        layout: request.layout,
+        method: request.method.unwrap_or_default(),
+        model: request.model.unwrap_or_default(),
+        seed: request.seed.unwrap_or_default(),
+        steps: request.steps.unwrap_or_default(),
+        guidance_scale: request.guidance_scale,
+        scheduler: request.scheduler,
+        options: request.options,
+        created: in_words(record.created_ms),
+        started: record.started_ms.map(in_words),
+        finished: record.finished_ms.map(in_words),
+        position,
+        error: record.error,
+        verdict: record.verdict,
+        warnings: record.warnings,
+    })
+}
+
+/// Where a picture is.
+pub(super) fn image_path(id: &str) -> String {
+    format!("/api/jobs/{id}/image.png")
+}
+
+/// RFC 3339, in UTC.
+fn in_words(ms: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
+    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_in_utc() {
+        assert_eq!(in_words(0), "1970-01-01T00:00:00Z");
+        assert_eq!(in_words(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+    }
+}

@@ -1,0 +1,230 @@
+//! Listening: the socket, its limits, and an orderly end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::events::Hub;
+use crate::http::{App, Token, router};
+use crate::metrics::Metrics;
+use crate::queue::{Queue, QueueOptions};
+use crate::store::Store;
+use crate::wire::Limits;
+
+/// How the server is run.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where it listens. Others than this machine need [`token`](Self::token).
+    pub address: SocketAddr,
+    /// What clients have to show.
+    pub token: Option<Token>,
+    /// Pages of other origins that may call it, as browsers write them: `https://paint.example`.
+    pub origins: Vec<String>,
+    /// The folder of jobs.
+    pub data: PathBuf,
+    /// The queue.
+    pub queue: QueueOptions,
+    /// How much may be asked for.
+    pub limits: Limits,
+    /// Requests that plan at once; others wait.
+    pub plans_at_once: usize,
+    /// Connections at once; others wait.
+    pub max_connections: usize,
+    /// The longest pause within a body.
+    pub body_timeout: Duration,
+}
+
+impl ServerOptions {
+    /// The defaults, with jobs in a folder.
+    pub fn new(data: PathBuf) -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 7878)),
+            token: None,
+            origins: Vec::new(),
+            data,
+            queue: QueueOptions::default(),
+            limits: Limits::default(),
+            plans_at_once: 2,
+            max_connections: 1024,
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The longest that a client takes to say what it wants.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest that answers under way are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+/// The longest that paintings are waited for at the end: a part of a network takes seconds at most.
+const LAST_PAINTINGS: Duration = Duration::from_secs(30);
+/// Pause after an accept that failed, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Threads that may wait for disks and planners.
+const BLOCKING_THREADS: usize = 64;
+/// Threads that speak HTTP. They have little to do.
+const HTTP_THREADS: usize = 2;
+
+/// A server whose socket is open and whose workers paint; [`run`](Self::run) answers.
+pub struct Server {
+    runtime: tokio::runtime::Runtime,
+    listener: TcpListener,
+    router: Router,
+    queue: Queue,
+    hub: Arc<Hub>,
+    connections: Arc<Semaphore>,
+}
+
+impl Server {
+    /// Opens the folder of jobs and the socket, and starts the workers.
+    ///
+    /// # Errors
+    /// [`Error::NoToken`] for an address that others reach, [`Error::Listen`], and what [`Store::open`] and [`Queue::start`] return.
+    pub fn start(engine: Arc<dyn Engine>, options: ServerOptions) -> Result<Self> {
+        let address = options.address;
+        if options.token.is_none() && !is_loopback(address.ip()) {
+            return Err(Error::NoToken { address });
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(HTTP_THREADS)
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .map_err(|source| Error::System { what: "threads", source })?;
+        let store = Arc::new(Store::open(&options.data)?);
+        let listener = runtime.block_on(TcpListener::bind(address));
+        let listener = listener.map_err(|source| Error::Listen { address, source })?;
+        let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()));
+        let queue = Queue::start(engine.clone(), store.clone(), (hub.clone(), metrics.clone()), options.queue)?;
+        let connections = Arc::new(Semaphore::new(options.max_connections.max(1)));
+        let app = App::new(engine, store, queue.clone(), (hub.clone(), metrics), Arc::new(options));
+        Ok(Self { runtime, listener, router: router(app), queue, hub, connections })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the system does not tell.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(|source| Error::System { what: "the socket's address", source })
+    }
+
+    /// Answers until the process is asked to end (Ctrl-C, `SIGTERM`) or `stop` is. Then answers under way are finished, and what is being painted goes
+    /// back into the queue for the next start.
+    ///
+    /// # Errors
+    /// [`Error::System`] if signals cannot be listened to.
+    pub fn run(self, stop: Stop) -> Result<()> {
+        let Self { runtime, listener, router, queue, hub, connections } = self;
+        runtime.block_on(async {
+            let graceful = GracefulShutdown::new();
+            let signals = signals()?;
+            tokio::pin!(signals);
+            loop {
+                tokio::select! {
+                    stream = accept(&listener, &connections) => {
+                        if let Some((stream, permit)) = stream {
+                            let connection = graceful.watch(connection(stream, router.clone()));
+                            tokio::spawn(async move {
+                                // A client that hangs up half-way is no news.
+                                let _ = connection.await;
+                                drop(permit);
+                            });
+                        }
+                    }
+                    () = &mut signals => break,
+                    () = stop.0.notified() => break,
+                }
+            }
+            tracing::info!("stopping");
+            drop(listener);
+            hub.close();
+            let paintings = tokio::task::spawn_blocking(move || queue.stop());
+            if timeout(LAST_ANSWERS, graceful.shutdown()).await.is_err() {
+                tracing::warn!("some answers were not finished");
+            }
+            if timeout(LAST_PAINTINGS, paintings).await.is_err() {
+                tracing::warn!("a painting does not end; it starts over with the server");
+            }
+            Ok(())
+        })?;
+        runtime.shutdown_background();
+        Ok(())
+    }
+}
+
+/// What ends a [`Server`] from within the process. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<tokio::sync::Notify>);
+
+impl Stop {
+    /// Ends the server.
+    pub fn stop(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// Whether only this machine reaches an address.
+pub fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// The next connection, once there is room for one.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = connections.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Answers are small; waiting to send more at once only delays them.
+            let _ = stream.set_nodelay(true);
+            Some((stream, permit))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn connection(stream: TcpStream, router: Router) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+/// Ends when the process is asked to.
+fn signals() -> Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(|source| Error::System { what: "signals", source });
+        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

@@ -1,0 +1,598 @@
+//! What goes over the wire. The OpenAPI document is made from these types and their comments.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sinopia_layout::Layout;
+use utoipa::{IntoParams, ToSchema};
+
+/// Where a job is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// Waits for its turn.
+    Queued,
+    /// Is being painted.
+    Running,
+    /// Its picture is there.
+    Done,
+    /// There will be no picture; `error` says why.
+    Failed,
+    /// Somebody wanted it no more.
+    Cancelled,
+}
+
+impl JobState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Done, Self::Failed, Self::Cancelled];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing will happen to it any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// A size in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    /// From left to right.
+    #[schema(minimum = 1, maximum = 16384)]
+    pub width: u32,
+    /// From top to bottom.
+    #[schema(minimum = 1, maximum = 16384)]
+    pub height: u32,
+}
+
+/// What stands where, in pixels of its canvas; any canvas will do, boxes scale with the picture.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = Layout)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes `sinopia_layout::Layout`, which reads and writes itself")]
+pub(crate) struct LayoutDoc {
+    /// What the boxes are measured in.
+    canvas: Size,
+    /// The boxes, at most 100.
+    #[schema(max_items = 100)]
+    objects: Vec<ObjectDoc>,
+    /// What is around them, in words.
+    #[serde(default)]
+    background: String,
+    /// What must not be there.
+    #[serde(default)]
+    negative: String,
+}
+
+/// A thing and its box.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = LayoutObject)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as `LayoutDoc`")]
+pub(crate) struct ObjectDoc {
+    /// The thing in words, such as `a blue dog`.
+    #[schema(min_length = 1)]
+    phrase: String,
+    /// Left, top, width, height.
+    #[schema(example = json!([50, 200, 200, 300]))]
+    bbox: [f64; 4],
+}
+
+/// A picture that is wanted. What is left out is as the server's defaults say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobRequest {
+    /// What the picture shows. May be left out if there is a layout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caption: Option<String>,
+    /// What stands where; planned from the caption if it is left out and the method paints layouts.
+    #[schema(value_type = Option<LayoutDoc>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// A method that `/api/options` lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// A model that `/api/options` lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Where the noise starts: same seed, same picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Denoising steps.
+    #[schema(minimum = 1)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u32>,
+    /// How strictly the picture follows the prompt; 1 turns guidance off. By default what suits the model.
+    #[schema(minimum = 1, maximum = 100)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_scale: Option<f64>,
+    /// A scheduler that `/api/options` lists; by default the method's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<String>,
+    /// Options of the method, by name.
+    #[schema(value_type = Object)]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub options: Map<String, Value>,
+    /// Whether a detector shall look at the picture when it is there.
+    #[serde(default)]
+    pub judge: bool,
+    /// What must not be in the picture, in place of the default quality keywords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
+    /// Width in pixels, a multiple of 8; by default the model's own.
+    #[schema(minimum = 8, maximum = 4096)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<u32>,
+    /// Height in pixels, likewise.
+    #[schema(minimum = 8, maximum = 4096)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u32>,
+    /// Classifier-free guidance in this share of the steps only: first and end, from 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guidance_interval: Option<(f64, f64)>,
+    /// The deep layers of the UNet in every n-th step only.
+    #[schema(minimum = 1, maximum = 1000)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deep_every: Option<u32>,
+    /// Self-attention on the finest grid looks at windows of this side.
+    #[schema(minimum = 1, maximum = 8)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_tokens: Option<u32>,
+    /// What reads the prompts: `clip`, `ella` or `ella+clip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_encoder: Option<String>,
+    /// What reads the negative prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_encoder: Option<String>,
+}
+
+/// A picture on its way, or made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    /// Its name.
+    pub id: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// The caption; empty if there was none.
+    pub caption: String,
+    /// The layout, once there is one.
+    #[schema(value_type = Option<LayoutDoc>)]
+    pub layout: Option<Layout>,
+    /// The method.
+    pub method: String,
+    /// The model.
+    pub model: String,
+    /// Where the noise starts.
+    pub seed: u64,
+    /// Denoising steps.
+    pub steps: u32,
+    /// How strictly the picture follows the prompt; null until the model is loaded if the request left it open.
+    pub guidance_scale: Option<f64>,
+    /// The scheduler; null leaves it to the method.
+    pub scheduler: Option<String>,
+    /// Options of the method that the request set.
+    #[schema(value_type = Object)]
+    pub options: Map<String, Value>,
+    /// When it was asked for (RFC 3339, UTC).
+    pub created: String,
+    /// When painting began, the last time.
+    pub started: Option<String>,
+    /// When it ended.
+    pub finished: Option<String>,
+    /// How many jobs are before it in the queue.
+    pub position: Option<u64>,
+    /// How far it is, while it is painted.
+    pub progress: Option<Progress>,
+    /// Why there is no picture.
+    pub error: Option<JobError>,
+    /// Where the picture is.
+    pub image: Option<String>,
+    /// What a detector saw, if it was asked.
+    pub verdict: Option<Verdict>,
+    /// What the person who asked should know.
+    pub warnings: Vec<String>,
+}
+
+/// How far a painting is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    /// What is being done, in words.
+    pub stage: String,
+    /// Steps done, of the whole painting.
+    pub step: u64,
+    /// Steps in all.
+    pub steps: u64,
+    /// A guess, once there is something to guess from.
+    pub seconds_left: Option<f64>,
+}
+
+/// Why a job has no picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    /// What was wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Some jobs, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Where to go on: give it as `before`. Null at the end.
+    pub next: Option<String>,
+}
+
+/// Which jobs are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct JobSelection {
+    /// Those in this state.
+    pub state: Option<JobState>,
+    /// Those whose caption contains this.
+    #[param(max_length = 1000)]
+    pub q: Option<String>,
+    /// At most so many, 1 to 200 [default: 50].
+    #[param(minimum = 1, maximum = 200)]
+    pub limit: Option<u32>,
+    /// Those older than this place, `next` of an earlier answer.
+    pub before: Option<String>,
+}
+
+/// A caption to lay out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// What the picture shows.
+    pub caption: String,
+    /// What to lay out on [default: 512 × 512].
+    #[serde(default)]
+    pub canvas: Option<Size>,
+    /// How many layouts to choose from, 1 to 8 [default: 1].
+    #[schema(minimum = 1, maximum = 8)]
+    #[serde(default)]
+    pub candidates: Option<u32>,
+}
+
+/// A change to a layout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EditRequest {
+    /// What the picture shows; the changed layout is checked against it if it is given.
+    #[serde(default)]
+    pub caption: Option<String>,
+    /// The layout to change.
+    #[schema(value_type = LayoutDoc)]
+    pub layout: Layout,
+    /// What to change, in words.
+    pub instruction: String,
+}
+
+/// A layout to look at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// What the picture shows.
+    #[serde(default)]
+    pub caption: Option<String>,
+    /// The layout.
+    #[schema(value_type = LayoutDoc)]
+    pub layout: Layout,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The layout is not what the caption says.
+    Fault,
+    /// A better one is possible.
+    Remark,
+}
+
+/// Something about a layout that should be otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is.
+    pub message: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Findings {
+    /// Faults and remarks, boxes first.
+    pub findings: Vec<Finding>,
+}
+
+/// Layouts for a caption.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanReply {
+    /// The best layout.
+    #[schema(value_type = LayoutDoc)]
+    pub layout: Layout,
+    /// What could be better about it.
+    pub findings: Vec<Finding>,
+    /// All of them, best first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One of several layouts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Candidate {
+    /// The layout.
+    #[schema(value_type = LayoutDoc)]
+    pub layout: Layout,
+    /// What could be better about it.
+    pub findings: Vec<Finding>,
+    /// How far it is from a perfect one: each fault counts 1, each remark a tenth.
+    pub penalty: f64,
+}
+
+/// A mended layout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Repaired {
+    /// The layout, every box inside its canvas.
+    #[schema(value_type = LayoutDoc)]
+    pub layout: Layout,
+    /// What was mended, in words.
+    pub mended: Vec<String>,
+    /// What is still to be said about it.
+    pub findings: Vec<Finding>,
+}
+
+/// The prompts that methods make of a layout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Composed {
+    /// Of the whole picture.
+    pub overall_prompt: String,
+    /// What the whole picture must not show.
+    pub overall_negative: String,
+    /// Of each object painted alone, in the order of the methods.
+    pub objects: Vec<ComposedObject>,
+    /// What an object's picture must not show.
+    pub object_negative: String,
+}
+
+/// An object as methods are told of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ComposedObject {
+    /// Its prompt.
+    pub prompt: String,
+    /// Left, top, width, height on the layout's canvas.
+    pub r#box: [f64; 4],
+}
+
+/// Formats of layouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LayoutFormat {
+    /// Layout JSON, as `{"layout": …}`.
+    Sinopia,
+    /// Layout JSON, as a file has it.
+    Json,
+    /// The text form of LLM-grounded Diffusion.
+    Text,
+    /// COCO object detection.
+    Coco,
+    /// Ideogram-style JSON caption.
+    Ideogram,
+    /// Omost canvas.
+    Omost,
+    /// A drawing.
+    Svg,
+}
+
+/// What a layout shall become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ConvertParams {
+    /// The format to write.
+    pub to: LayoutFormat,
+}
+
+/// A layout in another format.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Converted {
+    /// Layout JSON.
+    Layout(LayoutReply),
+    /// Another format's text, and what it is.
+    Text {
+        /// The text.
+        text: String,
+        /// Its media type.
+        media_type: &'static str,
+    },
+}
+
+/// A layout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LayoutReply {
+    /// The layout, every box inside its canvas.
+    #[schema(value_type = LayoutDoc)]
+    pub layout: Layout,
+}
+
+/// How a picture was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RecipeReply {
+    /// The caption, if there was one.
+    pub caption: Option<String>,
+    /// The layout, if there was one.
+    #[schema(value_type = Option<LayoutDoc>)]
+    pub layout: Option<Layout>,
+    /// The method.
+    pub method: String,
+    /// The model.
+    pub model: String,
+    /// Where the noise started.
+    pub seed: u64,
+    /// Denoising steps.
+    pub steps: u32,
+    /// How strictly it followed the prompt.
+    pub guidance_scale: f64,
+    /// The scheduler.
+    pub scheduler: Option<String>,
+    /// All options of the method.
+    #[schema(value_type = Object)]
+    pub options: Map<String, Value>,
+    /// What replaced the default quality keywords.
+    pub negative: Option<String>,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// A job whose picture shall be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateRequest {
+    /// The job.
+    pub job: String,
+}
+
+/// What a detector saw of a layout in a picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Verdict {
+    /// In the layout's order.
+    pub objects: Vec<ObjectVerdict>,
+}
+
+/// What a detector saw of one object. Boxes are left, top, width, height on the layout's canvas.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ObjectVerdict {
+    /// The thing in words.
+    pub phrase: String,
+    /// Where it should be.
+    pub r#box: [f64; 4],
+    /// Whether it is there.
+    pub found: bool,
+    /// How sure the detector is of what it saw, 0 if it saw nothing.
+    pub score: f64,
+    /// Where it was seen.
+    pub detected_box: Option<[f64; 4]>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Options {
+    /// The version of Sinopia.
+    pub version: String,
+    /// The methods.
+    pub methods: Vec<MethodDoc>,
+    /// The models.
+    pub models: Vec<ModelDoc>,
+    /// The schedulers.
+    pub schedulers: Vec<String>,
+    /// What is done if nobody says.
+    pub defaults: Defaults,
+    /// How much may be asked for.
+    pub limits: Limits,
+    /// Who plans.
+    pub planner: PlannerDoc,
+}
+
+/// A method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MethodDoc {
+    /// Its name.
+    pub name: String,
+    /// What it does, in a sentence.
+    pub summary: String,
+    /// Whether it paints a layout, or else a caption alone.
+    pub needs_layout: bool,
+    /// Its options.
+    pub options: Vec<OptionDoc>,
+}
+
+/// An option of a method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OptionDoc {
+    /// Its name.
+    pub name: String,
+    /// What it holds: `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`.
+    pub kind: String,
+    /// What it is if nobody says.
+    #[schema(value_type = Value)]
+    pub default: Value,
+    /// The words that it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices: Option<Vec<String>>,
+}
+
+/// A model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ModelDoc {
+    /// Its name.
+    pub id: String,
+    /// The size of picture that it has learned from.
+    pub image_size: Size,
+}
+
+/// What is done if nobody says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Defaults {
+    /// The method.
+    pub method: String,
+    /// The model.
+    pub model: String,
+    /// The scheduler; null leaves it to the method.
+    pub scheduler: Option<String>,
+    /// Denoising steps.
+    pub steps: u32,
+    /// How strictly the picture follows the prompt; null is what suits the model.
+    pub guidance_scale: Option<f64>,
+    /// Where the noise starts.
+    pub seed: u64,
+}
+
+/// How much may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limits {
+    /// Boxes of a layout.
+    pub boxes: usize,
+    /// Pixels of a picture.
+    pub pixels: u64,
+    /// Denoising steps.
+    pub steps: u32,
+    /// Bytes of a request.
+    pub body_bytes: usize,
+    /// Pictures of one request to `/v1/images/generations`.
+    pub images: u32,
+    /// Characters of a caption.
+    pub caption_chars: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            boxes: 50,
+            pixels: 1024 * 1024,
+            steps: 250,
+            body_bytes: 16 * 1024 * 1024,
+            images: 8,
+            caption_chars: 4000,
+        }
+    }
+}
+
+/// Who plans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlannerDoc {
+    /// Its name.
+    pub name: String,
+}

@@ -1,0 +1,137 @@
+//! Whether the things of a layout are where it wants them, as a detector sees it.
+
+use image::RgbImage;
+use sinopia_eval::eye::{Eye, Question};
+use sinopia_eval::{Protocol, Query, Seen};
+use sinopia_layout::{Canvas, Layout, PixelBox};
+use sinopia_server::wire::{ObjectVerdict, Verdict};
+
+/// Looks for every object of a layout. One that is seen is found if the centre of what was seen lies in its box.
+pub(super) fn look(eye: &dyn Eye, image: &RgbImage, layout: &Layout) -> sinopia_eval::Result<Verdict> {
+    let mut phrases: Vec<&str> = Vec::new();
+    for object in &layout.objects {
+        if !phrases.contains(&object.phrase.as_str()) {
+            phrases.push(&object.phrase);
+        }
+    }
+    if phrases.is_empty() {
+        return Ok(Verdict { objects: Vec::new() });
+    }
+    let texts: Vec<String> = phrases.iter().map(|phrase| query(phrase)).collect();
+    let queries = || texts.iter().cloned().enumerate().map(|(group, text)| Query { text, group }).collect();
+    let question = |protocol| Question { protocol, queries: queries() };
+    let questions = [question(Protocol::Published), question(Protocol::Strict)];
+    let mut seen = eye.read(&texts)?.look(&[image], &[questions])?;
+    let seen = seen.pop().map_or_else(Vec::new, |[_, strict]| strict);
+    Ok(assign(layout, &seen, image.dimensions()))
+}
+
+/// What the detector is asked for a phrase, in the words of its training.
+fn query(phrase: &str) -> String {
+    let phrase = phrase.trim();
+    let first = phrase.split_whitespace().next().unwrap_or_default().to_lowercase();
+    match first.as_str() {
+        "a" | "an" | "the" | "one" | "two" | "three" | "four" | "some" => format!("a photo of {phrase}"),
+        word if word.starts_with(['a', 'e', 'i', 'o', 'u']) => format!("a photo of an {phrase}"),
+        _ => format!("a photo of a {phrase}"),
+    }
+}
+
+/// Gives each object one of the things seen, those that overlap most first. Nothing is given twice.
+fn assign(layout: &Layout, seen: &[Seen], (width, height): (u32, u32)) -> Verdict {
+    let canvas = layout.canvas;
+    let seen: Vec<(&Seen, PixelBox)> =
+        seen.iter().filter_map(|seen| Some((seen, on_canvas(&seen.bbox, (width, height), canvas)?))).collect();
+    let mut pairs: Vec<(f64, usize, usize)> = Vec::new();
+    for (index, object) in layout.objects.iter().enumerate() {
+        let name = query(&object.phrase);
+        let named = seen.iter().enumerate().filter(|(_, (seen, _))| seen.name == name);
+        pairs.extend(named.map(|(other, (_, bbox))| (overlap(&object.bbox, bbox), index, other)));
+    }
+    // Equal overlaps (none, mostly) go in the layout's order, the surest first.
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let mut of_object: Vec<Option<usize>> = vec![None; layout.objects.len()];
+    let mut taken = vec![false; seen.len()];
+    for (_, object, other) in pairs {
+        if of_object[object].is_none() && !taken[other] {
+            of_object[object] = Some(other);
+            taken[other] = true;
+        }
+    }
+    let objects = layout.objects.iter().zip(of_object).map(|(object, other)| {
+        let thing = other.map(|other| &seen[other]);
+        ObjectVerdict {
+            phrase: object.phrase.clone(),
+            r#box: sides(&object.bbox),
+            found: thing.is_some_and(|(_, bbox)| holds_centre(&object.bbox, bbox)),
+            score: thing.map_or(0.0, |(seen, _)| seen.score),
+            detected_box: thing.map(|(_, bbox)| sides(bbox)),
+        }
+    });
+    Verdict { objects: objects.collect() }
+}
+
+/// Left, top, width, height.
+pub(super) fn sides(bbox: &PixelBox) -> [f64; 4] {
+    [bbox.x(), bbox.y(), bbox.width(), bbox.height()]
+}
+
+/// A box of a picture in pixels of a canvas.
+fn on_canvas(bbox: &PixelBox, (width, height): (u32, u32), canvas: Canvas) -> Option<PixelBox> {
+    let (x, y) = (f64::from(canvas.width()) / f64::from(width), f64::from(canvas.height()) / f64::from(height));
+    PixelBox::new(bbox.x() * x, bbox.y() * y, bbox.width() * x, bbox.height() * y).ok()
+}
+
+/// Intersection over union.
+fn overlap(a: &PixelBox, b: &PixelBox) -> f64 {
+    let along = |a0: f64, a1: f64, b0: f64, b1: f64| (a1.min(b1) - a0.max(b0)).max(0.0);
+    let shared = along(a.x(), a.right(), b.x(), b.right()) * along(a.y(), a.bottom(), b.y(), b.bottom());
+    let all = a.width() * a.height() + b.width() * b.height() - shared;
+    if all > 0.0 { shared / all } else { 0.0 }
+}
+
+fn holds_centre(bbox: &PixelBox, of: &PixelBox) -> bool {
+    let (x, y) = (of.x() + of.width() / 2.0, of.y() + of.height() / 2.0);
+    (bbox.x()..=bbox.right()).contains(&x) && (bbox.y()..=bbox.bottom()).contains(&y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(objects: &[(&str, [f64; 4])]) -> Layout {
+        let boxes: Vec<String> = objects.iter().map(|(phrase, bbox)| format!("('{phrase}', {bbox:?})")).collect();
+        sinopia_layout::parse_answer(&format!("[{}]\nBackground prompt: A beach", boxes.join(", "))).unwrap()
+    }
+
+    fn seen(phrase: &str, score: f64, [x, y, w, h]: [f64; 4]) -> Seen {
+        Seen { name: query(phrase), score, bbox: PixelBox::new(x, y, w, h).unwrap() }
+    }
+
+    #[test]
+    fn two_alike_get_the_one_each_that_is_nearest() {
+        let layout = layout(&[("a red car", [0.0, 0.0, 200.0, 200.0]), ("a red car", [300.0, 0.0, 200.0, 200.0])]);
+        let both =
+            [seen("a red car", 0.9, [300.0, 10.0, 180.0, 180.0]), seen("a red car", 0.5, [0.0, 10.0, 180.0, 180.0])];
+        let verdict = assign(&layout, &both, (512, 512));
+        let scores: Vec<(bool, f64)> = verdict.objects.iter().map(|object| (object.found, object.score)).collect();
+        assert_eq!(scores, [(true, 0.5), (true, 0.9)]);
+        let one = assign(&layout, &both[..1], (512, 512));
+        assert!(!one.objects[0].found && one.objects[0].detected_box.is_none() && one.objects[1].found);
+    }
+
+    #[test]
+    fn a_thing_elsewhere_is_seen_and_not_found() {
+        let layout = layout(&[("a cat", [0.0, 0.0, 100.0, 100.0])]);
+        let verdict = assign(&layout, &[seen("a cat", 0.7, [100.0, 100.0, 20.0, 20.0])], (128, 128));
+        let object = &verdict.objects[0];
+        assert_eq!((object.found, object.detected_box), (false, Some([400.0, 400.0, 80.0, 80.0])));
+    }
+
+    #[test]
+    fn phrases_are_asked_for_with_an_article() {
+        assert_eq!(query("red apple"), "a photo of a red apple");
+        assert_eq!(query("orange ball"), "a photo of an orange ball");
+        assert_eq!(query(" the dog"), "a photo of the dog");
+    }
+}

@@ -1,0 +1,135 @@
+// Files in and out: our pictures, layouts in any format, scenes to share.
+import { type Job, type Layout, type Recipe, api, send } from "../api";
+import { type Doc, boxesFromLayout, layoutFromDoc } from "../model/document";
+import { idOfFile, isFromFile } from "../model/job";
+import { settingsFromRecipe } from "../model/settings";
+import { readShared, writeShared } from "../model/share";
+import { announcement, candidates, doc, edit, notify, options, putJob, selectedId, settings, shownId, strip, view } from "../store";
+import { report } from "./connection";
+import { namelessBox } from "./plan";
+
+/** Formats that layouts are written in, and how their files end. */
+export const FORMATS = [
+  { id: "json", label: "Layout JSON", ending: "layout.json", type: "application/json" },
+  { id: "text", label: "LLM-grounded Diffusion text", ending: "layout.txt", type: "text/plain" },
+  { id: "coco", label: "COCO", ending: "coco.json", type: "application/json" },
+  { id: "ideogram", label: "Ideogram caption", ending: "ideogram.json", type: "application/json" },
+  { id: "omost", label: "Omost canvas", ending: "omost.txt", type: "text/plain" },
+  { id: "svg", label: "Drawing (SVG)", ending: "layout.svg", type: "image/svg+xml" },
+] as const;
+export type Format = (typeof FORMATS)[number];
+
+/** Largest text that is read without asking the server, in bytes. */
+const MAX_TEXT_BYTES = 16 * 1024 * 1024;
+
+/** Opens a file of any kind that the page knows. */
+export async function open(file: File): Promise<void> {
+  try {
+    const isPng = file.type === "image/png" || file.name.toLowerCase().endsWith(".png");
+    await (isPng ? openPicture(file) : openText(file));
+    candidates.value = [];
+    selectedId.value = null;
+  } catch (error) {
+    report(error, `Cannot open ${file.name}`);
+  }
+}
+
+async function openPicture(file: File): Promise<void> {
+  const recipe = await api.recipe(file);
+  const id = idOfFile(file);
+  restore(recipe);
+  putJob(jobFromRecipe(id, recipe, URL.createObjectURL(file), file.lastModified));
+  strip.value = [id, ...strip.value.filter((other) => other !== id)];
+  shownId.value = id;
+  view.value = "picture";
+  notify("info", `${file.name}: caption, layout and settings are as they were.`);
+}
+
+function jobFromRecipe(id: string, recipe: Recipe, image: string, lastModified: number): Job {
+  const time = new Date(lastModified).toISOString();
+  const { layout, method, model, seed, steps, guidance_scale, scheduler, options: set } = recipe;
+  const how = { caption: recipe.caption ?? "", layout, method, model, seed, steps, guidance_scale, scheduler, options: set };
+  return { ...how, id, state: "done", created: time, started: null, finished: time, position: null, progress: null, error: null, image, verdict: null, warnings: [] };
+}
+
+/** Brings back everything that a picture was made with. */
+export function restore(recipe: Recipe): void {
+  const { layout } = recipe;
+  const now = doc.value;
+  const next: Doc = layout
+    ? { caption: recipe.caption ?? "", canvas: layout.canvas, boxes: boxesFromLayout(layout, now.boxes), background: layout.background, negative: layout.negative }
+    : { ...now, caption: recipe.caption ?? "", boxes: [], background: "", negative: "" };
+  edit({ kind: "replace", doc: next });
+  if (options.value && settings.value) settings.value = settingsFromRecipe(recipe, options.value, settings.value);
+  announcement.value = "Caption, layout and settings were restored";
+}
+
+async function openText(file: File): Promise<void> {
+  if (file.size > MAX_TEXT_BYTES) throw new Error("it is larger than any layout; at most 16 MB are read.");
+  const text = await file.text();
+  const shared = readShared(text);
+  if (shared) {
+    edit({ kind: "replace", doc: shared.doc });
+    if (shared.paint && settings.value && options.value) {
+      const { methods, models } = options.value;
+      const paint = { ...shared.paint };
+      // Another server may offer other things.
+      if (!methods.some((method) => method.name === paint.method)) delete paint.method;
+      if (!models.some((model) => model.id === paint.model)) delete paint.model;
+      settings.value = { ...settings.value, ...paint };
+    }
+  } else {
+    const { layout } = JSON.parse(await api.convert(text, "sinopia")) as { layout: Layout };
+    const { canvas, background, negative } = layout;
+    edit({ kind: "replace", doc: { caption: doc.value.caption, canvas, boxes: boxesFromLayout(layout, doc.value.boxes), background, negative } });
+  }
+  view.value = "layout";
+  notify("info", `${file.name} was opened.`);
+}
+
+/** Writes the layout in one of the {@link FORMATS}. */
+export async function exportAs(format: Format): Promise<void> {
+  if (namelessBox()) return;
+  const json = `${JSON.stringify(layoutFromDoc(doc.value), null, 2)}\n`;
+  try {
+    const text = format.id === "json" ? json : await api.convert(json, format.id);
+    save(new Blob([text], { type: format.type }), `${fileName(doc.value.caption)}.${format.ending}`);
+  } catch (error) {
+    report(error, `Cannot write ${format.label}`);
+  }
+}
+
+/** Writes everything of the page to one file. */
+export function share(): void {
+  save(new Blob([writeShared(doc.value, settings.value)], { type: "application/json" }), `${fileName(doc.value.caption)}.sinopia.json`);
+}
+
+export async function download(job: Job): Promise<void> {
+  const name = `${fileName(job.caption)}-${job.method}-${job.seed}.png`;
+  try {
+    if (isFromFile(job)) saveAddress(job.image ?? "", name);
+    else save(await (await send(api.imagePath(job.id))).blob(), name);
+  } catch (error) {
+    report(error, "Cannot download the picture");
+  }
+}
+
+function save(blob: Blob, name: string): void {
+  const address = URL.createObjectURL(blob);
+  saveAddress(address, name);
+  // The browser reads the blob after the click.
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+function saveAddress(address: string, name: string): void {
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = name;
+  link.click();
+}
+
+/** A caption's first words, as a file's name. */
+function fileName(caption: string): string {
+  const words = caption.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "");
+  return words.slice(0, 48).replace(/-+$/, "") || "sinopia";
+}

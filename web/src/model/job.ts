@@ -1,0 +1,42 @@
+// What can be said of a job by looking at it.
+import { type Job, type Verdict, api } from "../api";
+
+export const isLive = (job: Job): boolean => job.state === "queued" || job.state === "running";
+
+/** A picture that was dropped on the page: the server does not know it. */
+export const isFromFile = (job: Job): boolean => job.id.startsWith("file:");
+export const idOfFile = (file: File): string => `file:${file.name}:${file.lastModified}`;
+
+/** Where a job's picture is, its preview while there is none. */
+export function pictureOf(job: Job, previews: ReadonlyMap<string, string>): string | null {
+  if (isFromFile(job)) return job.image;
+  if (job.state === "done" && job.image !== null) return api.imagePath(job.id);
+  return previews.get(job.id) ?? null;
+}
+
+export function verdictsOf(job: Job): readonly Verdict[] {
+  return job.verdict?.objects ?? [];
+}
+
+export function verdictInWords(verdicts: readonly Verdict[]): string {
+  if (verdicts.length === 0) return "";
+  const found = verdicts.filter((verdict) => verdict.found).length;
+  if (verdicts.length === 1) return found ? "The object is where it was meant to be." : "The object is not where it was meant to be.";
+  return `${found} of ${verdicts.length} objects are where they were meant to be.`;
+}
+
+export function stateInWords(job: Job): string {
+  if (job.state === "queued") return job.position ? `In the queue, ${job.position} before it` : "Next in the queue";
+  if (job.state !== "running") return job.state;
+  if (!job.progress) return "Getting ready";
+  const { stage, step, steps } = job.progress;
+  return steps > 0 ? `${capital(stage)}, step ${step} of ${steps}` : capital(stage);
+}
+
+const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+
+export function timeLeft(seconds: number): string {
+  if (seconds < 1.5) return "a second left";
+  if (seconds < 90) return `${Math.round(seconds)} s left`;
+  return `${Math.round(seconds / 60)} min left`;
+}

@@ -1,0 +1,92 @@
+// How to paint: what is sent with a job beside caption and layout.
+import type { JobRequest, Method, MethodOption, OptionValue, Options, Recipe } from "../api";
+
+export interface Settings {
+  method: string;
+  model: string;
+  seed: number;
+  steps: number;
+  guidanceScale: number | null;
+  scheduler: string | null;
+  /** Only what differs from the method's own defaults, by method. */
+  options: Record<string, Record<string, OptionValue>>;
+  judge: boolean;
+  /** In place of the default keywords of quality; null leaves them. */
+  negative: string | null;
+  /** Of the picture, in pixels; null is the model's own. */
+  width: number | null;
+  height: number | null;
+}
+
+/** Largest seed that a number of JavaScript and a u32 both hold. */
+export const MAX_SEED = 2 ** 32 - 1;
+
+/** Options shown beside the seed and the steps; the others are folded. Names that a method lacks are skipped. */
+const THAT_MATTER = ["frozen_step_ratio", "loss_scale", "gligen_scheduled_sampling_beta", "overall_gligen_scheduled_sampling_beta", "bootstrapping", "max_index_step"];
+const SHOWN = 3;
+
+export function settingsFromOptions(options: Options, previous: Settings | null): Settings {
+  const { defaults } = options;
+  const known = <T>(value: T | undefined, all: readonly T[], or: T): T => (value !== undefined && all.includes(value) ? value : or);
+  return {
+    method: known(previous?.method, options.methods.map((method) => method.name), defaults.method),
+    model: known(previous?.model, options.models.map((model) => model.id), defaults.model),
+    seed: previous?.seed ?? defaults.seed,
+    steps: previous?.steps ?? defaults.steps,
+    guidanceScale: previous?.guidanceScale ?? defaults.guidance_scale,
+    scheduler: known(previous?.scheduler ?? undefined, options.schedulers, defaults.scheduler),
+    options: previous?.options ?? {},
+    judge: previous?.judge ?? true,
+    negative: previous?.negative ?? null,
+    width: previous?.width ?? null,
+    height: previous?.height ?? null,
+  };
+}
+
+/** A method's options, those that matter apart from the rest. */
+export function splitOptions(method: Method): { shown: MethodOption[]; folded: MethodOption[] } {
+  const shown = THAT_MATTER.flatMap((name) => method.options.filter((option) => option.name === name)).slice(0, SHOWN);
+  return { shown, folded: method.options.filter((option) => !shown.includes(option)) };
+}
+
+/** `settings` with one option set; the default is not kept, so that a newer default counts. */
+export function withOption(settings: Settings, method: Method, name: string, value: OptionValue): Settings {
+  const own = { ...settings.options[method.name] };
+  const option = method.options.find((other) => other.name === name);
+  if (JSON.stringify(option?.default) === JSON.stringify(value)) delete own[name];
+  else own[name] = value;
+  return { ...settings, options: { ...settings.options, [method.name]: own } };
+}
+
+export function requestFromSettings(settings: Settings): Omit<JobRequest, "caption" | "layout"> {
+  const { method, model, seed, steps, judge } = settings;
+  const request: Omit<JobRequest, "caption" | "layout"> = { method, model, seed, steps, judge };
+  if (settings.guidanceScale !== null) request.guidance_scale = settings.guidanceScale;
+  if (settings.negative !== null) request.negative = settings.negative;
+  if (settings.width !== null) request.width = settings.width;
+  if (settings.height !== null) request.height = settings.height;
+  if (settings.scheduler !== null) request.scheduler = settings.scheduler;
+  const options = settings.options[method];
+  if (options && Object.keys(options).length) request.options = options;
+  return request;
+}
+
+/** The settings that a picture was made with. What this server does not offer is left as it was. */
+export function settingsFromRecipe(recipe: Recipe, options: Options, now: Settings): Settings {
+  const method = options.methods.find((other) => other.name === recipe.method);
+  let next: Settings = { ...now, seed: recipe.seed, steps: recipe.steps, guidanceScale: recipe.guidance_scale ?? now.guidanceScale };
+  const model = options.models.find((other) => other.id === recipe.model);
+  if (model) next.model = model.id;
+  // The model's own size is left to it, so that another model can have its own.
+  const isOwn = model?.image_size.width === recipe.width && model?.image_size.height === recipe.height;
+  next.width = isOwn ? null : (recipe.width ?? null);
+  next.height = isOwn ? null : (recipe.height ?? null);
+  next.negative = recipe.negative ?? null;
+  if (recipe.scheduler && options.schedulers.includes(recipe.scheduler)) next.scheduler = recipe.scheduler;
+  if (!method) return next;
+  next = { ...next, method: method.name, options: { ...next.options, [method.name]: {} } };
+  for (const [name, value] of Object.entries(recipe.options ?? {})) {
+    if (method.options.some((option) => option.name === name)) next = withOption(next, method, name, value);
+  }
+  return next;
+}

@@ -1,0 +1,44 @@
+// Layouts of one caption side by side, the best first.
+import type { Candidate, Layout } from "../api";
+import { chooseCandidate } from "../commands/plan";
+import { TAGS } from "../model/document";
+import { candidates, chosenCandidate } from "../store";
+import { IconButton } from "./controls";
+
+export function Candidates() {
+  if (candidates.value.length === 0) return null;
+  return (
+    <div class="candidates" role="group" aria-label="Layouts to choose from">
+      {candidates.value.map((candidate, index) => (
+        <button key={index} type="button" class="candidate" aria-pressed={index === chosenCandidate.value} aria-label={inWords(candidate, index)} onClick={() => chooseCandidate(index)}>
+          <Miniature layout={candidate.layout} />
+          <span class="candidate-note">{note(candidate)}</span>
+        </button>
+      ))}
+      <IconButton icon="close" label="Put the other layouts away" onClick={() => { candidates.value = []; }} />
+    </div>
+  );
+}
+
+const faults = (candidate: Candidate): number => candidate.findings.filter((finding) => finding.severity === "fault").length;
+
+function note(candidate: Candidate): string {
+  const count = faults(candidate);
+  return count === 0 ? "as the caption says" : `${count} ${count === 1 ? "fault" : "faults"}`;
+}
+
+function inWords(candidate: Candidate, index: number): string {
+  return `Layout ${index + 1}: ${candidate.layout.objects.length} boxes, ${note(candidate)}`;
+}
+
+/** A layout as a small drawing. */
+export function Miniature({ layout }: { layout: Layout }) {
+  const { width, height } = layout.canvas;
+  return (
+    <svg class="miniature" viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
+      {layout.objects.map(({ bbox: [x, y, w, h] }, index) => (
+        <rect key={index} class={`tag-${TAGS[index % TAGS.length]}`} x={x} y={y} width={w} height={h} rx={width / 60} vector-effect="non-scaling-stroke" />
+      ))}
+    </svg>
+  );
+}

@@ -1,0 +1,89 @@
+// How to paint: what most people change first, the rest folded.
+import { newSeed } from "../commands/paint";
+import { MAX_SEED, type Settings, splitOptions } from "../model/settings";
+import { method, options, settings } from "../store";
+import { Composed } from "./Composed";
+import { Check, Field, IconButton, NumberField, Select } from "./controls";
+import { OptionField } from "./OptionField";
+
+export function PaintPanel() {
+  const now = settings.value;
+  const offered = options.value;
+  return (
+    <aside class="panel paint-panel" aria-label="Painting">
+      <div class="panel-head"><h2>How to paint</h2></div>
+      {now && offered ? <Fields /> : <p class="empty">The server says here what it can paint with, once it answers.</p>}
+    </aside>
+  );
+}
+
+const set = (change: Partial<Settings>): void => {
+  if (settings.value) settings.value = { ...settings.value, ...change };
+};
+
+function Fields() {
+  const now = settings.value;
+  const offered = options.value;
+  if (!now || !offered) return null;
+  return (
+    <>
+      <Select label="Method" value={now.method} choices={offered.methods.map(({ name }) => [name, name] as const)} onChange={(name) => set({ method: name })} />
+      {method.value && <p class="method-summary">{method.value.summary}</p>}
+      <Select label="Model" value={now.model} choices={offered.models.map(({ id, image_size: size }) => [id, `${id} · ${size.width} × ${size.height}`] as const)} onChange={(model) => set({ model })} />
+      <div class="pair">
+        <div class="with-button">
+          <NumberField label="Seed" value={now.seed} min={0} max={MAX_SEED} hint="The same seed paints the same picture" onChange={(seed) => set({ seed })} />
+          <IconButton icon="dice" label="Another seed" onClick={() => set({ seed: newSeed() })} />
+        </div>
+        <NumberField label="Steps" value={now.steps} min={1} max={offered.limits.steps} hint="More steps take longer and show more detail" onChange={(steps) => set({ steps })} />
+      </div>
+      <div class="pair">
+        <NumberField label="Guidance" value={now.guidanceScale} min={1} max={100} step="any" placeholder="auto" onEmpty={() => set({ guidanceScale: null })} hint="How strictly the picture follows the words; 1 turns classifier-free guidance off, nothing is what suits the model" onChange={(guidanceScale) => set({ guidanceScale })} />
+        <Select label="Scheduler" value={now.scheduler ?? ""} choices={[["", "auto"], ...offered.schedulers.map((name) => [name, name] as const)]} hint="auto: what suits the method" onChange={(scheduler) => set({ scheduler: scheduler || null })} />
+      </div>
+      <Check label="Look for the objects afterwards" hint="A detector says for each box whether its object is there" checked={now.judge} onChange={(judge) => set({ judge })} />
+      <MethodOptions />
+      <SizeAndWords />
+      <Composed />
+    </>
+  );
+}
+
+function SizeAndWords() {
+  const now = settings.value;
+  const model = options.value?.models.find(({ id }) => id === now?.model);
+  if (!now || !model) return null;
+  const { width, height } = model.image_size;
+  return (
+    <details>
+      <summary>Size and quality {(now.width ?? now.height ?? now.negative) !== null && <small>changed</small>}</summary>
+      <div class="pair">
+        <NumberField label="Width" value={now.width} min={8} max={4096} step={8} placeholder={String(width)} onEmpty={() => set({ width: null })} onChange={(side) => set({ width: side })} />
+        <NumberField label="Height" value={now.height} min={8} max={4096} step={8} placeholder={String(height)} onEmpty={() => set({ height: null })} onChange={(side) => set({ height: side })} />
+      </div>
+      <Field label="Instead of the default words for bad quality">
+        <textarea rows={2} maxLength={1000} placeholder="the model's own" value={now.negative ?? ""} onInput={(event) => set({ negative: event.currentTarget.value || null })} />
+      </Field>
+    </details>
+  );
+}
+
+function MethodOptions() {
+  const current = method.value;
+  const now = settings.value;
+  if (!current || !now || current.options.length === 0) return null;
+  const { shown, folded } = splitOptions(current);
+  const changed = Object.keys(now.options[current.name] ?? {}).length;
+  return (
+    <>
+      {shown.map((option) => <OptionField key={option.name} method={current} option={option} />)}
+      {folded.length > 0 && (
+        <details class="all-options">
+          <summary>All options of {current.name} {changed > 0 && <small>{changed} changed</small>}</summary>
+          {changed > 0 && <button type="button" class="second small" onClick={() => set({ options: { ...now.options, [current.name]: {} } })}>Back to the defaults</button>}
+          <div class="options">{folded.map((option) => <OptionField key={option.name} method={current} option={option} />)}</div>
+        </details>
+      )}
+    </>
+  );
+}

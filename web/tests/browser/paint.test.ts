@@ -1,0 +1,115 @@
+// The whole way: a caption is planned, a box moved, the picture painted, looked at, downloaded and dropped back.
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { BBox, Job } from "../../src/api";
+import { CAPTION, STEPS, boxNamed, boxes, bytesOf, drag, drop, expectNoComplaints, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
+import { Program } from "./program";
+
+let program: Program;
+let browser: Browser;
+
+beforeAll(async () => { [program, browser] = await Promise.all([Program.start(), launch()]); });
+afterAll(async () => { await browser?.close(); await program?.stop(); });
+
+const jobs = async (): Promise<Job[]> => ((await (await fetch(`${program.url}api/jobs`)).json()) as { jobs: Job[] }).jobs;
+
+/** Intersection over union of two boxes. */
+function overlap([ax, ay, aw, ah]: BBox, [bx, by, bw, bh]: BBox): number {
+  const width = Math.max(0, Math.min(ax + aw, bx + bw) - Math.max(ax, bx));
+  const height = Math.max(0, Math.min(ay + ah, by + bh) - Math.max(ay, by));
+  return (width * height) / (aw * ah + bw * bh - width * height);
+}
+
+it("plan, move a box, paint, and the thing is where the box was put; download, drop back", async () => {
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  const dog = boxNamed(page, "a blue dog");
+  await drag(page, dog, 0, -90);
+  await page.keyboard.press("Shift+ArrowRight");
+  const moved = await numbersOf(dog);
+  const umbrella = await numbersOf(boxNamed(page, "a yellow umbrella"));
+  await keepScreenshot(page, "planned");
+
+  await setSteps(page, STEPS);
+  await page.getByLabel("Seed", { exact: true }).fill("1");
+  await paint(page);
+  const progress = page.getByRole("progressbar", { name: "Painting" });
+  await progress.waitFor();
+  await page.getByText(/step \d+ of \d+/).first().waitFor();
+  await page.getByAltText("The picture so far").waitFor(); // a preview, before there is a picture
+  await keepScreenshot(page, "painting");
+  await pictureIsFinished(page);
+  await page.getByText(/objects are where they were meant to be/).first().waitFor();
+  await keepScreenshot(page, "finished");
+
+  // The detector's word, not the page's: the dog is in the box it was moved to.
+  const [job] = await jobs();
+  if (!job) throw new Error("no job");
+  const seen = job.verdict?.objects.find((verdict) => verdict.phrase === "a blue dog");
+  expect(seen?.box).toEqual(moved);
+  expect(seen?.found).toBe(true);
+  expect(overlap(seen?.detected_box ?? [0, 0, 1, 1], moved)).toBeGreaterThan(0.5);
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+  expect(download.suggestedFilename()).toMatch(/^a-blue-dog-and-a-yellow-umbrella-on-a-beach-.*-1\.png$/);
+  const png = await bytesOf(download);
+  expectNoComplaints(complaints);
+  await page.context().close();
+
+  // Someone else's browser, which has seen nothing of this.
+  const other = await openPage(browser, program.url);
+  await other.page.getByLabel("Caption: what the picture shows").fill("something else");
+  await drop(other.page, "dog.png", "image/png", png);
+  await other.page.getByAltText(CAPTION).first().waitFor();
+  await other.page.getByRole("tab", { name: "Layout" }).click();
+  expect(await numbersOf(boxNamed(other.page, "a blue dog"))).toEqual(moved);
+  expect(await numbersOf(boxNamed(other.page, "a yellow umbrella"))).toEqual(umbrella);
+  expect(await other.page.getByLabel("Caption: what the picture shows").inputValue()).toBe(CAPTION);
+  expect(await other.page.getByLabel("Steps", { exact: true }).inputValue()).toBe(String(STEPS));
+  expect(await other.page.getByLabel("Seed", { exact: true }).inputValue()).toBe("1");
+  expectNoComplaints(other.complaints);
+  await other.page.context().close();
+});
+
+it("one press of Paint is enough: the server plans, and its layout is there to edit", async () => {
+  const { page, complaints } = await openPage(browser, program.url);
+  await page.getByLabel("Caption: what the picture shows").fill("a red car and a white cup on a street");
+  await setSteps(page, 4);
+  await paint(page);
+  await pictureIsFinished(page);
+  await page.getByRole("tab", { name: "Layout" }).click();
+  expect(await boxes(page).count()).toBe(2);
+  expectNoComplaints(complaints);
+  await page.context().close();
+});
+
+it("two seeds are compared, the gallery is searched, a picture deleted", async () => {
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  await setSteps(page, 4);
+  await page.getByLabel("Seed", { exact: true }).fill("5");
+  await paint(page);
+  await pictureIsFinished(page);
+  await page.getByRole("button", { name: "Compare", exact: true }).click();
+  const slider = page.getByRole("slider", { name: /left picture/ });
+  const cut = (): Promise<string> => page.locator(".comparison .over").evaluate((element) => getComputedStyle(element).clipPath);
+  const before = await cut();
+  await slider.focus();
+  await page.keyboard.press("ArrowRight");
+  expect(await cut()).not.toBe(before);
+  await keepScreenshot(page, "compared");
+
+  const cards = page.getByRole("region", { name: "Pictures" }).getByRole("listitem");
+  expect(await cards.count()).toBe(3);
+  await page.getByRole("searchbox").fill("white cup");
+  await expect.poll(() => cards.count()).toBe(1);
+  await cards.first().getByRole("button").click();
+  await page.getByRole("button", { name: "Delete this picture" }).click();
+  await page.getByText("No caption has").waitFor();
+  expect((await jobs()).length).toBe(2);
+  await page.getByRole("searchbox").fill("");
+  await expect.poll(() => cards.count()).toBe(2);
+  await keepScreenshot(page, "gallery");
+  expectNoComplaints(complaints);
+  await page.context().close();
+});

@@ -1,0 +1,155 @@
+// What can go wrong, as the person at the page sees it.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { boxNamed, boxes, drop, expectNoComplaints, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
+import { Program } from "./program";
+
+let browser: Browser;
+let program: Program | null = null;
+
+beforeAll(async () => { browser = await launch(); });
+afterAll(async () => { await browser?.close(); });
+afterEach(async () => {
+  await program?.stop();
+  program = null;
+});
+
+/** The browser writes refused and broken requests to its console by itself. */
+const REQUESTS = [/Failed to load resource/, /net::ERR_/];
+
+it("a painting is cancelled", async () => {
+  program = await Program.start();
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  await setSteps(page, 200);
+  await paint(page);
+  await page.getByText(/step \d+ of \d+/).first().waitFor();
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await page.getByText("Cancelled.", { exact: true }).waitFor();
+  expect(await page.getByRole("progressbar").count()).toBe(0);
+  expectNoComplaints(complaints);
+  await page.context().close();
+});
+
+it("the server is killed while it paints and the page is open: edits are kept, and the picture is finished when it is back", async () => {
+  program = await Program.start();
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  await setSteps(page, 30);
+  await paint(page);
+  await page.getByText(/step \d+ of \d+/).first().waitFor();
+  await program.kill();
+  const banner = page.getByText("The server does not answer.");
+  await banner.waitFor();
+  await keepScreenshot(page, "server-gone");
+
+  await page.getByRole("tab", { name: "Layout" }).click();
+  const dog = boxNamed(page, "a blue dog");
+  await dog.focus();
+  await page.keyboard.press("ArrowUp");
+  const before = await numbersOf(dog);
+
+  await program.run();
+  await banner.waitFor({ state: "detached" });
+  expect(await numbersOf(dog)).toEqual(before);
+  await page.getByRole("tab", { name: "Picture" }).click();
+  await pictureIsFinished(page);
+  expectNoComplaints(complaints, ...REQUESTS);
+  await page.context().close();
+});
+
+it("a full queue says so, and when to try again", async () => {
+  program = await Program.start("--max-queued", "1");
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  await setSteps(page, 200);
+  // One is painted, one waits, and no more fit.
+  const notice = page.getByRole("alert").filter({ hasText: /queue/i });
+  for (let press = 0; press < 4 && (await notice.count()) === 0; press++) {
+    await paint(page);
+    await page.waitForTimeout(500);
+  }
+  await notice.waitFor();
+  await notice.getByRole("button", { name: /^Paint again/ }).waitFor();
+  await keepScreenshot(page, "queue-full");
+  expectNoComplaints(complaints, ...REQUESTS);
+  await page.context().close();
+});
+
+it("a language model that is down is named, and boxes can be drawn without it", async () => {
+  // A port that nobody listens on.
+  const port = await new Promise<number>((resolve) => {
+    const server = createServer().listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address ? address.port : 1));
+    });
+  });
+  program = await Program.start("--llm-base-url", `http://127.0.0.1:${port}/v1`, "--llm-model", "nobody");
+  const { page, complaints } = await openPage(browser, program.url);
+  await page.getByRole("button", { name: "Plan", exact: true }).click();
+  const notice = page.getByRole("alert").filter({ hasText: "Not planned" });
+  await notice.waitFor({ timeout: 120_000 });
+  await notice.getByRole("button", { name: "Try again" }).waitFor();
+  await keepScreenshot(page, "llm-down");
+  await notice.getByRole("button", { name: "Put away" }).click();
+  await page.getByRole("button", { name: "New box (N)" }).click();
+  await page.keyboard.type("a blue dog");
+  await page.keyboard.press("Enter");
+  expect(await boxes(page).count()).toBe(1);
+  expectNoComplaints(complaints, ...REQUESTS);
+  await page.context().close();
+});
+
+it("bad files are refused by name and change nothing", async () => {
+  program = await Program.start();
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  const before = await boxes(page).count();
+  const onePixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+  const files = [
+    ["not-ours.png", "image/png", Buffer.from(onePixel, "base64")],
+    ["torn.png", "image/png", Buffer.from(onePixel, "base64").subarray(0, 30)],
+    ["noise.json", "application/json", Buffer.from("{ this is no layout")],
+    ["empty.txt", "text/plain", Buffer.alloc(0)],
+    ["broken.sinopia.json", "application/json", Buffer.from('{"format":"sinopia-scene","version":1}')],
+  ] as const;
+  for (const [name, type, bytes] of files) {
+    await drop(page, name, type, bytes);
+    const notice = page.getByRole("alert").filter({ hasText: `Cannot open ${name}` });
+    await notice.waitFor();
+    if (name === "not-ours.png") await keepScreenshot(page, "bad-file");
+    await notice.getByRole("button", { name: "Put away" }).click();
+  }
+  expect(await boxes(page).count()).toBe(before);
+  expectNoComplaints(complaints, ...REQUESTS);
+  await page.context().close();
+});
+
+it("a server with a token asks for it, once, and refuses a wrong one", async () => {
+  const secret = "open-sesame-open-sesame";
+  const folder = mkdtempSync(join(tmpdir(), "sinopia-token-"));
+  writeFileSync(join(folder, "token"), secret);
+  program = await Program.start("--token-file", join(folder, "token"));
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(program.url);
+  const dialog = page.getByRole("dialog", { name: /asks for its token/ });
+  await dialog.getByLabel("Token", { exact: true }).fill("wrong");
+  await dialog.getByRole("button", { name: "Continue" }).click();
+  await dialog.getByText("does not take that token").waitFor();
+  await dialog.getByLabel("Token", { exact: true }).fill(secret);
+  await dialog.getByRole("button", { name: "Continue" }).click();
+  await dialog.waitFor({ state: "detached" });
+  await plan(page);
+  await setSteps(page, 3);
+  await paint(page);
+  await pictureIsFinished(page);
+  // The picture itself needs the token, too.
+  await expect.poll(() => page.locator(".picture img").evaluate((image: HTMLImageElement) => image.naturalWidth)).toBeGreaterThan(1);
+  await context.close();
+  rmSync(folder, { recursive: true });
+});

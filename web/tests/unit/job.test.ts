@@ -1,0 +1,38 @@
+import { expect, it } from "vitest";
+import type { Job, Verdict } from "../../src/api";
+import { pictureOf, stateInWords, timeLeft, verdictInWords } from "../../src/model/job";
+
+const job: Job = {
+  id: "a/b", state: "done", caption: "a dog", layout: null, method: "lmd", model: "miniature", seed: 1, steps: 20, guidance_scale: null, scheduler: null, options: {},
+  created: "2026-01-01T00:00:00Z", started: null, finished: null, position: null, progress: null, error: null, image: "/api/jobs/x/image.png", verdict: null, warnings: [],
+};
+const verdict = (found: boolean): Verdict => ({ phrase: "a dog", box: [0, 0, 1, 1], found, score: 1, detected_box: null });
+
+it("a picture's address is built from the job's name, which is no path", () => {
+  expect(pictureOf(job, new Map())).toBe("api/jobs/a%2Fb/image.png");
+});
+
+it("a job that is painted shows its preview, a dropped file itself", () => {
+  const previews = new Map([["a/b", "data:image/png;base64,"]]);
+  expect(pictureOf({ ...job, state: "running", image: null }, previews)).toBe("data:image/png;base64,");
+  expect(pictureOf({ ...job, state: "running", image: null }, new Map())).toBeNull();
+  expect(pictureOf({ ...job, id: "file:dog.png:0", image: "blob:1" }, new Map())).toBe("blob:1");
+});
+
+it("states are said in words", () => {
+  expect(stateInWords({ ...job, state: "queued", position: 0 })).toBe("Next in the queue");
+  expect(stateInWords({ ...job, state: "queued", position: 3 })).toBe("In the queue, 3 before it");
+  expect(stateInWords({ ...job, state: "running" })).toBe("Getting ready");
+  expect(stateInWords({ ...job, state: "running", progress: { stage: "painting the picture", step: 2, steps: 20, seconds_left: null } })).toBe("Painting the picture, step 2 of 20");
+  expect(stateInWords({ ...job, state: "running", progress: { stage: "decoding", step: 0, steps: 0, seconds_left: null } })).toBe("Decoding");
+});
+
+it("verdicts are counted", () => {
+  expect(verdictInWords([])).toBe("");
+  expect(verdictInWords([verdict(true)])).toBe("The object is where it was meant to be.");
+  expect(verdictInWords([verdict(true), verdict(false)])).toBe("1 of 2 objects are where they were meant to be.");
+});
+
+it("time is told as people tell it", () => {
+  expect([0.2, 12.4, 89, 95, 600].map(timeLeft)).toEqual(["a second left", "12 s left", "89 s left", "2 min left", "10 min left"]);
+});
