@@ -68,16 +68,10 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     let ours: Vec<&Sample> = ours.map(|(_, sample)| *sample).collect();
 
     let threads = painting.threads.map_or_else(sinopia_nn::threads::num_threads, |threads| threads as usize);
-    let jobs = jobs::count(
-        args.jobs,
-        args.memory_budget,
-        threads,
-        ours.len(),
-        &model,
-        info.needs_layout,
-        &settings.sampling,
-        &bars,
-    )?;
+    let channels = model.pipeline.vae().config().block_out_channels.first().copied().unwrap_or(1);
+    let size = (settings.sampling.width, settings.sampling.height);
+    let picture = jobs::picture_bytes(size, channels, info.needs_layout);
+    let jobs = jobs::count(args.jobs, args.memory_budget, threads, ours.len(), model.is_small, picture, &bars)?;
     let cancellation = cancellation_on_interrupt(&bars)?;
     let painter =
         Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation: cancellation.clone() };

@@ -2,11 +2,10 @@
 
 use std::sync::Mutex;
 
-use sinopia_diffusion::{Cancellation, Sampling};
+use sinopia_diffusion::Cancellation;
 use sinopia_models::unet::TRACE_BYTES;
 use sinopia_nn::threads;
 
-use crate::cli::model::Model;
 use crate::cli::progress::Bars;
 
 /// Numbers that a picture under way holds at its peak, for each of its pixels and channels of the autoencoder's finest layer. Measured with Stable
@@ -15,21 +14,18 @@ use crate::cli::progress::Bars;
 const NUMBERS_PER_PIXEL_AND_CHANNEL: usize = 14;
 
 /// How many pictures to paint at once: `wanted`, or as many as threads where a picture is too small for several; no more than there are captions, or memory
-/// holds (where `/proc` tells how much there is).
+/// holds (where `/proc` tells how much there is); `picture` is the bytes that one takes.
 pub(super) fn count(
     wanted: Option<u32>,
     budget_gb: Option<f64>,
     num_threads: usize,
     captions: usize,
-    model: &Model,
-    guides: bool,
-    sampling: &Sampling,
+    is_small: bool,
+    picture: usize,
     bars: &Bars,
 ) -> anyhow::Result<usize> {
-    let by_default = if model.is_small { num_threads } else { 1 };
+    let by_default = if is_small { num_threads } else { 1 };
     let jobs = wanted.map_or(by_default, |jobs| jobs as usize).min(captions).max(1);
-    let channels = model.pipeline.vae().config().block_out_channels.first().copied().unwrap_or(1);
-    let picture = picture_bytes((sampling.width, sampling.height), channels, guides);
     let within = |gigabytes: f64| ((gigabytes * 1e9) as usize).saturating_sub(resident_memory());
     let Some(room) = budget_gb.map(within).or_else(available_memory) else { return Ok(jobs) };
     let fitting = (room / picture.max(1)).max(1);
