@@ -21,6 +21,9 @@ const PATTERN: usize = 6;
 const LOCAL_BASE: f32 = 10_000.0;
 const GLOBAL_BASE: f32 = 1_000_000.0;
 
+/// Layers of the 27B model, which is not told by anything else in its file.
+const BLOCKS_OF_27B: usize = 62;
+
 /// The network with its memory of the tokens so far.
 pub(crate) struct Gemma3 {
     embeddings: Tensor, // (vocabulary, C) f16
@@ -48,6 +51,8 @@ struct Block {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+    /// Scores are divided by its root.
+    score_width: usize,
     /// How many tokens back it sees; `None` sees all.
     window: Option<usize>,
     memory: Option<(Tensor, Tensor)>, // keys and values, (1, kv heads, N, D)
@@ -57,13 +62,14 @@ struct Block {
 struct Rotations(Tensor, Tensor);
 
 impl Rotations {
-    fn new(head_dim: usize, base: f32, positions: usize) -> Result<Self> {
+    /// Positions are divided by `scaling`, 1 unless the model was stretched to longer texts.
+    fn new(head_dim: usize, base: f32, scaling: f32, positions: usize) -> Result<Self> {
         let frequency = |i: usize| base.powf(-(i as f32) / head_dim as f32);
         let frequencies: Vec<f32> = (0..head_dim).step_by(2).map(frequency).collect();
         let half = frequencies.len();
         let frequencies = Tensor::from_vec(frequencies, (1, half), &Device::Cpu)?;
         let at = Tensor::arange(0f32, positions as f32, &Device::Cpu)?.reshape((positions, 1))?;
-        let angles = at.matmul(&frequencies)?;
+        let angles = (at.matmul(&frequencies)? / f64::from(scaling))?;
         Ok(Self(angles.cos()?, angles.sin()?))
     }
 
@@ -87,11 +93,16 @@ impl Gemma3 {
         let (heads, kv_heads) = (number("attention.head_count")?, number("attention.head_count_kv")?);
         let (head_dim, window) = (number("attention.key_length")?, number("attention.sliding_window")?);
         let base = value("rope.freq_base").and_then(|value| value.to_f32()).unwrap_or(GLOBAL_BASE);
+        // Of the layers that see everything; 4B and larger have 8.
+        let scaling = value("rope.scaling.factor").and_then(|value| value.to_f32()).unwrap_or(1.0);
+        let num_blocks = number("block_count")?;
+        // 27B divides its scores by another root.
+        let score_width = if num_blocks == BLOCKS_OF_27B { number("embedding_length")? / heads } else { head_dim };
         let mut tensor = |name: &str| content.tensor(reader, &format!("{name}.weight"), &device);
         let embeddings = tensor("token_embd")?;
         let norm = RmsNorm::from_qtensor(tensor("output_norm")?, eps)?;
         let mut blocks = Vec::new();
-        for index in 0..number("block_count")? {
+        for index in 0..num_blocks {
             let mut part = |name: &str| tensor(&format!("blk.{index}.{name}"));
             blocks.push(Block {
                 attn_norm: RmsNorm::from_qtensor(part("attn_norm")?, eps)?,
@@ -110,6 +121,7 @@ impl Gemma3 {
                 heads,
                 kv_heads,
                 head_dim,
+                score_width,
                 window: ((index + 1) % PATTERN != 0).then_some(window),
                 memory: None,
             });
@@ -117,8 +129,8 @@ impl Gemma3 {
         Ok(Self {
             blocks,
             norm,
-            local: Rotations::new(head_dim, LOCAL_BASE, positions)?,
-            global: Rotations::new(head_dim, base, positions)?,
+            local: Rotations::new(head_dim, LOCAL_BASE, 1.0, positions)?,
+            global: Rotations::new(head_dim, base, scaling, positions)?,
             output: QMatMul::from_qtensor(tensor("output").or_else(|_| tensor("token_embd"))?)?,
             embeddings: embeddings.dequantize_f16(&device)?,
         })
@@ -162,7 +174,7 @@ impl Block {
         };
         self.memory = Some((k.clone(), v.clone()));
         let (k, v) = (repeat_kv(k, self.heads / self.kv_heads)?, repeat_kv(v, self.heads / self.kv_heads)?);
-        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (self.head_dim as f64).sqrt())?; // (1, heads, L, N)
+        let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (self.score_width as f64).sqrt())?; // (1, heads, L, N)
         let scores = scores.broadcast_add(&self.mask(length, position)?)?;
         let mixed = softmax_last_dim(&scores)?.matmul(&v.contiguous()?)?;
         let mixed = mixed.transpose(1, 2)?.reshape((1, length, self.heads * self.head_dim))?;

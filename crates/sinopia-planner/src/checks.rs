@@ -5,6 +5,7 @@ use std::fmt;
 use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, nouns};
 
 use crate::caption::{self, Claim, Noun, Side};
+use crate::quoted::SURROUNDINGS;
 use crate::words;
 
 /// How far a box may leave the canvas and simply be cut, as a share of the canvas side.
@@ -157,7 +158,9 @@ pub fn check(caption: &str, layout: &Layout) -> Vec<Finding> {
     let mut findings = check_boxes(layout);
     let mentions = caption::mentions(caption);
     for claim in caption::claims(caption) {
-        findings.extend(check_claim(&claim, layout, &mentions));
+        // The sky above everything needs no box.
+        let needs_box = |finding: &Finding| !matches!(finding, Finding::Missing(noun) if SURROUNDINGS.contains(&noun.head.as_str()));
+        findings.extend(check_claim(&claim, layout, &mentions).into_iter().filter(needs_box));
     }
     for mention in mentions {
         let known = [words::PICTURE, words::UNCOUNTED, words::COLLECTIVE, words::PRONOUNS, words::COLORS];
@@ -522,6 +525,12 @@ mod tests {
                 "the box `two chairs` stands for several things: give each its own box with a name in the singular",
                 "the caption says 2 × chair, but there is 1 box for it: draw one box for each",
             ],
+        );
+        // A remark, no fault.
+        check_told(
+            "two apples, the sky above them is clear",
+            two,
+            &["the caption mentions `sky`, but the layout does not"],
         );
         check_told("four people", two, &["the caption says 4 people, but there are only 2 boxes"]);
     }

@@ -571,7 +571,7 @@ const VERBS: &[&str] = &[
 ];
 
 /// What has a colour and is no thing.
-const SURROUNDINGS: &[&str] = &[
+pub(crate) const SURROUNDINGS: &[&str] = &[
     "snow",
     "ice",
     "sand",
