@@ -223,13 +223,7 @@ fn exclusions(words: &Words) -> Vec<Exclusion> {
     let mut found: Vec<Exclusion> = Vec::new();
     let mut index = 0;
     while index < words.len() {
-        let opener = match () {
-            () if words.is(index, &["without", "excluding"]) => 1,
-            () if words.is(index, &["no", "zero", "0"]) => 1,
-            () if words.is(index, &["free"]) && words.is(index + 1, &["of"]) => 2,
-            () if words.is(index, &["not"]) && words.is(index + 1, &["any"]) => 2,
-            () => 0,
-        };
+        let opener = words::exclusion_opener(|index, list| words.is(index, list), index);
         let start = index;
         index += 1;
         if opener == 0 {

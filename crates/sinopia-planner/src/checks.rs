@@ -5,7 +5,6 @@ use std::fmt;
 use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, nouns};
 
 use crate::caption::{self, Claim, Noun, Side};
-use crate::quoted::SURROUNDINGS;
 use crate::words;
 
 /// How far a box may leave the canvas and simply be cut, as a share of the canvas side.
@@ -159,7 +158,7 @@ pub fn check(caption: &str, layout: &Layout) -> Vec<Finding> {
     let mentions = caption::mentions(caption);
     for claim in caption::claims(caption) {
         // The sky above everything needs no box.
-        let needs_box = |finding: &Finding| !matches!(finding, Finding::Missing(noun) if SURROUNDINGS.contains(&noun.head.as_str()));
+        let needs_box = |finding: &Finding| !matches!(finding, Finding::Missing(noun) if words::SURROUNDINGS.contains(&noun.head.as_str()));
         findings.extend(check_claim(&claim, layout, &mentions).into_iter().filter(needs_box));
     }
     for mention in mentions {

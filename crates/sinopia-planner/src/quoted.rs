@@ -224,12 +224,11 @@ impl Quotable {
     fn excluded(&self) -> Vec<std::ops::Range<usize>> {
         let mut found: Vec<std::ops::Range<usize>> = Vec::new();
         for opener in 0..self.len() {
-            let length = match () {
-                () if self.is(opener, &["without", "no", "excluding", "except", "nor", "zero", "0"]) => 1,
-                () if self.is(opener, &["free"]) && self.is(opener + 1, &["of"]) => 2,
-                () if self.is(opener, &["not"]) && self.is(opener + 1, &["any"]) => 2,
-                () => continue,
-            };
+            let known = words::exclusion_opener(|index, list| self.is(index, list), opener);
+            let length = known.max(usize::from(self.is(opener, &["except", "nor"])));
+            if length == 0 {
+                continue;
+            }
             let start = opener + length;
             let mut end = start;
             while end < self.len() && (end == start || self.goes_on_excluding(end)) {
@@ -262,12 +261,12 @@ impl Quotable {
     fn claims_things(&self) -> bool {
         let of_things = |claim: &Claim| match claim {
             Claim::Count { .. } | Claim::AtLeast { .. } | Claim::Relation { .. } | Claim::Place { .. } => true,
-            Claim::Colored { noun, .. } => !SURROUNDINGS.contains(&noun.head.as_str()),
+            Claim::Colored { noun, .. } => !words::SURROUNDINGS.contains(&noun.head.as_str()),
             Claim::Excluded(_) => false,
         };
         let is_thing = |noun: &caption::Noun| {
             let known =
-                [SURROUNDINGS, PLACES, words::PICTURE, words::UNCOUNTED, words::PRONOUNS, words::COLORS, STYLES];
+                [words::SURROUNDINGS, PLACES, words::PICTURE, words::UNCOUNTED, words::PRONOUNS, words::COLORS, STYLES];
             !known.iter().any(|list| list.contains(&noun.head.as_str()))
         };
         caption::claims(&self.text).iter().any(of_things) || caption::mentions(&self.text).iter().any(is_thing)
@@ -330,7 +329,7 @@ impl Quotable {
     /// Whether a phrase can be a setting, so that no thing is lost in one: `in …`, `on …` and the like can be anything; what stands under, beside
     /// or without a preposition must be known as a place.
     fn is_setting(&self, start: usize, end: usize) -> bool {
-        let is_place = self.is(end, PLACES) || self.is(end, SURROUNDINGS);
+        let is_place = self.is(end, PLACES) || self.is(end, words::SURROUNDINGS);
         match self.is(start, words::BOUNDARIES) {
             true => is_place || !self.is(start, BESIDE_THINGS),
             false => {
@@ -361,7 +360,7 @@ impl Quotable {
     /// Whether a phrase can be a thing: no part of the picture, nothing that surrounds things, no praise, no place that something is in.
     fn is_thing(&self, start: usize, end: usize) -> bool {
         let is_inside = start.checked_sub(1).is_some_and(|before| self.is(before, &["in", "at", "on", "inside"]));
-        let is_none = [words::PICTURE, SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list));
+        let is_none = [words::PICTURE, words::SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list));
         let is_place = is_inside && self.is(end, PLACES);
         !is_none && !is_place
     }
@@ -568,28 +567,6 @@ const VERBS: &[&str] = &[
     "has",
     "have",
     "contains",
-];
-
-/// What has a colour and is no thing.
-pub(crate) const SURROUNDINGS: &[&str] = &[
-    "snow",
-    "ice",
-    "sand",
-    "rain",
-    "fog",
-    "sky",
-    "sea",
-    "ocean",
-    "water",
-    "grass",
-    "field",
-    "wall",
-    "light",
-    "sunset",
-    "sunrise",
-    "floor",
-    "landscape",
-    "forest",
 ];
 
 /// Parts of a picture.

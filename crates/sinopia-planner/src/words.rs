@@ -94,6 +94,16 @@ pub(crate) fn is_english(caption: &str) -> bool {
     letters > 0 && ascii * 10 >= letters * 9 && !foreign && !strange
 }
 
+/// How many words at `index` say that what follows must not be there: `without`, `free of`; 0 if none do. `is` tells whether a word is in a list.
+pub(crate) fn exclusion_opener(is: impl Fn(usize, &[&str]) -> bool, index: usize) -> usize {
+    match () {
+        () if is(index, &["without", "excluding", "no", "zero", "0"]) => 1,
+        () if is(index, &["free"]) && is(index + 1, &["of"]) => 2,
+        () if is(index, &["not"]) && is(index + 1, &["any"]) => 2,
+        () => 0,
+    }
+}
+
 /// The singular of a noun; a noun that has no other form stays.
 pub(crate) fn singular(word: &str) -> String {
     pluralizer::pluralize(word, 1, false)
@@ -126,6 +136,28 @@ const NUMBERS: &[&str] = &[
     "eighteen",
     "nineteen",
     "twenty",
+];
+
+/// What has a colour and is no thing.
+pub(crate) const SURROUNDINGS: &[&str] = &[
+    "snow",
+    "ice",
+    "sand",
+    "rain",
+    "fog",
+    "sky",
+    "sea",
+    "ocean",
+    "water",
+    "grass",
+    "field",
+    "wall",
+    "light",
+    "sunset",
+    "sunrise",
+    "floor",
+    "landscape",
+    "forest",
 ];
 
 const TENS: &[&str] = &["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
