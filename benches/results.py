@@ -2,8 +2,8 @@
 
 RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. Layouts by the built-in planner are
 taken from RUNS/built-in.json, a cache as `sinopia plan --batch` writes it, and left out without one. It needs nothing but
-`cargo build --release -p sinopia` and Python. `--only methods shortcuts` runs some of the groups; a table holds what is there. `--small 25` is the number
-of captions of each task for everything but the methods' own table. Times are of the machine it runs on, and mean something only on one that does nothing else.
+`cargo build --release -p sinopia` and Python. `--only methods shortcuts` runs some of the groups, and writes their tables; a table holds what is there. `--small 25` is the number
+of captions of each task for everything but the methods' own table (`--each` for that one). Times are of the machine it runs on, and mean something only on one that does nothing else.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -34,8 +35,14 @@ MENDS = {
     "boxdiff": ["choose_a_cell", "keep_small_boxes", "stretch_schedule", "mend_plurals"],
     "lmd": ["stop_objects_early", "over_heads=sum", "refresh_loss", "keep_small_boxes", "stretch_schedule", "alignment_step_cells=0", "keep_on_canvas", "mend_plurals"],
     "gligen": ["slot_phrase=object_prompt"],
-    "lmd-plus": ["guidance_grounding=unconditional", "slot_phrase=overall_phrase"],
+    "lmd-plus": ["guidance_grounding=unconditional", "slot_phrase=overall_phrase", "stop_objects_early", "over_heads=sum", "refresh_loss", "stretch_schedule"],
 }
+# Mends that matter only where something else is on: the flags that they are compared under, and the mend.
+CONDITIONAL_MENDS = [
+    ("lmd", "--sam miniature --set mask_prompt=point", "mask_point_centered"),
+    ("lmd", "--sam miniature --set mask_prompt=point", "mask_refuse_doubtful"),
+    ("lmd", "--set fast_schedule=true --set stop_objects_early=false", "fast_schedule_keeps_state"),
+]
 SWITCHES = {
     "gligen": ["--set reground=true", "--set gligen_scheduled_sampling_beta=1"],
     "lmd-plus": ["--set reground=true", "--set overall_gligen_scheduled_sampling_beta=1 --set so_gligen_scheduled_sampling_beta=1",
@@ -58,15 +65,30 @@ def mend_off(mend):
     return f"--set {mend if '=' in mend else mend + '=false'}"
 
 
-def runs(small):
-    """Of each group: (method, flags, layouts, captions a task or None)."""
-    yield "methods", [(method, "", "gpt-4", None) for method in METHODS]
-    yield "layouts", [(method, "", layouts, small) for method in ("lmd", "lmd-plus") for layouts in ("gpt-3.5", "built-in")]
-    yield "reference", [(method, "--reference", "gpt-4", small) for method in METHODS if method != "sd"]
-    yield "mends", [(method, mend_off(mend), "gpt-4", small) for method, mends in MENDS.items() for mend in mends]
-    yield "switches", [(method, flags, "gpt-4", small) for method, more in SWITCHES.items() for flags in more]
-    yield "shortcuts", [(method, flags, "gpt-4", small) for method, more in SHORTCUTS.items() for flags in more]
-    yield "precision", [("lmd", "--precision f32", "gpt-4", None)]
+class Run(NamedTuple):
+    method: str
+    flags: str = ""
+    layouts: str = "gpt-4"
+    limit: int | None = None  # captions of each task
+    beside: str = ""  # flags of the run that it is compared with
+
+    @property
+    def name(self):
+        return name_of(self.method, self.flags, self.layouts)
+
+
+def runs(each, small):
+    """The runs of each group."""
+    yield "methods", [Run(method, limit=each) for method in METHODS]
+    yield "layouts", [Run(method, layouts=layouts, limit=small) for method in ("lmd", "lmd-plus") for layouts in ("gpt-3.5", "built-in")]
+    yield "reference", [Run(method, "--reference", limit=small) for method in METHODS if method != "sd"]
+    mends = [Run(method, mend_off(mend), limit=small) for method, mends in MENDS.items() for mend in mends]
+    for method, flags, mend in CONDITIONAL_MENDS:
+        mends += [Run(method, flags, limit=small), Run(method, f"{flags} {mend_off(mend)}", limit=small, beside=flags)]
+    yield "mends", mends
+    yield "switches", [Run(method, flags, limit=small) for method, more in SWITCHES.items() for flags in more]
+    yield "shortcuts", [Run(method, flags, limit=small) for method, more in SHORTCUTS.items() for flags in more]
+    yield "precision", [Run("lmd", "--precision f32", limit=each)]
 
 
 def name_of(method, flags, layouts):
@@ -76,11 +98,11 @@ def name_of(method, flags, layouts):
 
 def paint(run, folder):
     """Paints and scores a run, all of it that is missing; the name of its folder, or None if its layouts are not there."""
-    method, flags, layouts, limit = run
+    method, flags, layouts, limit, _ = run
     cache = CACHES / f"{layouts}.json" if layouts != "built-in" else folder.parent / "built-in.json"
     if not cache.exists():
         return None
-    out = folder / name_of(method, flags, layouts)
+    out = folder / run.name
     steps = [] if "--steps" in flags else ["--steps", str(STEPS)]
     chosen = [] if "--preset" in flags else ["--method", method]  # a preset brings its method
     command = [OURS, "eval", "image", *chosen, "--layouts", cache, "--out", out, "--quiet", *steps, *shlex.split(flags),
@@ -160,15 +182,15 @@ def table_of_methods(scores, cost, protocol):
 
 def table_of_pairs(scores, group, header):
     rows = [f"| method | {header} | captions | published: with it → default | p | strict: with it → default | p |", "| --- |" + " --- |" * 6]
-    for method, flags, layouts, _ in group:
-        name, base = name_of(method, flags, layouts), name_of(method, "", "gpt-4")
-        if not (scores.has(name) and scores.has(base)):
+    for run in group:
+        base = name_of(run.method, run.beside, "gpt-4")
+        if run.name == base or not (scores.has(run.name) and scores.has(base)):
             continue
         cells = []
         for protocol in ("published", "strict"):
-            count, right, before, p = scores.pair(name, base, protocol)
+            count, right, before, p = scores.pair(run.name, base, protocol)
             cells += [f"{right} → {before}", f"{p:.2f}"]
-        rows.append(f"| `{method}` | {'`' + flags + '`' if flags else layouts} | {count} | {' | '.join(cells)} |")
+        rows.append(f"| `{run.method}` | {'`' + run.flags + '`' if run.flags else run.layouts} | {count} | {' | '.join(cells)} |")
     return rows
 
 
@@ -185,22 +207,25 @@ def main():
     parser.add_argument("runs", type=Path)
     parser.add_argument("--only", nargs="+")
     parser.add_argument("--methods", nargs="+", default=METHODS, help="paint these alone")
+    parser.add_argument("--each", type=int, help="captions of each task in the methods' own table [default: all 100]")
     parser.add_argument("--small", type=int, default=25)
     parser.add_argument("--no-costs", action="store_true")
     parser.add_argument("--tables", action="store_true", help="write the tables of what is there; nothing is painted")
     args = parser.parse_args()
     folder = args.runs / "runs"
     folder.mkdir(parents=True, exist_ok=True)
-    groups = dict(runs(args.small))
+    groups = dict(runs(args.each, args.small))
     if not args.tables:
         for group in args.only or groups:
-            for run in (run for run in groups[group] if run[0] in args.methods):
+            for run in (run for run in groups[group] if run.method in args.methods):
                 print(f"# {group}: {paint(run, folder)}", flush=True)
     scores = Scores(report_of(folder, sorted(path.name for path in folder.iterdir())))
-    if not args.no_costs:
-        write_table("methods", table_of_methods(scores, costs(METHODS), "published"))
-    write_table("strict", table_of_methods(scores, {}, "strict"))
-    for group in ("layouts", "reference", "mends", "switches", "shortcuts", "precision"):
+    wanted = args.only or list(groups)
+    if "methods" in wanted:
+        if not args.no_costs:
+            write_table("methods", table_of_methods(scores, costs(METHODS), "published"))
+        write_table("strict", table_of_methods(scores, {}, "strict"))
+    for group in (group for group in wanted if group != "methods"):
         write_table(group, table_of_pairs(scores, groups[group], "layouts by" if group == "layouts" else "with"))
 
 

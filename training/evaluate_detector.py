@@ -1,6 +1,6 @@
 """Measures the miniature detector on held-out scenes: `python evaluate_detector.py ../crates/sinopia-miniature/assets/detector`.
 
-With `--export` the folder is written first, from .cache/detector.pt (f16, transformers' layout; the vocabulary is the checkpoint's, beside it). The
+With `--export` the folder is written, from .cache/detector.pt (f16, transformers' layout; the vocabulary is the checkpoint's, beside it). The
 figures come from transformers' own OWL-ViT on the written files, at the benchmark's thresholds: score 0.15, overlap 0.15.
 
 - kind and colour: all 176 coloured queries at once, one query a patch, each kind's doubles suppressed at 0.15, any double at 0.5. A thing is found
@@ -129,14 +129,14 @@ def write_scenes(folder, count, pixels, scenes):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--export", action="store_true", help="write the folder from .cache/detector.pt first")
+    parser.add_argument("--export", action="store_true", help="write the folder from .cache/detector.pt, and nothing else; `calibrate_detector.py` comes next")
     parser.add_argument("--limit", type=int, default=600, help="scenes")
     parser.add_argument("--scenes", type=Path, help="write held-out scenes for the tests of the program into this folder, and nothing else")
     args = parser.parse_args()
     if args.scenes:
         return write_scenes(args.scenes, 24, *load_set("held_out"))
     if args.export:
-        export(args.folder)
+        return export(args.folder)
     print(f"{(args.folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
     judge = Judge(args.folder)
     pixels, scenes = load_set("held_out")

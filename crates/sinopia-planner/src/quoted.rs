@@ -181,6 +181,7 @@ impl Quotable {
         let is_scene = is_content && self.is(end, PLACES);
         fits && self.is_thing(start, end)
             && !is_scene
+            && !(start..=end).any(|index| self.is(index, words::STAND_INS))
             && !(start..end).any(is_picture)
             && (count == 1 || (start..=end).any(|index| self.is_plural(index)))
     }
@@ -254,7 +255,7 @@ impl Quotable {
         if self.is(index, &["and"]) {
             return index + 1 < self.len() && !opens(index + 1) && self.is_plural(index + 1);
         }
-        joins(index) || !(opens(index) || self.is(index, words::BOUNDARIES))
+        joins(index) || !(opens(index) || self.is(index, words::BOUNDARIES) || self.is(index, ANYWHERE))
     }
 
     /// Whether the caption speaks of anything but places, so that an answer without a thing must be wrong.
@@ -330,6 +331,9 @@ impl Quotable {
     /// or without a preposition must be known as a place.
     fn is_setting(&self, start: usize, end: usize) -> bool {
         let is_place = self.is(end, PLACES) || self.is(end, words::SURROUNDINGS);
+        if self.is(end, PARTS) || (start..=end).any(|index| self.is(index, words::STAND_INS)) {
+            return false; // `on the left`, `around them`
+        }
         match self.is(start, words::BOUNDARIES) {
             true => is_place || !self.is(start, BESIDE_THINGS),
             false => {
@@ -360,9 +364,16 @@ impl Quotable {
     /// Whether a phrase can be a thing: no part of the picture, nothing that surrounds things, no praise, no place that something is in.
     fn is_thing(&self, start: usize, end: usize) -> bool {
         let is_inside = start.checked_sub(1).is_some_and(|before| self.is(before, &["in", "at", "on", "inside"]));
-        let is_none = [words::PICTURE, words::SURROUNDINGS, PARTS, PRAISE].iter().any(|list| self.is(end, list));
+        let is_none =
+            [words::PICTURE, words::SURROUNDINGS, PARTS, PRAISE, NO_NOUNS].iter().any(|list| self.is(end, list));
         let is_place = is_inside && self.is(end, PLACES);
-        !is_none && !is_place
+        !is_none && !is_place && !self.is_participle(start, end)
+    }
+
+    /// Whether nothing of a phrase is a noun that could be what the participle at its end is said of: `sitting`, `several things arranged`.
+    fn is_participle(&self, start: usize, end: usize) -> bool {
+        let ends_with_ed = self.word(end).is_some_and(|word| word.len() > 4 && word.to_lowercase().ends_with("ed"));
+        (ends_with_ed && !self.is(end, NOUNS_IN_ED)) || (start == end && self.ends_with_ing(end))
     }
 
     /// Whether a phrase can be a style: it counts nothing, excludes nothing, and names no content (`a photo of …`), only whose style it is.
@@ -376,10 +387,13 @@ impl Quotable {
     }
 
     fn ends_with_ing(&self, index: usize) -> bool {
-        self.words
-            .get(index)
-            .is_some_and(|word| word.len() > 4 && self.text[word.clone()].to_lowercase().ends_with("ing"))
+        self.word(index).is_some_and(|word| word.len() > 4 && word.to_lowercase().ends_with("ing"))
             && !self.is(index, words::PICTURE)
+            && !self.is(index, NOUNS_IN_ING)
+    }
+
+    fn word(&self, index: usize) -> Option<&str> {
+        self.words.get(index).map(|word| &self.text[word.clone()])
     }
 
     fn is_plural(&self, index: usize) -> bool {
@@ -406,8 +420,7 @@ impl Quotable {
     }
 
     fn is(&self, index: usize, list: &[&str]) -> bool {
-        let word = self.words.get(index).map(|word| &self.text[word.clone()]);
-        word.is_some_and(|word| list.iter().any(|known| word.eq_ignore_ascii_case(known)))
+        self.word(index).is_some_and(|word| list.iter().any(|known| word.eq_ignore_ascii_case(known)))
     }
 
     /// The layout that an answer describes; `None` if it has not the form that [`Quotable::grammar`] enforces.
@@ -548,6 +561,35 @@ const NAME_BREAKS: &[&str] = &[
     "dances",
     "hangs",
     "floats",
+    "stands",
+    "stand",
+    "sits",
+    "sit",
+    "lies",
+    "lie",
+    "rests",
+    "rest",
+    "leans",
+    "lean",
+    "fly",
+    "swim",
+    "grows",
+    "grow",
+    "waits",
+    "wait",
+    "shines",
+    "shine",
+    "appears",
+    "appear",
+    "shows",
+    "show",
+    "depicts",
+    "contains",
+    "features",
+    "has",
+    "have",
+    "can",
+    "you",
 ];
 
 /// Verbs that ask for a picture or tell what is in one, before the first noun.
@@ -572,8 +614,64 @@ const VERBS: &[&str] = &[
 /// Parts of a picture.
 const PARTS: &[&str] = &[
     "left", "right", "top", "bottom", "middle", "center", "centre", "corner", "side", "half", "edge", "front", "back",
-    "distance",
+    "distance", "air", "ground", "whole", "part", "area", "space",
 ];
+
+/// Adjectives and abstractions that no thing is named by alone.
+const NO_NOUNS: &[&str] = &[
+    "early",
+    "late",
+    "upper",
+    "lower",
+    "first",
+    "second",
+    "whole",
+    "entire",
+    "same",
+    "several",
+    "many",
+    "care",
+    "everything",
+    "something",
+    "nothing",
+    "anything",
+    "everyone",
+    "someone",
+    "everybody",
+    "all",
+    "warmth",
+    "calm",
+    "detail",
+    "details",
+];
+
+/// Nouns that only look like verbs and participles.
+const NOUNS_IN_ING: &[&str] = &[
+    "evening",
+    "morning",
+    "building",
+    "ceiling",
+    "clothing",
+    "spring",
+    "string",
+    "swing",
+    "thing",
+    "earring",
+    "wedding",
+    "pudding",
+    "railing",
+    "duckling",
+    "sling",
+    "offspring",
+    "viking",
+    "icing",
+    "awning",
+    "landing",
+];
+const NOUNS_IN_ED: &[&str] = &["seaweed", "tumbleweed", "moped", "seabed", "flatbed", "steed", "hundred", "airbed"];
+
+/// Words behind what is excluded that say no more than that it is.
+const ANYWHERE: &[&str] = &["anywhere", "around", "visible", "present", "there", "whatsoever", "nearby"];
 
 /// What people write behind a caption so that the picture be good.
 const PRAISE: &[&str] = &[
@@ -679,8 +777,11 @@ const STYLES: &[&str] = &[
 ];
 
 /// Words that no setting begins with.
-const NO_SETTING: &[&str] =
-    &["and", "or", "of", "is", "are", "with", "without", "no", "not", "to", "left", "right", "above", "below"];
+const NO_SETTING: &[&str] = &[
+    "and", "or", "of", "is", "are", "with", "without", "no", "not", "to", "left", "right", "above", "below", "stands",
+    "stand", "sits", "sit", "lies", "lie", "has", "have", "it", "which", "where", "who", "while", "there", "both",
+    "each",
+];
 
 /// Prepositions that tell where one thing is of another.
 const BESIDE_THINGS: &[&str] = &[
@@ -1065,6 +1166,36 @@ mod tests {
             let named = |start: usize| caption.quote(&(start..=last(start))).unwrap();
             assert_eq!(caption.sure_things(&is_excluded).into_iter().map(named).collect::<Vec<_>>(), sure);
         }
+    }
+
+    #[test]
+    fn long_captions_name_things_and_no_other_words() {
+        let caption = Quotable::new(
+            "This picture shows a calm street in the early evening. A black cat is sitting on the ground, two orange fishes swim in \
+             the upper left corner, and above them a blue bird flies through the air. Several things are arranged with care, \
+             a green bottle stands on the left of it, and there are no dogs anywhere.",
+        );
+        let no_one = |_: usize, _: usize| false;
+        let named = |start: usize| {
+            caption
+                .ends(start, NAME_BREAKS)
+                .filter(|&end| (1..=3).any(|count| caption.is_name(start, end, count)))
+                .last()
+        };
+        let sure: Vec<&str> = caption
+            .sure_things(&no_one)
+            .into_iter()
+            .filter_map(|start| caption.quote(&(start..=named(start)?)))
+            .collect();
+        assert_eq!(sure, ["A black cat", "two orange fishes", "a blue bird", "a green bottle"]);
+        let others: Vec<&str> = (0..caption.len())
+            .filter(|&start| caption.can_begin(start))
+            .filter_map(|start| caption.quote(&(start..=named(start)?)))
+            .filter(|name| !sure.contains(name))
+            .collect();
+        assert_eq!(others, ["a calm street", "the early evening", "Several things", "no dogs"]);
+        assert_eq!(caption.excluded().len(), 1);
+        assert_eq!(caption.quote(&(caption.excluded()[0].start..=caption.excluded()[0].end - 1)), Some("dogs"));
     }
 
     #[test]

@@ -427,6 +427,10 @@ pub(crate) const PICTURE: &[&str] = &[
 pub(crate) const PRONOUNS: &[&str] =
     &["it", "them", "him", "her", "he", "she", "they", "other", "another", "each", "itself", "themselves", "one"];
 
+/// Pronouns that stand for a thing told of elsewhere, wherever they stand.
+pub(crate) const STAND_INS: &[&str] =
+    &["it", "them", "him", "he", "she", "they", "itself", "themselves", "you", "we", "i"];
+
 pub(crate) const COLORS: &[&str] = &[
     "red",
     "orange",

@@ -90,7 +90,7 @@ fn things_are_found_in_their_colours_and_places() {
     }
     let f1 = 2.0 * hits as f64 / (seen_in_all + things_in_all) as f64;
     assert!(
-        things_in_all >= 24 && f1 >= 0.95,
+        things_in_all >= 24 && f1 >= 0.97,
         "F1 {f1:.3}: {hits} of {things_in_all} things found, {seen_in_all} seen"
     );
 }
@@ -107,7 +107,7 @@ fn things_are_counted_by_plain_and_by_other_names() {
         right[0] += usize::from(count(scene, format!("a photo of {}", article(kind))) == expected);
         right[1] += usize::from(count(scene, format!("image of {}", article(kind))) == expected);
     }
-    assert!(right.iter().all(|right| *right * 100 >= world.scenes.len() * 95), "{right:?} of {}", world.scenes.len());
+    assert!(right.iter().all(|right| *right * 100 >= world.scenes.len() * 97), "{right:?} of {}", world.scenes.len());
 }
 
 #[test]
