@@ -52,8 +52,8 @@ pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow:
     merge_planner_with(args, config, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
 
-/// Every variable that is read.
-const VARIABLES: [&str; 24] = [
+/// Every variable that is read: by this program, or by what comes with it (`SINOPIA_SERVER`: the ComfyUI nodes).
+const VARIABLES: [&str; 25] = [
     "SINOPIA_METHOD",
     "SINOPIA_MODEL",
     "SINOPIA_SAM",
@@ -78,6 +78,7 @@ const VARIABLES: [&str; 24] = [
     "SINOPIA_PLAN_CACHE",
     "SINOPIA_CONFIG",
     "SINOPIA_TOKEN",
+    "SINOPIA_SERVER",
 ];
 
 /// Warns of variables that look like settings and are none.
