@@ -123,7 +123,7 @@ async def measure(pid: int, host: str, port: int, args: argparse.Namespace) -> d
     chances = [random.Random(index) for index in range(args.clients)]
     clients = [live(Client(host, port), figures, chance, until, args.think) for chance in chances]
     painted, *_ = await asyncio.gather(keep_painting(host, port, until), watch_memory(pid, until, memory), *clients)
-    quarter = max(1, len(memory) // 4)
+    eighth = max(1, len(memory) // 8)
     mean = lambda values: round(sum(values) / max(1, len(values)), 1)
     return {
         "clients": args.clients,
@@ -135,7 +135,7 @@ async def measure(pid: int, host: str, port: int, args: argparse.Namespace) -> d
         "paintings_asked_for": painted,
         "errors": len(figures.errors),
         "first_errors": figures.errors[:5],
-        "resident_mb": {"first_quarter": mean(memory[:quarter]), "last_quarter": mean(memory[-quarter:]), "max": max(memory, default=0)},
+        "resident_mb": {"mean_of_each_eighth": [mean(memory[at : at + eighth]) for at in range(0, 8 * eighth, eighth)], "max": max(memory, default=0)},
     }
 
 
