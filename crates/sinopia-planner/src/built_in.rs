@@ -8,6 +8,7 @@ use sinopia_layout::Canvas;
 use sinopia_llm::{Constraint, Generation, LanguageModel, Role, Sampling};
 
 use crate::caption::{self, Claim};
+use crate::places::put_in_place;
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Usage};
 use crate::quoted::{MOST_THINGS, MOST_WORDS, PLAIN_BACKGROUND, Quotable};
 use crate::template::hex;
@@ -85,7 +86,8 @@ impl Provider for BuiltIn {
         if !words::is_english(caption) {
             return Err(CallError::Unable("it reads English captions only".to_owned()));
         }
-        let caption = Quotable::new(caption);
+        let told = caption;
+        let caption = Quotable::new(told);
         if caption.len() > MOST_WORDS {
             let problem = format!("the caption has {} words, and it reads up to {MOST_WORDS}", caption.len());
             return Err(CallError::Unable(problem));
@@ -97,6 +99,7 @@ impl Provider for BuiltIn {
         if layout.objects.is_empty() && layout.negative.is_empty() && layout.background == PLAIN_BACKGROUND {
             return Err(CallError::Unable("it finds nothing in the caption that it could draw".to_owned()));
         }
+        let layout = put_in_place(told, layout);
         let text = json!({"objects": layout.objects, "background": layout.background, "negative": layout.negative});
         Ok(Completion { text: text.to_string(), is_cut: answer.is_cut, usage: usage(&answer) })
     }

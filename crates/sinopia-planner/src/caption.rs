@@ -171,7 +171,13 @@ fn phrase_after(words: &Words, start: usize) -> Option<Phrase> {
 
 /// Whether the word at `index` no longer belongs to the noun phrase that began at `first`.
 fn ends_phrase(words: &Words, first: usize, index: usize) -> bool {
-    if words.is_break(index) || words.is(index, words::BOUNDARIES) || words.is(index, words::DETERMINERS) {
+    let opens = words.is(index, words::BOUNDARIES) || words.is(index, words::DETERMINERS);
+    let is_plural = |index: usize| words.get(index).is_some_and(words::is_plural);
+    let closes = || {
+        let is_verb = words.is(index, words::PLURAL_VERBS) && is_plural(index - 1);
+        is_verb || words.is(index, words::FINITE_VERBS) || words.is(index, words::ANYWHERE)
+    };
+    if words.is_break(index) || opens || (index > first && closes()) {
         return true;
     }
     if words.is(index, &["left", "right"]) && index > first {
@@ -182,8 +188,9 @@ fn ends_phrase(words: &Words, first: usize, index: usize) -> bool {
         || words.is(index + 1, words::BOUNDARIES)
         || words.is(index + 1, words::DETERMINERS)
         || index + 1 >= words.len();
-    let is_verb = words.get(index).is_some_and(|word| word.len() > 4 && word.ends_with("ing"));
-    is_verb && index > first && (follows || words.get(index - 1).is_some_and(words::is_plural))
+    let is_verb = words.get(index).is_some_and(|word| word.len() > 4 && word.ends_with("ing"))
+        && !words.is(index, words::NOUNS_IN_ING);
+    is_verb && index > first && (follows || is_plural(index - 1))
 }
 
 fn counts(words: &Words, excluded: &impl Fn(usize) -> bool) -> Vec<Claim> {
@@ -324,12 +331,13 @@ fn direction(words: &Words, index: usize) -> Option<Direction> {
         }
         let of = words.is(next, &["of"]);
         if !of {
-            return subject_before(words, start).map(|subject| Direction { subject, side, object: None });
+            let subject = subject_before(words, start).or_else(|| subject_after(words, next));
+            return subject.map(|subject| Direction { subject, side, object: None });
         }
         next += 1;
     }
-    let Phrase { noun: object, .. } = phrase_after(words, next)?;
-    let subject = subject_before(words, start)?;
+    let Phrase { noun: object, end } = phrase_after(words, next)?;
+    let subject = subject_before(words, start).or_else(|| subject_after(words, end))?;
     let object = (!words::PICTURE.contains(&object.head.as_str())).then_some(object);
     if object.as_ref().is_some_and(|object| words::PRONOUNS.contains(&object.head.as_str())) {
         return None;
@@ -359,6 +367,20 @@ fn subject_before(words: &Words, end: usize) -> Option<Noun> {
         first = before;
     }
     let noun = Noun::new(&words.slice(first, last))?;
+    let usable = !words::PICTURE.contains(&noun.head.as_str()) && !words::PRONOUNS.contains(&noun.head.as_str());
+    usable.then_some(noun)
+}
+
+/// The noun phrase that a clause names behind a place at its head: `on the left there is a dog`.
+fn subject_after(words: &Words, place_end: usize) -> Option<Noun> {
+    let leads =
+        |index: usize| words.is_comma(index) || words.is(index, words::LINKING) || words.is(index, words::INTRODUCING);
+    let first = (place_end..words.len()).find(|&index| !leads(index))?;
+    let is_named = words.is(first, words::ARTICLES) || words.number(first).is_some();
+    if !is_named || first == place_end && words.is_break(first) {
+        return None;
+    }
+    let noun = phrase_after(words, first + 1)?.noun;
     let usable = !words::PICTURE.contains(&noun.head.as_str()) && !words::PRONOUNS.contains(&noun.head.as_str());
     usable.then_some(noun)
 }
@@ -438,6 +460,7 @@ mod tests {
     fn exclusions_end_where_their_list_ends() {
         check("A realistic photo of a scene without backpacks", &["no backpack"]);
         check("a street with no cars or people", &["no car", "no person"]);
+        check("a street, and there are no dogs anywhere in it", &["no dog"]);
         check("a table without apples, pears or plums", &["no apple", "no pear", "no plum"]);
         check("a table without apples, a cat sits on it", &["no apple"]);
         check("a garden free of weeds", &["no weed"]);
@@ -462,6 +485,12 @@ mod tests {
             "In an indoor scene, a blue cube directly above a red cube with a vase on the left of them",
             &["blue cube above red cube", "blue: blue cube", "red: red cube"],
         );
+        check(
+            "On the left there is a red car, and on the right stands a dog.",
+            &["red car left of dog", "red: red car"],
+        );
+        check("To the right of the bowl you can see a cup", &["cup right of bowl"]);
+        check("a street. At the top, a bird", &["bird above middle"]);
         check("a man raises his left hand", &[]);
         check("the top of a hill", &[]);
     }

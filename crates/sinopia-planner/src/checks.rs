@@ -345,7 +345,7 @@ fn same_color(a: &str, b: &str) -> bool {
 }
 
 /// The boxes of a noun: those it is the head of, or else those that contain it.
-fn boxes_of<'a>(noun: &Noun, layout: &'a Layout) -> Vec<&'a LayoutObject> {
+pub(crate) fn boxes_of<'a>(noun: &Noun, layout: &'a Layout) -> Vec<&'a LayoutObject> {
     let by_head: Vec<_> = layout.objects.iter().filter(|object| head_of(&object.phrase) == noun.head).collect();
     if !by_head.is_empty() {
         return by_head;

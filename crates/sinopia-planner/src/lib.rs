@@ -34,6 +34,7 @@ pub mod address;
 pub mod built_in;
 pub mod gguf;
 pub mod openai;
+mod places;
 pub mod presets;
 pub mod provider;
 mod quoted;

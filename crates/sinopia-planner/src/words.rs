@@ -427,6 +427,49 @@ pub(crate) const PICTURE: &[&str] = &[
 pub(crate) const PRONOUNS: &[&str] =
     &["it", "them", "him", "her", "he", "she", "they", "other", "another", "each", "itself", "themselves", "one"];
 
+/// Words behind what is excluded that say no more than that it is.
+pub(crate) const ANYWHERE: &[&str] = &["anywhere", "around", "visible", "present", "there", "whatsoever", "nearby"];
+
+/// Words between a place at the head of a clause and what stands there: `on the left there is a dog`, `below it you can see a cat`.
+pub(crate) const INTRODUCING: &[&str] = &["there", "you", "we", "can", "could", "see", "find", "also"];
+
+/// Nouns that only look like verbs and participles.
+pub(crate) const NOUNS_IN_ING: &[&str] = &[
+    "evening",
+    "morning",
+    "building",
+    "ceiling",
+    "clothing",
+    "spring",
+    "string",
+    "swing",
+    "thing",
+    "earring",
+    "wedding",
+    "pudding",
+    "railing",
+    "duckling",
+    "sling",
+    "offspring",
+    "viking",
+    "icing",
+    "awning",
+    "landing",
+];
+
+/// Verbs that no noun phrase goes on after.
+pub(crate) const FINITE_VERBS: &[&str] = &[
+    "stands", "sits", "lies", "rests", "leans", "jumps", "runs", "sleeps", "flies", "walks", "plays", "eats", "rides",
+    "swims", "dances", "hangs", "floats", "grows", "waits", "shines", "appears", "shows", "depicts", "contains",
+    "captures", "watches", "looks", "hovers", "has", "have", "can", "could", "you", "we", "close",
+];
+
+/// The same of plurals: `fishes swim`, but `a stand` and `a fly`.
+pub(crate) const PLURAL_VERBS: &[&str] = &[
+    "stand", "sit", "lie", "rest", "lean", "jump", "run", "sleep", "fly", "walk", "play", "eat", "ride", "swim",
+    "dance", "hang", "float", "grow", "wait", "shine", "appear", "watch", "look", "hover",
+];
+
 /// Pronouns that stand for a thing told of elsewhere, wherever they stand.
 pub(crate) const STAND_INS: &[&str] =
     &["it", "them", "him", "he", "she", "they", "itself", "themselves", "you", "we", "i"];
