@@ -526,6 +526,9 @@ pub struct OptionDoc {
     pub name: String,
     /// What it holds: `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`.
     pub kind: String,
+    /// What it does, in a sentence or two.
+    #[serde(default)]
+    pub summary: String,
     /// What it is if nobody says.
     #[schema(value_type = Value)]
     pub default: Value,
@@ -595,4 +598,6 @@ impl Default for Limits {
 pub struct PlannerDoc {
     /// Its name.
     pub name: String,
+    /// Whether it changes layouts as it is told in words: `/api/edit`.
+    pub edits: bool,
 }

@@ -44,7 +44,7 @@ impl Engine for Script {
             guidance_scale: None,
             seed: 0,
         };
-        let planner = PlannerDoc { name: "nobody".to_owned() };
+        let planner = PlannerDoc { name: "nobody".to_owned(), edits: false };
         let (methods, models, schedulers) = (Vec::new(), Vec::new(), Vec::new());
         Options { version: String::new(), methods, models, schedulers, defaults, limits: Limits::default(), planner }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Planning {
     prices: Option<Prices>,
     /// Whether answers are held to the canvas of the options.
     is_held_to_canvas: bool,
+    /// Whether it changes layouts as it is told in words.
+    can_edit: bool,
     name: String,
 }
 
@@ -72,8 +74,9 @@ impl Planning {
         let is_cached = !args.no_plan_cache && (kind != PlannerKind::BuiltIn || args.plan_cache.is_some());
         let cache = if is_cached { Some(Cache::open(&cache_path(&args))?) } else { None };
         let is_held_to_canvas = kind == PlannerKind::Gguf;
+        let can_edit = kind != PlannerKind::BuiltIn;
         let name = name(&args, kind);
-        Ok(Self { provider, template, options, cache, prices: args.llm_price, is_held_to_canvas, name })
+        Ok(Self { provider, template, options, cache, prices: args.llm_price, is_held_to_canvas, can_edit, name })
     }
 
     pub(crate) fn planner(&self) -> Planner<'_> {
@@ -92,6 +95,11 @@ impl Planning {
         }
         let options = PlanOptions { canvas, lenient: true, ..self.options.clone() };
         Ok(Planner::new(self.provider.as_ref(), &self.template, options, self.cache.as_ref()))
+    }
+
+    /// Whether it changes layouts as it is told in words.
+    pub(crate) fn can_edit(&self) -> bool {
+        self.can_edit
     }
 
     /// Who plans, in words: no address and no path.

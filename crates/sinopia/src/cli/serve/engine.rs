@@ -200,7 +200,7 @@ impl Engine for Painter {
             },
             models,
             limits: Limits::default(),
-            planner: PlannerDoc { name: self.planning.name().to_owned() },
+            planner: PlannerDoc { name: self.planning.name().to_owned(), edits: self.planning.can_edit() },
         }
     }
 
