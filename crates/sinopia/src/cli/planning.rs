@@ -1,6 +1,7 @@
 //! The planner that flags, variables and settings describe, made ready to ask.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sinopia_layout::Canvas;
@@ -9,8 +10,9 @@ use sinopia_planner::built_in::BuiltIn;
 use sinopia_planner::gguf::{Gguf, GgufOptions};
 use sinopia_planner::openai::{OpenAi, OpenAiOptions};
 use sinopia_planner::presets::{self, Endpoint};
+use sinopia_planner::provider::{Completion, Identity, Message};
 use sinopia_planner::template::{AnswerFormat, Template};
-use sinopia_planner::{Cache, Plan, PlanOptions, Planner, Prices, Provider, Usage};
+use sinopia_planner::{Cache, CallError, Plan, PlanOptions, Planner, Prices, Provider, Usage};
 
 use super::args::{EndpointArg, FormatArg, PlannerArgs, PlannerKind};
 use super::failure::{Given, bad_request};
@@ -83,6 +85,15 @@ impl Planning {
         Planner::new(self.provider.as_ref(), &self.template, self.options.clone(), self.cache.as_ref())
     }
 
+    /// The layout for a caption. Once `is_over` is set, nothing more is asked, and what was being asked is waited for.
+    ///
+    /// # Errors
+    /// As [`Planner::plan`].
+    pub(crate) fn plan_until(&self, is_over: &AtomicBool, caption: &str) -> sinopia_planner::Result<Plan> {
+        let provider = Endable { provider: self.provider.as_ref(), is_over };
+        Planner::new(&provider, &self.template, self.options.clone(), self.cache.as_ref()).plan(caption, 0, &|_| {})
+    }
+
     /// The same planner on another canvas, which takes the best answer even if it fails a check.
     ///
     /// # Errors
@@ -129,6 +140,25 @@ impl Planning {
         if !plan.is_cached {
             bars.line(&format!("planned with {}", self.told(&plan.usage)));
         }
+    }
+}
+
+/// A provider that is asked nothing any more once nobody waits for the answer.
+struct Endable<'a> {
+    provider: &'a dyn Provider,
+    is_over: &'a AtomicBool,
+}
+
+impl Provider for Endable<'_> {
+    fn identity(&self) -> Identity {
+        self.provider.identity()
+    }
+
+    fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(CallError::Unable("nobody waits for the layout any more".to_owned()));
+        }
+        self.provider.complete(conversation, draw, timeout)
     }
 }
 
