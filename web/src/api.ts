@@ -17,6 +17,8 @@ export interface MethodOption {
   name: string;
   /** `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`. */
   kind: string;
+  /** What it does, in a sentence or two. */
+  summary: string;
   default: OptionValue;
   choices?: string[];
 }
@@ -26,19 +28,18 @@ export interface Options {
   methods: Method[];
   models: { id: string; image_size: Canvas }[];
   schedulers: string[];
+  /** What can read the prompts, the default first. */
+  text_encoders: string[];
   defaults: { method: string; model: string; scheduler: string | null; steps: number; guidance_scale: number | null; seed: number };
   limits: { boxes: number; pixels: number; steps: number; body_bytes: number; images: number; caption_chars: number };
-  planner: { name: string };
+  planner: { name: string; edits: boolean };
 }
 
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
 export interface Progress { stage: string; step: number; steps: number; seconds_left: number | null }
 export interface Verdict { phrase: string; box: BBox; found: boolean; score: number; detected_box: BBox | null }
-export interface Job {
-  id: string;
-  state: JobState;
-  caption: string;
-  layout: Layout | null;
+/** How a picture is painted, as jobs and recipes say it; null is what suits the server, the method or the model. */
+export interface Sampling {
   method: string;
   model: string;
   seed: number;
@@ -46,6 +47,25 @@ export interface Job {
   guidance_scale: number | null;
   scheduler: string | null;
   options: Record<string, OptionValue>;
+  /** In place of the default words for bad quality. */
+  negative: string | null;
+  width: number | null;
+  height: number | null;
+  /** The share of the steps with classifier-free guidance: first and end, from 0 to 1. */
+  guidance_interval: [number, number] | null;
+  /** The deep layers are run in every so many steps. */
+  deep_every: number | null;
+  /** The side of self-attention's windows. */
+  merge_tokens: number | null;
+  text_encoder: string | null;
+  /** What reads the negative prompt, if it is another. */
+  negative_encoder: string | null;
+}
+export interface Job extends Sampling {
+  id: string;
+  state: JobState;
+  caption: string;
+  layout: Layout | null;
   created: string;
   started: string | null;
   finished: string | null;
@@ -57,27 +77,15 @@ export interface Job {
   verdict: { objects: Verdict[] } | null;
   warnings: string[];
 }
-export interface JobRequest {
+export interface JobRequest extends Partial<Sampling> {
   caption: string;
   layout?: Layout;
-  method?: string;
-  model?: string;
-  seed?: number;
-  steps?: number;
-  guidance_scale?: number;
-  scheduler?: string;
-  options?: Record<string, OptionValue>;
   judge?: boolean;
-  negative?: string;
-  width?: number;
-  height?: number;
 }
 /** How a picture was made, as it says itself. */
-export interface Recipe extends Pick<Job, "layout" | "method" | "model" | "seed" | "steps" | "guidance_scale" | "scheduler" | "options"> {
+export interface Recipe extends Sampling {
   caption: string | null;
-  negative?: string | null;
-  width?: number;
-  height?: number;
+  layout: Layout | null;
 }
 
 /** A call that was answered with an error, or not at all (`status` 0). */

@@ -1,4 +1,4 @@
-// Starts the page: brings back what was open, draws it, connects.
+// Starts the page: brings back what was open, connects, draws it.
 import { render } from "preact";
 import "./styles/base.css";
 import "./styles/shell.css";
@@ -18,9 +18,16 @@ applyTheme();
 restoreSession();
 keepSession();
 keepTitle();
-const root = document.getElementById("app");
-if (root) {
+void connect(catchUp);
+let isStarted = false;
+// Building the page takes a while: its outline, which index.html has, goes first. A page that nobody looks at gets no frames.
+requestAnimationFrame(() => setTimeout(start));
+setTimeout(start, 100);
+
+function start(): void {
+  const root = document.getElementById("app");
+  if (!root || isStarted) return;
+  isStarted = true;
   root.textContent = "";
   render(<App />, root);
 }
-void connect(catchUp);

@@ -19,6 +19,7 @@
 pub mod engine;
 pub mod wire;
 
+mod impatient;
 pub mod server;
 
 pub mod queue;

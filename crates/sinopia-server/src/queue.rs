@@ -31,11 +31,13 @@ pub struct QueueOptions {
     pub memory_budget: Option<u64>,
     /// The longest that a painting may take.
     pub job_timeout: Duration,
+    /// Jobs that have ended and are kept; the oldest go with their pictures.
+    pub keep: usize,
 }
 
 impl Default for QueueOptions {
     fn default() -> Self {
-        Self { max_queued: 100, workers: 1, memory_budget: None, job_timeout: Duration::from_secs(3600) }
+        Self { max_queued: 100, workers: 1, memory_budget: None, job_timeout: Duration::from_secs(3600), keep: 10_000 }
     }
 }
 
@@ -101,6 +103,7 @@ impl Queue {
     ) -> Result<Self> {
         let shared =
             Arc::new(Shared { engine, store, hub, metrics, options, state: Mutex::default(), changed: Condvar::new() });
+        shared.prune();
         let start = |index: usize| {
             let shared = shared.clone();
             let worker = thread::Builder::new().name(format!("painter-{index}"));
@@ -136,6 +139,7 @@ impl Queue {
     pub fn cancel(&self, id: &str) -> Result<()> {
         if self.shared.store.cancel_queued(id)? {
             self.shared.count_ending(&Ending::Cancelled);
+            self.shared.prune();
             self.shared.hub.tell_all_changed();
             return Ok(());
         }
@@ -194,6 +198,7 @@ impl Shared {
             let start = Instant::now();
             let ending = self.paint(&record, &running);
             self.end(&record, ending, start.elapsed());
+            self.prune();
             self.metrics.running.dec();
             self.state().running.remove(&record.id);
             self.changed.notify_all();
@@ -318,6 +323,15 @@ impl Shared {
                 error = chain(&error),
                 "cannot write down how the job ended; it starts over with the server"
             );
+        }
+    }
+
+    /// Deletes the oldest of the jobs that have ended, if there are more than shall be kept.
+    fn prune(&self) {
+        match self.store.prune(self.options.keep) {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "old jobs were deleted"),
+            Err(error) => tracing::error!(error = chain(&error), "cannot delete old jobs"),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::Hub;
 use crate::http::{App, Token, router};
+use crate::impatient::Impatient;
 use crate::metrics::Metrics;
 use crate::queue::{Queue, QueueOptions};
 use crate::store::Store;
@@ -42,8 +43,14 @@ pub struct ServerOptions {
     pub plans_at_once: usize,
     /// Connections at once; others wait.
     pub max_connections: usize,
+    /// The longest that a client takes to say what it wants.
+    pub header_timeout: Duration,
     /// The longest pause within a body.
+    pub pause_timeout: Duration,
+    /// The longest that a body takes, however steadily it comes.
     pub body_timeout: Duration,
+    /// The longest that a client takes nothing of what it is sent: an answer, or events.
+    pub write_timeout: Duration,
 }
 
 impl ServerOptions {
@@ -58,13 +65,14 @@ impl ServerOptions {
             limits: Limits::default(),
             plans_at_once: 2,
             max_connections: 1024,
-            body_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(15),
+            pause_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(120),
+            write_timeout: Duration::from_secs(30),
         }
     }
 }
 
-/// The longest that a client takes to say what it wants.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest that answers under way are waited for at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// The longest that paintings are waited for at the end: a part of a network takes seconds at most.
@@ -84,6 +92,7 @@ pub struct Server {
     queue: Queue,
     hub: Arc<Hub>,
     connections: Arc<Semaphore>,
+    options: Arc<ServerOptions>,
 }
 
 impl Server {
@@ -109,8 +118,9 @@ impl Server {
         let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()));
         let queue = Queue::start(engine.clone(), store.clone(), (hub.clone(), metrics.clone()), options.queue)?;
         let connections = Arc::new(Semaphore::new(options.max_connections.max(1)));
-        let app = App::new(engine, store, queue.clone(), (hub.clone(), metrics), Arc::new(options));
-        Ok(Self { runtime, listener, router: router(app), queue, hub, connections })
+        let options = Arc::new(options);
+        let app = App::new(engine, store, queue.clone(), (hub.clone(), metrics), options.clone());
+        Ok(Self { runtime, listener, router: router(app), queue, hub, connections, options })
     }
 
     /// Where it listens.
@@ -127,7 +137,7 @@ impl Server {
     /// # Errors
     /// [`Error::System`] if signals cannot be listened to.
     pub fn run(self, stop: Stop) -> Result<()> {
-        let Self { runtime, listener, router, queue, hub, connections } = self;
+        let Self { runtime, listener, router, queue, hub, connections, options } = self;
         runtime.block_on(async {
             let graceful = GracefulShutdown::new();
             let signals = signals()?;
@@ -136,7 +146,7 @@ impl Server {
                 tokio::select! {
                     stream = accept(&listener, &connections) => {
                         if let Some((stream, permit)) = stream {
-                            let connection = graceful.watch(connection(stream, router.clone()));
+                            let connection = graceful.watch(connection(stream, router.clone(), &options));
                             tokio::spawn(async move {
                                 // A client that hangs up half-way is no news.
                                 let _ = connection.await;
@@ -201,9 +211,14 @@ async fn accept(
     }
 }
 
-fn connection(stream: TcpStream, router: Router) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    options: &ServerOptions,
+) -> http1::Connection<TokioIo<Impatient>, TowerToHyperService<Router>> {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
+    let stream = Impatient::new(stream, options.write_timeout);
     builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 

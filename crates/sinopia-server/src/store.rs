@@ -42,6 +42,7 @@ const SCHEMA: &str = "
         warnings TEXT NOT NULL DEFAULT '[]'
     ) STRICT;
     CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, seq);
+    CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (finished, seq) WHERE finished IS NOT NULL;
 ";
 
 const COLUMNS: &str =
@@ -281,13 +282,39 @@ impl Store {
     /// [`Error::Record`].
     pub fn delete(&self, id: &str) -> Result<bool> {
         let deleted = self.sql(self.writer().execute("DELETE FROM jobs WHERE id = ?1 AND state <> 'running'", [id]))?;
-        if deleted == 1
-            && let Err(error) = fs::remove_file(self.picture_path(id))
+        if deleted == 1 {
+            self.delete_picture(id);
+        }
+        Ok(deleted == 1)
+    }
+
+    /// Forgets all jobs that have ended but the `keep` that ended last, and their pictures. Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Record`].
+    pub fn prune(&self, keep: usize) -> Result<usize> {
+        let sql = "DELETE FROM jobs WHERE seq IN
+            (SELECT seq FROM jobs WHERE finished IS NOT NULL ORDER BY finished DESC, seq DESC LIMIT -1 OFFSET ?1)
+            RETURNING id";
+        let ids = {
+            let writer = self.writer();
+            let delete = || {
+                let mut statement = writer.prepare_cached(sql)?;
+                statement.query_map([keep as i64], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+            };
+            self.sql(delete())?
+        };
+        ids.iter().for_each(|id| self.delete_picture(id));
+        Ok(ids.len())
+    }
+
+    /// Deletes the picture of a job whose row is gone. What stays when the process ends in between is swept out at the next start.
+    fn delete_picture(&self, id: &str) {
+        if let Err(error) = fs::remove_file(self.picture_path(id))
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(job = id, %error, "cannot delete the picture; it goes at the next start");
         }
-        Ok(deleted == 1)
     }
 
     /// A job.
@@ -596,6 +623,39 @@ mod tests {
         store.put_back("a").unwrap();
         let record = store.next().unwrap().unwrap();
         assert_eq!((record.attempts, record.started_ms), (0, None));
+    }
+
+    #[test]
+    fn the_jobs_that_ended_last_are_kept_and_what_has_not_ended_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for id in ["waited-long", "a", "b", "c", "running", "queued"] {
+            put(&store, id, "one");
+        }
+        for id in ["a", "b", "c", "waited-long"] {
+            assert!(store.start(id).unwrap());
+            store.put_picture(id, b"png").unwrap();
+            assert!(store.finish(id, &Ending::Done, None, &[]).unwrap());
+            std::thread::sleep(Duration::from_millis(2)); // ends are told apart by milliseconds
+        }
+        store.start("running").unwrap();
+        assert_eq!(store.prune(4).unwrap(), 0);
+        assert_eq!(store.prune(2).unwrap(), 2);
+        let left = |store: &Store| -> Vec<String> {
+            let all = store.list(&JobSelection::default(), None, 10).unwrap();
+            all.into_iter().map(|record| record.id).collect()
+        };
+        assert_eq!(left(&store), ["queued", "running", "c", "waited-long"]);
+        let pictures = folder.path().join("pictures");
+        assert!(!pictures.join("a.png").exists() && !pictures.join("b.png").exists());
+        assert!(pictures.join("c.png").exists() && pictures.join("waited-long.png").exists());
+        // A process that ended between a row and its picture: the next one sweeps the picture out.
+        std::fs::write(pictures.join("b.png"), b"png").unwrap();
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert!(!pictures.join("b.png").exists() && pictures.join("c.png").exists());
+        assert_eq!(store.prune(0).unwrap(), 2);
+        assert_eq!(left(&store), ["queued", "running"]);
     }
 
     #[test]

@@ -182,6 +182,30 @@ pub struct Job {
     /// Options of the method that the request set.
     #[schema(value_type = Object)]
     pub options: Map<String, Value>,
+    /// What must not be in the picture, if that was said.
+    #[serde(default)]
+    pub negative: Option<String>,
+    /// Width in pixels.
+    #[serde(default)]
+    pub width: Option<u32>,
+    /// Height in pixels.
+    #[serde(default)]
+    pub height: Option<u32>,
+    /// The share of the steps with classifier-free guidance, if the request set it.
+    #[serde(default)]
+    pub guidance_interval: Option<(f64, f64)>,
+    /// In every how many steps the deep layers are run, if the request set it.
+    #[serde(default)]
+    pub deep_every: Option<u32>,
+    /// The side of self-attention's windows, if the request set it.
+    #[serde(default)]
+    pub merge_tokens: Option<u32>,
+    /// What reads the prompts, if the request set it.
+    #[serde(default)]
+    pub text_encoder: Option<String>,
+    /// What reads the negative prompt, if the request set it.
+    #[serde(default)]
+    pub negative_encoder: Option<String>,
     /// When it was asked for (RFC 3339, UTC).
     pub created: String,
     /// When painting began, the last time.
@@ -455,6 +479,16 @@ pub struct RecipeReply {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
+    /// The share of the steps with classifier-free guidance; all of them are 0 to 1.
+    pub guidance_interval: (f64, f64),
+    /// In every how many steps the deep layers were run; 1 is in every step.
+    pub deep_every: u32,
+    /// The side of self-attention's windows; 1 is none.
+    pub merge_tokens: u32,
+    /// What read the prompts.
+    pub text_encoder: String,
+    /// What read the negative prompt, if it was another.
+    pub negative_encoder: Option<String>,
 }
 
 /// A job whose picture shall be looked at.
@@ -498,6 +532,8 @@ pub struct Options {
     pub models: Vec<ModelDoc>,
     /// The schedulers.
     pub schedulers: Vec<String>,
+    /// What can read the prompts, the default first.
+    pub text_encoders: Vec<String>,
     /// What is done if nobody says.
     pub defaults: Defaults,
     /// How much may be asked for.
@@ -526,6 +562,9 @@ pub struct OptionDoc {
     pub name: String,
     /// What it holds: `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`.
     pub kind: String,
+    /// What it does, in a sentence or two.
+    #[serde(default)]
+    pub summary: String,
     /// What it is if nobody says.
     #[schema(value_type = Value)]
     pub default: Value,
@@ -595,4 +634,6 @@ impl Default for Limits {
 pub struct PlannerDoc {
     /// Its name.
     pub name: String,
+    /// Whether it changes layouts as it is told in words: `/api/plan/edit`.
+    pub edits: bool,
 }

@@ -2,128 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
+mod script;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::Map;
-use sinopia_layout::Layout;
-use sinopia_server::engine::{Accepted, Kept, Painted};
+use sinopia_server::engine::Accepted;
 use sinopia_server::events::{Event, Hub};
 use sinopia_server::metrics::Metrics;
 use sinopia_server::queue::{Queue, QueueOptions, Refused};
 use sinopia_server::store::{Record, Store};
-use sinopia_server::wire::{
-    CheckRequest, Composed, Converted, Defaults, EditRequest, Findings, JobRequest, JobState, LayoutFormat, Limits,
-    Options, PlanReply, PlanRequest, PlannerDoc, Progress, RecipeReply, Repaired, Verdict,
-};
-use sinopia_server::{Answer, Engine, Fault, Refusal, Watch};
+use sinopia_server::wire::{JobRequest, JobState};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Does what the caption says.
-#[derive(Default)]
-struct Script {
-    at_once: AtomicUsize,
-    most_at_once: AtomicUsize,
-}
-
-fn unable<T>() -> Answer<T> {
-    Err(Refusal::new(Fault::Engine, "not in this script"))
-}
-
-impl Engine for Script {
-    fn options(&self) -> Options {
-        let defaults = Defaults {
-            method: "sd".to_owned(),
-            model: "none".to_owned(),
-            scheduler: None,
-            steps: 1,
-            guidance_scale: None,
-            seed: 0,
-        };
-        let planner = PlannerDoc { name: "nobody".to_owned() };
-        let (methods, models, schedulers) = (Vec::new(), Vec::new(), Vec::new());
-        Options { version: String::new(), methods, models, schedulers, defaults, limits: Limits::default(), planner }
-    }
-
-    fn is_ready(&self) -> Answer<()> {
-        Ok(())
-    }
-
-    fn kept(&self) -> Kept {
-        Kept::default()
-    }
-
-    fn plan(&self, _: &PlanRequest) -> Answer<PlanReply> {
-        unable()
-    }
-
-    fn edit(&self, _: &EditRequest) -> Answer<PlanReply> {
-        unable()
-    }
-
-    fn check(&self, _: &CheckRequest) -> Answer<Findings> {
-        unable()
-    }
-
-    fn repair(&self, _: &CheckRequest) -> Answer<Repaired> {
-        unable()
-    }
-
-    fn compose(&self, _: &CheckRequest) -> Answer<Composed> {
-        unable()
-    }
-
-    fn convert(&self, _: &str, _: LayoutFormat) -> Answer<Converted> {
-        unable()
-    }
-
-    fn recipe(&self, _: &[u8]) -> Answer<RecipeReply> {
-        unable()
-    }
-
-    fn accept(&self, request: JobRequest) -> Answer<Accepted> {
-        Ok(Accepted { request, memory_bytes: 0 })
-    }
-
-    fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted> {
-        let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_at_once.fetch_max(now, Ordering::SeqCst);
-        let result = act(request.caption.as_deref().unwrap_or_default(), watch);
-        self.at_once.fetch_sub(1, Ordering::SeqCst);
-        result
-    }
-
-    fn judge(&self, _: &[u8], _: &Layout) -> Answer<Verdict> {
-        unable()
-    }
-}
-
-fn act(caption: &str, watch: &dyn Watch) -> Answer<Painted> {
-    watch.progress(Progress { stage: caption.to_owned(), step: 1, steps: 2, seconds_left: None });
-    match caption {
-        "panic" => panic!("the script says so"),
-        "fail" => Err(Refusal { hint: Some("do better".to_owned()), ..Refusal::new(Fault::Engine, "it went wrong") }),
-        "hang" => {
-            let (sender, thrown): (Sender<()>, _) = channel();
-            let sender = Mutex::new(sender);
-            watch.interrupt().on_throw(move || sender.lock().unwrap().send(()).expect("nobody waits"));
-            thrown.recv_timeout(PATIENCE).expect("nobody interrupted");
-            Err(Refusal::new(Fault::Interrupted, "interrupted"))
-        }
-        "pause" => {
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(Painted { png: b"png".to_vec(), guidance_scale: 1.0 })
-        }
-        _ => {
-            watch.warning("a word of warning");
-            Ok(Painted { png: caption.as_bytes().to_vec(), guidance_scale: 2.0 })
-        }
-    }
-}
+use script::{PATIENCE, Script};
 
 struct Desk {
     script: Arc<Script>,
@@ -262,4 +156,19 @@ fn those_who_listen_hear_how_far_it_is() {
     while desk.queue.progress(&second).is_some() {
         assert!(start.elapsed() < PATIENCE);
     }
+}
+
+#[test]
+fn only_the_jobs_that_ended_last_are_kept() {
+    let desk = Desk::new(QueueOptions { keep: 2, ..QueueOptions::default() });
+    let ids = ["one", "fail", "three", "four"].map(|caption| desk.submit(caption, 0));
+    desk.ended(&ids[3]);
+    // Old jobs go just after the end of the last is written down.
+    let start = Instant::now();
+    while desk.store.get(&ids[1]).unwrap().is_some() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    let left = ids.iter().filter(|id| desk.store.get(id).unwrap().is_some()).collect::<Vec<_>>();
+    assert_eq!(left, [&ids[2], &ids[3]]);
+    assert_eq!(std::fs::read_dir(desk.folder.path().join("pictures")).unwrap().count(), 2);
 }

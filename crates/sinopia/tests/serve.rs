@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+#[path = "../../sinopia-planner/tests/scripted/mod.rs"]
+mod scripted;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -305,6 +308,50 @@ fn a_painting_is_cancelled_within_it_and_the_next_one_comes() {
     assert_eq!(server.job(&waiting)["state"], "cancelled");
     let metrics = server.get("/metrics").expect(200).text();
     assert!(metrics.contains("sinopia_jobs_finished_total{state=\"cancelled\"} 2"), "{metrics}");
+}
+
+#[test]
+fn a_job_whose_layout_is_still_planned_is_cancelled_at_once() {
+    let model = scripted::Server::start(vec![scripted::Reply::Hang(PATIENCE)]);
+    let server = Server::start(&["--llm-base-url", &model.base_url(), "--llm-model", "slow"]);
+    let (planned, next) = (server.create(&json!({"caption": "two cats in a room"})), server.create(&short(1)));
+    let start = Instant::now();
+    while model.asked().is_empty() {
+        assert!(start.elapsed() < PATIENCE, "nobody asked the model");
+        thread::sleep(Duration::from_millis(10));
+    }
+    let start = Instant::now();
+    server.post(&format!("/api/jobs/{planned}/cancel"), &json!({})).expect(200);
+    let ended = server.wait(&planned, |job| job["state"] != "running");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!((&ended["state"], &ended["error"]), (&json!("cancelled"), &Value::Null));
+    server.done(&next);
+    assert_eq!(model.asked().len(), 1);
+}
+
+#[test]
+fn everything_that_a_job_says_of_painting_is_in_its_picture_and_told_of_it() {
+    let server = Server::start(&[]);
+    let how = json!({"guidance_interval": [0.25, 0.75], "deep_every": 2, "merge_tokens": 2, "text_encoder": "ella+clip",
+        "negative_encoder": "clip", "negative": "blurry", "width": 128, "height": 64});
+    let mut request = short(3);
+    request["steps"] = json!(4);
+    request.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
+    let job = server.done(&server.create(&request));
+    let png = server.get(job["image"].as_str().unwrap()).expect(200).body;
+    let recipe = server.raw("POST", "/api/recipe", &[], &png).expect(200).json();
+    for (name, value) in how.as_object().unwrap() {
+        assert_eq!((&job[name], &recipe[name]), (value, value), "{name}");
+    }
+    let plain = server.done(&server.create(&short(3)));
+    let png = server.get(plain["image"].as_str().unwrap()).expect(200).body;
+    let recipe = server.raw("POST", "/api/recipe", &[], &png).expect(200).json();
+    assert_eq!((&recipe["guidance_interval"], &recipe["deep_every"]), (&json!([0.0, 1.0]), &json!(1)));
+    assert_eq!((&recipe["text_encoder"], &recipe["negative_encoder"]), (&json!("clip"), &Value::Null));
+    assert_eq!((&plain["text_encoder"], &plain["deep_every"]), (&Value::Null, &Value::Null));
+    let options = server.get("/api/options").expect(200).json();
+    assert_eq!(options["text_encoders"], json!(["clip", "ella", "ella+clip"]));
+    assert_eq!(options["planner"]["edits"], false);
 }
 
 #[test]

@@ -47,9 +47,7 @@ async function openPicture(file: File): Promise<void> {
 
 function jobFromRecipe(id: string, recipe: Recipe, image: string, lastModified: number): Job {
   const time = new Date(lastModified).toISOString();
-  const { layout, method, model, seed, steps, guidance_scale, scheduler, options: set } = recipe;
-  const how = { caption: recipe.caption ?? "", layout, method, model, seed, steps, guidance_scale, scheduler, options: set };
-  return { ...how, id, state: "done", created: time, started: null, finished: time, position: null, progress: null, error: null, image, verdict: null, warnings: [] };
+  return { ...recipe, caption: recipe.caption ?? "", id, state: "done", created: time, started: null, finished: time, position: null, progress: null, error: null, image, verdict: null, warnings: [] };
 }
 
 /** Brings back everything that a picture was made with. */
@@ -71,11 +69,13 @@ async function openText(file: File): Promise<void> {
   if (shared) {
     edit({ kind: "replace", doc: shared.doc });
     if (shared.paint && settings.value && options.value) {
-      const { methods, models } = options.value;
+      const { methods, models, text_encoders: encoders } = options.value;
       const paint = { ...shared.paint };
       // Another server may offer other things.
       if (!methods.some((method) => method.name === paint.method)) delete paint.method;
       if (!models.some((model) => model.id === paint.model)) delete paint.model;
+      if (paint.textEncoder && !encoders.includes(paint.textEncoder)) delete paint.textEncoder;
+      if (paint.negativeEncoder && !encoders.includes(paint.negativeEncoder)) delete paint.negativeEncoder;
       settings.value = { ...settings.value, ...paint };
     }
   } else {

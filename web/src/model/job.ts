@@ -25,6 +25,19 @@ export function verdictInWords(verdicts: readonly Verdict[]): string {
   return `${found} of ${verdicts.length} objects are where they were meant to be.`;
 }
 
+/** How a picture is painted, in short: what is as usual is left out. */
+export function madeWith(job: Job): string[] {
+  const parts = [job.method, job.model, `seed ${job.seed}`, `${job.steps} steps`];
+  if (job.scheduler !== null) parts.push(job.scheduler);
+  if (job.guidance_scale !== null) parts.push(`guidance ${job.guidance_scale}`);
+  const [from, to] = job.guidance_interval ?? [0, 1];
+  if (from > 0 || to < 1) parts.push(`guided from ${from} to ${to}`);
+  if ((job.deep_every ?? 1) > 1) parts.push(`deep layers every ${job.deep_every} steps`);
+  if ((job.merge_tokens ?? 1) > 1) parts.push(`tokens merged by ${job.merge_tokens}`);
+  if (job.text_encoder !== null) parts.push(job.text_encoder);
+  return parts;
+}
+
 export function stateInWords(job: Job): string {
   if (job.state === "queued") return job.position ? `In the queue, ${job.position} before it` : "Next in the queue";
   if (job.state !== "running") return job.state;

@@ -16,6 +16,14 @@ export interface Settings {
   /** Of the picture, in pixels; null is the model's own. */
   width: number | null;
   height: number | null;
+  /** What reads the prompts; null is the server's default. */
+  textEncoder: string | null;
+  /** What reads the negative prompt; null is the same. */
+  negativeEncoder: string | null;
+  /** What trades a little quality for time; null is off. */
+  guidanceInterval: [number, number] | null;
+  deepEvery: number | null;
+  mergeTokens: number | null;
 }
 
 /** Largest seed that a number of JavaScript and a u32 both hold. */
@@ -40,8 +48,25 @@ export function settingsFromOptions(options: Options, previous: Settings | null)
     negative: previous?.negative ?? null,
     width: previous?.width ?? null,
     height: previous?.height ?? null,
+    textEncoder: offeredEncoder(previous?.textEncoder, options),
+    negativeEncoder: offeredEncoder(previous?.negativeEncoder, options),
+    guidanceInterval: previous?.guidanceInterval ?? null,
+    deepEvery: previous?.deepEvery ?? null,
+    mergeTokens: previous?.mergeTokens ?? null,
   };
 }
+
+function offeredEncoder(name: string | null | undefined, options: Options): string | null {
+  return name && options.text_encoders.includes(name) ? name : null;
+}
+
+/** A share of the steps as it is kept: all of them is null. */
+export function interval(from: number, to: number): [number, number] | null {
+  return from === 0 && to === 1 ? null : [from, to];
+}
+
+/** A divisor as it is kept: every one is null. */
+const moreThanOne = (n: number | null): number | null => (n !== null && n > 1 ? n : null);
 
 /** A method's options, those that matter apart from the rest. */
 export function splitOptions(method: Method): { shown: MethodOption[]; folded: MethodOption[] } {
@@ -66,6 +91,11 @@ export function requestFromSettings(settings: Settings): Omit<JobRequest, "capti
   if (settings.width !== null) request.width = settings.width;
   if (settings.height !== null) request.height = settings.height;
   if (settings.scheduler !== null) request.scheduler = settings.scheduler;
+  if (settings.textEncoder !== null) request.text_encoder = settings.textEncoder;
+  if (settings.negativeEncoder !== null) request.negative_encoder = settings.negativeEncoder;
+  if (settings.guidanceInterval !== null) request.guidance_interval = settings.guidanceInterval;
+  if (settings.deepEvery !== null) request.deep_every = settings.deepEvery;
+  if (settings.mergeTokens !== null) request.merge_tokens = settings.mergeTokens;
   const options = settings.options[method];
   if (options && Object.keys(options).length) request.options = options;
   return request;
@@ -79,9 +109,15 @@ export function settingsFromRecipe(recipe: Recipe, options: Options, now: Settin
   if (model) next.model = model.id;
   // The model's own size is left to it, so that another model can have its own.
   const isOwn = model?.image_size.width === recipe.width && model?.image_size.height === recipe.height;
-  next.width = isOwn ? null : (recipe.width ?? null);
-  next.height = isOwn ? null : (recipe.height ?? null);
-  next.negative = recipe.negative ?? null;
+  next.width = isOwn ? null : recipe.width;
+  next.height = isOwn ? null : recipe.height;
+  next.negative = recipe.negative;
+  const encoder = offeredEncoder(recipe.text_encoder, options);
+  next.textEncoder = encoder === options.text_encoders[0] ? null : encoder;
+  next.negativeEncoder = offeredEncoder(recipe.negative_encoder, options);
+  next.guidanceInterval = recipe.guidance_interval && interval(...recipe.guidance_interval);
+  next.deepEvery = moreThanOne(recipe.deep_every);
+  next.mergeTokens = moreThanOne(recipe.merge_tokens);
   if (recipe.scheduler && options.schedulers.includes(recipe.scheduler)) next.scheduler = recipe.scheduler;
   if (!method) return next;
   next = { ...next, method: method.name, options: { ...next.options, [method.name]: {} } };

@@ -6,8 +6,8 @@ import { doc, options, planning } from "../store";
 export function AskBar() {
   const [words, setWords] = useState("");
   if (doc.value.boxes.length === 0) return null;
-  // The small planner inside the program lays out captions and changes nothing: better said before someone asks.
-  if (options.value?.planner.name.includes("built-in")) {
+  // Some planners lay out captions and change nothing: better said before someone asks.
+  if (options.value?.planner.edits === false) {
     return <p class="ask-note">Changes in words need a larger language model: start the server with <code>--llm-model</code>.</p>;
   }
   const isBusy = planning.value !== null;

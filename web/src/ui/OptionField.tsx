@@ -10,24 +10,25 @@ export function OptionField({ method, option }: { method: Method; option: Method
   if (!now) return null;
   const value = now.options[method.name]?.[option.name] ?? option.default;
   const label = option.name.replaceAll("_", " ");
+  const hint = option.summary;
   const set = (next: OptionValue): void => {
     if (settings.value) settings.value = withOption(settings.value, method, option.name, next);
   };
-  if (option.kind === "boolean" && typeof value === "boolean") return <Check label={label} checked={value} onChange={set} />;
-  if (option.kind === "integer" && typeof value === "number") return <NumberField label={label} value={value} onChange={set} />;
-  if (option.kind === "number" && typeof value === "number") return <NumberField label={label} value={value} step="any" onChange={set} />;
+  if (option.kind === "boolean" && typeof value === "boolean") return <Check label={label} hint={hint} checked={value} onChange={set} />;
+  if (option.kind === "integer" && typeof value === "number") return <NumberField label={label} hint={hint} value={value} onChange={set} />;
+  if (option.kind === "number" && typeof value === "number") return <NumberField label={label} hint={hint} value={value} step="any" onChange={set} />;
   if (option.choices && typeof value === "string") {
-    return <Select label={label} value={value} choices={option.choices.map((choice) => [choice, choice.replaceAll("_", " ")] as const)} onChange={set} />;
+    return <Select label={label} hint={hint} value={value} choices={option.choices.map((choice) => [choice, choice.replaceAll("_", " ")] as const)} onChange={set} />;
   }
-  return <ValueField label={label} isText={option.kind === "text"} value={value} onChange={set} />;
+  return <ValueField label={label} hint={hint} isText={option.kind === "text"} value={value} onChange={set} />;
 }
 
 /** A list, an object, a text or nothing: written as JSON, or as bare words. */
-function ValueField({ label, isText, value, onChange }: { label: string; isText: boolean; value: OptionValue; onChange: (value: OptionValue) => void }) {
+function ValueField({ label, hint, isText, value, onChange }: { label: string; hint: string; isText: boolean; value: OptionValue; onChange: (value: OptionValue) => void }) {
   const [typed, setTyped] = useState<string | null>(null);
   const text = typed ?? (value === null ? "" : typeof value === "string" ? value : JSON.stringify(value));
   return (
-    <Field label={label}>
+    <Field label={label} hint={hint}>
       <input
         value={text} placeholder="not set" spellcheck={false}
         onInput={(event) => setTyped(event.currentTarget.value)}

@@ -5,7 +5,7 @@ import { removeJob } from "../commands/gallery";
 import { judge } from "../commands/paint";
 import { TAGS } from "../model/document";
 import { rectFromBBox } from "../model/geometry";
-import { isFromFile, isLive, pictureOf, verdictInWords, verdictsOf } from "../model/job";
+import { isFromFile, isLive, madeWith, pictureOf, verdictInWords, verdictsOf } from "../model/job";
 import { boxesOverPicture, compared, jobs, previews, shown, strip, view } from "../store";
 import { Check, IconButton } from "./controls";
 import { Icon } from "./icons";
@@ -114,10 +114,9 @@ function compareWith(job: Job): void {
 }
 
 function Made({ job }: { job: Job }) {
-  const parts = [job.method, job.model, `seed ${job.seed}`, `${job.steps} steps`, job.scheduler, job.guidance_scale !== null && `guidance ${job.guidance_scale}`];
   return (
     <p class="made">
-      <q>{job.caption}</q> <span>{parts.filter(Boolean).join(" · ")}{took(job)}</span>
+      <q>{job.caption}</q> <span>{madeWith(job).join(" · ")}{took(job)}</span>
     </p>
   );
 }

@@ -103,6 +103,24 @@ it("a finger moves a box, draws one when told to, and scrolls the page everywher
   await page.context().close();
 });
 
+it("its outline is painted while the script is still on its way", async () => {
+  const context = await browser.newContext({ viewport: { width: 360, height: 740 } });
+  const page = await context.newPage();
+  let letGo = (): void => undefined;
+  const held = new Promise<void>((resolve) => { letGo = resolve; });
+  await page.route("**/assets/*.js", async (route) => { await held; await route.continue(); });
+  await page.goto(program.url, { waitUntil: "commit" });
+  await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length === 1);
+  expect(await page.getByRole("heading", { name: "Sinopia" }).isVisible()).toBe(true);
+  expect(await page.getByRole("button").count()).toBe(0);
+  await expectNoSidewaysScroll(page);
+  await keepScreenshot(page, "outline");
+  letGo();
+  await page.getByRole("button", { name: "Paint", exact: true }).waitFor();
+  expect(await page.locator(".waiting").count()).toBe(0);
+  await context.close();
+});
+
 it("the page is one script and one stylesheet of its own, and nothing from elsewhere", async () => {
   const { page } = await openPage(browser, program.url);
   const { origins, count } = await page.evaluate(() => {

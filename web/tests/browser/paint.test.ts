@@ -113,3 +113,48 @@ it("two seeds are compared, the gallery is searched, a picture deleted", async (
   expectNoComplaints(complaints);
   await page.context().close();
 });
+
+it("speed and text are painted with, and come back from the picture, from the gallery and from a scene file", async () => {
+  const { page, complaints } = await openPage(browser, program.url);
+  const FIELDS = [["Guidance from", "0.2"], ["Guidance until", "0.8"], ["Deep layers every", "2"], ["Merge tokens", "2"], ["Text encoder", "ella+clip"], ["Negative encoder", "clip"]] as const;
+  const field = (of: typeof page, label: string) => of.getByLabel(label, { exact: !label.endsWith("encoder") }); // a list's choices are part of its label
+  const values = (of: typeof page): Promise<string[]> => Promise.all(FIELDS.map(([label]) => field(of, label).inputValue()));
+  const wanted = FIELDS.map(([, value]) => value);
+  await plan(page);
+  await setSteps(page, 4);
+  await page.locator("summary").filter({ hasText: "Speed and text" }).click();
+  for (const [label, value] of FIELDS) {
+    if (label.endsWith("encoder")) await field(page, label).selectOption(value);
+    else await field(page, label).fill(value);
+  }
+  await keepScreenshot(page, "speed-and-text");
+  await paint(page);
+  await pictureIsFinished(page);
+  await page.getByText("guided from 0.2 to 0.8 · deep layers every 2 steps · tokens merged by 2 · ella+clip").waitFor();
+  const [job] = await jobs();
+  expect(job).toMatchObject({ guidance_interval: [0.2, 0.8], deep_every: 2, merge_tokens: 2, text_encoder: "ella+clip", negative_encoder: "clip" });
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+  const png = await bytesOf(download);
+  await page.getByRole("button", { name: "Save" }).click();
+  const [scene] = await Promise.all([page.waitForEvent("download"), page.getByRole("menuitem", { name: /^Scene file/ }).click()]);
+  const files = [["fast.png", "image/png", png], ["fast.sinopia.json", "application/json", await bytesOf(scene)]] as const;
+  for (const [label, value] of FIELDS) {
+    if (label.endsWith("encoder")) await field(page, label).selectOption({ index: 0 });
+    else await field(page, label).fill("");
+    expect(await field(page, label).inputValue()).not.toBe(value);
+  }
+  await page.getByRole("button", { name: "Edit this" }).click();
+  expect(await values(page)).toEqual(wanted);
+  expectNoComplaints(complaints);
+  await page.context().close();
+
+  for (const [name, type, bytes] of files) {
+    const other = await openPage(browser, program.url);
+    await drop(other.page, name, type, bytes);
+    await other.page.locator("summary").filter({ hasText: "Speed and text changed" }).click();
+    expect(await values(other.page)).toEqual(wanted);
+    expectNoComplaints(other.complaints);
+    await other.page.context().close();
+  }
+});

@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
 import type { Job, Verdict } from "../../src/api";
-import { pictureOf, stateInWords, timeLeft, verdictInWords } from "../../src/model/job";
+import { madeWith, pictureOf, stateInWords, timeLeft, verdictInWords } from "../../src/model/job";
 
 const job: Job = {
   id: "a/b", state: "done", caption: "a dog", layout: null, method: "lmd", model: "miniature", seed: 1, steps: 20, guidance_scale: null, scheduler: null, options: {},
+  negative: null, width: 128, height: 128, guidance_interval: null, deep_every: null, merge_tokens: null, text_encoder: null, negative_encoder: null,
   created: "2026-01-01T00:00:00Z", started: null, finished: null, position: null, progress: null, error: null, image: "/api/jobs/x/image.png", verdict: null, warnings: [],
 };
 const verdict = (found: boolean): Verdict => ({ phrase: "a dog", box: [0, 0, 1, 1], found, score: 1, detected_box: null });
@@ -31,6 +32,14 @@ it("verdicts are counted", () => {
   expect(verdictInWords([])).toBe("");
   expect(verdictInWords([verdict(true)])).toBe("The object is where it was meant to be.");
   expect(verdictInWords([verdict(true), verdict(false)])).toBe("1 of 2 objects are where they were meant to be.");
+});
+
+it("how it was made is told without what is as usual", () => {
+  expect(madeWith(job)).toEqual(["lmd", "miniature", "seed 1", "20 steps"]);
+  const plain = { ...job, guidance_interval: [0, 1] as [number, number], deep_every: 1, merge_tokens: 1 };
+  expect(madeWith(plain)).toEqual(madeWith(job));
+  const fast = { ...job, guidance_interval: [0, 0.6] as [number, number], deep_every: 2, merge_tokens: 2, text_encoder: "ella" };
+  expect(madeWith(fast).slice(4)).toEqual(["guided from 0 to 0.6", "deep layers every 2 steps", "tokens merged by 2", "ella"]);
 });
 
 it("time is told as people tell it", () => {

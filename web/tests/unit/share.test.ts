@@ -1,6 +1,8 @@
 import { expect, it } from "vitest";
 import { readShared, writeShared } from "../../src/model/share";
+import { settingsFromOptions } from "../../src/model/settings";
 import { cat, dog, scene } from "./documents";
+import { offered } from "./offered";
 
 const withoutIds = (boxes: readonly { id: string }[]): object[] => boxes.map(({ id: _, ...rest }) => rest);
 
@@ -8,6 +10,12 @@ it("a shared scene comes back whole", () => {
   const doc = scene({ ...dog, locked: true }, cat);
   const back = readShared(writeShared(doc, null));
   expect({ ...back?.doc, boxes: withoutIds(back?.doc.boxes ?? []) }).toEqual({ ...doc, boxes: withoutIds(doc.boxes) });
+});
+
+it("how to paint goes with it", () => {
+  const paint = settingsFromOptions(offered, null);
+  const how = { ...paint, textEncoder: "ella", guidanceInterval: [0, 0.6] as [number, number], deepEvery: 2, mergeTokens: 2 };
+  expect(readShared(writeShared(scene(dog), how))?.paint).toEqual(how);
 });
 
 it("other texts are not taken for one", () => {

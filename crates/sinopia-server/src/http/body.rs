@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::app::App;
 use super::problem::Problem;
@@ -37,7 +38,10 @@ impl FromRequest<App> for Raw {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let limit = app.options().limits.body_bytes;
-        let bytes = to_bytes(request.into_body(), limit).await;
+        let body_timeout = app.options().body_timeout;
+        let Ok(bytes) = timeout(body_timeout, to_bytes(request.into_body(), limit)).await else {
+            return Err(Problem::too_slow(format!("the body took longer than {} seconds", body_timeout.as_secs_f64())));
+        };
         bytes.map(Self).map_err(|error| {
             let causes = crate::queue::chain(&error);
             match causes.contains("length limit") {

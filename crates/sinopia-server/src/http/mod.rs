@@ -28,7 +28,7 @@ use problem::Problem;
 pub(crate) fn router(app: App) -> Router {
     let (router, document) = api().split_for_parts();
     let app = app.with_document(&document);
-    let body_timeout = app.options().body_timeout;
+    let pause_timeout = app.options().pause_timeout;
     router
         .route("/openapi.json", axum::routing::get(docs::document))
         .merge(docs::routes())
@@ -36,7 +36,7 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(pages::anything_else)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(app.clone())
-        .layer(RequestBodyTimeoutLayer::new(body_timeout))
+        .layer(RequestBodyTimeoutLayer::new(pause_timeout))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn_with_state(app.clone(), guard::guard))
         .layer(from_fn(guard::headers))

@@ -1,6 +1,7 @@
 //! The planner that flags, variables and settings describe, made ready to ask.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sinopia_layout::Canvas;
@@ -9,8 +10,9 @@ use sinopia_planner::built_in::BuiltIn;
 use sinopia_planner::gguf::{Gguf, GgufOptions};
 use sinopia_planner::openai::{OpenAi, OpenAiOptions};
 use sinopia_planner::presets::{self, Endpoint};
+use sinopia_planner::provider::{Completion, Identity, Message};
 use sinopia_planner::template::{AnswerFormat, Template};
-use sinopia_planner::{Cache, Plan, PlanOptions, Planner, Prices, Provider, Usage};
+use sinopia_planner::{Cache, CallError, Plan, PlanOptions, Planner, Prices, Provider, Usage};
 
 use super::args::{EndpointArg, FormatArg, PlannerArgs, PlannerKind};
 use super::failure::{Given, bad_request};
@@ -41,6 +43,8 @@ pub(crate) struct Planning {
     prices: Option<Prices>,
     /// Whether answers are held to the canvas of the options.
     is_held_to_canvas: bool,
+    /// Whether it changes layouts as it is told in words.
+    can_edit: bool,
     name: String,
 }
 
@@ -72,12 +76,22 @@ impl Planning {
         let is_cached = !args.no_plan_cache && (kind != PlannerKind::BuiltIn || args.plan_cache.is_some());
         let cache = if is_cached { Some(Cache::open(&cache_path(&args))?) } else { None };
         let is_held_to_canvas = kind == PlannerKind::Gguf;
+        let can_edit = kind != PlannerKind::BuiltIn;
         let name = name(&args, kind);
-        Ok(Self { provider, template, options, cache, prices: args.llm_price, is_held_to_canvas, name })
+        Ok(Self { provider, template, options, cache, prices: args.llm_price, is_held_to_canvas, can_edit, name })
     }
 
     pub(crate) fn planner(&self) -> Planner<'_> {
         Planner::new(self.provider.as_ref(), &self.template, self.options.clone(), self.cache.as_ref())
+    }
+
+    /// The layout for a caption. Once `is_over` is set, nothing more is asked, and what was being asked is waited for.
+    ///
+    /// # Errors
+    /// As [`Planner::plan`].
+    pub(crate) fn plan_until(&self, is_over: &AtomicBool, caption: &str) -> sinopia_planner::Result<Plan> {
+        let provider = Endable { provider: self.provider.as_ref(), is_over };
+        Planner::new(&provider, &self.template, self.options.clone(), self.cache.as_ref()).plan(caption, 0, &|_| {})
     }
 
     /// The same planner on another canvas, which takes the best answer even if it fails a check.
@@ -92,6 +106,11 @@ impl Planning {
         }
         let options = PlanOptions { canvas, lenient: true, ..self.options.clone() };
         Ok(Planner::new(self.provider.as_ref(), &self.template, options, self.cache.as_ref()))
+    }
+
+    /// Whether it changes layouts as it is told in words.
+    pub(crate) fn can_edit(&self) -> bool {
+        self.can_edit
     }
 
     /// Who plans, in words: no address and no path.
@@ -121,6 +140,25 @@ impl Planning {
         if !plan.is_cached {
             bars.line(&format!("planned with {}", self.told(&plan.usage)));
         }
+    }
+}
+
+/// A provider that is asked nothing any more once nobody waits for the answer.
+struct Endable<'a> {
+    provider: &'a dyn Provider,
+    is_over: &'a AtomicBool,
+}
+
+impl Provider for Endable<'_> {
+    fn identity(&self) -> Identity {
+        self.provider.identity()
+    }
+
+    fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError> {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Err(CallError::Unable("nobody waits for the layout any more".to_owned()));
+        }
+        self.provider.complete(conversation, draw, timeout)
     }
 }
 

@@ -1,14 +1,18 @@
 //! The engine of the server: the same planning and painting that the other commands do.
 
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use anyhow::Context;
 use image::{ImageFormat, ImageReader};
 use serde_json::Value;
 use sinopia_diffusion::schedulers::SchedulerKind;
-use sinopia_diffusion::{Cancellation, Recipe, Run, TextEncoderKind, methods};
+use sinopia_diffusion::{Cancellation, Recipe, Run, Shortcuts, TextEncoderKind, methods};
 use sinopia_eval::Detector;
 use sinopia_layout::{Canvas, Layout, Scene, repair};
 use sinopia_models::Precision;
@@ -37,7 +41,7 @@ pub(super) struct Painter {
     /// The models that may be asked for, the default first.
     pub(super) models: Vec<Listed>,
     pub(super) shelf: Shelf,
-    pub(super) planning: Planning,
+    pub(super) planning: Arc<Planning>,
     /// Bytes for models and paintings together.
     pub(super) budget: Option<u64>,
     /// The detector that was named, if one was.
@@ -109,12 +113,35 @@ impl Painter {
             return Ok(request.layout.clone());
         }
         let caption = request.caption.as_deref().unwrap_or_default();
-        let plan = self.planning.planner().plan(caption, 0, &|_| {})?;
+        let plan = self.plan_for(caption, watch)?;
         for finding in &plan.findings {
             watch.warning(&finding.to_string());
         }
         watch.planned(&plan.layout);
         Ok(Some(plan.layout))
+    }
+
+    /// The plan for a caption. An interrupt ends the wait at once: a language model may take minutes. The question that is open then ends by its own
+    /// time limit, and no other follows it.
+    fn plan_for(&self, caption: &str, watch: &dyn Watch) -> anyhow::Result<Plan> {
+        let (sender, receiver) = channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (to_stop, interrupted) = (is_over.clone(), sender.clone());
+        watch.interrupt().on_throw(move || {
+            to_stop.store(true, Ordering::Relaxed);
+            let _ = interrupted.send(None); // unless the plan was there first
+        });
+        let (planning, caption) = (self.planning.clone(), caption.to_owned());
+        let plan = move || {
+            let plan = catch_unwind(AssertUnwindSafe(|| planning.plan_until(&is_over, &caption)));
+            let _ = sender.send(Some(plan)); // unless nobody waits any more
+        };
+        thread::Builder::new().name("planner".to_owned()).spawn(plan).context("there is no thread to plan on")?;
+        match receiver.recv()? {
+            Some(Ok(plan)) => Ok(plan?),
+            Some(Err(panic)) => resume_unwind(panic),
+            None => Err(Refusal::new(Fault::Interrupted, "the planning was interrupted").into()),
+        }
     }
 
     fn paint_job(&self, request: &JobRequest, watch: &dyn Watch) -> anyhow::Result<Painted> {
@@ -190,6 +217,7 @@ impl Engine for Painter {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: options::methods(),
             schedulers: SchedulerKind::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
+            text_encoders: TextEncoderKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect(),
             defaults: Defaults {
                 method: self.defaults.method.clone().unwrap_or_else(|| DEFAULT_METHOD.to_owned()),
                 model: models.first().map(|model| model.id.clone()).unwrap_or_default(),
@@ -200,7 +228,7 @@ impl Engine for Painter {
             },
             models,
             limits: Limits::default(),
-            planner: PlannerDoc { name: self.planning.name().to_owned() },
+            planner: PlannerDoc { name: self.planning.name().to_owned(), edits: self.planning.can_edit() },
         }
     }
 
@@ -287,6 +315,8 @@ impl Engine for Painter {
         let text = painting_file::recipe_in(png).map_err(|error| refused(format!("{error:#}")))?;
         let recipe = Recipe::from_json(&text).map_err(|error| told(&error.into()))?;
         let Recipe { caption, layout, negative, method, options, sampling, model, .. } = recipe;
+        let Shortcuts { guidance_interval, deep_every, merge_tokens } = sampling.shortcuts;
+        let text = sampling.text_encoding;
         Ok(RecipeReply {
             caption,
             layout,
@@ -300,6 +330,11 @@ impl Engine for Painter {
             negative,
             width: sampling.width as u32,
             height: sampling.height as u32,
+            guidance_interval,
+            deep_every: deep_every as u32,
+            merge_tokens: merge_tokens as u32,
+            text_encoder: text.encoder.as_str().to_owned(),
+            negative_encoder: text.negative.map(|kind| kind.as_str().to_owned()),
         })
     }
 

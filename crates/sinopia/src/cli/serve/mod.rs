@@ -125,6 +125,10 @@ struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     max_queued: u32,
 
+    /// Jobs that have ended and are kept, with their pictures; the oldest ones beyond that are deleted (at least 100, so that whoever waits gets them)
+    #[arg(long, value_name = "N", default_value_t = QueueOptions::default().keep as u32, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    keep: u32,
+
     /// Memory for models and paintings in GB: models that are not used go, and jobs that would not fit are refused [default: what the system has to give]
     #[arg(long, value_name = "GB", value_parser = gigabytes)]
     memory_budget: Option<f64>,
@@ -178,7 +182,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         shelf: Shelf::new(budget, painting.sam.clone(), precision),
         defaults: painting,
         models,
-        planning,
+        planning: Arc::new(planning),
         budget,
         detector: args.models.detector.clone(),
         threads_each: (workers > 1).then(|| (threads::num_threads() / workers).max(1)),
@@ -247,6 +251,7 @@ fn options(args: &ServeArgs, token: Option<Token>, memory_budget: Option<u64>) -
             workers: limits.jobs as usize,
             memory_budget,
             job_timeout: Duration::from_secs(limits.job_timeout),
+            keep: limits.keep as usize,
         },
         limits: Limits {
             boxes: limits.max_boxes as usize,

@@ -1,13 +1,16 @@
 //! What clients can ask for, found out from the methods themselves.
 
 use serde_json::{Map, Value, json};
-use sinopia_diffusion::methods::{self, MethodInfo};
+use sinopia_diffusion::methods::{self, Lmd, LmdPlus, MethodInfo};
 use sinopia_server::wire::{MethodDoc, OptionDoc};
 
 /// Every method with its options.
 pub(super) fn methods() -> Vec<MethodDoc> {
     methods::METHODS.iter().filter_map(describe).collect()
 }
+
+/// Every option in words; a test holds this page to the source.
+const PAGE: &str = include_str!("../../../../../docs/options.md");
 
 fn describe(info: &MethodInfo) -> Option<MethodDoc> {
     let defaults = methods::build(info.name, Value::Null).ok()?.options();
@@ -33,7 +36,22 @@ fn option(method: &str, name: &str, default: &Value) -> OptionDoc {
         Value::Object(_) => "table",
         Value::Null => "any",
     };
-    OptionDoc { name: name.to_owned(), kind: kind.to_owned(), default: default.clone(), choices }
+    let summary = summary(method, name).unwrap_or_default();
+    OptionDoc { name: name.to_owned(), kind: kind.to_owned(), summary, default: default.clone(), choices }
+}
+
+/// What the page says of an option. LMD+ has those of LMD too.
+fn summary(method: &str, option: &str) -> Option<String> {
+    let (_, rest) = PAGE.split_once(&format!("\n## `{method}`\n"))?;
+    let section = rest.split("\n## ").next()?;
+    // | `option` | default | published | words |
+    let row =
+        section.lines().find(|line| line.starts_with(&format!("| `{option}` |")) && line.matches(" | ").count() >= 3);
+    match row {
+        Some(row) => Some(row.splitn(4, " | ").nth(3)?.trim_end_matches(" |").replace("\\|", "|").replace('`', "")),
+        None if method == LmdPlus::NAME => summary(Lmd::NAME, option),
+        None => None,
+    }
 }
 
 fn takes(method: &str, name: &str, value: &Value) -> bool {
@@ -67,6 +85,8 @@ mod tests {
         for method in &methods {
             for option in &method.options {
                 assert!(takes(&method.name, &option.name, &option.default), "{} {}", method.name, option.name);
+                assert!(option.summary.len() > 20, "{} {}: {}", method.name, option.name, option.summary);
+                assert!(!["\\|", "`"].iter().any(|mark| option.summary.contains(mark)), "{}", option.summary);
                 if let Some(choices) = &option.choices {
                     assert!(choices.len() > 1 && choices.iter().any(|choice| *choice == option.default), "{option:?}");
                     assert!(
