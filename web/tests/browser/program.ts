@@ -3,14 +3,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 const START_MS = 60_000;
 
 function programPath(): string {
   const path = process.env.SINOPIA;
   if (!path) throw new Error("SINOPIA has to name the program, such as SINOPIA=../target/release/sinopia");
-  return path;
+  return resolve(path); // it is run in a folder of its own
 }
 
 async function freePort(): Promise<number> {
