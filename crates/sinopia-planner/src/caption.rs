@@ -366,6 +366,10 @@ fn subject_before(words: &Words, end: usize) -> Option<Noun> {
         }
         first = before;
     }
+    // `a cup in blue is on the left`
+    if last - first == 1 && words.is(first, words::COLORS) && first > 0 && words.is(first - 1, &["in"]) {
+        return subject_before(words, first - 1);
+    }
     let noun = Noun::new(&words.slice(first, last))?;
     let usable = !words::PICTURE.contains(&noun.head.as_str()) && !words::PRONOUNS.contains(&noun.head.as_str());
     usable.then_some(noun)
@@ -490,6 +494,8 @@ mod tests {
             &["red car left of dog", "red: red car"],
         );
         check("To the right of the bowl you can see a cup", &["cup right of bowl"]);
+        check("a purple dog can be seen on the left", &["purple dog left of middle", "purple: purple dog"]);
+        check("a cup in blue is on the left", &["cup left of middle"]);
         check("a street. At the top, a bird", &["bird above middle"]);
         check("a man raises his left hand", &[]);
         check("the top of a hill", &[]);

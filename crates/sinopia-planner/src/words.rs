@@ -281,6 +281,11 @@ pub(crate) const LINKING: &[&str] = &[
     "which",
     "who",
     "right",
+    "can",
+    "could",
+    "seen",
+    "visible",
+    "shown",
 ];
 
 /// Words that make a number vague.
