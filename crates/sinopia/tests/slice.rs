@@ -67,35 +67,35 @@ fn passed(scores: &Path, protocol: &str) -> (usize, [usize; 4]) {
 
 #[test]
 fn stable_diffusion_is_as_good_as_it_was() {
-    check("sd", "10", &["--ignore-negative-prompt"], (8, 7));
+    check("sd", "10", &["--ignore-negative-prompt"], (7, 7));
 }
 
 #[test]
 fn lmd_is_as_good_as_it_was() {
-    check("lmd", "10", &[], (38, 35));
+    check("lmd", "10", &[], (37, 35));
 }
 
 #[test]
 fn lmd_plus_is_as_good_as_it_was() {
-    check("lmd-plus", "10", &[], (35, 34));
+    check("lmd-plus", "10", &[], (36, 35));
 }
 
 #[test]
 fn gligen_is_as_good_as_it_was() {
-    check("gligen", "10", &[], (32, 27));
+    check("gligen", "10", &[], (31, 28));
 }
 
 #[test]
 fn boxdiff_is_as_good_as_it_was() {
-    check("boxdiff", "10", &[], (31, 29));
+    check("boxdiff", "10", &[], (27, 26));
 }
 
 #[test]
 fn backward_guidance_is_as_good_as_it_was() {
-    check("backward-guidance", "10", &[], (26, 26));
+    check("backward-guidance", "10", &[], (27, 26));
 }
 
 #[test]
 fn multidiffusion_is_as_good_as_it_was() {
-    check("multidiffusion", "10", &[], (14, 14));
+    check("multidiffusion", "10", &[], (13, 13));
 }
