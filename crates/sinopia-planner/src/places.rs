@@ -10,6 +10,9 @@ use crate::checks::{self, Finding};
 /// More moves than this mend no layout.
 const MOST_MOVES: usize = 6;
 
+/// Things whose moves are tried at once; of more than that, none alone makes a difference.
+const MOST_MISPLACED: usize = 4;
+
 /// `layout` with the fewest things in wrong places that a few moves can reach.
 pub(crate) fn put_in_place(caption: &str, layout: Layout) -> Layout {
     let mut best = layout;
@@ -38,7 +41,8 @@ fn misplaced(findings: &[Finding], layout: &Layout) -> Vec<usize> {
         _ => Vec::new(),
     });
     let boxes: Vec<_> = nouns.flat_map(|noun| checks::boxes_of(noun, layout)).collect();
-    (0..layout.objects.len()).filter(|&i| boxes.iter().any(|found| std::ptr::eq(*found, &layout.objects[i]))).collect()
+    let is_named = |&index: &usize| boxes.iter().any(|found| std::ptr::eq(*found, &layout.objects[index]));
+    (0..layout.objects.len()).filter(is_named).take(MOST_MISPLACED).collect()
 }
 
 /// The layouts in which one object has another's place, or stands on the other side.
