@@ -174,8 +174,9 @@ fn ends_phrase(words: &Words, first: usize, index: usize) -> bool {
     let opens = words.is(index, words::BOUNDARIES) || words.is(index, words::DETERMINERS);
     let is_plural = |index: usize| words.get(index).is_some_and(words::is_plural);
     let closes = || {
-        let is_verb = words.is(index, words::PLURAL_VERBS) && is_plural(index - 1);
-        is_verb || words.is(index, words::FINITE_VERBS) || words.is(index, words::ANYWHERE)
+        let is_verb =
+            words.number(index - 1).is_none() && words::is_verb(|i, list| words.is(i, list), is_plural, index);
+        is_verb || words.is(index, words::ANYWHERE)
     };
     if words.is_break(index) || opens || (index > first && closes()) {
         return true;
@@ -331,13 +332,13 @@ fn direction(words: &Words, index: usize) -> Option<Direction> {
         }
         let of = words.is(next, &["of"]);
         if !of {
-            let subject = subject_before(words, start).or_else(|| subject_after(words, next));
+            let subject = subject_before(words, start).or_else(|| subject_after(words, start, next));
             return subject.map(|subject| Direction { subject, side, object: None });
         }
         next += 1;
     }
     let Phrase { noun: object, end } = phrase_after(words, next)?;
-    let subject = subject_before(words, start).or_else(|| subject_after(words, end))?;
+    let subject = subject_before(words, start).or_else(|| subject_after(words, start, end))?;
     let object = (!words::PICTURE.contains(&object.head.as_str())).then_some(object);
     if object.as_ref().is_some_and(|object| words::PRONOUNS.contains(&object.head.as_str())) {
         return None;
@@ -376,12 +377,16 @@ fn subject_before(words: &Words, end: usize) -> Option<Noun> {
 }
 
 /// The noun phrase that a clause names behind a place at its head: `on the left there is a dog`.
-fn subject_after(words: &Words, place_end: usize) -> Option<Noun> {
+fn subject_after(words: &Words, place: usize, place_end: usize) -> Option<Noun> {
+    let opens_clause = place == 0 || words.is_break(place - 1) || words.is(place - 1, &["and", "while", "but"]);
+    if !opens_clause {
+        return None;
+    }
     let leads =
         |index: usize| words.is_comma(index) || words.is(index, words::LINKING) || words.is(index, words::INTRODUCING);
     let first = (place_end..words.len()).find(|&index| !leads(index))?;
     let is_named = words.is(first, words::ARTICLES) || words.number(first).is_some();
-    if !is_named || first == place_end && words.is_break(first) {
+    if !is_named {
         return None;
     }
     let noun = phrase_after(words, first + 1)?.noun;
@@ -441,6 +446,9 @@ mod tests {
         check("two men riding horses", &["2×man"]);
         check("two bowls of soup on a table", &["2×bowl"]);
         check("three people at the beach", &["≥3 people"]);
+        check("two gold watches on a table", &["2×gold watch", "gold: gold watch"]);
+        check("two black flies and two cans of soda", &["2×black fly", "2×can", "black: black fly"]);
+        check("two planes landing on a runway", &["2×plane"]);
     }
 
     #[test]
@@ -497,6 +505,8 @@ mod tests {
         check("a purple dog can be seen on the left", &["purple dog left of middle", "purple: purple dog"]);
         check("a cup in blue is on the left", &["cup left of middle"]);
         check("a street. At the top, a bird", &["bird above middle"]);
+        check("A clock. It hangs at the top, a lamp stands below it", &[]);
+        check("A painting to the left of a window, a dog on a sofa", &[]);
         check("a man raises his left hand", &[]);
         check("the top of a hill", &[]);
     }

@@ -26,7 +26,7 @@ const GRID: f64 = 64.0;
 /// Most words of a caption: as many as have numbers.
 pub(crate) const MOST_WORDS: usize = 80;
 
-/// Captions of more words are sentences.
+/// Captions of more words may be sentences.
 const LONG: usize = 30;
 
 /// Most things of one kind, most kinds, and most words of a quotation.
@@ -194,7 +194,7 @@ impl Quotable {
         fits && self.is_thing(start, end)
             && !is_scene
             && !self.is_known_thing(start, end)
-            && (self.len() <= LONG || self.is_noun_for_sure(start, end))
+            && (!self.is_prose() || self.is_noun_for_sure(start, end))
             && !(start..=end).any(|index| self.is(index, words::STAND_INS))
             && !(start..end).any(is_picture)
             && (count == 1 || (start..=end).any(|index| self.is_plural(index)))
@@ -202,13 +202,21 @@ impl Quotable {
 
     /// Whether a phrase has an article, a number or a plural: sentences name things so, lists of keywords need not.
     fn is_noun_for_sure(&self, start: usize, end: usize) -> bool {
-        self.is(start, words::DETERMINERS) || self.is_number(start) || self.is_plural(end)
+        let is_led = self.is(start, words::DETERMINERS) || self.is(start, &["another", "single", "several", "many"]);
+        is_led || self.is_number(start) || self.is_plural(end)
     }
 
-    /// Whether a phrase speaks of something named before: `the bowl` behind `a white bowl`.
+    /// Whether the caption is made of sentences rather than keywords.
+    fn is_prose(&self) -> bool {
+        self.len() > LONG
+            && (0..self.len()).any(|index| self.is(index, &["is", "are", "there", "stands", "sits", "lies"]))
+    }
+
+    /// Whether a phrase speaks of something named before: `the bowl` behind `a white bowl`, but not `the blue car` behind `the red car`.
     fn is_known_thing(&self, start: usize, end: usize) -> bool {
         let named = |index: usize| self.word(index).map(|word| words::singular(&word.to_lowercase()));
-        self.is(start, &["the"]) && start < end && (0..start).any(|before| named(before) == named(end))
+        let is_bare = self.is(start, &["the"]) && end == start + 1;
+        is_bare && (0..start).any(|before| self.can_end(before) && named(before) == named(end))
     }
 
     /// Where phrases begin that surely name a thing: behind a number or `a`, unless it stands in, on or with something or belongs to a verb; and
@@ -322,8 +330,9 @@ impl Quotable {
 
     /// Whether a word is a verb behind the noun phrase that began at `start`.
     fn is_verb(&self, start: usize, index: usize) -> bool {
-        let of_plural = || index > 0 && self.is_plural(index - 1) && self.is(index, words::PLURAL_VERBS);
-        index > start && (self.is(index, words::FINITE_VERBS) || of_plural())
+        index > start
+            && !self.is_number(index - 1)
+            && words::is_verb(|index, list| self.is(index, list), |index| self.is_plural(index), index)
     }
 
     /// Whether a comma or full stop stands between a word and the one before it.
@@ -340,7 +349,9 @@ impl Quotable {
 
     /// Whether a noun phrase can begin here: behind a word that joins phrases, a sign, or a verb.
     fn can_begin(&self, index: usize) -> bool {
-        if self.is(index, words::BOUNDARIES) || self.is(index, VERBS) || self.is(index, words::FINITE_VERBS) {
+        // `Imagine a field`, but `paint cans on a shelf`.
+        let asks = self.is(index, VERBS) && (self.is(index + 1, words::DETERMINERS) || self.is(index + 1, &["me"]));
+        if asks || self.is(index, words::BOUNDARIES) || (index > 0 && self.is_verb(index - 1, index)) {
             return false;
         }
         let Some(before) = index.checked_sub(1) else { return true };
@@ -607,11 +618,16 @@ const VERBS: &[&str] = &[
 /// Parts of a picture.
 const PARTS: &[&str] = &[
     "left", "right", "top", "bottom", "middle", "center", "centre", "corner", "side", "half", "edge", "front", "back",
-    "distance", "air", "ground", "whole", "part", "area", "space",
+    "distance",
 ];
 
 /// Adjectives and abstractions that no thing is named by alone.
 const NO_NOUNS: &[&str] = &[
+    "air",
+    "ground",
+    "part",
+    "area",
+    "space",
     "afternoon",
     "evening",
     "morning",
@@ -1131,6 +1147,9 @@ mod tests {
             ("sunset over the ocean", vec![]),
             ("a room with no windows and two chairs", vec!["two chairs"]),
             ("a street market without any cars", vec![]),
+            ("a can of soda", vec!["a can of soda"]),
+            ("three watches", vec!["three watches"]),
+            ("a big red present and a red watering can", vec!["a big red present", "a red watering can"]),
         ] {
             let caption = Quotable::new(caption);
             let excluded = caption.excluded();
