@@ -85,7 +85,7 @@ def runs(each, small):
     mends = [Run(method, mend_off(mend), limit=small) for method, mends in MENDS.items() for mend in mends]
     for method, flags, mend in CONDITIONAL_MENDS:
         mends += [Run(method, flags, limit=small), Run(method, f"{flags} {mend_off(mend)}", limit=small, beside=flags)]
-    yield "mends", mends
+    yield "mends", list(dict.fromkeys(mends))  # two mends may share the run that they are compared with
     yield "switches", [Run(method, flags, limit=small) for method, more in SWITCHES.items() for flags in more]
     yield "shortcuts", [Run(method, flags, limit=small) for method, more in SHORTCUTS.items() for flags in more]
     yield "precision", [Run("lmd", "--precision f32", limit=each)]
