@@ -349,7 +349,9 @@ fn direction(words: &Words, index: usize) -> Option<Direction> {
 /// The noun phrase that ends before `end`, verbs and adverbs between them left out.
 fn subject_before(words: &Words, end: usize) -> Option<Noun> {
     let skipped = |index: usize| {
-        words.is(index, words::LINKING) || words.get(index).is_some_and(|word| word.len() > 4 && word.ends_with("ing"))
+        words.is(index, words::LINKING)
+            || words.is(index, words::FINITE_VERBS)
+            || words.get(index).is_some_and(|word| word.len() > 4 && word.ends_with("ing"))
     };
     let mut last = end;
     while last > 0 && skipped(last - 1) {

@@ -484,7 +484,7 @@ pub(crate) fn is_verb(is: impl Fn(usize, &[&str]) -> bool, is_plural: impl Fn(us
 }
 
 /// Verbs that no noun phrase goes on after.
-const FINITE_VERBS: &[&str] = &[
+pub(crate) const FINITE_VERBS: &[&str] = &[
     "stands", "sits", "lies", "rests", "leans", "jumps", "runs", "sleeps", "flies", "walks", "plays", "eats", "rides",
     "swims", "dances", "hangs", "floats", "grows", "waits", "shines", "appears", "shows", "depicts", "contains",
     "captures", "hovers", "has", "have",
