@@ -2,7 +2,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 sinopia=${SINOPIA:-$root/target/debug/sinopia}
-[ -x "$sinopia" ] || { echo "there is no $sinopia: cargo build --workspace --bins comes first" >&2; exit 2; }
+[ -x "$sinopia" ] || { echo "there is no $sinopia: cargo test --workspace --no-run builds it" >&2; exit 2; }
 scratch=$(mktemp -d)
 
 # An environment with the given packages, made once.
