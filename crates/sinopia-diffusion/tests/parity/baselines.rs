@@ -1,15 +1,10 @@
 //! The baseline methods against plain PyTorch over the published formulas (`parity/make_baselines.py`): losses and their gradients with respect to the
 //! latents, BoxDiff's smoothing, and whole short pictures in the published form.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
 use std::collections::BTreeMap;
 
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
-use fixture::{Fixture, assert_close, model_folder};
 use serde_json::{Value, json};
 use sinopia_diffusion::losses::{
     BoxDiffLoss, BoxDiffLossOptions, GroundedTokens, GuidanceLoss, KeyGrids, RatioLoss, TokenSet, WorstBox,

@@ -1,15 +1,10 @@
 //! Guidance losses against PyTorch's autograd over the published formulas (`parity/make_losses.py`): values, gradients with respect to the
 //! attention maps, and gradients with respect to the latents through whole UNets.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
 use std::collections::BTreeMap;
 
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::{Device, Tensor, Var};
-use fixture::{Fixture, assert_close, model_folder};
 use serde_json::Value;
 use sinopia_diffusion::Error;
 use sinopia_diffusion::losses::{

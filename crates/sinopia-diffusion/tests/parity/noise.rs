@@ -1,12 +1,7 @@
 //! The noise generator against PyTorch's (`parity/make_noise.py`).
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close};
 use candle_core::{Device, Tensor};
-use fixture::{Fixture, assert_close};
 use sinopia_diffusion::noise::{Generator, Seed};
 
 /// PyTorch's vectorised logarithm, sine and cosine are right to a few units in the last place of values up to about 4.

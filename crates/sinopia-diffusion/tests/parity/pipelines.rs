@@ -1,12 +1,7 @@
 //! Whole pictures against diffusers: StableDiffusionPipeline (`parity/make_pipelines.py`), StableDiffusionGLIGENPipeline (`parity/make_gligen.py`), and
 //! the preset of its community LMD+ (`parity/make_lmd_plus.py`): same folder, seed and settings.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
-use fixture::{Fixture, model_folder};
+use crate::fixture::{Fixture, model_folder};
 use serde_json::{Value, json};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::observer::Run;

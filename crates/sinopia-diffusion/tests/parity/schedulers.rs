@@ -1,12 +1,7 @@
 //! Schedulers against diffusers' (`parity/make_schedulers.py`): timesteps, initial sigma and the latents after every step.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close};
 use candle_core::{Device, Tensor};
-use fixture::{Fixture, assert_close};
 use serde_json::Value;
 use sinopia_diffusion::noise::{NoiseSource, Seed};
 use sinopia_diffusion::schedulers::{SchedulerConfig, SchedulerKind};

@@ -1,12 +1,7 @@
 //! The text encoder against transformers; fixtures by `parity/make_clip.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::{DType, Device};
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::clip::{ClipTextConfig, ClipTextModel};
 use sinopia_models::{Precision, Weights};
 

@@ -1,12 +1,7 @@
 //! CLIP's two towers against transformers, from pixels and words to cosines; fixtures by `parity/make_clip_pair.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::{DType, Device};
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::Precision;
 use sinopia_models::clip_pair::ClipPair;
 use sinopia_models::owlvit::Pixels;

@@ -1,12 +1,7 @@
 //! ELLA's connector, alone and behind T5, against a second version of it; fixtures by `parity/make_ella.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::ella::{Ella, EllaConfig, EllaConnector, TextLength};
 use sinopia_models::t5::StateRange;
 use sinopia_models::{Precision, Weights};

@@ -1,12 +1,7 @@
 //! Grounding adapters against diffusers: the position net, the gated UNet in both wirings; fixtures by `parity/make_gligen.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::unet::{
     Grounding, GroundingWiring, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest,
 };

@@ -1,12 +1,7 @@
 //! The detector against transformers, from pixels and words to boxes; fixtures by `parity/make_owlvit.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::{DType, Device, Tensor};
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::Precision;
 use sinopia_models::owlvit::{OwlKind, OwlVit, Pixels, preprocess};
 

@@ -1,15 +1,10 @@
 //! SAM against transformers, from pixels and prompts to masks; fixtures by `parity/make_sam.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::{Device, Tensor};
-use fixture::{Fixture, assert_close, model_folder};
 use serde::Deserialize;
 use sinopia_models::image::Pixels;
 use sinopia_models::sam::{EncodedImage, Masks, Prompt, Sam};

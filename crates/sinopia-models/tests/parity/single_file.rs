@@ -1,15 +1,10 @@
 //! Single-file checkpoints hold the same weights as folders, under the names that diffusers' own reader understands
 //! (`parity/make_ldm.py`).
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
 use std::collections::HashMap;
 
+use crate::fixture::{assert_close, json, model_folder};
 use candle_core::Tensor;
-use fixture::{assert_close, json, model_folder};
 use serde_json::Value;
 use sinopia_models::Weights;
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};

@@ -1,12 +1,7 @@
 //! T5's encoder and tokenizer against transformers; fixtures by `parity/make_t5.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, json, model_folder};
 use candle_core::{Device, Tensor};
-use fixture::{Fixture, assert_close, json, model_folder};
 use sinopia_models::Precision;
 use sinopia_models::t5::{FIXED_LENGTH, StateRange, T5EncoderModel, T5Tokenizer, T5Tokens};
 

@@ -1,14 +1,9 @@
 //! Token ids against transformers' CLIPTokenizer (`parity/make_tokenizer.py`): the full vocabulary and a trimmed one, both pad tokens.
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
 use serde_json::Value;
 use sinopia_models::Tokenizer;
 
 fn check(key: &str, tokenizer: &Tokenizer) {
-    let golden = fixture::json("tokenizer/tokenizer.json");
+    let golden = crate::fixture::json("tokenizer/tokenizer.json");
     assert_eq!(golden["header"]["pad_ids"][key], tokenizer.pad());
     let cases = golden["cases"].as_array().unwrap();
     assert!(cases.len() >= 70);
@@ -35,6 +30,6 @@ fn stable_diffusion_2() {
 #[test]
 fn trimmed_vocabularies_from_folders() {
     for (key, model) in [("trimmed", "sd1"), ("trimmed_sd2", "sd2")] {
-        check(key, &Tokenizer::from_folder(&fixture::model_folder(model).join("tokenizer")).unwrap());
+        check(key, &Tokenizer::from_folder(&crate::fixture::model_folder(model).join("tokenizer")).unwrap());
     }
 }

@@ -1,12 +1,7 @@
 //! The UNet against diffusers: noise and the attention of every layer; fixtures by `parity/make_unet.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::unet::{AttnKey, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest};
 use sinopia_models::{Precision, Weights};
 

@@ -1,12 +1,7 @@
 //! The autoencoder against diffusers; fixtures by `parity/make_vae.py`.
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
-
-#[path = "../../../parity/fixture.rs"]
-mod fixture;
-
+use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
-use fixture::{Fixture, assert_close, model_folder};
 use sinopia_models::vae::{AutoencoderKl, VaeConfig};
 use sinopia_models::{Precision, Weights};
 
