@@ -105,6 +105,11 @@ export function notify(tone: Notice["tone"], message: string, hint: string | nul
   notices.value = [...others, { id: ++nextNotice, tone, message, hint, action }].slice(-3);
 }
 
+/** What failed before is no news once it is tried again. */
+export function dismissErrors(): void {
+  notices.value = notices.value.filter((notice) => notice.tone !== "error");
+}
+
 export function dismiss(id: number): void {
   notices.value = notices.value.filter((notice) => notice.id !== id);
 }

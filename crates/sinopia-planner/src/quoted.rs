@@ -233,7 +233,8 @@ impl Quotable {
                 && self.is(start - 1, &["of"])
                 && (self.is(start - 2, words::PICTURE) || self.is(start - 2, STYLES));
             let is_counted = self.is_number(start) && !matches!(self.number(start), Number::Any);
-            let is_single = self.is(start, &["a", "an", "another"]) && (is_content || !follows(PERHAPS_NO_THING));
+            let is_single = self.is(start, &["a", "an", "another"])
+                && (is_content || self.has_beside(start) || !follows(PERHAPS_NO_THING));
             let belongs_to_verb = start > 0 && !self.is_broken_before(start) && self.ends_with_ing(start - 1);
             let is_known_place = |end: usize| [PLACES, STYLES].iter().any(|list| self.is(end, list));
             let is_place = self.ends(start, NAME_BREAKS).any(is_known_place);
@@ -351,7 +352,8 @@ impl Quotable {
     fn can_begin(&self, index: usize) -> bool {
         // `Imagine a field`, but `paint cans on a shelf`.
         let asks = self.is(index, VERBS) && (self.is(index + 1, words::DETERMINERS) || self.is(index + 1, &["me"]));
-        if asks || self.is(index, words::BOUNDARIES) || (index > 0 && self.is_verb(index - 1, index)) {
+        let is_verb = index > 0 && self.is_verb(index - 1, index);
+        if asks || is_verb || self.is(index, words::BOUNDARIES) || self.begins_place_of(index) {
             return false;
         }
         let Some(before) = index.checked_sub(1) else { return true };
@@ -362,6 +364,18 @@ impl Quotable {
             || self.is(before, &["any"])
             || self.ends_with_ing(before);
         self.is_broken_before(index) || (!belongs && (opens || follows))
+    }
+
+    /// Whether a word goes on with a place that something else has: `front of` behind `in`, `the left of` behind `to`.
+    fn begins_place_of(&self, index: usize) -> bool {
+        let part = if self.is(index, &["the"]) { index + 1 } else { index };
+        let is_led = index > 0 && self.is(index - 1, words::BOUNDARIES);
+        is_led && self.is(part, PARTS) && self.is(part + 1, &["of"])
+    }
+
+    /// Whether a phrase is what a thing stands in front or to a side of.
+    fn has_beside(&self, start: usize) -> bool {
+        start > 1 && self.is(start - 1, &["of"]) && self.is(start - 2, &["front", "left", "right"])
     }
 
     /// A setting begins with its preposition, or as a noun phrase does.
@@ -482,8 +496,13 @@ impl Quotable {
             }
         }
         let (styles, settings) = (self.quotes(styles)?, self.quotes(settings)?);
-        let negative = self.quotes(absent)?.into_iter().map(|quote| bare(quote).text).collect::<Vec<_>>().join(", ");
-        Some(Layout { canvas, objects, background: background(&styles, &settings), negative })
+        let mut unwanted: Vec<String> = Vec::new();
+        for name in self.quotes(absent)?.into_iter().map(|quote| bare(quote).text) {
+            if !unwanted.contains(&name) {
+                unwanted.push(name);
+            }
+        }
+        Some(Layout { canvas, objects, background: background(&styles, &settings), negative: unwanted.join(", ") })
     }
 
     fn quotes(&self, pointers: &str) -> Option<Vec<&str>> {
@@ -1057,6 +1076,11 @@ mod tests {
             "an oil painting of The old king on a beach at night, without any people or a dog, cubism",
             " 1<5><7>: 20 40 1 63 |<1><3>;<19><19> |<8><10>;<11><12> |<14><15>;<17><18>",
             "[('an old king', [0, 192, 160, 320])]\nBackground prompt: An oil painting of a beach at night, cubism\nNegative prompt: people, dog",
+        );
+        check(
+            "an empty beach, no people, really no people",
+            " | |<3><3> |<5><5>;<8><8>",
+            "[]\nBackground prompt: Beach\nNegative prompt: people",
         );
         check("empty street", " | |<1><2>;<1><2> |", "[]\nBackground prompt: Empty street\nNegative prompt: ");
     }

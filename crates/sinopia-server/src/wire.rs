@@ -448,6 +448,9 @@ pub struct LayoutReply {
     /// The layout, every box inside its canvas.
     #[schema(value_type = LayoutDoc)]
     pub layout: Layout,
+    /// What the other format said and a layout cannot, and what was mended: a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How a picture was made.

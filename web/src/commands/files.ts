@@ -4,7 +4,7 @@ import { type Doc, boxesFromLayout, layoutFromDoc } from "../model/document";
 import { idOfFile, isFromFile } from "../model/job";
 import { settingsFromRecipe } from "../model/settings";
 import { readShared, writeShared } from "../model/share";
-import { announcement, candidates, doc, edit, notify, options, putJob, selectedId, settings, shownId, strip, view } from "../store";
+import { announcement, candidates, dismissErrors, doc, edit, notify, options, putJob, selectedId, settings, shownId, strip, view } from "../store";
 import { report } from "./connection";
 import { namelessBox } from "./plan";
 
@@ -19,11 +19,15 @@ export const FORMATS = [
 ] as const;
 export type Format = (typeof FORMATS)[number];
 
+/** Those that have no negative caption. */
+const WITHOUT_NEGATIVE: readonly string[] = ["ideogram", "omost"];
+
 /** Largest text that is read without asking the server, in bytes. */
 const MAX_TEXT_BYTES = 16 * 1024 * 1024;
 
 /** Opens a file of any kind that the page knows. */
 export async function open(file: File): Promise<void> {
+  dismissErrors();
   try {
     const isPng = file.type === "image/png" || file.name.toLowerCase().endsWith(".png");
     await (isPng ? openPicture(file) : openText(file));
@@ -63,6 +67,7 @@ export function restore(recipe: Recipe): void {
 }
 
 async function openText(file: File): Promise<void> {
+  let notes: string[] = [];
   if (file.size > MAX_TEXT_BYTES) throw new Error("it is larger than any layout; at most 16 MB are read.");
   const text = await file.text();
   const shared = readShared(text);
@@ -79,12 +84,14 @@ async function openText(file: File): Promise<void> {
       settings.value = { ...settings.value, ...paint };
     }
   } else {
-    const { layout } = JSON.parse(await api.convert(text, "sinopia")) as { layout: Layout };
+    const read = JSON.parse(await api.convert(text, "sinopia")) as { layout: Layout; notes: string[] };
+    const { layout } = read;
+    notes = read.notes;
     const { canvas, background, negative } = layout;
     edit({ kind: "replace", doc: { caption: doc.value.caption, canvas, boxes: boxesFromLayout(layout, doc.value.boxes), background, negative } });
   }
   view.value = "layout";
-  notify("info", `${file.name} was opened.`);
+  notify("info", `${file.name} was opened.`, notes.length ? notes.join("; ") : null);
 }
 
 /** Writes the layout in one of the {@link FORMATS}. */
@@ -94,6 +101,8 @@ export async function exportAs(format: Format): Promise<void> {
   try {
     const text = format.id === "json" ? json : await api.convert(json, format.id);
     save(new Blob([text], { type: format.type }), `${fileName(doc.value.caption)}.${format.ending}`);
+    const isLost = WITHOUT_NEGATIVE.includes(format.id) && doc.value.negative !== "";
+    if (isLost) notify("info", `${format.label} has no place for what must not be there: “${doc.value.negative}” is not in the file.`);
   } catch (error) {
     report(error, `Cannot write ${format.label}`);
   }

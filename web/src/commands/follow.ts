@@ -29,7 +29,8 @@ export async function follow(id: string): Promise<void> {
     else report(error);
   } finally {
     followed.delete(id);
-    putPreview(id, null);
+    // What was seen of a picture that was given up stays.
+    if (jobs.value.get(id)?.state === "done") putPreview(id, null);
   }
 }
 

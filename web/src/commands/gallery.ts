@@ -4,6 +4,7 @@ import { isFromFile, isLive } from "../model/job";
 import { announcement, dropJob, jobs, search, strip, stripNext } from "../store";
 import { report } from "./connection";
 import { follow, stopFollowing } from "./follow";
+import { show } from "./paint";
 
 /** Jobs asked for at once. */
 const PAGE = 24;
@@ -51,7 +52,14 @@ export async function removeJob(job: Job): Promise<void> {
     stopFollowing(job.id);
     if (isFromFile(job)) URL.revokeObjectURL(job.image ?? "");
     else await api.remove(job.id);
+    const index = strip.value.indexOf(job.id);
     dropJob(job.id);
+    // The keyboard goes on at the neighbour.
+    const next = strip.value[index] ?? strip.value[index - 1];
+    if (next) {
+      show(next);
+      requestAnimationFrame(() => document.querySelector<HTMLElement>(".card[aria-pressed=true]")?.focus());
+    }
     announcement.value = "Picture deleted";
   } catch (error) {
     report(error, "Cannot delete the picture");

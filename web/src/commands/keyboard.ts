@@ -1,8 +1,8 @@
 // The keyboard, for the page and for the box that has the focus. HELP is what the page tells about it.
-import { newId } from "../model/document";
+import { type Box, newId } from "../model/document";
 import { type Rect, keepInside, moveRect, resizeRect } from "../model/geometry";
 import { GRID } from "../model/snap";
-import { announcement, doc, edit, endEdit, helpOpen, redoEdit, selected, selectedId, snapping, undoEdit, view, wanted } from "../store";
+import { announcement, doc, edit, endEdit, helpOpen, notify, redoEdit, selected, selectedId, snapping, undoEdit, view, wanted } from "../store";
 import { paint } from "./paint";
 import { plan } from "./plan";
 
@@ -26,9 +26,10 @@ export const HELP: readonly (readonly [string, string])[] = [
 const isTyping = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement && target.matches("input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, select");
 
-/** Keys that work everywhere. */
+/** Keys that work everywhere; those that change the selected box, where it is seen. */
 export function onPageKey(event: KeyboardEvent): void {
   if (document.querySelector("dialog[open]")) return;
+  const seenId = view.value === "layout" ? selectedId.value : null;
   const command = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
   if (command && key === "enter") {
@@ -39,10 +40,10 @@ export function onPageKey(event: KeyboardEvent): void {
     redoEdit();
   } else if (command && key === "z") {
     undoEdit();
-  } else if (command && key === "d" && selectedId.value) {
-    duplicateBox(selectedId.value);
-  } else if (key === "delete" && selectedId.value) {
-    removeBox(selectedId.value);
+  } else if (command && key === "d" && seenId) {
+    duplicateBox(seenId);
+  } else if (key === "delete" && seenId) {
+    removeBox(seenId);
   } else if (!command && !event.altKey && key === "n") {
     addBox();
   } else if (event.key === "?") {
@@ -74,10 +75,7 @@ export function onBoxKey(event: KeyboardEvent, id: string): void {
 function nudge(id: string, [dx, dy]: readonly [number, number], event: KeyboardEvent): void {
   const box = doc.value.boxes.find((other) => other.id === id);
   if (!box) return;
-  if (box.locked) {
-    announcement.value = `${box.phrase || "The box"} is locked`;
-    return;
-  }
+  if (box.locked) return tellLocked(box);
   const step = event.altKey || !snapping.value ? 1 : GRID;
   const { canvas } = doc.value;
   const rect: Rect = event.shiftKey
@@ -86,6 +84,8 @@ function nudge(id: string, [dx, dy]: readonly [number, number], event: KeyboardE
   edit({ kind: "rect", id, rect }, `nudge:${id}`);
   announcement.value = inWords(rect);
 }
+
+const tellLocked = ({ phrase }: Box): void => notify("info", `${phrase || "The box"} is locked`, "L or the lock in the list unlocks it.");
 
 export const inWords = ({ x, y, width, height }: Rect): string => `left ${Math.round(x)}, top ${Math.round(y)}, ${Math.round(width)} wide, ${Math.round(height)} high`;
 
@@ -107,10 +107,7 @@ export function removeBox(id: string): void {
   const index = boxes.findIndex((box) => box.id === id);
   const box = boxes[index];
   if (!box) return;
-  if (box.locked) {
-    announcement.value = `${box.phrase || "The box"} is locked`;
-    return;
-  }
+  if (box.locked) return tellLocked(box);
   edit({ kind: "remove", id });
   // The keyboard goes on at the neighbour, not at the top of the page.
   selectedId.value = (doc.value.boxes[index] ?? doc.value.boxes[index - 1])?.id ?? null;

@@ -3,7 +3,7 @@ import { api } from "../api";
 import { layoutFromDoc } from "../model/document";
 import { verdictInWords } from "../model/job";
 import { requestFromSettings } from "../model/settings";
-import { announcement, doc, jobs, method, notify, putJob, settings, shownId, strip, view } from "../store";
+import { announcement, dismissErrors, doc, jobs, method, notify, putJob, settings, shownId, strip, view } from "../store";
 import { report } from "./connection";
 import { follow, takeLayoutOf } from "./follow";
 import { namelessBox } from "./plan";
@@ -14,6 +14,7 @@ export async function paint(): Promise<void> {
   if (!how) return;
   if (!now.caption.trim() && now.boxes.length === 0) return notify("info", "Write a caption first, or draw a box.");
   if (namelessBox()) return;
+  dismissErrors();
   const withLayout = now.boxes.length > 0 || now.background !== "";
   try {
     const job = await api.paint({ caption: now.caption.trim(), ...requestFromSettings(how), ...(withLayout && { layout: layoutFromDoc(now) }) });

@@ -1,7 +1,7 @@
 // Planning: a layout from a caption, changed in words, checked and mended.
 import { type Layout, type Plan, api } from "../api";
 import { layoutFromDoc } from "../model/document";
-import { announcement, candidateCount, candidates, chosenCandidate, doc, edit, findings, notify, planning, selectedId, view, wanted } from "../store";
+import { announcement, candidateCount, candidates, chosenCandidate, dismissErrors, doc, edit, findings, notify, planning, selectedId, view, wanted } from "../store";
 import { isAway, report } from "./connection";
 
 export async function plan(): Promise<void> {
@@ -20,6 +20,7 @@ export async function askForChange(instruction: string): Promise<boolean> {
 
 async function ask(doing: string, failed: string, again: () => unknown, call: (signal: AbortSignal) => Promise<Plan>): Promise<boolean> {
   planning.value?.abort.abort();
+  dismissErrors();
   const mine = { doing, abort: new AbortController() };
   planning.value = mine;
   announcement.value = doing;

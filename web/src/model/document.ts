@@ -46,6 +46,9 @@ export function boxesFromLayout(layout: Layout, previous: readonly Box[] = []): 
   return boxes;
 }
 
+/** The tags of a layout's boxes: those of the boxes of `previous` that they are, where there are such. */
+export const tagsOfLayout = (layout: Layout, previous: readonly Box[]): Tag[] => boxesFromLayout(layout, previous).map((box) => box.tag);
+
 /** Locked boxes of `previous` stay where they were: those that `next` moved go back, those it left out come back. */
 export function keepLocked(previous: readonly Box[], next: readonly Box[]): Box[] {
   const locked = previous.filter((box) => box.locked);

@@ -1,5 +1,5 @@
 // What can be said of a job by looking at it.
-import { type Job, type Verdict, api } from "../api";
+import { type Canvas, type Job, type Verdict, api } from "../api";
 
 export const isLive = (job: Job): boolean => job.state === "queued" || job.state === "running";
 
@@ -13,6 +13,10 @@ export function pictureOf(job: Job, previews: ReadonlyMap<string, string>): stri
   if (job.state === "done" && job.image !== null) return api.imagePath(job.id);
   return previews.get(job.id) ?? null;
 }
+
+const SQUARE: Canvas = { width: 512, height: 512 };
+/** The shape of a job's picture; its layout is stretched to it. */
+export const sizeOf = ({ width, height, layout }: Job): Canvas => (width && height ? { width, height } : (layout?.canvas ?? SQUARE));
 
 export function verdictsOf(job: Job): readonly Verdict[] {
   return job.verdict?.objects ?? [];
@@ -43,7 +47,8 @@ export function stateInWords(job: Job): string {
   if (job.state !== "running") return job.state;
   if (!job.progress) return "Getting ready";
   const { stage, step, steps } = job.progress;
-  return steps > 0 ? `${capital(stage)}, step ${step} of ${steps}` : capital(stage);
+  // Not in steps: methods that paint the objects first take more of them than were asked for.
+  return steps > 0 ? `${capital(stage)}, ${Math.floor((100 * step) / steps)} %` : capital(stage);
 }
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { duplicateBox, removeBox, reorderBox, toggleLock } from "../commands/keyboard";
 import { type Box, TAGS } from "../model/document";
-import type { Rect } from "../model/geometry";
+import { type Rect, keepInside } from "../model/geometry";
 import { doc, edit, endEdit, selectedId } from "../store";
 import { IconButton, NumberField } from "./controls";
 import { Icon } from "./icons";
@@ -73,7 +73,7 @@ function Words({ box, index }: { box: Box; index: number }) {
 function Properties({ box, index, count }: BoxRowProps) {
   const name = nameOf(box, index);
   const { canvas } = doc.value;
-  const set = (change: Partial<Rect>): void => edit({ kind: "rect", id: box.id, rect: { ...box.rect, ...change } }, `numbers:${box.id}`);
+  const set = (change: Partial<Rect>): void => edit({ kind: "rect", id: box.id, rect: keepInside({ ...box.rect, ...change }, canvas) }, `numbers:${box.id}`);
   return (
     <div class="properties">
       <div class="numbers">

@@ -1,8 +1,8 @@
 // Layouts of one caption side by side, the best first.
 import type { Candidate, Layout } from "../api";
 import { chooseCandidate } from "../commands/plan";
-import { TAGS } from "../model/document";
-import { candidates, chosenCandidate } from "../store";
+import { tagsOfLayout } from "../model/document";
+import { candidates, chosenCandidate, doc } from "../store";
 import { IconButton } from "./controls";
 
 export function Candidates() {
@@ -34,10 +34,11 @@ function inWords(candidate: Candidate, index: number): string {
 /** A layout as a small drawing. */
 export function Miniature({ layout }: { layout: Layout }) {
   const { width, height } = layout.canvas;
+  const tags = tagsOfLayout(layout, doc.value.boxes);
   return (
     <svg class="miniature" viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
       {layout.objects.map(({ bbox: [x, y, w, h] }, index) => (
-        <rect key={index} class={`tag-${TAGS[index % TAGS.length]}`} x={x} y={y} width={w} height={h} rx={width / 60} vector-effect="non-scaling-stroke" />
+        <rect key={index} class={`tag-${tags[index]}`} x={x} y={y} width={w} height={h} rx={width / 60} vector-effect="non-scaling-stroke" />
       ))}
     </svg>
   );

@@ -1,13 +1,11 @@
 // Two pictures in one frame, parted by a line that moves.
 import { useState } from "preact/hooks";
 import type { Job } from "../api";
-import { pictureOf } from "../model/job";
-import { compared, jobs, previews, strip } from "../store";
+import { pictureOf, sizeOf } from "../model/job";
+import { compared, jobs, previews, shownId, strip } from "../store";
 import { Select } from "./controls";
 import { Image } from "./Image";
 import { Paper } from "./Paper";
-
-const SQUARE = { width: 512, height: 512 };
 
 export function Compare() {
   const [percent, setPercent] = useState(50);
@@ -22,7 +20,7 @@ export function Compare() {
       </div>
     );
   }
-  const right = all.find((job) => job.id === compared.value[1]) ?? (all[0] as Job);
+  const right = all.find((job) => job.id === (compared.value[1] ?? shownId.value)) ?? (all[0] as Job);
   const left = all.find((job) => job.id === compared.value[0]) ?? (all.find((job) => job !== right) as Job);
   const choices = all.map((job) => [job.id, `${job.method}, seed ${job.seed}: ${job.caption}`] as const);
   return (
@@ -31,7 +29,7 @@ export function Compare() {
         <Select label="Left" value={left.id} choices={choices} onChange={(id) => { compared.value = [id, right.id]; }} />
         <Select label="Right" value={right.id} choices={choices} onChange={(id) => { compared.value = [left.id, id]; }} />
       </div>
-      <Paper canvas={right.layout?.canvas ?? SQUARE} label="Two pictures" class="comparison">
+      <Paper canvas={sizeOf(right)} label="Two pictures" class="comparison">
         <Picture job={right} />
         <div class="over" style={{ clipPath: `inset(0 ${100 - percent}% 0 0)` }}><Picture job={left} /></div>
         <div class="parting" style={{ left: `${percent}%` }} />

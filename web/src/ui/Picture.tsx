@@ -3,17 +3,15 @@ import type { Job, Verdict } from "../api";
 import { download, restore } from "../commands/files";
 import { removeJob } from "../commands/gallery";
 import { judge } from "../commands/paint";
-import { TAGS } from "../model/document";
+import { tagsOfLayout } from "../model/document";
 import { rectFromBBox } from "../model/geometry";
-import { isFromFile, isLive, madeWith, pictureOf, verdictInWords, verdictsOf } from "../model/job";
-import { boxesOverPicture, compared, jobs, previews, shown, strip, view } from "../store";
+import { isFromFile, isLive, madeWith, pictureOf, sizeOf, verdictInWords, verdictsOf } from "../model/job";
+import { boxesOverPicture, compared, doc, jobs, previews, shown, strip, view } from "../store";
 import { Check, IconButton } from "./controls";
 import { Icon } from "./icons";
 import { Image } from "./Image";
 import { Paper, placed } from "./Paper";
 import { JobProgress } from "./JobProgress";
-
-const SQUARE = { width: 512, height: 512 };
 
 export function Picture() {
   const job = shown.value;
@@ -21,7 +19,7 @@ export function Picture() {
   const picture = pictureOf(job, previews.value);
   return (
     <>
-      <Paper canvas={job.layout?.canvas ?? SQUARE} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
+      <Paper canvas={sizeOf(job)} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
         {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} /> : <p class="canvas-note high">{waitingWords(job)}</p>}
         {boxesOverPicture.value && <BoxesOver job={job} />}
       </Paper>
@@ -54,18 +52,19 @@ function BoxesOver({ job }: { job: Job }) {
   const { layout } = job;
   if (!layout) return null;
   const verdicts = verdictsOf(job);
+  const tags = tagsOfLayout(layout, doc.value.boxes);
   return (
     <>
       {layout.objects.map((object, index) => {
         const verdict = verdicts[index];
         return (
-          <div key={index} class={`box still tag-${TAGS[index % TAGS.length]}`} style={placed(rectFromBBox(object.bbox), layout.canvas)}>
+          <div key={index} class={`box still tag-${tags[index]}`} style={placed(rectFromBBox(object.bbox), layout.canvas)}>
             <span class="box-words">{verdict && <VerdictMark verdict={verdict} />}{object.phrase}</span>
           </div>
         );
       })}
       {verdicts.map((verdict, index) => verdict.detected_box && (
-        <div key={index} class={`seen tag-${TAGS[index % TAGS.length]}`} title={`${verdict.phrase} was seen here`} style={placed(rectFromBBox(verdict.detected_box), layout.canvas)} />
+        <div key={index} class={`seen tag-${tags[index]}`} title={`${verdict.phrase} was seen here`} style={placed(rectFromBBox(verdict.detected_box), layout.canvas)} />
       ))}
     </>
   );

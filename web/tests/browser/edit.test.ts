@@ -144,6 +144,19 @@ describe("by keyboard alone", () => {
   });
 });
 
+it("a box cannot be typed beyond the canvas, and Delete reaches it only where it is seen", async () => {
+  await dropLayout();
+  const cup = boxNamed(page, "a red cup");
+  await cup.focus();
+  await page.getByLabel("Left", { exact: true }).fill("9999");
+  const [left = 0, , width = 0] = await numbersOf(cup);
+  expect(left + width).toBe(512);
+  await page.getByRole("tab", { name: "Picture" }).click();
+  await page.keyboard.press("Delete");
+  await page.getByRole("tab", { name: "Layout" }).click();
+  expect(await names()).toHaveLength(2);
+});
+
 it("a locked box stays through another plan", async () => {
   const dog = boxNamed(page, "a blue dog");
   await dog.focus();

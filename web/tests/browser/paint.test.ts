@@ -35,7 +35,7 @@ it("plan, move a box, paint, and the thing is where the box was put; download, d
   await paint(page);
   const progress = page.getByRole("progressbar", { name: "Painting" });
   await progress.waitFor();
-  await page.getByText(/step \d+ of \d+/).first().waitFor();
+  await page.getByText(/, \d+ %$/).first().waitFor();
   await page.getByAltText("The picture so far").waitFor(); // a preview, before there is a picture
   await keepScreenshot(page, "painting");
   await pictureIsFinished(page);

@@ -27,7 +27,7 @@ it("a painting is cancelled", async () => {
   await plan(page);
   await setSteps(page, 200);
   await paint(page);
-  await page.getByText(/step \d+ of \d+/).first().waitFor();
+  await page.getByText(/, \d+ %$/).first().waitFor();
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.getByText("Cancelled.", { exact: true }).waitFor();
   expect(await page.getByRole("progressbar").count()).toBe(0);
@@ -41,7 +41,7 @@ it("the server is killed while it paints and the page is open: edits are kept, a
   await plan(page);
   await setSteps(page, 30);
   await paint(page);
-  await page.getByText(/step \d+ of \d+/).first().waitFor();
+  await page.getByText(/, \d+ %$/).first().waitFor();
   await program.kill();
   const banner = page.getByText("The server does not answer.");
   await banner.waitFor();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { boxesFromLayout, freeTag, keepLocked, layoutFromDoc } from "../../src/model/document";
+import { boxesFromLayout, freeTag, keepLocked, layoutFromDoc, tagsOfLayout } from "../../src/model/document";
 import { applyEdit } from "../../src/model/edits";
 import { box, cat, dog, scene } from "./documents";
 
@@ -88,6 +88,13 @@ it("a plan brings captions and canvas, and keeps names and tags of boxes it know
 it("another canvas scales the boxes", () => {
   const doc = applyEdit(scene(dog), { kind: "canvas", canvas: { width: 1024, height: 256 } });
   expect(doc.boxes[0]?.rect).toEqual({ x: 80, y: 100, width: 400, height: 110 });
+});
+
+it("a picture's boxes have the tags that the editor's have, in any order", () => {
+  const now = [{ ...dog, tag: "rose" as const }, { ...cat, tag: "umber" as const }];
+  const { canvas, background, negative } = scene();
+  const objects = [cat, { phrase: "a tree" }, dog].map(({ phrase }) => ({ phrase, bbox: [0, 0, 1, 1] as [number, number, number, number] }));
+  expect(tagsOfLayout({ canvas, objects, background, negative }, now)).toEqual(["umber", "sinopia", "rose"]);
 });
 
 it("tags are handed out evenly", () => {

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Job, Verdict } from "../../src/api";
-import { madeWith, pictureOf, stateInWords, timeLeft, verdictInWords } from "../../src/model/job";
+import { madeWith, pictureOf, sizeOf, stateInWords, timeLeft, verdictInWords } from "../../src/model/job";
 
 const job: Job = {
   id: "a/b", state: "done", caption: "a dog", layout: null, method: "lmd", model: "miniature", seed: 1, steps: 20, guidance_scale: null, scheduler: null, options: {},
@@ -11,6 +11,12 @@ const verdict = (found: boolean): Verdict => ({ phrase: "a dog", box: [0, 0, 1, 
 
 it("a picture's address is built from the job's name, which is no path", () => {
   expect(pictureOf(job, new Map())).toBe("api/jobs/a%2Fb/image.png");
+});
+
+it("a picture has the shape that was painted, not its layout's", () => {
+  const layout = { canvas: { width: 768, height: 512 }, objects: [], background: "", negative: "" };
+  expect(sizeOf({ ...job, layout })).toEqual({ width: 128, height: 128 });
+  expect(sizeOf({ ...job, layout, width: null, height: null })).toEqual(layout.canvas);
 });
 
 it("a job that is painted shows its preview, a dropped file itself", () => {
@@ -24,7 +30,7 @@ it("states are said in words", () => {
   expect(stateInWords({ ...job, state: "queued", position: 0 })).toBe("Next in the queue");
   expect(stateInWords({ ...job, state: "queued", position: 3 })).toBe("In the queue, 3 before it");
   expect(stateInWords({ ...job, state: "running" })).toBe("Getting ready");
-  expect(stateInWords({ ...job, state: "running", progress: { stage: "painting the picture", step: 2, steps: 20, seconds_left: null } })).toBe("Painting the picture, step 2 of 20");
+  expect(stateInWords({ ...job, state: "running", progress: { stage: "painting the picture", step: 2, steps: 20, seconds_left: null } })).toBe("Painting the picture, 10 %");
   expect(stateInWords({ ...job, state: "running", progress: { stage: "decoding", step: 0, steps: 0, seconds_left: null } })).toBe("Decoding");
 });
 

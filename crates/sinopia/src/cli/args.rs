@@ -453,7 +453,7 @@ pub(crate) struct PlannerArgs {
     pub(crate) candidates: Option<u32>,
 
     /// Canvas to lay out on, as WIDTHxHEIGHT in pixels [default: 512x512]
-    #[arg(long, value_name = "SIZE", value_parser = canvas, hide_short_help = true)]
+    #[arg(long, value_name = "SIZE", value_parser = canvas, allow_hyphen_values = true, hide_short_help = true)]
     pub(crate) canvas: Option<Canvas>,
 
     /// Take the best answer even if it fails a check
@@ -575,7 +575,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) from: Option<LayoutFormat>,
 
     /// Canvas for formats that do not name one, as WIDTHxHEIGHT in pixels [default: 512x512]
-    #[arg(long, value_name = "SIZE", value_parser = canvas)]
+    #[arg(long, value_name = "SIZE", value_parser = canvas, allow_hyphen_values = true)]
     pub(crate) canvas: Option<Canvas>,
 
     /// Image of a COCO file with several, by its id

@@ -294,12 +294,16 @@ impl Engine for Painter {
     fn convert(&self, text: &str, to: LayoutFormat) -> Answer<Converted> {
         let read = convert::read(text, convert::guess(text), Canvas::PUBLISHED, None);
         let read = read.map_err(|error| match error.fault() {
-            Some(fault) => refused(format!("this is no layout\n{}", fault.snippet("the layout"))),
+            Some(fault) => refused(format!("this is no layout: {fault}")),
             None => refused(format!("this is no layout: {error}")),
         })?;
-        let (layout, _) = repair(read.layout);
+        let (layout, changes) = repair(read.layout);
         let (to, media_type) = match to {
-            LayoutFormat::Sinopia => return Ok(Converted::Layout(LayoutReply { layout })),
+            LayoutFormat::Sinopia => {
+                let left_out = read.left_out.iter().map(|what| format!("left out: {what}"));
+                let notes = left_out.chain(changes.to_string().lines().map(str::to_owned)).collect();
+                return Ok(Converted::Layout(LayoutReply { layout, notes }));
+            }
             LayoutFormat::Json => (args::LayoutFormat::Json, "application/json"),
             LayoutFormat::Coco => (args::LayoutFormat::Coco, "application/json"),
             LayoutFormat::Ideogram => (args::LayoutFormat::Ideogram, "application/json"),
@@ -479,5 +483,13 @@ fn told(error: &anyhow::Error) -> Refusal {
         None => Fault::Engine,
     };
     let (message, hint) = failure::told(error);
+    // The command line's hints name flags that a request has not.
+    let hint = match error.downcast_ref() {
+        Some(PlanError::Unusable { .. }) => Some("ask again or in other words, or draw the boxes".to_owned()),
+        Some(PlanError::OutOfTime { .. }) => {
+            Some("ask again; the server's `--plan-timeout` allows more time".to_owned())
+        }
+        _ => hint,
+    };
     Refusal { fault, message, hint }
 }
