@@ -289,6 +289,13 @@ fn layouts_are_planned_checked_mended_composed_and_converted() {
         let back = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], &written.body).expect(200).json();
         assert_eq!(back["layout"]["objects"][0]["phrase"], "a cat", "{format}");
     }
+    // What a reader would lose without a word is told; what is wrong, in one line.
+    assert_eq!(whole["notes"], json!([]));
+    let cut = server.post("/api/layouts/convert?to=sinopia", &outside).expect(200).json();
+    assert!(cut["notes"].to_string().contains("a cat"), "{cut}");
+    let wrong = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], b"{\"hello\": 1}").expect(400).json();
+    let message = wrong["error"]["message"].as_str().unwrap();
+    assert!(message.starts_with("this is no layout: line 1, column ") && !message.contains('\n'), "{message}");
     server.raw("POST", "/api/layouts/convert?to=sinopia", &[], b"no layout at all").expect(400);
     server.raw("POST", "/api/layouts/convert?to=cake", &[], text.as_bytes()).expect(400);
 }
