@@ -384,8 +384,12 @@ fn subject_after(words: &Words, place: usize, place_end: usize) -> Option<Noun> 
     if !opens_clause {
         return None;
     }
-    let leads =
-        |index: usize| words.is_comma(index) || words.is(index, words::LINKING) || words.is(index, words::INTRODUCING);
+    let leads = |index: usize| {
+        words.is_comma(index)
+            || words.is(index, words::LINKING)
+            || words.is(index, words::INTRODUCING)
+            || words::is_anyone(|index, list| words.is(index, list), index)
+    };
     let first = (place_end..words.len()).find(|&index| !leads(index))?;
     let is_named = words.is(first, words::ARTICLES) || words.number(first).is_some();
     if !is_named {

@@ -353,7 +353,8 @@ impl Quotable {
         // `Imagine a field`, but `paint cans on a shelf`.
         let asks = self.is(index, VERBS) && (self.is(index + 1, words::DETERMINERS) || self.is(index + 1, &["me"]));
         let is_verb = index > 0 && self.is_verb(index - 1, index);
-        if asks || is_verb || self.is(index, words::BOUNDARIES) || self.begins_place_of(index) {
+        let is_anyone = words::is_anyone(|index, list| self.is(index, list), index);
+        if asks || is_verb || is_anyone || self.is(index, words::BOUNDARIES) || self.begins_place_of(index) {
             return false;
         }
         let Some(before) = index.checked_sub(1) else { return true };
@@ -401,6 +402,9 @@ impl Quotable {
     /// Whether a noun phrase can end here: before a word that joins phrases or opens one, a sign, a participle, or a verb with its object.
     fn can_end(&self, index: usize) -> bool {
         let next = index + 1;
+        // `an umbrella that is open`: what is told of a thing is no other one.
+        let opens_another =
+            |index: usize| !self.is(index, &["that"]) && (self.is(index, words::DETERMINERS) || self.is_number(index));
         // `a dog chasing a ball` is two things, `a glass of water` one; `a photo of` tells a style.
         let is_halfway = (self.is(next, &["of"]) && !self.is(index, words::PICTURE) && !self.is(index, STYLES))
             || (self.ends_with_ing(index) && self.is(next, words::DETERMINERS));
@@ -416,7 +420,7 @@ impl Quotable {
             || self.is_verb(index, next)
             || self.is_number(next)
             || self.ends_with_ing(next)
-            || (!self.is_broken_before(next + 1) && (self.is(next + 1, words::DETERMINERS) || self.is_number(next + 1)))
+            || (!self.is_broken_before(next + 1) && opens_another(next + 1))
     }
 
     /// Whether a phrase can be a thing: no part of the picture, nothing that surrounds things, no praise, no place that something is in.

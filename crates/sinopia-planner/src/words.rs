@@ -47,6 +47,9 @@ impl Words {
     /// The number that begins at this word, up to [`LARGEST_NUMBER`]: `3`, `three`, `twenty-five`, `two dozen`; `pair` and `couple` are two.
     pub(crate) fn number(&self, index: usize) -> Option<usize> {
         let word = self.get(index)?;
+        if is_anyone(|index, list| self.is(index, list), index) {
+            return None;
+        }
         if ["pair", "couple"].contains(&word) && self.is(index + 1, &["of"]) {
             return Some(2);
         }
@@ -480,7 +483,14 @@ pub(crate) fn is_verb(is: impl Fn(usize, &[&str]) -> bool, is_plural: impl Fn(us
         || (is_plural(before) && is(index, PLURAL_VERBS))
         || (is(index, &["can", "could"]) && is(index + 1, &["be", "see", "not"]))
         || is(index, &["you", "we"])
+        || is_anyone(&is, index)
         || (is(index, &["close"]) && is(index + 1, &["to", "by"]))
+}
+
+/// Whether `one` at `index` is whoever looks: `one can see a cat`, but `one can of soup`.
+pub(crate) fn is_anyone(is: impl Fn(usize, &[&str]) -> bool, index: usize) -> bool {
+    let looks = |index: usize| is(index, &["see", "find", "spot", "notice", "also"]);
+    is(index, &["one"]) && (is(index + 1, &["sees", "finds"]) || (is(index + 1, &["can", "could"]) && looks(index + 2)))
 }
 
 /// Verbs that no noun phrase goes on after.
@@ -559,5 +569,7 @@ mod tests {
         let words = Words::of("two dozen roses, a dozen eggs, thirty-five cats");
         let numbers: Vec<_> = (0..words.len()).filter_map(|index| words.number(index)).collect();
         assert_eq!(numbers, [24, 12, 35]);
+        assert_eq!(Words::of("one can see").number(0), None);
+        assert_eq!(Words::of("one can of soup").number(0), Some(1));
     }
 }

@@ -147,6 +147,11 @@ fn the_built_in_planner_loses_nothing_that_a_caption_names() {
         ("cat", vec!["cat"], ""),
         ("apples and oranges", vec!["apples", "oranges"], ""),
         ("a photo of a bench", vec!["a bench"], ""),
+        (
+            "There is a yellow umbrella that is open. In front of it lies a blue ball, and next to the ball one can see a small white cat.",
+            vec!["a blue ball", "a small white cat", "a yellow umbrella"],
+            "",
+        ),
         ("a dog in front of an orange ball", vec!["a dog", "an orange ball"], ""),
         (
             "a green car in front of three orange balls on a street, no people",
