@@ -13,22 +13,22 @@ import torch
 import pace
 from latents import finished_vae
 from train_vae import to_tensor
-from world import BACKGROUND_NAMES, CACHE, CELL, SIZE, Scene, Thing, random_look, render, snapped
+from world import CACHE, CELL, SIZE, Scene, Thing, backdrop, pick, random_look, render, standing
 
 SIDE = 64  # pixels
-SIZES = 34, 60  # pixels, longer side of the thing
+SIZES = 24, 32, 40, 40, 48, 48, 56, 56  # pixels, longer side of the thing
 
 
 def draw(rng):
     """A close-up (64, 64, 3) uint8 and its scene, with places and sizes as seen in the close-up, times two."""
     kind, color = random_look(rng)
-    size, x, y = snapped(rng, rng.uniform(*SIZES), SIDE / 2, SIZE - SIDE / 2)
-    thing = Thing(kind, color, x, y, size)
-    scene = Scene(BACKGROUND_NAMES[rng.integers(len(BACKGROUND_NAMES))], [thing], seed=int(rng.integers(1 << 31)))
+    size, scene = pick(rng, SIZES), backdrop(rng)
+    x, y = standing(rng, scene, kind, size)
+    scene.things.append(Thing(kind, color, x, y, size))
     room = (SIDE - size) / 2
     left, top = (int(np.clip(CELL * round((v - SIDE / 2 + rng.uniform(-room, room)) / CELL), 0, SIZE - SIDE)) for v in (x, y))
     seen = Thing(kind, color, (x - left) * 2, (y - top) * 2, size * 2)
-    return render(scene)[top:top + SIDE, left:left + SIDE], Scene(scene.background, [seen], seed=scene.seed)
+    return render(scene)[top:top + SIDE, left:left + SIDE], Scene(scene.background, [seen], seed=scene.seed, close=True)
 
 
 @torch.no_grad()

@@ -26,12 +26,13 @@ class Pace:
         self.set_threads()
 
     def resume(self, state):
-        """Loads the checkpoint into everything in `state` (name: object with load_state_dict); False when there is none."""
+        """Loads the checkpoint into everything in `state` (name: object with load_state_dict) that it holds; False when there is none."""
         if not self.path.exists():
             return False
         saved = torch.load(self.path, map_location="cpu", weights_only=False)
         for name, part in state.items():
-            part.load_state_dict(saved[name])
+            if name in saved:
+                part.load_state_dict(saved[name])
         self.step, self.spent = saved["step"], saved["spent"]
         self.clock = self.now()
         return True

@@ -12,7 +12,7 @@ The plain loss of a diffusion model says little about single words of a long cap
   a beach" for the cells of the red car, one of four things. For captions that are short anyway it answers with the caption. ELLA's answer is drawn towards that, for each layer.
 - **Tags**: from the text encoder's state at a noun a linear layer tells colour and place of the thing that it names. What belongs to what is
   learned in minutes so.
-- **Look** of train_unet.py: kinds and colours, read from features of the UNet.
+- **CellClassifier** of train_unet.py: kinds and colours, read from features of the UNet.
 
 One batch in three gets CLIP's tokens of the caption too, behind ELLA's, so that both know of each other.
 """
@@ -31,7 +31,7 @@ from dense import COUNTS, compose_dense, dense_caption, region_of
 from latents import PUBLISHED, load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
-from train_unet import SCHEDULER, SNR_LIMIT, UNET, Look, cell_errors
+from train_unet import SCHEDULER, SNR_LIMIT, UNET, CellClassifier, cell_errors
 from world import BACKGROUNDS, CACHE, COLOR_NAMES, KINDS, NATURAL, NUMBERS, SIZE, article, caption
 
 T5 = dict(
@@ -340,7 +340,7 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(0)
     tokenizer, text, connector, unet = build()
-    clip, look, plan, tags, regions = Clip(), Look(unet), Plan(), Tags(tokenizer), Regions(unet)
+    clip, look, plan, tags, regions = Clip(), CellClassifier(unet), Plan(), Tags(tokenizer), Regions(unet)
     optimizer = Pair([text, connector, look, plan, tags], args.lr, args.muon_lr,
                      outer=(*OUTER, "shared", "relative_attention_bias", "latents", "places", "head", "heads", "colors", "linear_1"))
     averages = {"text_average": Average(text), "connector_average": Average(connector)}

@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from latents import PUBLISHED, load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
-from train_unet import SCHEDULER, SIGHT_WEIGHT, SNR_LIMIT, UNET, Look, cell_errors
+from train_unet import SCHEDULER, CELLS_WEIGHT, SNR_LIMIT, UNET, CellClassifier, cell_errors
 from world import CACHE, COLOR_NAMES, KINDS, article, caption, drawn_box, noun_phrase
 
 SLOTS = 30  # boxes that adapters are shown, empty ones included, in all published checkpoints
@@ -205,7 +205,7 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(0)
     tokenizer, text, unet, adapters = build()
-    look = Look(unet)
+    look = CellClassifier(unet)
     optimizer = Pair([adapters, look], args.lr, args.muon_lr, outer=(*OUTER, "head", "colors"))
     average, pace = Average(adapters), Pace(args.name, args.minutes)
     state = {"adapters": adapters, "look": look, "average": average, "optimizer": optimizer}
@@ -216,7 +216,7 @@ def main():
     share, total = pace.spent / 60 / args.minutes, np.zeros(3)
     while share < 1:
         error, kinds, colors = loss_of(unet, text, look, samples.batch(args.batch), alphas_cumprod)
-        (error + SIGHT_WEIGHT * (kinds + colors)).backward()
+        (error + CELLS_WEIGHT * (kinds + colors)).backward()
         torch.nn.utils.clip_grad_norm_(adapters.params.values(), 1.0)
         optimizer.step(ramp(share, decay_from=0.5))
         average.update(adapters)

@@ -1,8 +1,8 @@
 """Trains text encoder and UNet together: `python train_unet.py --minutes 90`. Goes on from .cache/unet.pt when it is there.
 
-v-prediction on cached latents. Close-ups come first (see closeups.py), then whole scenes. A helper head (`Sight`) names the kind at every
-cell from the middle of the UNet, in training only: the plain loss hardly notices shapes while they are small. The loss of timesteps cleaner than SNR 5 is scaled down (as min-SNR does); noisy timesteps, where
-kind, colour and place are decided, keep the full weight. Stage 1 scenes follow the close-ups until `--stage-2-from` of the budget, then stages 1 and 2.
+v-prediction on cached latents. Close-ups come first (see closeups.py), then whole scenes. A helper head (`CellClassifier`) names kind and colour at every
+cell from the middle of the UNet, in training only: the plain loss hardly notices shapes while they are small. The loss of timesteps cleaner than SNR 5 is
+scaled down (as min-SNR does); noisy timesteps, where kind, colour and place are decided, keep the full weight. Stage 1 scenes follow the close-ups until `--stage-2-from` of the budget, then stages 1 and 2.
 
 `--start-from FOLDER` begins with the weights of an exported miniature instead of random ones.
 """
@@ -22,7 +22,7 @@ from latents import load_latents
 from muon import OUTER, Pair
 from pace import Average, Pace, ramp
 from partner import Partner, serve_gradients
-from world import CACHE, COLOR_NAMES, KINDS, SIZE, caption
+from world import CACHE, COLOR_NAMES, KINDS, SIZE, back_to_front, caption, sized
 
 SCHEDULER = dict(
     num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1,
@@ -39,7 +39,7 @@ TEXT = dict(
     hidden_act="quick_gelu", projection_dim=128,
 )
 SNR_LIMIT = 5.0
-SIGHT_WEIGHT = 0.15
+CELLS_WEIGHT = 0.08  # of the helper head's two errors
 
 
 def build():
@@ -50,30 +50,19 @@ def build():
     return tokenizer, text, UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
 
 
-class Sight(nn.Module):
-    """Names what stands at each cell, from the features after the first up block: 0 nothing, 1 + kind."""
+class CellClassifier(nn.Module):
+    """Says what stands at each cell, from the features after the first up block: 0 nothing, 1 + kind; and 0 nothing, 1 a thing's own colours, 2 + colour."""
 
     def __init__(self, unet):
         super().__init__()
-        self.head = nn.Conv2d(UNET["block_out_channels"][-1], 1 + len(KINDS), 1)
+        width = UNET["block_out_channels"][-1]
+        self.head, self.colors = nn.Conv2d(width, 1 + len(KINDS), 1), nn.Conv2d(width, 2 + len(COLOR_NAMES), 1)
+        for head in (self.head, self.colors):
+            nn.init.zeros_(head.weight)  # features may be large: random weights would be loudly wrong
         unet.up_blocks[0].register_forward_hook(lambda module, inputs, output: setattr(self, "seen", output))
 
-    def loss(self, kinds):
-        """Cross-entropy with kinds (B, H, W), things and background weighing the same."""
-        return cell_error(self.head(self.seen), kinds)
-
-
-class Look(Sight):
-    """The same for a UNet that is frozen, and for colours too: 0 nothing, 1 a thing's own, 2 + colour."""
-
-    def __init__(self, unet):
-        super().__init__(unet)
-        self.colors = nn.Conv2d(self.head.in_channels, 2 + len(COLOR_NAMES), 1)
-        for head in (self.head, self.colors):
-            nn.init.zeros_(head.weight)  # features are large here: random weights would be loudly wrong
-
     def forward(self):
-        """Logits of kinds and of colours."""
+        """Logits of kinds and of colours for the UNet's last call."""
         return self.head(self.seen), self.colors(self.seen)
 
 
@@ -91,14 +80,16 @@ def cell_errors(logits, scenes):
 
 
 def kinds_of(scenes, cells):
-    """What stands at each cell, (B, H, W): 0 nothing, 1 + kind within 0.4 of a thing's size around its centre."""
-    kinds = torch.zeros(len(scenes), cells, cells, dtype=torch.long)
-    centre = (torch.arange(cells) + 0.5) * SIZE / cells
+    """What stands at each cell, (B, H, W): 0 nothing, 1 + kind within an ellipse that fills nine tenths of a thing's width and height."""
+    kinds = np.zeros((len(scenes), cells, cells), np.int64)
+    centre = (np.arange(cells) + 0.5) * SIZE / cells
     for b, scene in enumerate(scenes):
-        for thing in scene.things:
-            near = (centre[:, None] - thing.y) ** 2 + (centre[None, :] - thing.x) ** 2 < (0.4 * thing.size) ** 2
+        for _, thing in back_to_front(scene):
+            w, h = sized(thing)
+            rx, ry = (max(0.45 * side, 0.5 * SIZE / cells) for side in (w, h))
+            near = ((centre[:, None] - (thing.bottom - h / 2)) / ry) ** 2 + ((centre[None, :] - thing.x) / rx) ** 2 < 1
             kinds[b][near] = 1 + thing.kind
-    return kinds
+    return torch.from_numpy(kinds)
 
 
 class Samples:
@@ -123,8 +114,8 @@ class Samples:
         return torch.stack(latents).contiguous(memory_format=torch.channels_last), tokens.input_ids, shown
 
 
-def loss_of(unet, text, sight, batch, alphas_cumprod):
-    """The weighted error of v, and the helper head's."""
+def loss_of(unet, text, classifier, batch, alphas_cumprod):
+    """The weighted error of v, and the helper head's of kinds and of colours."""
     latents, ids, scenes = batch
     size = len(latents)
     # Half of the timesteps cover 0..1000 evenly, half crowd where shapes are decided (log-normal odds around 450).
@@ -135,16 +126,17 @@ def loss_of(unet, text, sight, batch, alphas_cumprod):
     v = unet(alpha * latents + sigma * noise, t, text(ids).last_hidden_state, return_dict=False)[0]
     snr = (alpha / sigma).flatten() ** 2
     weight = ((1 + SNR_LIMIT) / (1 + snr)).clamp(max=1)
-    return (weight * ((v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3))).mean(), sight.loss(kinds_of(scenes, v.shape[2]))
+    error = (weight * ((v - (alpha * noise - sigma * latents)) ** 2).mean((1, 2, 3))).mean()
+    return error, *cell_errors(classifier(), scenes)
 
 
 def next_batch(samples, share, args):
-    """Close-ups early on; then they go on beside the scenes. Most scenes are of stage 1 to the end: single large things are what LMD
-    mostly asks for. Early, 24 tokens are enough, which is a third faster; the padding up to 77 is learned with the scenes."""
-    early = share < args.closeups_until
-    if early or samples.rng.random() < 0.25:
-        return samples.batch(["closeup"], 3 * args.batch, 24 if early else 77)
-    return samples.batch(["stage1"] if share < args.stage_2_from else ["stage1", "stage1", "stage2"], args.batch)
+    """Close-ups early on; one batch in ten after that. 24 and 32 tokens are enough for most captions, which is a third faster; the padding up to 77 is
+    learned in the last part of the budget."""
+    early, length = share < args.closeups_until, 32 if share < 0.85 else 77
+    if early or samples.rng.random() < 0.1:
+        return samples.batch(["closeup"], 3 * args.batch, 24 if early else length)
+    return samples.batch(["stage1"] if share < args.stage_2_from else ["stage1", "stage2", "stage2"], args.batch, length)
 
 
 def parameters_of(*models):
@@ -154,14 +146,14 @@ def parameters_of(*models):
 def help_along(shared, share, given, ready, args):
     """What the partner process does: gradients of batches of its own."""
     tokenizer, text, unet = build()
-    sight, samples = Sight(unet), Samples(tokenizer, int.from_bytes(os.urandom(4), "little"))
+    classifier, samples = CellClassifier(unet), Samples(tokenizer, int.from_bytes(os.urandom(4), "little"))
     alphas_cumprod = DDIMScheduler(**SCHEDULER).alphas_cumprod
 
     def compute():
-        error, blindness = loss_of(unet, text, sight, next_batch(samples, share.value, args), alphas_cumprod)
-        (error + SIGHT_WEIGHT * blindness).backward()
+        error, kinds, colors = loss_of(unet, text, classifier, next_batch(samples, share.value, args), alphas_cumprod)
+        (error + CELLS_WEIGHT * (kinds + colors)).backward()
 
-    serve_gradients(parameters_of(unet, text, sight), shared, given, ready, compute)
+    serve_gradients(parameters_of(unet, text, classifier), shared, given, ready, compute)
 
 
 def main():
@@ -171,38 +163,38 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--muon-lr", type=float, default=3e-3)
-    parser.add_argument("--closeups-until", type=float, default=0.4)
+    parser.add_argument("--closeups-until", type=float, default=0.1)
     parser.add_argument("--start-from", help="folder of an exported miniature")
-    parser.add_argument("--stage-2-from", type=float, default=0.75)
+    parser.add_argument("--stage-2-from", type=float, default=0.25)
+    parser.add_argument("--partner", action="store_true", help="a second process takes what is left of the other cores")
     args = parser.parse_args()
     torch.manual_seed(0)
     tokenizer, text, unet = build()
     if args.start_from:
         text.load_state_dict(CLIPTextModel.from_pretrained(f"{args.start_from}/text_encoder").float().state_dict())
         unet.load_state_dict(UNet2DConditionModel.from_pretrained(f"{args.start_from}/unet").float().state_dict())
-    sight = Sight(unet)
-    optimizer = Pair([unet, text, sight], args.lr, args.muon_lr, outer=(*OUTER, "head"))
+    classifier = CellClassifier(unet)
+    optimizer = Pair([unet, text, classifier], args.lr, args.muon_lr, outer=(*OUTER, "head", "colors"))
     averages = {"unet_average": Average(unet), "text_average": Average(text)}
     pace = Pace(args.name, args.minutes)
-    state = {"unet": unet, "text": text, "sight": sight, "optimizer": optimizer, **averages}
+    state = {"unet": unet, "text": text, "classifier": classifier, "optimizer": optimizer, **averages}
     pace.resume(state)
     torch.manual_seed(pace.step)
     alphas_cumprod = DDIMScheduler(**SCHEDULER).alphas_cumprod
     samples = Samples(tokenizer, pace.step)
-    share, total, helped = pace.spent / 60 / args.minutes, np.zeros(2), 0
-    partner = Partner(parameters_of(unet, text, sight), help_along, args)
+    share, total, helped = pace.spent / 60 / args.minutes, np.zeros(3), 0
+    partner = Partner(parameters_of(unet, text, classifier), help_along, args) if args.partner else None
     while share < 1:
-        error, blindness = loss_of(unet, text, sight, next_batch(samples, share, args), alphas_cumprod)
-        loss = error + SIGHT_WEIGHT * blindness
-        loss.backward()
-        helped += partner.join_gradients(share)
+        error, kinds, colors = loss_of(unet, text, classifier, next_batch(samples, share, args), alphas_cumprod)
+        (error + CELLS_WEIGHT * (kinds + colors)).backward()
+        helped += partner.join_gradients(share) if partner else 0
         torch.nn.utils.clip_grad_norm_([*unet.parameters(), *text.parameters()], 1.0)
         optimizer.step(ramp(share, decay_from=0.55))
         averages["unet_average"].update(unet)
         averages["text_average"].update(text)
-        share, total = pace.tick(), total + (error.item(), blindness.item())
+        share, total = pace.tick(), total + (error.item(), kinds.item(), colors.item())
         if pace.step % 20 == 0:
-            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total[0] / 20:.4f} kinds {total[1] / 20:.3f} helped {helped}", flush=True)
+            print(f"step {pace.step} minutes {pace.spent / 60:.1f} loss {total[0] / 20:.4f} kinds {total[1] / 20:.3f} colours {total[2] / 20:.3f} helped {helped}", flush=True)
             total[:], helped = 0, 0
         if pace.step % 200 == 0:
             pace.save(state)

@@ -65,9 +65,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--decoder-only", action="store_true", help="keep the latents as they are")
+    parser.add_argument("--start-from", help="folder of an exported autoencoder")
     args = parser.parse_args()
     torch.manual_seed(0)
     vae = AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
+    if args.start_from:
+        vae.load_state_dict(AutoencoderKL.from_pretrained(args.start_from).float().state_dict())
     optimizer, average = Pair([vae], lr=2e-3, muon_lr=6e-3), Average(vae, 0.998)
     pace = Pace("vae", args.minutes)
     state = {"vae": vae, "optimizer": optimizer, "average": average}
