@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TextFault};
 use crate::json;
 use crate::layout::Layout;
+use crate::limits::ANSWER_CACHE_BYTES;
 use crate::parse::parse_answer;
 
 /// Captions shown when a caption is missing.
@@ -25,6 +26,10 @@ impl LayoutCache {
     /// # Errors
     /// [`Error::Text`] with line and column if it is something else.
     pub fn from_json(text: &str) -> Result<Self> {
+        if text.len() as u64 > ANSWER_CACHE_BYTES {
+            let message = format!("the cache has {} bytes; at most {ANSWER_CACHE_BYTES} are read", text.len());
+            return Err(Error::Text(TextFault::at(text, 0, message)));
+        }
         let answers = serde_json::from_str(text).map_err(|error| Error::Text(json::fault(text, &error)))?;
         Ok(LayoutCache { answers })
     }
@@ -114,6 +119,13 @@ mod tests {
     fn a_missing_occurrence_says_how_many_there_are() {
         let cache = LayoutCache::from_json(CACHE).unwrap();
         insta::assert_snapshot!(cache.answer("A photo of two cats", 2).unwrap_err(), @"the cache has 2 answers for the caption `A photo of two cats`; number 3 was asked for");
+    }
+
+    #[test]
+    fn a_file_beyond_the_limit_is_refused() {
+        let long = " ".repeat(ANSWER_CACHE_BYTES as usize + 1);
+        let error = LayoutCache::from_json(&long).unwrap_err();
+        assert_eq!(error.fault().unwrap().message(), "the cache has 67108865 bytes; at most 67108864 are read");
     }
 
     #[test]

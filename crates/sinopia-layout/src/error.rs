@@ -86,6 +86,16 @@ pub enum Error {
         /// Most boxes allowed.
         max: usize,
     },
+    /// A text is longer than is read.
+    #[error("{what} has {found} characters; at most {max} are read")]
+    TooLong {
+        /// Which text.
+        what: String,
+        /// Characters found.
+        found: usize,
+        /// Most characters.
+        max: usize,
+    },
     /// A text of another program's format says something that cannot be.
     #[error("cannot read this as {format}: {problem}", format = with_article(format))]
     Exchange {

@@ -129,15 +129,49 @@ impl PixelBox {
         let (y, h) = clip_span(self.y, self.height, height);
         PixelBox { x, y, width: w, height: h }
     }
+
+    /// The box in thousandths of a pixel, which are written in few digits: `40.96` and not `40.959999999999994`. A box that has area
+    /// keeps it, and one inside the canvas stays inside.
+    #[must_use]
+    pub fn rounded(&self, canvas: Canvas) -> PixelBox {
+        let (x, y) = (rounded(self.x), rounded(self.y));
+        let limit = |end: f64, side: f64| if end <= side { side } else { f64::INFINITY };
+        let (width, height) = canvas.sides();
+        let rounded_box = PixelBox {
+            x,
+            y,
+            width: length_between(x, rounded(self.right()), limit(self.right(), width)),
+            height: length_between(y, rounded(self.bottom()), limit(self.bottom(), height)),
+        };
+        if rounded_box.has_area() == self.has_area() { rounded_box } else { *self }
+    }
 }
 
-/// Clips start and length to `0..=limit`. The end, calculated as start + length, never exceeds the limit.
+/// What boxes are rounded to, in parts of a pixel.
+const PARTS_OF_A_PIXEL: f64 = 1000.0;
+
+fn rounded(value: f64) -> f64 {
+    (value * PARTS_OF_A_PIXEL).round() / PARTS_OF_A_PIXEL
+}
+
+/// `end − start` in thousandths, shorter by one where their sum would be rounded up beyond `limit`.
+fn length_between(start: f64, end: f64, limit: f64) -> f64 {
+    let length = rounded(end - start);
+    if start + length <= limit { length } else { rounded(length - 1.0 / PARTS_OF_A_PIXEL) }
+}
+
+/// Clips start and length to `0..=limit`. The end, calculated as start + length, never exceeds the limit. What is cut off leaves a
+/// length in thousandths of a pixel.
 fn clip_span(start: f64, length: f64, limit: f64) -> (f64, f64) {
     if start >= 0.0 && start + length <= limit {
         return (start, length); // bit for bit: an inside box is left alone
     }
     let clipped_start = start.clamp(0.0, limit);
     let end = (start + length).clamp(0.0, limit);
+    let short = length_between(clipped_start, end, limit);
+    if short > 0.0 {
+        return (clipped_start, short);
+    }
     let mut clipped = (end - clipped_start).max(0.0);
     while clipped_start + clipped > limit {
         clipped = clipped.next_down(); // the sum was rounded up
@@ -569,6 +603,21 @@ mod tests {
     }
 
     #[test]
+    fn boxes_are_written_in_few_digits() {
+        let canvas = Canvas::new(512, 640).unwrap();
+        let rounded =
+            |[x, y, width, height]: [f64; 4]| PixelBox::new(x, y, width, height).unwrap().rounded(canvas).to_string();
+        assert_eq!(rounded([0.1 + 0.2, 5.0 / 90.0 * 512.0, 40.959999999999994, 60.0]), "[0.3, 28.444, 40.96, 60]");
+        assert_eq!(
+            rounded([300.1, 639.9996, 211.89999999999998, 0.0004]),
+            "[300.1, 639.9996, 211.89999999999998, 0.0004]"
+        );
+        assert_eq!(rounded([-3.00001, 600.3, 700.0, 100.0]), "[-3, 600.3, 700, 100]");
+        let cut = PixelBox::new(300.1, 10.7, 500.0, 20.0).unwrap().clipped_to(canvas);
+        assert_eq!(cut.to_string(), "[300.1, 10.7, 211.9, 20]");
+    }
+
+    #[test]
     fn masks_unite_and_measure() {
         let grid = Grid::new(4, 4);
         let left = GridMask::from_bbox(&BBox::new(0., 0., 0.25, 0.5).unwrap(), grid, GridRounding::default());
@@ -614,6 +663,17 @@ mod tests {
             prop_assert!(clipped.is_inside(Canvas::PUBLISHED));
             if clipped.width() >= 1e-6 && clipped.height() >= 1e-6 {
                 prop_assert!(BBox::from_pixels(&clipped, Canvas::PUBLISHED).is_ok());
+            }
+        }
+
+        #[test]
+        fn rounded_boxes_are_near_and_as_much_inside(x in -9.0..600.0, y in -9.0..600.0, w in 0.0..600.0, h in 0.0..600.0) {
+            let canvas = Canvas::new(640, 384).unwrap();
+            for bbox in [PixelBox::new(x, y, w, h).unwrap(), PixelBox::new(x, y, w, h).unwrap().clipped_to(canvas)] {
+                let rounded = bbox.rounded(canvas);
+                prop_assert!(!bbox.is_inside(canvas) || rounded.is_inside(canvas), "{bbox} to {rounded}");
+                prop_assert_eq!(bbox.has_area(), rounded.has_area());
+                prop_assert!((bbox.x() - rounded.x()).abs() <= 1e-3 && (bbox.bottom() - rounded.bottom()).abs() <= 2e-3);
             }
         }
 

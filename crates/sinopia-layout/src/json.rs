@@ -10,18 +10,18 @@
 //! empty phrases, sides of zero or less and more than [`Layout::MAX_BOXES`] boxes are refused; boxes that leave the
 //! canvas are read as they are, for [`repair`](crate::repair::repair) to mend. [`SCHEMA`] says the same to machines.
 
-use serde::de::Error as _;
+use std::fmt;
+
+use serde::de::{Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result, TextFault};
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
+use crate::limits::LAYOUT_JSON_BYTES;
 
 /// The JSON Schema (draft 2020-12) of layout JSON.
 pub const SCHEMA: &str = include_str!("../schema/layout.schema.json");
-
-/// Longest layout JSON read, in bytes.
-pub const MAX_JSON_BYTES: usize = 1024 * 1024;
 
 impl Layout {
     /// Reads layout JSON.
@@ -29,8 +29,8 @@ impl Layout {
     /// # Errors
     /// [`Error::Text`] with line and column for anything that is not layout JSON.
     pub fn from_json(text: &str) -> Result<Self> {
-        if text.len() > MAX_JSON_BYTES {
-            let message = format!("the layout has {} bytes; at most {MAX_JSON_BYTES} are read", text.len());
+        if text.len() > LAYOUT_JSON_BYTES {
+            let message = format!("the layout has {} bytes; at most {LAYOUT_JSON_BYTES} are read", text.len());
             return Err(Error::Text(TextFault::at(text, 0, message)));
         }
         serde_json::from_str(text).map_err(|error| Error::Text(fault(text, &error)))
@@ -95,11 +95,34 @@ struct WireCanvas {
 }
 
 fn few_objects<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<LayoutObject>, D::Error> {
-    let objects = Vec::<LayoutObject>::deserialize(deserializer)?;
-    if objects.len() > Layout::MAX_BOXES {
-        return Err(D::Error::custom(Error::TooManyBoxes { found: objects.len(), max: Layout::MAX_BOXES }));
+    deserializer.deserialize_seq(FewObjects)
+}
+
+/// Objects are read up to the limit; those beyond it are only counted.
+struct FewObjects;
+
+impl<'de> Visitor<'de> for FewObjects {
+    type Value = Vec<LayoutObject>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of boxes")
     }
-    Ok(objects)
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut objects = Vec::new();
+        while objects.len() < Layout::MAX_BOXES {
+            let Some(object) = items.next_element()? else { return Ok(objects) };
+            objects.push(object);
+        }
+        let mut found = objects.len();
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            found += 1;
+        }
+        match found > Layout::MAX_BOXES {
+            true => Err(A::Error::custom(Error::TooManyBoxes { found, max: Layout::MAX_BOXES })),
+            false => Ok(objects),
+        }
+    }
 }
 
 fn named<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
@@ -277,11 +300,11 @@ mod tests {
     fn limits() {
         let many = |count| layout(&vec![r#"{"phrase": "a dog", "bbox": [1, 2, 3, 4]}"#; count].join(","));
         assert_eq!(Layout::from_json(&many(100)).unwrap().objects.len(), 100);
-        assert!(fault(&many(1000)).contains("the layout has 1000 boxes; at most 100 are allowed"));
+        assert!(fault(&many(1000)).contains("the layout has 1000 boxes; at most 200 are allowed"));
         assert!(fault(&layout(r#"{"phrase": "a dog", "bbox": [1, 2, NaN, 4]}"#)).contains("expected value"));
         assert!(fault(&layout(r#"{"phrase": "a dog", "bbox": [1, 2, 1e999, 4]}"#)).contains("number out of range"));
         assert!(fault(&layout(r#"{"phrase": "a dog", "bbox": [1, 2, 1e9, 4]}"#)).contains("at most 1000000 pixels"));
         assert!(fault(&"[".repeat(100_000)).contains("layout.json:1:"));
-        assert!(fault(&" ".repeat(MAX_JSON_BYTES + 1)).contains("at most 1048576 are read"));
+        assert!(fault(&" ".repeat(LAYOUT_JSON_BYTES + 1)).contains("at most 1048576 are read"));
     }
 }

@@ -24,6 +24,8 @@
 mod error;
 pub mod geometry;
 pub mod layout;
+pub mod limits;
+pub mod media;
 
 mod labels;
 mod literal;
@@ -32,9 +34,11 @@ pub mod cache;
 pub mod exchange;
 pub mod json;
 pub mod parse;
+pub mod python_json;
 pub mod render;
 pub mod repair;
 
+pub mod names;
 pub mod nouns;
 pub mod scene;
 pub mod svg;

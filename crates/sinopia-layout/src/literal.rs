@@ -10,8 +10,7 @@
 //! Blanks and `#` comments may stand between any two tokens. Nothing is evaluated. A quotation mark inside a string
 //! needs no escape when what follows it cannot follow a string: `'a child's toy'` is one name.
 
-/// Deepest nesting of lists; answers need four.
-const MAX_DEPTH: usize = 16;
+use crate::limits::ANSWER_DEPTH;
 
 /// A value and the byte where it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,8 +116,8 @@ impl<'a> Cursor<'a> {
     fn value_at_depth(&mut self, depth: usize) -> Result<Spanned, Fault> {
         self.skip_blanks();
         let offset = self.offset;
-        if depth > MAX_DEPTH {
-            return Err(Fault::new(offset, format!("lists are nested more than {MAX_DEPTH} deep")));
+        if depth > ANSWER_DEPTH {
+            return Err(Fault::new(offset, format!("lists are nested more than {ANSWER_DEPTH} deep")));
         }
         let value = match self.peek() {
             Some('[') => self.list(']', depth)?,
@@ -301,7 +300,9 @@ impl<'a> Cursor<'a> {
 
     /// A fault at this place that quotes what stands there.
     fn expected(&self, wanted: &str) -> Fault {
-        let found = match self.rest().split_whitespace().next() {
+        // No more of a long text without blanks than is shown: there may be many faults before its end.
+        let near = self.rest().char_indices().nth(SHOWN_CHARS + 1).map_or(self.rest(), |(end, _)| &self.rest()[..end]);
+        let found = match near.split_whitespace().next() {
             None => "the end of the answer".to_owned(),
             Some(word) => format!("`{}`", shortened(word)),
         };
@@ -324,9 +325,12 @@ pub(crate) fn opens_string(c: char) -> bool {
     closing_quote(c).is_some()
 }
 
-/// At most 24 characters of a text, for messages.
+/// Most of a text that a message repeats.
+const SHOWN_CHARS: usize = 24;
+
+/// At most [`SHOWN_CHARS`] characters of a text.
 fn shortened(text: &str) -> String {
-    match text.char_indices().nth(24) {
+    match text.char_indices().nth(SHOWN_CHARS) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", &text[..end]),
     }

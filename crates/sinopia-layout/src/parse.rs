@@ -17,10 +17,8 @@ use crate::error::{Error, Result, TextFault};
 use crate::geometry::{Canvas, PixelBox};
 use crate::labels::{self, Label};
 use crate::layout::{Layout, LayoutObject};
+use crate::limits::ANSWER_BYTES;
 use crate::literal::{Cursor, Fault, Spanned, Value, opens_string};
-
-/// Longest answer read, in bytes.
-pub const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// Most opening brackets tried before the text is taken to hold no list.
 const MAX_CANDIDATES: usize = 64;
@@ -52,8 +50,8 @@ pub fn parse_answer_on(text: &str, canvas: Canvas) -> Result<Layout> {
 }
 
 fn read(text: &str, canvas: Canvas) -> std::result::Result<Layout, Fault> {
-    if text.len() > MAX_ANSWER_BYTES {
-        let message = format!("the answer has {} bytes; at most {MAX_ANSWER_BYTES} are read", text.len());
+    if text.len() > ANSWER_BYTES {
+        let message = format!("the answer has {} bytes; at most {ANSWER_BYTES} are read", text.len());
         return Err(Fault::new(0, message));
     }
     if text.trim().is_empty() {
@@ -531,10 +529,10 @@ mod tests {
     fn limits() {
         assert!(fault("").contains("the answer is empty"));
         assert!(fault(" \n ").contains("the answer is empty"));
-        assert!(fault(&"x".repeat(MAX_ANSWER_BYTES + 1)).contains("at most 262144 are read"));
+        assert!(fault(&"x".repeat(ANSWER_BYTES + 1)).contains("at most 262144 are read"));
         let many = |count| format!("[{}]\nBackground prompt: A", "('a dog', [1, 2, 3, 4]),".repeat(count));
-        assert_eq!(parse_answer(&many(100)).unwrap().objects.len(), 100);
-        assert_eq!(parse_answer(&many(101)), Err(Error::TooManyBoxes { found: 101, max: 100 }));
+        assert_eq!(parse_answer(&many(200)).unwrap().objects.len(), 200);
+        assert_eq!(parse_answer(&many(201)), Err(Error::TooManyBoxes { found: 201, max: 200 }));
         assert!(
             fault("[('a dog', [1e7, 2, 3, 4])]\nBackground prompt: A")
                 .contains("not a finite number of at most 1000000 pixels")

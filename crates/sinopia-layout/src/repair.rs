@@ -53,6 +53,13 @@ pub enum Change {
         /// The name now.
         to: String,
     },
+    /// The background or the negative caption was cut to [`Layout::MAX_CAPTION_CHARS`].
+    CaptionShortened {
+        /// Which of them.
+        which: &'static str,
+        /// How many characters it had.
+        length: usize,
+    },
     /// An object was left out.
     Dropped {
         /// Its name.
@@ -127,7 +134,9 @@ pub fn repair_with(layout: Layout, mode: RepairMode) -> (Layout, RepairReport) {
         clip(object, canvas, &mut report);
     }
     let objects = keep(objects, &mut report, late_reason);
-    (Layout { objects, ..layout }, report)
+    let background = short_caption("background", layout.background, &mut report);
+    let negative = short_caption("negative caption", layout.negative, &mut report);
+    (Layout { canvas, objects, background, negative }, report)
 }
 
 impl RepairReport {
@@ -150,6 +159,17 @@ fn trim_name(object: LayoutObject, report: &mut RepairReport) -> LayoutObject {
         report.changes.push(Change::Renamed { from: object.phrase, to: phrase.clone() });
     }
     LayoutObject { phrase, bbox: object.bbox }
+}
+
+/// A caption that is cut if it is too long.
+fn short_caption(which: &'static str, text: String, report: &mut RepairReport) -> String {
+    match text.char_indices().nth(Layout::MAX_CAPTION_CHARS) {
+        Some((end, _)) => {
+            report.changes.push(Change::CaptionShortened { which, length: text.chars().count() });
+            text[..end].trim_end().to_owned()
+        }
+        None => text,
+    }
 }
 
 /// Keeps the objects without a reason to drop them and reports the others.
@@ -283,6 +303,9 @@ impl fmt::Display for Change {
                 let max = Layout::MAX_PHRASE_CHARS;
                 write!(f, "cut a name of {length} characters to its first {max}: `{}`", name(to))
             }
+            Change::CaptionShortened { which, length } => {
+                write!(f, "cut the {which} of {length} characters to its first {}", Layout::MAX_CAPTION_CHARS)
+            }
             Change::Dropped { phrase, bbox, reason } if phrase.is_empty() => {
                 write!(f, "dropped the box {}: {reason}", short(bbox))
             }
@@ -384,11 +407,20 @@ mod tests {
         assert_eq!(repaired.objects[1].phrase, "a dog");
         let message = report.to_string();
         assert!(
-            message.starts_with("cut a name of 79999 characters to its first 1000: `a very red ball a"),
+            message.starts_with("cut a name of 79999 characters to its first 300: `a very red ball a"),
             "{message}"
         );
         assert!(message.chars().count() < 200, "{message}");
         assert!(repair(repaired).1.is_empty(), "a repaired layout needs no repair");
+    }
+
+    #[test]
+    fn endless_captions_are_cut_and_told() {
+        let mut endless = layout(&[("a dog", [0., 0., 50., 50.])]);
+        (endless.background, endless.negative) = ("é".repeat(5000), "x".repeat(4000));
+        let (repaired, report) = repair(endless);
+        assert_eq!((repaired.background.chars().count(), repaired.negative.len()), (4000, 4000));
+        assert_eq!(report.to_string(), "cut the background of 5000 characters to its first 4000");
     }
 
     #[test]

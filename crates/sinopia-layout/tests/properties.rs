@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 use proptest::prelude::*;
-use sinopia_layout::exchange::{coco, ideogram, omost};
+use sinopia_layout::exchange::{self, Format, Hints, Imported, coco, ideogram, labelme, omost};
 use sinopia_layout::{
     Canvas, Layout, LayoutCache, LayoutObject, PixelBox, RepairMode, Scene, locate_phrases, parse_answer,
     parse_answer_on, repair_with, svg, write_answer,
 };
+
+/// Pieces of other programs' formats in any order.
+const OF_OTHERS: &str = "(?s)(canvas|\\.add_local_description|\\(|location=|'on the left'|,|\\)|=|\\{|\\[|\\]|\\}|:|7|NaN|```|\"images\"|\"annotations\"|\"bbox\"|\"elements\"|\"desc\"|\"shapes\"|\"points\"|\"rect\"|\"prefixes\"|\"image_id\"|.){0,40}";
 
 /// A caption as answers hold it: one trimmed line, and neither the word for no caption nor a code fence.
 fn caption() -> impl Strategy<Value = String> {
@@ -134,7 +137,10 @@ proptest! {
     #[test]
     fn other_formats_give_boxes_back(layout in layouts()) {
         let (repaired, _) = repair_with(layout, RepairMode::Clip);
-        prop_assert_eq!(coco::read(&coco::write(&repaired), None), Ok(repaired.clone()));
+        let hints = Hints::default();
+        prop_assert_eq!(coco::read(&coco::write(&repaired), &hints), Ok(Imported { layout: repaired.clone(), notes: Vec::new() }));
+        let back = labelme::read(&labelme::write(&repaired), &hints).unwrap();
+        prop_assert!(back.layout.objects.len() <= repaired.objects.len() && (back.layout.background == repaired.background));
         let canvas = repaired.canvas;
         let phrases = |layout: &Layout| layout.objects.iter().map(|object| object.phrase.clone()).collect::<Vec<_>>();
         let back = ideogram::read(&ideogram::write(&repaired, "").unwrap(), canvas).unwrap().layout;
@@ -148,10 +154,23 @@ proptest! {
     }
 
     #[test]
-    fn no_text_of_another_format_panics(text in "(?s)(canvas|\\.add_local_description|\\(|location=|'on the left'|,|\\)|=|\\{|\\[|\"images\"|.){0,40}") {
-        let _ = omost::read(&text, Canvas::PUBLISHED);
-        let _ = coco::read(&text, None);
-        let _ = ideogram::read(&text, Canvas::PUBLISHED);
+    fn no_text_of_another_format_panics(text in OF_OTHERS) {
+        let hints = Hints { canvas: Some(Canvas::PUBLISHED), image: None };
+        let formats = [Format::Json, Format::Text, Format::Coco, Format::Ideogram, Format::Omost, Format::Labelme];
+        for format in formats.map(Some).into_iter().chain([None]) {
+            let _ = exchange::read(&text, format, &hints);
+        }
+    }
+
+    #[test]
+    fn what_is_read_of_others_is_written_in_few_digits(y in 0..900, x in 0..900, height in 1..100, width in 1..100, side in 1u32..2000) {
+        let bbox = format!("[{y}, {x}, {}, {}]", y + height, x + width);
+        let text = format!(r#"{{"background": "", "elements": [{{"bbox": {bbox}, "desc": "a cat"}}]}}"#);
+        let hints = Hints { canvas: Some(Canvas::new(side, 777).unwrap()), image: None };
+        let layout = exchange::read(&text, None, &hints).unwrap().layout;
+        let json = layout.to_json();
+        prop_assert!(json.split(|c: char| !c.is_ascii_digit()).all(|digits| digits.len() <= 4), "{}", json);
+        prop_assert!(layout.is_inside_canvas());
     }
 
     #[test]
