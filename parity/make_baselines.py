@@ -229,7 +229,7 @@ class Model:
         self.text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval()
         self.unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32).eval().requires_grad_(False)
         self.vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32).eval()
-        self.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+        self.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", clip_sample=False)  # which a PNDM file does not say
         self.recorded = record(self.unet)
 
     def encode(self, prompts):

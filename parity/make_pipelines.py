@@ -28,10 +28,11 @@ OF_MODEL = {("sd2", "pndm"): {"guidance_scale": 2.0}}
 
 
 def paint(model, case, arguments):
-    pipe = StableDiffusionPipeline.from_pretrained(MODELS / model, torch_dtype=torch.float32, safety_checker=None)
+    # A DDIM file does not say `skip_prk_steps`, so PNDM starts with Runge-Kutta steps over sd2 and without over sd1. The scheduler is handed to the
+    # constructor, which mends what its class makes of the file: a PNDM file does not say `clip_sample`.
+    scheduler = getattr(diffusers, arguments["scheduler"]).from_pretrained(MODELS / model / "scheduler")
+    pipe = StableDiffusionPipeline.from_pretrained(MODELS / model, scheduler=scheduler, torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
-    # A DDIM file does not say `skip_prk_steps`, so PNDM starts with Runge-Kutta steps over sd2 and without over sd1.
-    pipe.scheduler = getattr(diffusers, arguments["scheduler"]).from_config(pipe.scheduler.config)
     common = {"prompt": arguments["prompt"], "negative_prompt": arguments["negative"], "num_inference_steps": arguments["steps"],
               "guidance_scale": arguments["guidance_scale"], "width": arguments["width"], "height": arguments["height"]}
     latents = pipe(**common, generator=generator(arguments["seed"]), output_type="latent").images

@@ -2,6 +2,8 @@
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 
+use sinopia_layout::limits::TEMPLATE_STEPS;
+
 use crate::error::{Error, Result};
 use crate::file::Head;
 use crate::vocabulary::Vocabulary;
@@ -43,6 +45,7 @@ impl Chat {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
+        environment.set_fuel(Some(TEMPLATE_STEPS));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function(
             "raise_exception",

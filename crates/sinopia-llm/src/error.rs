@@ -27,6 +27,14 @@ pub enum Error {
         #[source]
         source: candle_core::Error,
     },
+    /// The file is something else.
+    #[error("`{origin}` is {found}, not a language model in GGUF")]
+    OtherFile {
+        /// The file.
+        origin: String,
+        /// What it is.
+        found: &'static str,
+    },
     /// The network is of a kind that cannot be run.
     #[error("`{origin}` holds a model of the architecture `{found}`; the ones that can be run are {known}")]
     Architecture {
@@ -82,6 +90,9 @@ pub enum Error {
     /// The answer was not finished in time.
     #[error("no complete answer within {} s", .0.as_secs_f64())]
     OutOfTime(Duration),
+    /// Nobody waits for the answer any more.
+    #[error("interrupted")]
+    Interrupted,
     /// Arithmetic failed.
     #[error("the model could not be run")]
     Run(#[from] candle_core::Error),

@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use candle_core::quantized::gguf_file::{Content, Value};
 
 use crate::error::{Error, Result};
+use crate::head_limits;
 
 /// What a file says about itself and where its tensors lie.
 pub(crate) struct Head {
@@ -15,9 +16,12 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn read(reader: &mut (impl Read + Seek), origin: &str) -> Result<Self> {
         let origin = origin.to_owned();
-        match Content::read(reader) {
+        match head_limits::check(reader).map_err(Into::into).and_then(|()| Content::read(reader)) {
             Ok(content) => Ok(Self { origin, content }),
-            Err(source) => Err(Error::NotGguf { origin, source }),
+            Err(source) => Err(match other_kind(reader) {
+                Some(found) => Error::OtherFile { origin, found },
+                None => Error::NotGguf { origin, source },
+            }),
         }
     }
 
@@ -70,6 +74,29 @@ impl Head {
 
     fn get(&self, key: &str) -> Option<&Value> {
         self.content.metadata.get(key)
+    }
+}
+
+/// What a file is that is no GGUF file, where its first bytes say it.
+fn other_kind(reader: &mut (impl Read + Seek)) -> Option<&'static str> {
+    let mut start = Vec::new();
+    reader.rewind().ok()?;
+    reader.take(64).read_to_end(&mut start).ok()?;
+    let text = start.trim_ascii_start();
+    let begins = |word: &[u8]| text.len() >= word.len() && text[..word.len()].eq_ignore_ascii_case(word);
+    match start.as_slice() {
+        [] => Some("empty"),
+        [b'G', b'G', b'U', b'F', ..] => None,
+        _ if start.starts_with(b"version https://git-lfs") => {
+            Some("a Git LFS pointer (`git lfs pull` fetches the file itself)")
+        }
+        _ if [&b"<!doctype"[..], b"<html", b"<?xml"].iter().any(|tag| begins(tag)) => {
+            Some("a web page (download the file itself)")
+        }
+        [_, _, _, _, _, _, _, 0, b'{', ..] => Some("a safetensors file"),
+        [b'P', b'K', 3, 4, ..] => Some("a ZIP archive or one of PyTorch's files"),
+        _ if begins(b"{") => Some("a JSON text"),
+        _ => None,
     }
 }
 

@@ -24,6 +24,7 @@ mod chat;
 mod constraint;
 mod file;
 mod gemma3;
+mod head_limits;
 mod network;
 mod sampling;
 mod vocabulary;

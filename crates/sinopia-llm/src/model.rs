@@ -110,6 +110,19 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::TooLong`], [`Error::Grammar`], [`Error::ChatTemplate`], [`Error::OutOfTime`], [`Error::Run`].
     pub fn answer(&self, conversation: &[(Role, &str)], generation: &Generation<'_>) -> Result<Answer> {
+        self.answer_unless(conversation, generation, &|| false)
+    }
+
+    /// The same, given up once `is_over` says so: it is asked before each piece of the prompt and each token.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer); [`Error::Interrupted`].
+    pub fn answer_unless(
+        &self,
+        conversation: &[(Role, &str)],
+        generation: &Generation<'_>,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Answer> {
         let prompt = self.vocabulary.prompt(&self.chat.prompt(conversation, &self.vocabulary)?);
         if prompt.is_empty() || prompt.len() >= self.context {
             return Err(Error::TooLong { tokens: prompt.len(), context: self.context });
@@ -125,13 +138,15 @@ impl LanguageModel {
             bytes: Vec::new(),
         };
         let began = Instant::now();
+        let check = || match generation.timeout {
+            _ if is_over() => Err(Error::Interrupted),
+            Some(limit) if began.elapsed() > limit => Err(Error::OutOfTime(limit)),
+            _ => Ok(()),
+        };
         let room = generation.max_tokens.min(self.context - prompt.len());
         let mut pending = prompt.clone();
         let is_cut = loop {
-            if let Some(limit) = generation.timeout.filter(|limit| began.elapsed() > *limit) {
-                return Err(Error::OutOfTime(limit));
-            }
-            match writing.next(&pending)? {
+            match writing.next(&pending, &check)? {
                 None => break false,
                 Some(tokens) => pending = tokens,
             }
@@ -162,8 +177,8 @@ struct Writing<'a> {
 impl Writing<'_> {
     /// Shows `pending` to the network and writes the tokens that follow: one that is drawn and those that the grammar leaves no choice
     /// about. `None` at the end of the answer.
-    fn next(&mut self, pending: &[u32]) -> Result<Option<Vec<u32>>> {
-        let mut logits = self.network.logits(pending, self.seen)?;
+    fn next(&mut self, pending: &[u32], check: &dyn Fn() -> Result<()>) -> Result<Option<Vec<u32>>> {
+        let mut logits = self.network.logits(pending, self.seen, check)?;
         self.seen += pending.len();
         if let Some(matcher) = &mut self.matcher {
             if matcher.is_stopped() {

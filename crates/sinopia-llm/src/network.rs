@@ -19,6 +19,9 @@ const MOST_POSITIONS: usize = 4096;
 const MOST_LAYERS: usize = 1024;
 const MOST_CONTEXT: usize = 1 << 20;
 
+/// Tokens read at a time: a second or two of the larger models' work, and enough to keep a processor busy.
+const PIECE: usize = 32;
+
 /// A network with its memory of the tokens so far.
 pub(crate) enum Network {
     Llama(quantized_llama::ModelWeights),
@@ -50,17 +53,24 @@ impl Network {
         Ok((network, context))
     }
 
-    /// Logits after `tokens`, which follow `position` tokens that the network has seen; at 0 it forgets what it has seen.
-    pub(crate) fn logits(&mut self, tokens: &[u32], position: usize) -> Result<Vec<f32>> {
+    /// Logits after `tokens`, which follow `position` tokens that the network has seen; at 0 it forgets what it has seen. They are read in pieces,
+    /// and `check` may end it before each.
+    pub(crate) fn logits(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<Vec<f32>> {
         if position == 0 {
             self.forget();
         }
-        // Candle's qwen3 does not place several tokens after others that are remembered.
+        // Candle's qwen3 does not place several tokens after others that came one by one; pieces of a prompt it does.
         let one_by_one = position > 0 && matches!(self, Network::Qwen3(_));
         let mut logits = None;
-        let pieces = if one_by_one { tokens.chunks(1) } else { tokens.chunks(tokens.len().max(1)) };
+        let pieces = tokens.chunks(if one_by_one { 1 } else { PIECE });
         let mut at = position;
         for piece in pieces {
+            check()?;
             let ids = Tensor::new(piece, &Device::Cpu)?.unsqueeze(0)?; // (1, L)
             logits = Some(self.forward(&ids, at)?); // (1, vocabulary)
             at += piece.len();

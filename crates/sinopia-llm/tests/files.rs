@@ -225,6 +225,20 @@ fn metadata_that_cannot_be_is_named() {
     refused(&Maker::llama().set("tokenizer.chat_template", Value::String("{% for %}".to_owned())), &["chat template"]);
 }
 
+/// A head of a few bytes may announce what no memory holds; one of a few lines may count for hours.
+#[test]
+fn what_would_never_end_is_refused() {
+    let mut bytes = Maker::llama().bytes();
+    bytes[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+    let error = LanguageModel::from_bytes(&bytes, "made.gguf").unwrap_err();
+    assert!(told(&error).contains("entries of metadata; at most"), "{}", told(&error));
+    refused(&Maker::llama().set("general.alignment", Value::U32(0)), &["alignment"]);
+    let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    let model = Maker::llama().set("tokenizer.chat_template", Value::String(endless.to_owned())).read().unwrap();
+    let error = model.answer(&[(Role::User, "x")], &Generation::default()).unwrap_err();
+    assert!(matches!(error, Error::ChatTemplate { .. }) && told(&error).contains("fuel"), "{}", told(&error));
+}
+
 #[test]
 fn weights_that_do_not_fit_are_named() {
     refused(&Maker::llama().without("blk.0.ffn_up.weight"), &["blk.0.ffn_up.weight"]);
@@ -256,4 +270,52 @@ fn files_that_are_cut_or_changed_are_refused_or_run_but_never_panic() {
     }
     let error = LanguageModel::open("/no/such/model.gguf".as_ref()).unwrap_err();
     assert!(error.to_string().contains("/no/such/model.gguf"), "{error}");
+}
+
+#[test]
+fn an_answer_is_given_up_between_pieces_of_the_prompt_and_between_tokens() {
+    use std::cell::Cell;
+    let model = Maker::llama().read().unwrap();
+    let question = "x".repeat(100);
+    let asked = [(Role::User, question.as_str())];
+    let generation = Generation { max_tokens: 3, ..Generation::default() };
+    let (looks, thrown_at) = (Cell::new(0), Cell::new(usize::MAX));
+    let is_over = || {
+        looks.set(looks.get() + 1);
+        looks.get() >= thrown_at.get()
+    };
+    let answer = model.answer_unless(&asked, &generation, &is_over).unwrap();
+    assert_eq!(answer, model.answer(&asked, &generation).unwrap());
+    // A look before each 32 tokens of the prompt, and before each token of the answer is read; at the limit the last one is not.
+    let expected = answer.prompt_tokens.div_ceil(32) + answer.tokens.len() - usize::from(answer.is_cut);
+    assert!(answer.prompt_tokens > 96 && looks.get() == expected, "{} looks, {answer:?}", looks.get());
+    for at in 1..=expected {
+        looks.set(0);
+        thrown_at.set(at);
+        let error = model.answer_unless(&asked, &generation, &is_over).unwrap_err();
+        assert!(matches!(error, Error::Interrupted), "{error}");
+        assert_eq!(looks.get(), at, "nothing is done afterwards");
+    }
+    thrown_at.set(usize::MAX);
+    assert_eq!(
+        answer,
+        model.answer_unless(&asked, &generation, &is_over).unwrap(),
+        "the next answer is as it would be"
+    );
+}
+
+#[test]
+fn files_that_are_something_else_say_what_they_are() {
+    let refusal = |bytes: &[u8]| LanguageModel::from_bytes(bytes, "x.gguf").unwrap_err().to_string();
+    for (bytes, found) in [
+        (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..], "`x.gguf` is a Git LFS pointer"),
+        (b"\n<!DOCTYPE html>", "`x.gguf` is a web page"),
+        (b"\x10\0\0\0\0\0\0\0{\"a\": {}}", "`x.gguf` is a safetensors file, not a language model in GGUF"),
+        (b"PK\x03\x04", "a ZIP archive"),
+        (b"", "is empty"),
+        (b"GGUF\x03", "is not a sound GGUF file"),
+        (b"hello", "is not a sound GGUF file"),
+    ] {
+        assert!(refusal(bytes).contains(found), "{}", refusal(bytes));
+    }
 }

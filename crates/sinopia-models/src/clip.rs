@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use crate::layers::{layer_norm, linear, linear_no_bias};
-use crate::{Error, Result, Weights, config};
+use crate::{Error, Interrupt, Result, Tokens, Weights, config, interrupt};
 
 /// Where the configuration comes from, for messages.
 const FILE: &str = "text_encoder/config.json";
@@ -34,6 +34,8 @@ pub struct ClipTextConfig {
     pub layer_norm_eps: f64,
     /// The token that ends a text; 2 in old files, where it means the largest id of the text.
     pub eos_token_id: u32,
+    /// Whether padding is masked. diffusers' word, not transformers': Stable Diffusion was trained without.
+    pub use_attention_mask: Option<bool>,
 }
 
 impl Default for ClipTextConfig {
@@ -49,6 +51,7 @@ impl Default for ClipTextConfig {
             hidden_act: "quick_gelu".to_owned(),
             layer_norm_eps: 1e-5,
             eos_token_id: 49407,
+            use_attention_mask: None,
         }
     }
 }
@@ -59,7 +62,15 @@ impl ClipTextConfig {
     /// # Errors
     /// If it is not JSON, or a value has the wrong kind, or [`ClipTextConfig::validate`] refuses it.
     pub fn from_json(text: &str) -> Result<Self> {
-        let config: Self = config::read(text, FILE)?;
+        /// A file of the whole of CLIP has the encoder's configuration inside.
+        #[derive(Deserialize)]
+        struct Whole {
+            text_config: Option<ClipTextConfig>,
+        }
+        let config = match config::read(text, FILE)? {
+            Whole { text_config: Some(config) } => config,
+            Whole { text_config: None } => config::read(text, FILE)?,
+        };
         config.validate()?;
         Ok(config)
     }
@@ -179,16 +190,42 @@ impl ClipTextModel {
 
     /// Encodes texts of equal length, each a list of token ids with its start, end and padding.
     ///
-    /// Every token sees itself and those before it; padding is not masked, since Stable Diffusion was trained without.
+    /// Every token sees itself and those before it; padding is not masked.
     ///
     /// # Errors
     /// [`Error::Input`] if there is no text, lengths differ or exceed the model's, or an id is outside the vocabulary.
     pub fn forward(&self, ids: &[Vec<u32>]) -> Result<ClipOutput> {
+        self.run(ids, None, None)
+    }
+
+    /// The same of tokenized texts, with their padding masked if the configuration says so (`use_attention_mask`); given up between two layers if it is
+    /// interrupted.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Interrupted`].
+    pub fn encode(&self, texts: &[Tokens], interrupt: Interrupt) -> Result<ClipOutput> {
+        let ids: Vec<Vec<u32>> = texts.iter().map(|text| text.ids.clone()).collect();
+        let lengths: Vec<usize> = texts.iter().map(|text| text.length).collect();
+        let is_masked = self.config.use_attention_mask.unwrap_or(false);
+        self.run(&ids, is_masked.then_some(lengths.as_slice()), interrupt)
+    }
+
+    /// As [`forward`](Self::forward), given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Interrupted`].
+    pub fn forward_unless(&self, ids: &[Vec<u32>], interrupt: Interrupt) -> Result<ClipOutput> {
+        self.run(ids, None, interrupt)
+    }
+
+    /// With `lengths`, what comes behind them is seen by nobody.
+    fn run(&self, ids: &[Vec<u32>], lengths: Option<&[usize]>, interrupt: Interrupt) -> Result<ClipOutput> {
         let length = self.check(ids)?;
         let mut hidden = self.embed(ids, length)?; // (B, L, C), so all the way
         let mut hidden_states = vec![hidden.clone()];
         for layer in &self.layers {
-            hidden = layer.forward(&hidden)?;
+            interrupt::check(interrupt)?;
+            hidden = layer.forward_masked(&hidden, lengths)?;
             hidden_states.push(hidden.clone());
         }
         let last_hidden_state = self.final_layer_norm.forward(&hidden)?;
@@ -299,13 +336,40 @@ impl EncoderLayer {
 
     /// (B, L, C) to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_masked(x, None)
+    }
+
+    /// The same; with `lengths`, of each row of the batch only so many tokens are seen.
+    fn forward_masked(&self, x: &Tensor, lengths: Option<&[usize]>) -> Result<Tensor> {
         let normal = self.layer_norm1.forward(x)?;
         let (query, key, value) =
             (self.q_proj.forward(&normal)?, self.k_proj.forward(&normal)?, self.v_proj.forward(&normal)?);
-        let seen = attention::attention(&query, &key, &value, self.heads, self.causal)?;
+        let seen = match lengths {
+            None => attention::attention(&query, &key, &value, self.heads, self.causal)?,
+            Some(lengths) => self.see_up_to(lengths, [&query, &key, &value])?,
+        };
         let x = (x + self.out_proj.forward(&seen)?)?;
         let inner = self.activation.apply(&self.fc1.forward(&self.layer_norm2.forward(&x)?)?)?;
         Ok((self.fc2.forward(&inner)? + x)?)
+    }
+
+    /// Attention to the first tokens of each row: those see as ever, the padding behind them sees them all.
+    fn see_up_to(&self, lengths: &[usize], [query, key, value]: [&Tensor; 3]) -> Result<Tensor> {
+        let total = query.dim(1)?;
+        let row = |(row, length): (usize, &usize)| -> Result<Tensor> {
+            let part =
+                |x: &Tensor, start: usize, end: usize| x.narrow(0, row, 1)?.narrow(1, start, end - start)?.contiguous();
+            let seen = (*length).clamp(1, total);
+            let (key, value) = (part(key, 0, seen)?, part(value, 0, seen)?);
+            let text = attention::attention(&part(query, 0, seen)?, &key, &value, self.heads, self.causal)?;
+            if seen == total {
+                return Ok(text);
+            }
+            let padding = attention::attention(&part(query, seen, total)?, &key, &value, self.heads, false)?;
+            Ok(Tensor::cat(&[text, padding], 1)?)
+        };
+        let rows = lengths.iter().enumerate().map(row).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&rows, 0)?)
     }
 }
 
@@ -390,6 +454,36 @@ mod tests {
     }
 
     #[test]
+    fn masked_padding_is_seen_by_nobody() {
+        let config = ClipTextConfig { use_attention_mask: Some(true), ..tiny() };
+        let model = ClipTextModel::load(&config, &Weights::random(1)).unwrap();
+        let text = |ids: [u32; 5], length| Tokens { ids: ids.to_vec(), length, truncated: None };
+        let states = |texts: &[Tokens]| model.encode(texts, None).unwrap().last_hidden_state;
+        let one = states(&[text([18, 3, 19, 19, 19], 3)]);
+        // Without the mask the last state would see the token before it.
+        let other = states(&[text([18, 3, 19, 4, 19], 3)]);
+        let at = |x: &Tensor, row: usize, start: usize, len: usize| {
+            values(&x.narrow(0, row, 1).unwrap().narrow(1, start, len).unwrap())
+        };
+        assert_eq!(at(&one, 0, 4, 1), at(&other, 0, 4, 1));
+        let plain = model.forward(&[vec![18, 3, 19, 19, 19]]).unwrap().last_hidden_state;
+        assert_eq!(at(&one, 0, 0, 3), at(&plain, 0, 0, 3));
+        assert_ne!(at(&one, 0, 3, 2), at(&plain, 0, 3, 2));
+        // Each row by its own length.
+        let both = states(&[text([18, 3, 4, 5, 19], 5), text([18, 3, 19, 19, 19], 3)]);
+        assert_eq!(at(&both, 1, 0, 5), at(&one, 0, 0, 5));
+    }
+
+    #[test]
+    fn padding_is_masked_only_if_the_configuration_says_so() {
+        let model = ClipTextModel::load(&tiny(), &Weights::random(1)).unwrap();
+        let ids = vec![18, 3, 19, 19, 19];
+        let text = Tokens { ids: ids.clone(), length: 3, truncated: None };
+        let states = |output: ClipOutput| values(&output.last_hidden_state);
+        assert_eq!(states(model.encode(&[text], None).unwrap()), states(model.forward(&[ids]).unwrap()));
+    }
+
+    #[test]
     fn a_text_projection_is_used_where_there_is_one() {
         let weights = Weights::random(1);
         let model = ClipTextModel::load(&tiny(), &weights).unwrap();
@@ -432,5 +526,11 @@ mod tests {
     fn absent_keys_have_the_defaults_and_unknown_ones_are_ignored() {
         let config = ClipTextConfig::from_json(r#"{"hidden_size": 768, "model_type": "clip_text_model"}"#).unwrap();
         assert_eq!(config, ClipTextConfig { hidden_size: 768, ..ClipTextConfig::default() });
+    }
+
+    #[test]
+    fn the_file_of_a_whole_clip_has_the_encoder_inside() {
+        let json = r#"{"model_type": "clip", "hidden_size": 3, "text_config": {"hidden_size": 768}}"#;
+        assert_eq!(ClipTextConfig::from_json(json).unwrap().hidden_size, 768);
     }
 }

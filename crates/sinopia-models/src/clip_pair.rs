@@ -10,17 +10,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use sinopia_nn::{LayerNorm, Linear};
 
-use crate::checkpoint::files::{Files, hex};
+use crate::checkpoint::files::Files;
 use crate::clip::{ClipTextConfig, ClipTextModel};
 use crate::layers::{layer_norm, linear_no_bias};
-use crate::owlvit::{OwlVisionConfig, Pixels, crop_and_normalise};
+use crate::owlvit::{OwlVisionConfig, Pixels, prepared};
+use crate::preprocessing::Preprocessing;
 use crate::vision::VisionEncoder;
-use crate::{Error, Precision, Result, Tokenizer, Weights};
+use crate::{Error, Interrupt, Precision, Result, Tokenizer, Weights, config};
 
 /// What the pair is built like.
 const CONFIG: &str = "config.json";
-/// Files that may hold the weights, best first.
-const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// Side of CLIP's images where its configuration does not say, in pixels.
 const DEFAULT_IMAGE_SIZE: usize = 224;
 /// Width of the common space where the configuration does not say.
@@ -54,7 +53,7 @@ impl ClipConfig {
             projection_dim: Option<usize>,
         }
         let json = |source| Error::Json { file: CONFIG.to_owned(), source };
-        let mut raw: Raw = serde_json::from_str(text).map_err(json)?;
+        let mut raw: Raw = config::read(text, CONFIG)?;
         if raw.model_type != "clip" {
             return Err(Error::Config {
                 file: CONFIG.to_owned(),
@@ -83,11 +82,13 @@ pub struct ClipPair {
     vision: VisionEncoder,
     post_layernorm: LayerNorm,
     visual_projection: Linear,
+    preprocessing: Preprocessing,
     device: Device,
 }
 
 impl ClipPair {
-    /// Opens a folder in transformers' layout: `config.json`, `model.safetensors` (or `pytorch_model.bin`) and the tokenizer's files.
+    /// Opens a folder in transformers' layout: `config.json`, `model.safetensors` (or `pytorch_model.bin`, or shards), the tokenizer's
+    /// files, and `preprocessor_config.json` if images are prepared otherwise than published.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a file is missing, and what reading them finds wrong.
@@ -96,10 +97,10 @@ impl ClipPair {
             return Err(Error::NotFound { path: folder.to_owned() });
         }
         let files = Files::Folder(folder.to_owned());
-        let text = files.read(CONFIG)?.ok_or_else(|| incomplete(&files, "it has no config.json"))?;
-        let config = ClipConfig::from_json(&String::from_utf8_lossy(&text))?;
-        let weights = files.weights(&[weight_file(&files)?.to_owned()], device, precision)?;
-        Self::load(&config, &weights, Tokenizer::from_folder(folder)?)
+        let config = config_of(&files)?;
+        let preprocessing = preprocessing_of(&files, &config)?;
+        let weights = files.weights(&files.weight_files("", None)?, device, precision)?;
+        Ok(Self { preprocessing, ..Self::load(&config, &weights, Tokenizer::from_folder(folder)?)? })
     }
 
     fn load(config: &ClipConfig, weights: &Weights, tokenizer: Tokenizer) -> Result<Self> {
@@ -120,6 +121,7 @@ impl ClipPair {
                 vision.hidden_size,
                 config.projection_dim,
             )?,
+            preprocessing: Preprocessing::clip(config.vision_config.image_size),
             device: weights.device().clone(),
             config: config.clone(),
             tokenizer,
@@ -150,8 +152,16 @@ impl ClipPair {
     /// # Errors
     /// [`Error::Input`] if there is none.
     pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor> {
+        self.encode_texts_unless(texts, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`encode_texts`](Self::encode_texts); [`Error::Interrupted`].
+    pub fn encode_texts_unless<S: AsRef<str>>(&self, texts: &[S], interrupt: Interrupt) -> Result<Tensor> {
         let ids = texts.iter().map(|text| self.tokenize(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        let embeds = self.text.forward(&ids)?.text_embeds.ok_or_else(|| Error::Input {
+        let embeds = self.text.forward_unless(&ids, interrupt)?.text_embeds.ok_or_else(|| Error::Input {
             what: "the text tower",
             expected: "a projection".to_owned(),
             found: "none".to_owned(),
@@ -164,8 +174,17 @@ impl ClipPair {
     /// # Errors
     /// If the tensor library refuses.
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Tensor> {
-        let pixels = crop_and_normalise(images, self.config.vision_config.image_size, &self.device)?; // (B, S, S, 3)
-        let tokens = self.vision.forward(&pixels)?; // (B, 1 + N, C)
+        self.encode_images_unless(images, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`encode_images`](Self::encode_images); [`Error::Interrupted`].
+    pub fn encode_images_unless(&self, images: &[Pixels], interrupt: Interrupt) -> Result<Tensor> {
+        let side = self.config.vision_config.image_size;
+        let pixels = prepared(images, &self.preprocessing, side, &self.device)?; // (B, S, S, 3)
+        let tokens = self.vision.forward(&pixels, interrupt)?; // (B, 1 + N, C)
         let class = self.post_layernorm.forward(&tokens.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)?;
         of_length_one(&self.visual_projection.forward(&class)?)
     }
@@ -181,13 +200,21 @@ fn of_length_one(x: &Tensor) -> Result<Tensor> {
 /// [`Error::NotACheckpoint`] if the folder has no weights, [`Error::Read`].
 pub fn content_hash(folder: &Path) -> Result<String> {
     let files = Files::Folder(folder.to_owned());
-    Ok(hex(&files.sha256(weight_file(&files)?)?))
+    let config = config_of(&files)?;
+    files.model_hash(&preprocessing_of(&files, &config)?, &Preprocessing::clip(config.vision_config.image_size))
 }
 
-fn weight_file(files: &Files) -> Result<&'static str> {
-    let names = files.names()?;
-    let found = WEIGHT_FILES.into_iter().find(|file| names.iter().any(|name| name == file));
-    found.ok_or_else(|| incomplete(files, "it has neither model.safetensors nor pytorch_model.bin"))
+fn config_of(files: &Files) -> Result<ClipConfig> {
+    let text = files.read(CONFIG)?.ok_or_else(|| incomplete(files, "it has no config.json"))?;
+    ClipConfig::from_json(&String::from_utf8_lossy(&text))
+}
+
+/// What is done to images, as the folder says.
+fn preprocessing_of(files: &Files, config: &ClipConfig) -> Result<Preprocessing> {
+    let published = Preprocessing::clip(config.vision_config.image_size);
+    let found = Preprocessing::of_folder(files, published.clone())?;
+    found.require_geometry(&published, &files.display(""))?;
+    Ok(found)
 }
 
 fn incomplete(files: &Files, problem: &str) -> Error {

@@ -46,6 +46,8 @@ pub enum Error {
         found: String,
         /// What could be loaded instead.
         supported: &'static str,
+        /// What to do with it, where there is something to do.
+        remedy: Option<&'static str>,
     },
 
     /// A safetensors (or pickle) file that is damaged, incomplete or dishonest about its contents.
@@ -55,6 +57,17 @@ pub enum Error {
         file: String,
         /// What does not add up.
         problem: String,
+    },
+
+    /// A file that is something else than its place or its name promises.
+    #[error("`{file}` is {found}")]
+    OtherFile {
+        /// The file.
+        file: String,
+        /// What it is.
+        found: String,
+        /// What to do about it.
+        remedy: String,
     },
 
     /// A tensor that the model needs and the file lacks.
@@ -166,6 +179,17 @@ pub enum Error {
         cache: PathBuf,
     },
 
+    /// A server that was not reached at all.
+    #[error("{endpoint} cannot be reached to fetch `{repo}`: {problem}")]
+    Unreachable {
+        /// The repository.
+        repo: String,
+        /// The server.
+        endpoint: String,
+        /// What the network says.
+        problem: String,
+    },
+
     /// A download that failed.
     #[error("cannot download `{file}` of `{repo}` from {endpoint}: {problem}")]
     Download {
@@ -196,13 +220,30 @@ impl Error {
     /// What the user can do about it, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::OtherFile { remedy, .. } => Some(remedy.clone()),
+            Self::UnsupportedModel { remedy, .. } => remedy.map(str::to_owned),
+            Self::TensorFormat { found, .. } => format_hint(found).map(str::to_owned),
             Self::TensorShape { tensor, found, expected, .. } => shape_hint(tensor, found, expected),
             Self::Damaged { .. } => Some("the download may be incomplete: delete the file and fetch it again".into()),
             Self::NotFinite { .. } => Some("the file was saved after training diverged, or is damaged: fetch it again or use another one".into()),
             Self::Offline { .. } => Some("unset HF_HUB_OFFLINE to download it once".into()),
+            Self::Unreachable { .. } => Some("a folder, a file and `miniature` need no network; HF_ENDPOINT names another server, HTTPS_PROXY a proxy".into()),
             Self::HubName { .. } => Some("give `miniature`, a folder, a `.safetensors` file or a Hub name such as `stable-diffusion-v1-5/stable-diffusion-v1-5`".into()),
             _ => None,
         }
+    }
+}
+
+/// What to do about a number format that is not read.
+fn format_hint(format: &str) -> Option<&'static str> {
+    match format {
+        "F8_E4M3" | "F8_E5M2" => Some(
+            "these are 8-bit floats (float8_e4m3fn, float8_e5m2), which lose most of a picture's detail: take the fp16 or bf16 edition of the model",
+        ),
+        _ if format.starts_with("F8_") || format.starts_with("F4") || matches!(format, "U8" | "I8") => {
+            Some("the weights are quantised: take the fp16 or bf16 edition of the model")
+        }
+        _ => None,
     }
 }
 

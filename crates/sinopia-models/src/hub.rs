@@ -11,8 +11,8 @@ use std::time::Duration;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
-use crate::checkpoint::files::{Files, hex, sha256_of};
-use crate::checkpoint::select;
+use crate::checkpoint::files::{Files, hex, read_small, sha256_of, small_limit};
+use crate::checkpoint::select::{self, Repository};
 use crate::checkpoint::source::HubModel;
 use crate::{Error, Result};
 
@@ -127,14 +127,17 @@ pub fn fetch(
             let problem = format!("the repository has no file `{file}`");
             return Err(Error::NotACheckpoint { origin: model.to_string(), problem });
         }
-        None => select::pipeline_files(&model.to_string(), &listing.names, variant)?,
-    };
-    let snapshot = hub.snapshot(&listing.commit);
-    for file in &files {
-        if !snapshot.join(file).exists() {
-            hub.download(&listing.commit, file, progress)?;
+        None => {
+            // Lists of shards are needed to choose, so they come first, and stay.
+            let read = |file: &str| hub.read(&listing.commit, file, progress);
+            let repository = Repository { origin: &model.to_string(), names: &listing.names, read: &read };
+            repository.pipeline_files(variant)?
         }
+    };
+    for file in &files {
+        hub.ensure(&listing.commit, file, progress)?;
     }
+    let snapshot = hub.snapshot(&listing.commit);
     hub.remember(&listing.commit)?;
     Ok(model.file.as_ref().map_or_else(|| snapshot.clone(), |file| snapshot.join(file)))
 }
@@ -212,10 +215,9 @@ impl<'a> Hub<'a> {
             return Ok(path);
         }
         let folder = path.parent().unwrap_or(&path).to_owned();
-        let names = Files::Folder(folder.clone()).names()?;
+        let files = Files::Folder(folder.clone());
         for network in select::NETWORKS {
-            select::weight_files(&self.model.repo, &names, network, variant)
-                .map_err(|_| offline(&format!("{network}/*.safetensors")))?;
+            files.weight_files(network, variant).map_err(|_| offline(&format!("{network}/*.safetensors")))?;
         }
         Ok(folder)
     }
@@ -226,6 +228,21 @@ impl<'a> Hub<'a> {
             .repo(self.repo(&self.model.revision))
             .create_ref(commit)
             .map_err(|source| Error::Read { path: self.options.cache.clone(), source })
+    }
+
+    /// Fetches a file unless it is there; where it is.
+    fn ensure(&self, commit: &str, file: &str, progress: &dyn DownloadProgress) -> Result<PathBuf> {
+        let path = self.snapshot(commit).join(file);
+        if !path.exists() {
+            self.download(commit, file, progress)?;
+        }
+        Ok(path)
+    }
+
+    /// The contents of a small file, fetched first.
+    fn read(&self, commit: &str, file: &str, progress: &dyn DownloadProgress) -> Result<Vec<u8>> {
+        let path = self.ensure(commit, file, progress)?;
+        read_small(&path).map_err(|source| Error::Read { path, source })
     }
 
     /// Fetches one file, going on where an earlier attempt ended.
@@ -253,6 +270,11 @@ impl<'a> Hub<'a> {
             if passing { Failure::Passing(error) } else { Failure::Final(error) }
         };
         let metadata = self.api.metadata(&repo.url(file)).map_err(&fail)?;
+        let limit = is_small(file).then(|| small_limit(file.rsplit('/').next().unwrap_or(file)));
+        if let Some(limit) = limit.filter(|limit| metadata.size() as u64 > *limit) {
+            let problem = format!("{} bytes are announced; at most {limit} are read of such a file", metadata.size());
+            return Err(Failure::Final(self.error(file, problem)));
+        }
         let blob = self.cache.repo(self.repo(metadata.commit_hash())).blob_path(metadata.etag());
         make_resumable(&blob.with_extension("part"), metadata.size() as u64);
 
@@ -285,6 +307,11 @@ enum Failure {
     /// Worth another attempt.
     Passing(Error),
     Final(Error),
+}
+
+/// Whether a file is read whole, and is no network's weights.
+fn is_small(file: &str) -> bool {
+    [".json", ".txt", ".model"].iter().any(|ending| file.ends_with(ending))
 }
 
 /// `hf-hub` continues a part file by asking for the bytes after it. A part with nothing missing would be asked for an empty range
@@ -340,10 +367,14 @@ impl hf_hub::api::Progress for Watcher<'_> {
 }
 
 fn download_error(model: &HubModel, options: &HubOptions, file: &str, error: &ApiError) -> Error {
+    let (repo, endpoint) = (model.repo.clone(), options.endpoint.clone());
     let problem = match error {
+        ApiError::RequestError(error) if is_transport(error) => {
+            return Error::Unreachable { repo, endpoint, problem: error.to_string() };
+        }
         ApiError::RequestError(error) => match **error {
             ureq::Error::StatusCode(401 | 403) => {
-                "access denied: accept the model's licence on its page and set HF_TOKEN".into()
+                "there is no such repository, or it needs leave: accept the model's licence on its page and set HF_TOKEN".into()
             }
             ureq::Error::StatusCode(404) => "there is no such repository, revision or file".into(),
             ref other => other.to_string(),
@@ -353,7 +384,7 @@ fn download_error(model: &HubModel, options: &HubOptions, file: &str, error: &Ap
         }
         other => other.to_string(),
     };
-    Error::Download { repo: model.repo.clone(), file: file.to_owned(), endpoint: options.endpoint.clone(), problem }
+    Error::Download { repo, file: file.to_owned(), endpoint, problem }
 }
 
 /// Whether the server was not reached at all.

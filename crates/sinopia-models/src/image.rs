@@ -47,18 +47,35 @@ const WEIGHT_BITS: u32 = 22;
 /// What weighs the pixels around a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filter {
+    /// The pixel at the place, no other.
+    Nearest,
+    /// Lanczos' windowed sine with three lobes.
+    Lanczos,
     /// Falls to zero in a straight line.
     Bilinear,
     /// Keys' cubic kernel with a = −1/2.
     Bicubic,
+    /// All the same.
+    Box,
+    /// A sine windowed by Hamming's cosine.
+    Hamming,
 }
 
 impl Filter {
+    /// The filter with this number in Pillow, as configurations spell it.
+    pub(crate) fn of_pillow(number: f64) -> Option<Self> {
+        const NUMBERED: [Filter; 6] =
+            [Filter::Nearest, Filter::Lanczos, Filter::Bilinear, Filter::Bicubic, Filter::Box, Filter::Hamming];
+        NUMBERED.iter().zip(0..).find(|(_, own)| f64::from(*own) == number).map(|(filter, _)| *filter)
+    }
+
     /// How far it reaches, in source pixels (destination pixels when shrinking).
     fn reach(self) -> f64 {
         match self {
-            Self::Bilinear => 1.0,
+            Self::Nearest | Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
             Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
         }
     }
 
@@ -66,6 +83,16 @@ impl Filter {
         match self {
             Self::Bilinear => (1.0 - x.abs()).max(0.0),
             Self::Bicubic => bicubic(x),
+            Self::Nearest | Self::Box => {
+                if x > -0.5 && x <= 0.5 {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            Self::Hamming if x.abs() < 1.0 => sinc(x) * (0.54 + 0.46 * (std::f64::consts::PI * x).cos()),
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Hamming | Self::Lanczos => 0.0,
         }
     }
 }
@@ -79,8 +106,47 @@ impl Filter {
 /// python-pillow/Pillow, `src/libImaging/Resample.c`; weights are fixed-point there, which decides the last bit.
 pub(crate) fn resize(image: Pixels, (to_width, to_height): (usize, usize), filter: Filter) -> Vec<u8> {
     let Pixels { width, height, bytes } = image;
+    if filter == Filter::Nearest {
+        return nearest(image, (to_width, to_height));
+    }
     let rows = resize_axis(bytes, (height, width, 1), to_width, filter); // (H, W', 3)
     resize_axis(&rows, (1, height, to_width), to_height, filter) // (H', W', 3)
+}
+
+/// The pixel at the centre of each new one.
+fn nearest(image: Pixels, (to_width, to_height): (usize, usize)) -> Vec<u8> {
+    let place = |at: usize, length: usize, side: usize| ((at as f64 + 0.5) * (length as f64 / side as f64)) as usize;
+    let mut resized = Vec::with_capacity(to_width * to_height * 3);
+    for y in 0..to_height {
+        let row = place(y, image.height, to_height).min(image.height - 1) * image.width;
+        for x in 0..to_width {
+            let pixel = row + place(x, image.width, to_width).min(image.width - 1);
+            resized.extend_from_slice(&image.bytes[pixel * 3..][..3]);
+        }
+    }
+    resized
+}
+
+/// The middle of an image; what reaches beyond it is black.
+///
+/// # Source
+/// huggingface/transformers 5.23, `TorchvisionBackend.center_crop`: filled up first, by the smaller half at the left and the top, then cut.
+pub(crate) fn center_crop(image: Pixels, (to_width, to_height): (usize, usize)) -> Vec<u8> {
+    let Pixels { width, height, bytes } = image;
+    // Of the image in the result, or of the result in the image.
+    let offsets = |length: usize, side: usize| match side > length {
+        true => ((side - length) / 2, 0),
+        false => (0, (length - side) / 2),
+    };
+    let ((left, skipped_left), (top, skipped_top)) = (offsets(width, to_width), offsets(height, to_height));
+    let (shown_width, shown_height) = (width.min(to_width), height.min(to_height));
+    let mut cropped = vec![0; to_width * to_height * 3];
+    for line in 0..shown_height {
+        let from = ((skipped_top + line) * width + skipped_left) * 3;
+        let to = ((top + line) * to_width + left) * 3;
+        cropped[to..to + shown_width * 3].copy_from_slice(&bytes[from..from + shown_width * 3]);
+    }
+    cropped
 }
 
 /// Resizes the middle axis of (outer, length, inner, 3).
@@ -124,6 +190,12 @@ impl Window {
     }
 }
 
+/// `sin(πx) / πx`.
+fn sinc(x: f64) -> f64 {
+    let x = std::f64::consts::PI * x;
+    if x == 0.0 { 1.0 } else { x.sin() / x }
+}
+
 /// Keys' cubic kernel with a = −1/2.
 fn bicubic(x: f64) -> f64 {
     const A: f64 = -0.5;
@@ -163,7 +235,7 @@ mod tests {
     fn a_plain_colour_stays_plain_in_any_size() {
         let bytes = [10, 200, 30].repeat(5 * 7);
         let image = Pixels::new(5, 7, &bytes).unwrap();
-        for filter in [Filter::Bilinear, Filter::Bicubic] {
+        for filter in (0..6).filter_map(|number| Filter::of_pillow(number.into())) {
             for side in [1, 3, 7, 16] {
                 let resized = resize(image, (side, side + 2), filter);
                 assert_eq!(resized.len(), side * (side + 2) * 3);

@@ -8,6 +8,7 @@ pub(crate) mod config;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::checkpoint::kinds::OtherModel;
 use crate::weights::Transform;
 use crate::{Error, Result, Weights};
 
@@ -38,22 +39,11 @@ pub(crate) fn split(file: &Weights) -> Result<LdmParts> {
 }
 
 fn refuse_other_kinds(file: &Weights) -> Result<()> {
+    if let Some(kind) = OtherModel::of_tensors(file) {
+        return Err(kind.refusal(file.origin()));
+    }
     let names: BTreeSet<String> = file.names().into_iter().collect();
     let holds = |prefix: &str| names.range(prefix.to_owned()..).next().is_some_and(|name| name.starts_with(prefix));
-    let unsupported = |found: &str| Error::UnsupportedModel {
-        origin: file.origin().to_owned(),
-        found: found.to_owned(),
-        supported: "Stable Diffusion 1.x and 2.x",
-    };
-    if holds("conditioner.embedders.") || holds("model.diffusion_model.label_emb.") {
-        return Err(unsupported("Stable Diffusion XL"));
-    }
-    if holds("lora_") || names.iter().any(|name| name.contains(".lora_")) {
-        return Err(unsupported("a LoRA, which changes a checkpoint and is none itself"));
-    }
-    if holds("control_model.") || holds("controlnet_") {
-        return Err(unsupported("a ControlNet"));
-    }
     let missing = [(UNET, "UNet"), (VAE, "VAE"), ("cond_stage_model", "text encoder")]
         .into_iter()
         .filter(|(prefix, _)| !holds(&format!("{prefix}.")))

@@ -12,6 +12,7 @@ mod interrupt;
 mod layers;
 mod ldm;
 pub mod owlvit;
+mod preprocessing;
 mod resnet;
 pub mod sam;
 pub mod t5;
@@ -25,6 +26,6 @@ pub mod weights;
 
 pub use checkpoint::{Checkpoint, ModelSource, OpenOptions};
 pub use error::{Error, Result};
-pub use interrupt::Interrupt;
+pub use interrupt::{Interrupt, Switch};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use weights::{Precision, Weights};

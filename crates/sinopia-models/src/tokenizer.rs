@@ -2,10 +2,16 @@
 //!
 //! Text is normalised (NFC, runs of white space become one space, lower case), split by CLIP's pattern into words, numerals and
 //! punctuation, written as bytes in printable stand-ins, and merged pair by pair; the last piece of a word ends in `</w>`.
+//! Words that were learned for a model (textual inversions) are cut out of the text first; `added.rs` reads them.
 
+mod added;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
@@ -14,6 +20,7 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior};
 
+use self::added::Added;
 use crate::checkpoint::files::Files;
 use crate::{Error, Result};
 
@@ -21,6 +28,8 @@ use crate::{Error, Result};
 const SPLIT_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// The tokens CLIP's text encoder reads at once, the two marks included.
 const WINDOW: usize = 77;
+/// Bytes of a text with its learned words written out.
+const MAX_EXPANDED: usize = 64 * 1024;
 /// The beginning mark, unless the tokenizer's files name another.
 const BOS: &str = "<|startoftext|>";
 /// The end mark, unless the tokenizer's files name another.
@@ -53,6 +62,10 @@ pub struct Tokenizer {
     origin: String,
     special: SpecialIds,
     max_length: usize,
+    /// Ids of added tokens, and what is written for each that has several vectors.
+    added: BTreeMap<u32, Option<String>>,
+    /// Rows of the text encoder's embedding, if they are known.
+    rows: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,14 +118,20 @@ impl Tokenizer {
             Some(length) if (3.0..=WINDOW as f64).contains(&length) => length as usize,
             _ => WINDOW,
         };
+        let added = added::tokens(files, &at, (&map, &config), &special)?;
         let vocab_and_merges = (files.read(&at("vocab.json"))?, files.read(&at("merges.txt"))?);
         let inner = match (vocab_and_merges, files.read(&at("tokenizer.json"))?) {
             ((Some(vocab), Some(merges)), _) => {
                 let vocab: Vocab = serde_json::from_slice(&vocab)
                     .map_err(|source| Error::Json { file: files.display(&at("vocab.json")), source })?;
-                clip_tokenizer(&origin, vocab, parse_merges(&origin, &String::from_utf8_lossy(&merges))?, &special)?
+                let merges = parse_merges(&origin, &String::from_utf8_lossy(&merges))?;
+                clip_tokenizer(&origin, vocab, merges, (&special, &added))?
             }
-            (_, Some(json)) => tokenizers::Tokenizer::from_bytes(&json).map_err(|error| problem(&origin, error))?,
+            (_, Some(json)) => {
+                let mut inner = parsed(&json).map_err(|error| problem(&origin, error))?;
+                added::add(&mut inner, &origin, &added)?;
+                inner
+            }
             _ => return Err(problem(&origin, "it has neither vocab.json and merges.txt nor tokenizer.json")),
         };
         Self::new(inner, origin, &special, max_length)
@@ -124,7 +143,7 @@ impl Tokenizer {
         flate2::read::GzDecoder::new(CLIP_MERGES).read_to_string(&mut text).map_err(|error| problem(origin, error))?;
         let merges = parse_merges(origin, &text)?;
         let special = SpecialTokens { bos: BOS.into(), eos: EOS.into(), pad: pad.into() };
-        let inner = clip_tokenizer(origin, vocab_from_merges(&merges), merges, &special)?;
+        let inner = clip_tokenizer(origin, vocab_from_merges(&merges), merges, (&special, &[]))?;
         Self::new(inner, origin.into(), &special, WINDOW)
     }
 
@@ -136,7 +155,8 @@ impl Tokenizer {
             inner.token_to_id(token).ok_or_else(missing)
         };
         let special = SpecialIds { bos: id(&names.bos)?, eos: id(&names.eos)?, pad: id(&names.pad)? };
-        Ok(Self { inner, origin, special, max_length })
+        let added = added::expansions(&inner);
+        Ok(Self { inner, origin, special, max_length, added, rows: None })
     }
 
     /// The window of `text`: cut to [`Tokenizer::max_length`] if longer, padded to it if shorter.
@@ -144,11 +164,13 @@ impl Tokenizer {
     /// # Errors
     /// If the tokenizer's files produce something impossible; no text is an error by itself.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
-        let encoding = self.inner.encode(text, false).map_err(|error| problem(&self.origin, error))?;
+        let text = self.expanded(text)?;
+        let encoding = self.inner.encode(&*text, false).map_err(|error| problem(&self.origin, error))?;
+        self.check_rows(encoding.get_ids())?;
         let room = self.max_length - 2;
         let kept = encoding.get_ids().len().min(room);
         let truncated =
-            encoding.get_offsets().get(room).map(|(start, _)| text.get(*start..).unwrap_or(text).to_owned());
+            encoding.get_offsets().get(room).map(|(start, _)| text.get(*start..).unwrap_or(&text).to_owned());
 
         let mut ids = Vec::with_capacity(self.max_length);
         ids.push(self.special.bos);
@@ -164,8 +186,57 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_unpadded(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode(text, false).map_err(|error| problem(&self.origin, error))?;
+        let encoding =
+            self.inner.encode(&*self.expanded(text)?, false).map_err(|error| problem(&self.origin, error))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text with each learned word of several vectors written out: `<x>` as `<x> <x>_1 <x>_2`.
+    ///
+    /// # Source
+    /// huggingface/diffusers 0.42, `TextualInversionLoaderMixin.maybe_convert_prompt`.
+    fn expanded<'a>(&self, text: &'a str) -> Result<Cow<'a, str>> {
+        if self.added.values().all(Option::is_none) {
+            return Ok(Cow::Borrowed(text));
+        }
+        let encoding = self.inner.encode(text, false).map_err(|error| problem(&self.origin, error))?;
+        let mut expanded = Cow::Borrowed(text);
+        for (id, written) in &self.added {
+            if let Some(written) = written.as_ref().filter(|_| encoding.get_ids().contains(id)) {
+                let token = self.token(*id).unwrap_or_default();
+                // As diffusers does, also where it is a part of another word. Words that hold each other grow with every one that is written out.
+                let longer = written.len().saturating_sub(token.len());
+                if expanded.matches(&*token).count().saturating_mul(longer)
+                    > MAX_EXPANDED.saturating_sub(expanded.len())
+                {
+                    let told =
+                        format!("with the word `{token}` written out, the text has more than {MAX_EXPANDED} bytes");
+                    return Err(problem(&self.origin, told));
+                }
+                expanded = Cow::Owned(expanded.replace(&token, written));
+            }
+        }
+        Ok(expanded)
+    }
+
+    /// Refuses learned words whose vectors the text encoder does not have.
+    fn check_rows(&self, ids: &[u32]) -> Result<()> {
+        let Some(rows) = self.rows else { return Ok(()) };
+        match ids.iter().find(|id| **id as usize >= rows) {
+            None => Ok(()),
+            Some(id) => Err(problem(
+                &self.origin,
+                format!(
+                    "it knows the word `{}` as token {id}, and the text encoder has vectors of the tokens below {rows} only",
+                    self.token(*id).unwrap_or_default()
+                ),
+            )),
+        }
+    }
+
+    /// The same tokenizer, which refuses texts with words whose vectors an embedding of so many rows does not have.
+    pub(crate) fn for_rows(self, rows: usize) -> Self {
+        Self { rows: Some(rows), ..self }
     }
 
     /// The piece of text behind an id, as the vocabulary spells it (`cat</w>`).
@@ -193,9 +264,9 @@ impl Tokenizer {
         self.max_length
     }
 
-    /// One more than the largest id: the rows that the text encoder's embedding must have.
+    /// One more than the largest id, but for words that were added: the rows that the text encoder's embedding must have.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1)
+        self.inner.get_vocab(false).values().max().map_or(0, |id| *id as usize + 1)
     }
 }
 
@@ -210,6 +281,10 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl SpecialTokens {
+    fn names(&self) -> [&str; 3] {
+        [&self.bos, &self.eos, &self.pad]
+    }
+
     fn from_json(map: &serde_json::Map<String, Value>, config: &serde_json::Map<String, Value>) -> Self {
         let name = |key: &str| {
             [map, config].into_iter().filter_map(|file| file.get(key)).find_map(|value| {
@@ -226,6 +301,12 @@ impl SpecialTokens {
     }
 }
 
+/// The tokenizer of a `tokenizer.json`. The library reads some parts a second time and takes for granted that they are JSON, so that is found out first.
+pub(crate) fn parsed(json: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    serde_json::from_slice::<IgnoredAny>(json)?;
+    tokenizers::Tokenizer::from_bytes(json)
+}
+
 fn problem(origin: &str, problem: impl ToString) -> Error {
     Error::Tokenizer { origin: origin.to_owned(), problem: problem.to_string() }
 }
@@ -234,7 +315,7 @@ fn clip_tokenizer(
     origin: &str,
     vocab: Vocab,
     merges: Merges,
-    special: &SpecialTokens,
+    (special, added): (&SpecialTokens, &[Added]),
 ) -> Result<tokenizers::Tokenizer> {
     let fail = |error| problem(origin, error);
     // The padding token too: where it is `!`, Stable Diffusion 2 cuts exclamation marks out of the text before anything is merged.
@@ -257,6 +338,9 @@ fn clip_tokenizer(
     let mut tokenizer = tokenizers::Tokenizer::new(model);
     let pre_tokenizer = PreTokenizers::new(vec![split.into(), ByteLevel::new(false, true, true).into()]);
     tokenizer.with_normalizer(Some(normalizer)).map_err(fail)?.with_pre_tokenizer(Some(pre_tokenizer));
+    added::add(&mut tokenizer, origin, added)?;
+    let is_new = |mark: &AddedToken| !added.iter().any(|added| added.token.content == mark.content);
+    let marks: Vec<AddedToken> = marks.into_iter().filter(is_new).collect();
     tokenizer.add_special_tokens(marks).map_err(fail)?;
     Ok(tokenizer)
 }
@@ -303,6 +387,19 @@ mod tests {
     }
 
     // The expected ids were computed with transformers 5.23's CLIPTokenizerFast on the same merges.
+
+    #[test]
+    fn parts_of_a_tokenizer_that_are_no_json_are_refused() {
+        let json = |decoder: &str| {
+            format!(
+                r#"{{"version": "1.0", "added_tokens": [], "decoder": {decoder}, "model": {{"type": "BPE", "vocab": {{}}, "merges": []}}}}"#
+            )
+        };
+        assert!(parsed(json("null").as_bytes()).is_ok());
+        for decoder in ["-null", "-", "nul"] {
+            assert!(parsed(json(decoder).as_bytes()).is_err(), "{decoder}");
+        }
+    }
 
     #[test]
     fn plain_words_get_clips_ids() {
@@ -385,6 +482,137 @@ mod tests {
         ]);
         let tokens = Tokenizer::from_folder(folder.path()).unwrap().encode("AB b").unwrap();
         assert_eq!(tokens.ids, [5, 4, 3, 6, 0, 0]);
+    }
+
+    /// CLIP's own vocabulary as a folder.
+    fn clip_folder() -> tempfile::TempDir {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(CLIP_MERGES).read_to_string(&mut text).unwrap();
+        let vocab = vocab_from_merges(&parse_merges("clip", &text).unwrap());
+        let vocab = serde_json::to_string(&vocab).unwrap();
+        write_folder(&[("vocab.json", &vocab), ("merges.txt", &text)])
+    }
+
+    /// What each of [`LEARNED_TEXTS`] is under a folder with these files besides.
+    fn learned(files: &[(&str, &str)]) -> Vec<Vec<u32>> {
+        let folder = clip_folder();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
+        LEARNED_TEXTS.iter().map(|text| tokenizer.encode_unpadded(text).unwrap()).collect()
+    }
+
+    const LEARNED_TEXTS: [&str; 6] = [
+        "a <cat-toy> on a <s2> table",
+        "A <Cat-Toy>!",
+        "<cat-toy><s2> x<s2>y",
+        "photo of sks-dog, sks-dogs",
+        "<cat-toy>",
+        "<unlisted> and <|endoftext|>",
+    ];
+    const ADDED: &str = r#"{"<cat-toy>": 49408, "<s2>": 49409, "sks-dog": 49410}"#;
+
+    // The expected ids were computed with transformers 5.23's CLIPTokenizer on the same files.
+
+    #[test]
+    fn learned_words_of_added_tokens_json() {
+        let expected: [&[u32]; 6] = [
+            &[320, 49408, 525, 320, 49409, 2175],
+            &[320, 49408, 256],
+            &[49408, 49409, 343, 49409, 344],
+            &[1125, 539, 49410, 267, 49410, 338],
+            &[49408],
+            &[283, 569, 6457, 285, 537, 49407],
+        ];
+        assert_eq!(learned(&[("added_tokens.json", ADDED)]), expected);
+    }
+
+    #[test]
+    fn learned_words_of_the_configuration_come_before_other_files() {
+        let token = |content: &str, flags: &str| {
+            let plain =
+                r#""lstrip": false, "rstrip": false, "normalized": true, "single_word": false, "special": false"#;
+            let flags = if flags.is_empty() { plain } else { flags };
+            format!(r#"{{"content": "{content}", {flags}}}"#)
+        };
+        let config = format!(
+            r#"{{"added_tokens_decoder": {{"49406": {}, "49407": {}, "49408": {}, "49409": {}, "49410": {}}}}}"#,
+            token("<|startoftext|>", r#""special": true, "normalized": true"#),
+            token("<|endoftext|>", r#""special": true, "normalized": false"#),
+            token("<cat-toy>", ""),
+            token("<s2>", r#""normalized": false, "lstrip": true, "special": false"#),
+            token("sks-dog", r#""single_word": true, "special": false"#)
+        );
+        let expected: [&[u32]; 6] = [
+            &[320, 49408, 525, 320, 49409, 2175],
+            &[320, 49408, 256],
+            &[49408, 49409, 343, 49409, 344],
+            &[1125, 539, 49410, 267, 48136, 268, 3255],
+            &[49408],
+            &[283, 569, 6457, 285, 537, 49407],
+        ];
+        assert_eq!(learned(&[("tokenizer_config.json", &config), ("added_tokens.json", r#"{"photo": 7}"#)]), expected);
+    }
+
+    #[test]
+    fn special_words_without_an_id_follow_those_with_one() {
+        let map = r#"{"additional_special_tokens": ["<cat-toy>", "<unlisted>"]}"#;
+        let found = learned(&[("special_tokens_map.json", map), ("added_tokens.json", ADDED)]);
+        assert_eq!(found[0], [320, 49408, 525, 320, 49409, 2175]);
+        assert_eq!(found[5], [49411, 537, 49407]);
+        assert_eq!(found[1], [320, 49408, 256]);
+    }
+
+    /// As diffusers' `maybe_convert_prompt` writes them, which looks at what is written.
+    #[test]
+    fn words_of_several_vectors_are_written_out() {
+        let added = r#"{"<cat-toy>": 49408, "<cat-toy>_1": 49409, "<cat-toy>_2": 49410, "<s2>": 49411}"#;
+        let found = learned(&[("added_tokens.json", added)]);
+        assert_eq!(found[0], [320, 49408, 49409, 49410, 525, 320, 49411, 2175]);
+        assert_eq!(found[1], [320, 49408, 256]);
+        assert_eq!(found[2], [49408, 49409, 49410, 49411, 343, 49411, 344]);
+        assert_eq!(found[4], [49408, 49409, 49410]);
+    }
+
+    #[test]
+    fn words_that_hold_each_other_do_not_grow_without_end() {
+        // Each word is a part of the next ones, so that writing one out lengthens all that follow it.
+        let mut words = serde_json::Map::new();
+        for number in 0..12 {
+            let word = "x".repeat(12 - number) + "yz";
+            for name in [word.clone(), word.clone() + "_1", word + "_2"] {
+                words.insert(name, (49408 + words.len()).into());
+            }
+        }
+        let text: Vec<String> = (0..12).map(|number| "x".repeat(12 - number) + "yz").collect();
+        let folder = clip_folder();
+        std::fs::write(folder.path().join("added_tokens.json"), Value::Object(words).to_string()).unwrap();
+        let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
+        assert!(tokenizer.encode("xyz").is_ok());
+        let refused = tokenizer.encode(&text.join(" ")).unwrap_err().to_string();
+        assert!(refused.contains("written out, the text has more than 65536 bytes"), "{refused}");
+    }
+
+    #[test]
+    fn words_at_other_ids_than_they_get_are_refused() {
+        let refusal = |file: &str, text: &str| {
+            let folder = clip_folder();
+            std::fs::write(folder.path().join(file), text).unwrap();
+            Tokenizer::from_folder(folder.path()).unwrap_err().to_string()
+        };
+        let gap = refusal("added_tokens.json", r#"{"<cat-toy>": 49410}"#);
+        assert!(
+            gap.contains("give the added word `<cat-toy>` the id 49410, and its vocabulary leads to 49408"),
+            "{gap}"
+        );
+        for text in ["[]", r#"{"<x>": "49408"}"#, r#"{"<x>": -1}"#] {
+            assert!(refusal("added_tokens.json", text).contains("added_tokens.json"));
+        }
+        for decoder in ["[1]", r#"{"x": {"content": "<x>"}}"#, r#"{"49408": {"contents": "<x>"}}"#] {
+            let refused = refusal("tokenizer_config.json", &format!(r#"{{"added_tokens_decoder": {decoder}}}"#));
+            assert!(refused.contains("added_tokens_decoder"), "{refused}");
+        }
     }
 
     #[test]

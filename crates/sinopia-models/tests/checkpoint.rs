@@ -144,6 +144,62 @@ fn the_hash_is_of_what_is_used_and_of_nothing_else() {
 }
 
 #[test]
+fn the_index_says_which_scheduler_is_built_from_the_file() {
+    let copy = Copy::of("sd1");
+    copy.edit_json("model_index.json", |json| json["scheduler"][1] = "EulerDiscreteScheduler".into());
+    let checkpoint = copy.open().unwrap();
+    assert_eq!(checkpoint.scheduler["_class_name"], "EulerDiscreteScheduler");
+    assert_eq!(checkpoint.describe().scheduler, "EulerDiscreteScheduler");
+}
+
+#[test]
+fn parts_of_other_classes_are_refused_by_name() {
+    for (part, class) in
+        [("vae", "AutoencoderTiny"), ("unet", "UNet2DModel"), ("text_encoder", "CLIPTextModelWithProjection")]
+    {
+        let copy = Copy::of("sd1");
+        copy.edit_json("model_index.json", |json| json[part][1] = class.into());
+        let refusal = copy.refusal();
+        assert!(refusal.contains(&format!("a {part} of the class {class}")), "{refusal}");
+    }
+}
+
+#[test]
+fn configurations_are_read_as_python_writes_them() {
+    let copy = Copy::of("sd1");
+    for (file, key) in [
+        ("scheduler/scheduler_config.json", "lambda_min_clipped"),
+        ("unet/config.json", "unknown"),
+        ("vae/config.json", "unknown"),
+        ("text_encoder/config.json", "unknown"),
+        ("tokenizer/tokenizer_config.json", "unknown"),
+        ("model_index.json", "unknown"),
+    ] {
+        let text = std::fs::read_to_string(copy.path(file)).unwrap();
+        let text = text.replacen('{', &format!("{{\"{key}\": -Infinity, \"x\": [NaN, Infinity], "), 1);
+        copy.write(file, &text);
+    }
+    assert_eq!(copy.open().unwrap().scheduler["lambda_min_clipped"], "-Infinity");
+    let vae = std::fs::read_to_string(copy.path("vae/config.json")).unwrap();
+    let refusal = copy.write("vae/config.json", &vae.replace("0.18215", "NaN")).refusal();
+    assert!(refusal.contains("vae/config.json") && refusal.contains("NaN"), "{refusal}");
+}
+
+#[test]
+fn old_unets_are_for_latents_of_64() {
+    let side = |version: &str| {
+        let copy = Copy::of("sd1");
+        copy.edit_json("unet/config.json", |json| {
+            json["sample_size"] = 32.into();
+            json["_diffusers_version"] = version.into();
+        });
+        copy.open().unwrap().describe().latent_size
+    };
+    assert_eq!(side("0.6.0"), Some(64));
+    assert_eq!(side("0.9.0"), Some(32));
+}
+
+#[test]
 fn embedded_files_are_a_folder_too() {
     let files: &'static [(&'static str, &'static [u8])] = embed(&fixture::model_folder("small"));
     let options = OpenOptions::default();
@@ -329,11 +385,99 @@ fn files_that_are_something_else_say_what_they_are() {
     check("conditioner.embedders.0.transformer.x", "Stable Diffusion XL");
     check("lora_unet_down_blocks_0.lora_up.weight", "a LoRA");
     check("control_model.input_blocks.0.0.weight", "a ControlNet");
+    check("model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3");
+    check("double_blocks.0.img_attn.qkv.weight", "Flux");
+    check("decoder.conv_in.weight", "a VAE alone");
+    check("<cat-toy>", "a textual inversion");
     check(
         "blk.0.attn_q.weight",
         "no UNet (`model.diffusion_model.…`), no VAE (`first_stage_model.…`), no text encoder",
     );
     check("model.diffusion_model.out.0.weight", "it has no VAE (`first_stage_model.…`), no text encoder");
+}
+
+#[test]
+fn files_that_were_never_weights_say_what_they_are_and_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 4265380512\n";
+    for (name, contents, found, remedy) in [
+        ("a.safetensors", pointer, "is a Git LFS pointer", "git lfs pull"),
+        ("b.ckpt", pointer, "is a Git LFS pointer", "git lfs pull"),
+        ("c.safetensors", "<!doctype html>\n<html><head>", "is a web page", "download the file itself"),
+        ("d.ckpt", "  <HTML>", "is a web page", "download the file itself"),
+        ("e.safetensors", "{\"error\": \"Invalid credentials\"}", "is a JSON text", "a server that refuses"),
+        ("f.gguf", "GGUF\u{3}\0\0\0", "is a GGUF file", "--llm-model"),
+        ("g.safetensors", "", "is empty", "fetch the file again"),
+        ("h.safetensors", "hello, I am a note", "is no safetensors file", "a diffusers folder"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(error.to_string().contains(found), "{name}: {error}");
+        assert!(error.hint().unwrap().contains(remedy), "{name}: {:?}", error.hint());
+    }
+    for (file, expected) in [
+        ("unet/diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors` is a Git LFS pointer"),
+        ("unet/config.json", "config.json` is a Git LFS pointer"),
+        ("tokenizer/vocab.json", "vocab.json` is a Git LFS pointer"),
+        ("model_index.json", "model_index.json` is a Git LFS pointer"),
+    ] {
+        let refusal = Copy::of("small").write(file, pointer).refusal();
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}
+
+#[test]
+fn floats_of_8_bits_are_named_on_opening() {
+    let copy = Copy::of("small");
+    let file = "unet/diffusion_pytorch_model.safetensors";
+    let bytes = std::fs::read(copy.path(file)).unwrap();
+    // Two tensors of f16 bytes each become twice as many of 8 bits: the header's sizes still add up.
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let entry = &mut header["conv_in.weight"];
+    entry["dtype"] = "F8_E4M3".into();
+    entry["shape"][0] = (entry["shape"][0].as_u64().unwrap() * 2).into();
+    let header = header.to_string();
+    let changed = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &bytes[8 + length..]].concat();
+    std::fs::write(copy.path(file), changed).unwrap();
+    let error = copy.open().unwrap_err();
+    assert!(error.to_string().contains("tensor `conv_in.weight`") && error.to_string().contains("F8_E4M3"), "{error}");
+    assert!(error.hint().unwrap().contains("fp16 or bf16 edition"), "{:?}", error.hint());
+}
+
+#[test]
+fn a_variant_is_taken_where_it_is_and_the_rest_is_told() {
+    let copy = Copy::of("small");
+    let plain = "unet/diffusion_pytorch_model.safetensors";
+    std::fs::copy(copy.path(plain), copy.path("unet/diffusion_pytorch_model.bf16.safetensors")).unwrap();
+    let options = OpenOptions { variant: Some("bf16".to_owned()), ..OpenOptions::default() };
+    let checkpoint = open_with(copy.0.path(), &options).unwrap();
+    assert!(checkpoint.unet.weights.origin().ends_with("diffusion_pytorch_model.bf16.safetensors"));
+    assert_eq!(
+        checkpoint.notes(),
+        ["there are no weights of variant `bf16` in text_encoder and vae: those without a variant are taken"]
+    );
+    assert!(copy.open().unwrap().unet.weights.origin().ends_with("model.safetensors"));
+    let options = OpenOptions { variant: Some("fp16".to_owned()), ..OpenOptions::default() };
+    let error = open_with(copy.0.path(), &options).unwrap_err().to_string();
+    assert!(error.contains("none of its networks has weights of variant `fp16`"), "{error}");
+    copy.remove(plain);
+    let checkpoint = copy.open().unwrap();
+    assert!(checkpoint.unet.weights.origin().ends_with(".bf16.safetensors") && checkpoint.notes().is_empty());
+}
+
+#[test]
+fn learned_words_are_read_where_the_text_encoder_has_their_vectors() {
+    let copy = Copy::of("small");
+    let rows = copy.open().unwrap().tokenizer.vocab_size() as u32;
+    copy.write("tokenizer/added_tokens.json", &format!(r#"{{"<toy>": {rows}}}"#));
+    let without = copy.open().unwrap();
+    assert!(without.tokenizer.encode("a cat").is_ok());
+    let error = without.tokenizer.encode("a <toy>").unwrap_err().to_string();
+    assert!(error.contains(&format!("the word `<toy>` as token {rows}")), "{error}");
+    copy.edit_json("text_encoder/config.json", |json| json["vocab_size"] = (rows + 1).into());
+    assert!(copy.open().unwrap().tokenizer.encode("a <toy>").unwrap().ids.contains(&rows));
 }
 
 // ---- bad folders ----
@@ -354,9 +498,15 @@ fn folders_that_are_not_checkpoints() {
 fn pipelines_of_other_kinds() {
     let copy = Copy::of("small");
     copy.edit_json("model_index.json", |json| json["_class_name"] = "StableDiffusionXLPipeline".into());
-    assert!(copy.refusal().contains("Stable Diffusion XL, which is not supported"));
+    assert!(copy.refusal().contains("Stable Diffusion XL (a StableDiffusionXLPipeline), which is not supported"));
+    // Three text encoders, as XL has two: the class is looked at first.
+    copy.write("model_index.json", r#"{"_class_name": "StableDiffusion3Pipeline", "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}"#);
+    assert!(copy.refusal().contains("Stable Diffusion 3 (a StableDiffusion3Pipeline), which is not supported"));
     copy.write("model_index.json", r#"{"_class_name": "FluxPipeline"}"#);
     assert!(copy.refusal().contains("a FluxPipeline, which is not supported"));
+    let other = Copy::of("small");
+    other.edit_json("model_index.json", |json| json["vae"][1] = "AutoencoderTiny".into());
+    assert!(other.refusal().contains("a vae of the class AutoencoderTiny"), "{}", other.refusal());
     copy.write("model_index.json", r#"{"_class_name": "StableDiffusionPipeline"}"#);
     assert!(copy.refusal().contains("model_index.json names no text_encoder, no tokenizer"));
 }

@@ -306,6 +306,19 @@ fn damage_on_the_way_is_noticed_and_not_kept() {
 }
 
 #[test]
+fn files_that_are_read_whole_are_refused_by_their_announced_size() {
+    for file in ["unet/config.json", "unet/diffusion_pytorch_model.safetensors.index.json"] {
+        let server = Server::start();
+        server.state().files.insert(file.to_owned(), vec![b' '; (16 << 20) + 1]);
+        let cache = tempfile::tempdir().unwrap();
+        let error = fetch(&model(), None, &options(&server, cache.path()), &NoProgress).unwrap_err().to_string();
+        assert!(error.contains(file) && error.contains("16777217 bytes are announced; at most 16777216"), "{error}");
+        let snapshot = cache.path().join("models--owner--name/snapshots").join(COMMIT);
+        assert!(!snapshot.join(file).exists(), "it was not fetched");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_said_at_once() {
     let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
     let options = options(&server, cache.path());
@@ -317,7 +330,7 @@ fn what_is_not_there_is_said_at_once() {
     );
 
     let error = fetch(&model(), Some("bf16"), &options, &NoProgress).unwrap_err().to_string();
-    assert!(error.contains("no weights of variant `bf16`"), "{error}");
+    assert!(error.contains("none of its networks has weights of variant `bf16`"), "{error}");
 
     let file = HubModel { file: Some("v1.safetensors".into()), ..model() };
     let error = fetch(&file, None, &options, &NoProgress).unwrap_err().to_string();
@@ -367,5 +380,5 @@ fn without_a_network_the_cache_is_enough() {
 
     std::fs::remove_file(folder.join(UNET)).unwrap();
     assert!(matches!(fetch(&model(), None, &offline, &NoProgress), Err(Error::Offline { .. })));
-    assert!(matches!(fetch(&model(), None, &unreachable, &NoProgress), Err(Error::Download { .. })));
+    assert!(matches!(fetch(&model(), None, &unreachable, &NoProgress), Err(Error::Unreachable { .. })));
 }

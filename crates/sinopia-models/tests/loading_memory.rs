@@ -66,7 +66,7 @@ fn peak_memory_is_at_most_fifteen_percent_above_the_weights() {
 fn load(path: &std::path::Path, precision: Precision, bytes_a_weight: usize) -> (usize, usize) {
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
-    let weights = Weights::from_safetensors(&[path.to_owned()], &Device::Cpu, precision).unwrap();
+    let weights = Weights::open(&[path.to_owned()], &Device::Cpu, precision).unwrap();
     let tensors: Vec<Tensor> = weights.names().iter().map(|name| weights.get(name, &SHAPE).unwrap()).collect();
     assert_eq!(tensors.len(), NUM_TENSORS);
     (NUM_WEIGHTS * bytes_a_weight, PEAK.load(Relaxed) - before)

@@ -28,7 +28,7 @@ fn weights(component: &str, file: &str) -> Weights {
 }
 
 fn weights_in(precision: Precision, component: &str, file: &str) -> Weights {
-    Weights::from_safetensors(&[folder(component).join(file)], &Device::Cpu, precision).unwrap()
+    Weights::open(&[folder(component).join(file)], &Device::Cpu, precision).unwrap()
 }
 
 fn text_encoder() -> ClipTextModel {

@@ -53,7 +53,7 @@ impl Folder {
 }
 
 fn open(path: &Path) -> Result<Weights> {
-    Weights::from_safetensors(&[path.to_owned()], &Device::Cpu, Precision::Auto)
+    Weights::open(&[path.to_owned()], &Device::Cpu, Precision::Auto)
 }
 
 fn values(tensor: &Tensor) -> Vec<f32> {
@@ -71,7 +71,7 @@ fn every_storage_format_in_every_precision() {
             &[("a.weight", format, &[2, 3], &stored(format)), ("a.bias", format, &[6], &stored(format))],
         );
         for precision in [Precision::F32, Precision::Bf16, Precision::Auto] {
-            let weights = Weights::from_safetensors(std::slice::from_ref(&path), &Device::Cpu, precision).unwrap();
+            let weights = Weights::open(std::slice::from_ref(&path), &Device::Cpu, precision).unwrap();
             let weight = weights.get("a.weight", &[2, 3]).unwrap();
             let expected = match (precision, format) {
                 (Precision::Bf16, _) | (Precision::Auto, Dtype::BF16) => DType::BF16,
@@ -113,10 +113,10 @@ fn shards_are_one() {
     let bytes = stored(Dtype::F32);
     let first = folder.tensors("a-00001-of-00002.safetensors", &[("a", Dtype::F32, &[6], &bytes)]);
     let second = folder.tensors("a-00002-of-00002.safetensors", &[("b", Dtype::F32, &[6], &bytes)]);
-    let weights = Weights::from_safetensors(&[first.clone(), second], &Device::Cpu, Precision::Auto).unwrap();
+    let weights = Weights::open(&[first.clone(), second], &Device::Cpu, Precision::Auto).unwrap();
     assert_eq!(weights.names(), ["a", "b"]);
     assert_eq!(values(&weights.get("b", &[6]).unwrap()), VALUES);
-    let error = Weights::from_safetensors(&[first.clone(), first], &Device::Cpu, Precision::Auto).unwrap_err();
+    let error = Weights::open(&[first.clone(), first], &Device::Cpu, Precision::Auto).unwrap_err();
     assert!(error.to_string().contains("tensor `a` is also in"), "{error}");
 }
 
@@ -223,8 +223,9 @@ fn every_way_of_being_cut_short() {
     let folder = Folder::new();
     let whole =
         std::fs::read(folder.tensors("x.safetensors", &[("a", Dtype::F32, &[2, 3], &stored(Dtype::F32))])).unwrap();
-    assert_eq!(damage(&folder.bytes("0", &[])), "it has 0 bytes, too few for a safetensors file");
-    for length in 0..whole.len() {
+    assert!(matches!(open(&folder.bytes("0", &[])), Err(Error::OtherFile { found, .. }) if found == "empty"));
+    assert_eq!(damage(&folder.bytes("0", &[9])), "it has 1 bytes, too few for a safetensors file");
+    for length in 1..whole.len() {
         damage(&folder.bytes("cut", &whole[..length]));
     }
     let problem = damage(&folder.bytes("cut", &whole[..whole.len() - 1]));
@@ -268,6 +269,19 @@ fn a_header_longer_than_any_file_is_not_believed() {
     short.extend_from_slice(b"{}");
     let problem = damage(&folder.bytes("x", &short));
     assert!(problem.contains("ends inside its header, after 10 of 1008 bytes"), "{problem}");
+}
+
+#[test]
+fn a_header_has_so_many_tensors_of_so_many_axes() {
+    let folder = Folder::new();
+    let axes = r#"{"a": {"dtype": "F32", "shape": [1, 1, 1, 1, 1, 1, 1, 1, 1], "data_offsets": [0, 4]}}"#;
+    let problem = damage(&folder.header(axes, 4));
+    assert!(problem.contains("`a`") && problem.contains("more than 8 axes"), "{problem}");
+    let entry = |number: usize| format!(r#""{number}": {{"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}"#);
+    let entries = |count: usize| format!("{{{}}}", (0..count).map(entry).collect::<Vec<_>>().join(","));
+    assert!(open(&folder.header(&entries(1 << 18), 0)).is_ok());
+    let problem = damage(&folder.header(&entries((1 << 18) + 1), 0));
+    assert!(problem.contains("more than 262144 tensors"), "{problem}");
 }
 
 #[test]

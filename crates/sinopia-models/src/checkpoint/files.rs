@@ -7,8 +7,16 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use sinopia_layout::limits::{CONFIG_BYTES, TOKENIZER_BYTES, read_up_to};
+use sinopia_layout::python_json;
 
+use super::select::Repository;
+use crate::preprocessing::Preprocessing;
+use crate::weights::OtherKind;
 use crate::{Error, Precision, Result, Weights};
+
+/// The large files of tokenizers.
+const TOKENIZER_FILES: [&str; 5] = ["vocab.json", "merges.txt", "tokenizer.json", "spiece.model", "added_tokens.json"];
 
 /// Files that are part of the program: relative path with `/`, contents.
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
@@ -30,14 +38,17 @@ impl Files {
         }
     }
 
-    /// A file's bytes, or nothing if there is no such file.
+    /// A small file's bytes, or nothing if there is no such file.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Cow<'static, [u8]>>> {
         match self {
             Self::Embedded { files, .. } => Ok(embedded(files, file).map(Cow::Borrowed)),
             Self::Folder(folder) => {
                 let path = folder.join(file);
-                match std::fs::read(&path) {
-                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                match read_small(&path) {
+                    Ok(bytes) => match OtherKind::of(&bytes).filter(OtherKind::is_stand_in) {
+                        Some(kind) => Err(kind.refusal(&self.display(file))),
+                        None => Ok(Some(Cow::Owned(bytes))),
+                    },
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                     Err(source) => Err(Error::Read { path, source }),
                 }
@@ -50,7 +61,8 @@ impl Files {
         let Some(bytes) = self.read(file)? else {
             return Ok(None);
         };
-        let json = serde_json::from_slice(&bytes).map_err(|source| Error::Json { file: self.display(file), source })?;
+        let json = serde_json::from_slice(&python_json::with_texts(&bytes))
+            .map_err(|source| Error::Json { file: self.display(file), source })?;
         match json {
             Value::Object(object) => Ok(Some(object)),
             other => Err(Error::Config {
@@ -83,6 +95,26 @@ impl Files {
         Ok(names)
     }
 
+    /// What of them belongs to which network.
+    pub(crate) fn weight_files(&self, network: &str, variant: Option<&str>) -> Result<Vec<String>> {
+        self.with_repository(|repository| repository.weight_files(network, variant))
+    }
+
+    /// All of them that belong to a pipeline.
+    pub(crate) fn pipeline_files(&self, variant: Option<&str>) -> Result<Vec<String>> {
+        self.with_repository(|repository| repository.pipeline_files(variant))
+    }
+
+    /// Refuses files that are no pipeline's, saying what they are.
+    pub(crate) fn require_index(&self) -> Result<()> {
+        self.with_repository(|repository| repository.require_index())
+    }
+
+    fn with_repository<T>(&self, choose: impl FnOnce(Repository) -> Result<T>) -> Result<T> {
+        let read = |file: &str| Ok(self.read(file)?.unwrap_or_default().into_owned());
+        choose(Repository { origin: &self.display(""), names: &self.names()?, read: &read })
+    }
+
     /// The tensors of some of the files together.
     pub(crate) fn weights(&self, names: &[String], device: &Device, precision: Precision) -> Result<Weights> {
         match self {
@@ -110,6 +142,22 @@ impl Files {
         }
     }
 
+    /// What identifies a folder's one model, in hexadecimal: the SHA-256 of its weights, several files as [`Checkpoint::content_hash`] lists them,
+    /// with what is done to images if that is not what was published.
+    ///
+    /// [`Checkpoint::content_hash`]: super::Checkpoint::content_hash
+    pub(crate) fn model_hash(&self, found: &Preprocessing, published: &Preprocessing) -> Result<String> {
+        let weights = self.weight_files("", None)?;
+        let hash = match weights.as_slice() {
+            [file] => hex(&self.sha256(file)?),
+            files => {
+                let line = |file: &String| Ok(format!("{file}  {}\n", hex(&self.sha256(file)?)));
+                hex(&Sha256::digest(files.iter().map(line).collect::<Result<String>>()?))
+            }
+        };
+        Ok(if found.is_like(published) { hash } else { hex(&Sha256::digest(format!("{hash} {found:?}"))) })
+    }
+
     /// A file's size in bytes, 0 if there is no such file.
     pub(crate) fn size(&self, file: &str) -> u64 {
         match self {
@@ -117,6 +165,17 @@ impl Files {
             Self::Folder(folder) => std::fs::metadata(folder.join(file)).map_or(0, |metadata| metadata.len()),
         }
     }
+}
+
+/// The bytes of a file that is no weights: a configuration, or one of a tokenizer's files, which may be larger.
+pub(crate) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    read_up_to(std::fs::File::open(path)?, small_limit(name))
+}
+
+/// How many bytes such a file may have, by its name without folders.
+pub(crate) fn small_limit(name: &str) -> u64 {
+    if TOKENIZER_FILES.contains(&name) { TOKENIZER_BYTES } else { CONFIG_BYTES }
 }
 
 /// The SHA-256 of a file on disk.
@@ -162,4 +221,22 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
         names.extend(entry.map_err(read_error)?.file_name().into_string());
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_end_at_their_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::Folder(folder.path().to_owned());
+        for (name, limit) in [("config.json", CONFIG_BYTES), ("vocab.json", TOKENIZER_BYTES)] {
+            let file = std::fs::File::create(folder.path().join(name)).unwrap();
+            file.set_len(limit + 1).unwrap(); // sparse
+            let error = files.read(name).unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains(&format!("more than {limit} bytes")) && error.to_string().contains(name), "{cause}");
+        }
+    }
 }

@@ -2,9 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::constructor::{Constructor, construct};
 use super::describe::Family;
 use super::files::{Files, kind};
-use super::select::{self, INDEX, SCHEDULER};
+use super::kinds::OtherModel;
+use super::select::{INDEX, NETWORKS, Repository, SCHEDULER};
 use super::{Checkpoint, Component, OpenOptions, complete_scheduler, in_file};
 use crate::clip::ClipTextConfig;
 use crate::unet::UNetConfig;
@@ -13,25 +15,29 @@ use crate::{Error, Result, Tokenizer, Weights, ldm};
 
 /// Opens the pipeline in `files`.
 pub(super) fn open(name: String, files: Files, options: &OpenOptions) -> Result<Checkpoint> {
-    let names = files.names()?;
-    select::require_index(&files.display(""), &names)?;
+    files.require_index()?;
     let index = files.read_object(INDEX)?.unwrap_or_default();
     check_index(&files, &index)?;
-    let reader = Reader { files: &files, names: &names, options };
+    let mut used = files.pipeline_files(options.variant.as_deref())?;
+    used.sort();
+    let notes = mixture(&used, options.variant.as_deref());
+    let reader = Reader { files: &files, options };
 
     let (clip_config, clip_weights) = reader.network("text_encoder", ClipTextConfig::from_json)?;
     let (unet_config, unet_weights) = reader.network("unet", UNetConfig::from_json)?;
     let (vae_config, vae_weights) = reader.network("vae", VaeConfig::from_json)?;
+    let num_tokens = clip_config.vocab_size;
     let family = Family::of(unet_config.cross_attention_dim.get(0).unwrap_or_default());
     let checkpoint = Checkpoint {
         name,
         text_encoder: Component { config: clip_config, weights: ldm::clip(&clip_weights) },
         unet: Component { config: unet_config, weights: unet_weights },
         vae: Component { config: vae_config, weights: ldm::modern_vae(&vae_weights) },
-        tokenizer: Tokenizer::load(&files, "tokenizer")?,
+        tokenizer: Tokenizer::load(&files, "tokenizer")?.for_rows(num_tokens),
         scheduler: reader.scheduler(&index)?,
         family,
-        used: used_files(&files, &names, options)?,
+        used,
+        notes,
         files,
         hash: Default::default(),
     };
@@ -39,24 +45,32 @@ pub(super) fn open(name: String, files: Files, options: &OpenOptions) -> Result<
     Ok(checkpoint)
 }
 
-/// The files that make the checkpoint what it is, sorted.
-fn used_files(files: &Files, names: &[String], options: &OpenOptions) -> Result<Vec<String>> {
-    let mut used = select::pipeline_files(&files.display(""), names, options.variant.as_deref())?;
-    used.sort();
-    Ok(used)
+/// What is told of weights that are not of the variant asked for.
+fn mixture(used: &[String], variant: Option<&str>) -> Vec<String> {
+    let Some(variant) = variant else { return Vec::new() };
+    let is_other = |network: &&str| {
+        !used.iter().any(|file| file.starts_with(&format!("{network}/")) && Repository::is_of_variant(file, variant))
+    };
+    let others: Vec<&str> = NETWORKS.into_iter().filter(is_other).collect();
+    let told = || {
+        format!(
+            "there are no weights of variant `{variant}` in {}: those without a variant are taken",
+            others.join(" and ")
+        )
+    };
+    if others.is_empty() { Vec::new() } else { vec![told()] }
 }
 
 /// Refuses pipelines of other kinds before their parts are looked at.
 fn check_index(files: &Files, index: &Map<String, Value>) -> Result<()> {
     let class = index.get("_class_name").and_then(Value::as_str).unwrap_or_default();
-    let unsupported = |found: String| Error::UnsupportedModel {
-        origin: files.display(""),
-        found,
-        supported: "Stable Diffusion 1.x and 2.x",
-    };
+    let unsupported = |found: String| OtherModel { found, remedy: None }.refusal(&files.display(""));
     let is_present =
         |part: &str| index.get(part).and_then(Value::as_array).is_some_and(|entry| entry.iter().all(Value::is_string));
-    if class.starts_with("StableDiffusionXL") || is_present("text_encoder_2") {
+    if let Some(kind) = OtherModel::of_pipeline(class) {
+        return Err(kind.refusal(&files.display("")));
+    }
+    if is_present("text_encoder_2") {
         return Err(unsupported("Stable Diffusion XL".into()));
     }
     let missing: Vec<&str> = ["text_encoder", "tokenizer", "unet", "vae", "scheduler"]
@@ -64,7 +78,7 @@ fn check_index(files: &Files, index: &Map<String, Value>) -> Result<()> {
         .filter(|part| !is_present(part))
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        return check_classes(index).map_err(unsupported);
     }
     if !class.is_empty() && !class.starts_with("StableDiffusion") {
         return Err(unsupported(format!("a {class}")));
@@ -73,9 +87,22 @@ fn check_index(files: &Files, index: &Map<String, Value>) -> Result<()> {
     Err(Error::NotACheckpoint { origin: files.display(""), problem })
 }
 
+/// What the parts must be: another class computes something else of the same files.
+const CLASSES: [(&str, &str); 3] =
+    [("text_encoder", "CLIPTextModel"), ("unet", "UNet2DConditionModel"), ("vae", "AutoencoderKL")];
+
+/// The first part of another class than ours, in words.
+fn check_classes(index: &Map<String, Value>) -> std::result::Result<(), String> {
+    let class = |part: &str| index.get(part).and_then(|entry| entry.get(1)).and_then(Value::as_str);
+    let other = CLASSES.iter().find_map(|(part, ours)| match class(part) {
+        Some(class) if class != *ours => Some(format!("a {part} of the class {class} (ours is {ours})")),
+        _ => None,
+    });
+    other.map_or(Ok(()), Err)
+}
+
 struct Reader<'a> {
     files: &'a Files,
-    names: &'a [String],
     options: &'a OpenOptions,
 }
 
@@ -84,12 +111,11 @@ impl Reader<'_> {
         let file = format!("{network}/config.json");
         let origin = self.files.display("");
         let missing = || Error::NotACheckpoint { origin: origin.clone(), problem: format!("{file} is missing") };
-        // Reading it as an object first gives a better answer to files that hold something else.
-        self.files.read_object(&file)?.ok_or_else(missing)?;
-        let bytes = self.files.read(&file)?.unwrap_or_default();
-        let config = in_file(&self.files.display(&file), parse(&String::from_utf8_lossy(&bytes)))?;
+        let mut config = self.files.read_object(&file)?.ok_or_else(missing)?;
+        construct(&file, &mut config, Constructor::StableDiffusion);
+        let config = in_file(&self.files.display(&file), parse(&Value::Object(config).to_string()))?;
         let variant = self.options.variant.as_deref();
-        let weights = select::weight_files(&origin, self.names, network, variant)?;
+        let weights = self.files.weight_files(network, variant)?;
         Ok((config, self.files.weights(&weights, &self.options.device, self.options.precision)?))
     }
 

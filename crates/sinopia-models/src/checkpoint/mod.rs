@@ -2,9 +2,11 @@
 //!
 //! Opening reads configurations and headers; weights are read when a network is built from them.
 
+mod constructor;
 mod describe;
 pub(crate) mod files;
 mod folder;
+pub(crate) mod kinds;
 pub(crate) mod select;
 mod single_file;
 pub(crate) mod source;
@@ -21,6 +23,7 @@ use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
 use crate::{Error, Precision, Result, Tokenizer, Weights};
 
+pub use constructor::{Constructor, constructed_scheduler};
 pub use describe::{ComponentSummary, Description, Family};
 pub use files::EmbeddedFiles;
 use files::Files;
@@ -52,7 +55,8 @@ pub struct OpenOptions {
     pub device: Device,
     /// How weights are kept in memory.
     pub precision: Precision,
-    /// The infix of weight files, `fp16`; without it full precision is preferred and `fp16` accepted.
+    /// The infix of weight files, `fp16`; networks that lack it are read without one. If it is not given, full precision is preferred, and `fp16` or
+    /// `bf16` accepted.
     pub variant: Option<String>,
     /// Overrides what the scheduler's configuration says, or what is assumed of a single file, which does not say.
     pub prediction_type: Option<PredictionType>,
@@ -105,12 +109,13 @@ pub struct Checkpoint {
     pub vae: Component<VaeConfig>,
     /// The tokenizer that belongs to the text encoder.
     pub tokenizer: Tokenizer,
-    /// The scheduler's configuration, a JSON object with a `_class_name`.
+    /// The scheduler's file, a JSON object with a `_class_name`; [`constructed_scheduler`] is what diffusers paints with.
     pub scheduler: Value,
     family: Family,
     files: Files,
     /// The files that were used, by relative name.
     used: Vec<String>,
+    notes: Vec<String>,
     hash: OnceLock<String>,
 }
 
@@ -170,17 +175,26 @@ impl Checkpoint {
         Ok(self.hash.get_or_init(|| hash))
     }
 
+    /// What somebody who asked for it should know.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// What is in it, for people.
     pub fn describe(&self) -> Description {
         describe::describe(self)
     }
 
-    /// Refuses networks that are sound each by itself and do not fit together.
+    /// Refuses networks that are sound each by itself and do not fit together, and weights in formats that are not read.
     fn check(&self) -> Result<()> {
+        for weights in [&self.text_encoder.weights, &self.unet.weights, &self.vae.weights] {
+            weights.require_readable()?;
+        }
         let (unet, vae, text) = (&self.unet.config, &self.vae.config, &self.text_encoder.config);
         if unet.in_channels != vae.latent_channels {
             let inpainting = if unet.in_channels == 9 { ", that is for inpainting" } else { "" };
             return Err(Error::UnsupportedModel {
+                remedy: None,
                 origin: self.name.clone(),
                 found: format!(
                     "a UNet with {} input channels for latents of {}{inpainting}",
@@ -189,6 +203,7 @@ impl Checkpoint {
                 supported: "UNets that read the latents and nothing else",
             });
         }
+        // Words that were added without a vector are refused when they are written.
         let vocab_size = self.tokenizer.vocab_size();
         if vocab_size > text.vocab_size {
             return Err(Error::Tokenizer {
@@ -201,6 +216,8 @@ impl Checkpoint {
 }
 
 /// The scheduler's configuration with its class and, if asked for, another prediction type.
+///
+/// The class is the one that `model_index.json` names: diffusers builds that one from the file, whichever class wrote the file.
 fn complete_scheduler(
     file: &str,
     mut config: Map<String, Value>,
@@ -211,10 +228,10 @@ fn complete_scheduler(
         config.insert("prediction_type".into(), prediction_type.as_str().into());
     }
     match (config.get("_class_name"), class) {
-        (Some(Value::String(_)), _) => {}
-        (None, Some(class)) => {
+        (None | Some(Value::String(_)), Some(class)) => {
             config.insert("_class_name".into(), class.into());
         }
+        (Some(Value::String(_)), None) => {}
         (found, _) => {
             return Err(Error::Config {
                 file: file.to_owned(),
@@ -248,12 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn the_class_comes_from_the_index_if_the_file_is_silent() {
+    fn the_class_is_the_one_that_the_index_names() {
         let scheduler =
             complete_scheduler("s", object(json!({"beta_end": 0.012})), Some("DDIMScheduler"), None).unwrap();
         assert_eq!(scheduler, json!({"beta_end": 0.012, "_class_name": "DDIMScheduler"}));
         let own = json!({"_class_name": "PNDMScheduler"});
-        assert_eq!(complete_scheduler("s", object(own.clone()), Some("DDIMScheduler"), None).unwrap(), own);
+        assert_eq!(complete_scheduler("s", object(own.clone()), None, None).unwrap(), own);
+        let built = complete_scheduler("s", object(own), Some("DDIMScheduler"), None).unwrap();
+        assert_eq!(built, json!({"_class_name": "DDIMScheduler"}));
         assert!(complete_scheduler("s", object(json!({"_class_name": 3})), None, None).is_err());
     }
 

@@ -1,6 +1,5 @@
 //! Single-file checkpoints, whose configurations are read off the tensors.
 
-use std::io::Read;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -12,12 +11,10 @@ use crate::clip::ClipTextConfig;
 use crate::ldm::{self, config};
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
-use crate::weights::is_pickle;
 use crate::{Error, Result, Tokenizer, Weights};
 
 /// Opens the file at `path`, safetensors or a pickled `.ckpt`.
 pub(super) fn open(name: String, path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
-    require_weights(path)?;
     let file = Weights::open(&[path.to_owned()], &options.device, options.precision)?;
     let parts = ldm::split(&file)?;
     let origin = path.display().to_string();
@@ -48,34 +45,13 @@ pub(super) fn open(name: String, path: &Path, options: &OpenOptions) -> Result<C
         scheduler: complete_scheduler(&origin, scheduler, None, None)?,
         files: Files::Folder(folder.to_owned()),
         used: vec![file_name],
+        notes: Vec::new(),
         hash: Default::default(),
     };
     checkpoint.check()?;
     require_whole_vocabulary(&checkpoint)?;
     Ok(checkpoint)
 }
-
-/// Refuses what is no file of weights at all, and so was named by mistake rather than damaged.
-fn require_weights(path: &Path) -> Result<()> {
-    if is_pickle(path) {
-        return Ok(()); // its reader tells
-    }
-    let read = |source| Error::Read { path: path.to_owned(), source };
-    let mut start = Vec::new();
-    std::fs::File::open(path).map_err(read)?.take(SAFETENSORS_START as u64).read_to_end(&mut start).map_err(read)?;
-    if start.len() == SAFETENSORS_START && start.ends_with(b"{") {
-        return Ok(());
-    }
-    Err(Error::NotACheckpoint {
-        origin: path.display().to_string(),
-        problem:
-            "it is no safetensors file; a model is a diffusers folder, a .safetensors or .ckpt file, or a Hub name"
-                .into(),
-    })
-}
-
-/// Bytes of a safetensors file up to the `{` with which its header begins: the header's length stands before it.
-const SAFETENSORS_START: usize = 9;
 
 /// Nothing in a file says what its output means. Stable Diffusion 1 predicts the noise; 2 the velocity, except in the edition for
 /// 512 pixels, which everybody publishes with `512` in the name (`v2-1_512-ema-pruned`, `512-base-ema`).

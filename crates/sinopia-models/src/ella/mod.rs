@@ -30,7 +30,7 @@ pub use connector::{EllaConfig, EllaConnector, ProjectedText};
 use crate::checkpoint::EmbeddedFiles;
 use crate::checkpoint::files::{Files, hex};
 use crate::t5::{FIXED_LENGTH, StateRange, T5EncoderModel, T5Tokenizer};
-use crate::{Error, Precision, Result};
+use crate::{Error, Interrupt, Precision, Result};
 
 /// How many tokens of a text the encoder is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -145,11 +145,19 @@ impl Ella {
     /// # Errors
     /// When the tokenizer or the encoder refuses.
     pub fn read(&self, text: &str, length: TextLength) -> Result<EllaText> {
+        self.read_unless(text, length, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`Error::Interrupted`].
+    pub fn read_unless(&self, text: &str, length: TextLength, interrupt: Interrupt) -> Result<EllaText> {
         let tokens = match length {
             TextLength::Flexible => self.tokenizer.encode(text)?,
             TextLength::Fixed => self.tokenizer.encode_fixed(text, FIXED_LENGTH)?,
         };
-        Ok(EllaText(self.connector.project(&self.text_encoder.forward(&tokens)?)?))
+        Ok(EllaText(self.connector.project(&self.text_encoder.forward_unless(&tokens, interrupt)?)?))
     }
 
     /// The tokens (1, N, D) for a timestep. Fractions are cut off: the connector knows the whole numbers 0 to 999.
@@ -195,6 +203,7 @@ struct Part<'a> {
 impl Part<'_> {
     /// The digests of what a T5 is made of, those that are there.
     fn hashes(&self) -> Result<Vec<u8>> {
+        let weights = self.files.weight_files(self.folder, None)?;
         let mut hashes = Vec::new();
         for name in self.files.names()? {
             let own = match self.folder {
@@ -202,8 +211,10 @@ impl Part<'_> {
                 folder => name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
             };
             let is_part = own.is_some_and(|own| {
+                // Weights in two formats count twice, though one is read: so hashes of old recipes stay what they are.
                 matches!(own, "config.json" | "tokenizer.json" | "spiece.model" | "pytorch_model.bin")
                     || own.starts_with("model") && own.ends_with(".safetensors")
+                    || weights.contains(&name)
             });
             if is_part {
                 hashes.extend(self.files.sha256(&name)?);

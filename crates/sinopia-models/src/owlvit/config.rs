@@ -194,6 +194,7 @@ impl OwlVitConfig {
             hidden_act: text.hidden_act.clone(),
             layer_norm_eps: text.layer_norm_eps,
             eos_token_id: EOS_IS_LARGEST,
+            use_attention_mask: None,
         }
     }
 

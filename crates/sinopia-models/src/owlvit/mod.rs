@@ -16,20 +16,19 @@ use candle_core::{Device, Tensor};
 pub use crate::image::Pixels;
 pub use config::{OwlKind, OwlTextConfig, OwlVisionConfig, OwlVitConfig};
 pub use postprocess::{Detection, detections, suppress};
-pub(crate) use preprocess::crop_and_normalise;
 pub use preprocess::preprocess;
+pub(crate) use preprocess::{prepared, published};
 
 use crate::checkpoint::EmbeddedFiles;
-use crate::checkpoint::files::{Files, hex};
+use crate::checkpoint::files::Files;
 use crate::clip::ClipTextModel;
-use crate::{Error, Precision, Result, Tokenizer, Weights};
+use crate::preprocessing::Preprocessing;
+use crate::{Error, Interrupt, Precision, Result, Tokenizer, Weights};
 use heads::{BoxHead, ClassHead, PatchClasses};
 use vision::VisionTower;
 
 /// What the detector is built like.
 const CONFIG: &str = "config.json";
-/// Files that may hold the weights, best first.
-const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// The id that fills a query behind its end.
 const PAD_ID: u32 = 0;
 
@@ -42,6 +41,7 @@ pub struct OwlVit {
     vision: VisionTower,
     class_head: ClassHead,
     box_head: BoxHead,
+    preprocessing: Preprocessing,
     device: Device,
 }
 
@@ -61,7 +61,7 @@ pub struct Candidates {
 
 impl OwlVit {
     /// Opens a folder in transformers' layout, such as a download of `google/owlvit-base-patch32`: `config.json`, `model.safetensors` (or
-    /// `pytorch_model.bin`) and the tokenizer's files.
+    /// `pytorch_model.bin`, or shards), the tokenizer's files, and `preprocessor_config.json` if images are prepared otherwise than published.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a file is missing, and what reading them finds wrong.
@@ -83,8 +83,9 @@ impl OwlVit {
     fn read(files: &Files, device: &Device, precision: Precision) -> Result<Self> {
         let config = files.read(CONFIG)?.ok_or_else(|| not_a_detector(files, "it has no config.json"))?;
         let config = OwlVitConfig::from_json(&String::from_utf8_lossy(&config))?;
-        let weights = files.weights(&[weight_file(files)?.to_owned()], device, precision)?;
-        Self::load(&config, &weights, Tokenizer::load(files, "")?)
+        let preprocessing = preprocessing_of(files, &config)?;
+        let weights = files.weights(&files.weight_files("", None)?, device, precision)?;
+        Ok(Self { preprocessing, ..Self::load(&config, &weights, Tokenizer::load(files, "")?)? })
     }
 
     /// Builds the detector that `config` describes.
@@ -107,6 +108,7 @@ impl OwlVit {
             class_head: ClassHead::load(config, weights)?,
             box_head: BoxHead::load(config, weights)?,
             device: weights.device().clone(),
+            preprocessing: published(config.model_type, config.vision_config.image_size),
             config: config.clone(),
             tokenizer,
         })
@@ -136,8 +138,16 @@ impl OwlVit {
     /// # Errors
     /// [`Error::Input`] if there is none.
     pub fn encode_queries<S: AsRef<str>>(&self, queries: &[S]) -> Result<QueryEmbeds> {
+        self.encode_queries_unless(queries, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`encode_queries`](Self::encode_queries); [`Error::Interrupted`].
+    pub fn encode_queries_unless<S: AsRef<str>>(&self, queries: &[S], interrupt: Interrupt) -> Result<QueryEmbeds> {
         let ids = queries.iter().map(|query| self.tokenize(query.as_ref())).collect::<Result<Vec<_>>>()?;
-        let embeds = self.text.forward(&ids)?.text_embeds;
+        let embeds = self.text.forward_unless(&ids, interrupt)?.text_embeds;
         let embeds = embeds.ok_or_else(|| Error::Input {
             what: "the text tower",
             expected: "a projection".to_owned(),
@@ -152,9 +162,17 @@ impl OwlVit {
     /// # Errors
     /// If the tensor library refuses.
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Candidates> {
+        self.encode_images_unless(images, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`encode_images`](Self::encode_images); [`Error::Interrupted`].
+    pub fn encode_images_unless(&self, images: &[Pixels], interrupt: Interrupt) -> Result<Candidates> {
         let side = self.config.vision_config.image_size;
-        let pixels = preprocess(images, self.config.model_type, side, &self.device)?; // (B, S, S, 3)
-        let features = self.vision.forward(&pixels)?; // (B, N, C)
+        let pixels = prepared(images, &self.preprocessing, side, &self.device)?; // (B, S, S, 3)
+        let features = self.vision.forward(&pixels, interrupt)?; // (B, N, C)
         Ok(Candidates {
             classes: self.class_head.read(&features)?,
             boxes: self.box_head.forward(&features)?,
@@ -239,14 +257,18 @@ pub fn embedded_content_hash(name: &str, files: EmbeddedFiles) -> Result<String>
 }
 
 fn hash_of(files: &Files) -> Result<String> {
-    Ok(hex(&files.sha256(weight_file(files)?)?))
+    let config = files.read(CONFIG)?.ok_or_else(|| not_a_detector(files, "it has no config.json"))?;
+    let config = OwlVitConfig::from_json(&String::from_utf8_lossy(&config))?;
+    let (kind, side) = (config.model_type, config.vision_config.image_size);
+    files.model_hash(&preprocessing_of(files, &config)?, &published(kind, side))
 }
 
-fn weight_file(files: &Files) -> Result<&'static str> {
-    let names = files.names()?;
-    let problem = "it has neither model.safetensors nor pytorch_model.bin";
-    let found = WEIGHT_FILES.into_iter().find(|file| names.iter().any(|name| name == file));
-    found.ok_or_else(|| not_a_detector(files, problem))
+/// What is done to images, as the folder says.
+fn preprocessing_of(files: &Files, config: &OwlVitConfig) -> Result<Preprocessing> {
+    let published = published(config.model_type, config.vision_config.image_size);
+    let found = Preprocessing::of_folder(files, published.clone())?;
+    found.require_geometry(&published, &files.display(""))?;
+    Ok(found)
 }
 
 fn not_a_detector(files: &Files, problem: &str) -> Error {

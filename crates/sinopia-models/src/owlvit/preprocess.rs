@@ -1,15 +1,13 @@
 //! From pixels to what the vision tower was trained on, to the last bit of the image libraries that did it then.
 
 use candle_core::{Device, Tensor};
+use sinopia_layout::limits::PICTURE_PIXELS;
 
 use super::config::OwlKind;
-use crate::Result;
-use crate::image::{Filter, Pixels, bilinear_axis, resize};
+use crate::image::{Pixels, bilinear_axis, center_crop, resize};
+use crate::preprocessing::{Preprocessing, Resize};
+use crate::{Error, Result};
 
-/// CLIP's mean colour, 0..=1.
-const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-/// CLIP's deviation from it.
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 /// What an OWLv2 image is padded with: middle grey, as it was trained.
 const PADDING: f32 = 0.5;
 
@@ -18,40 +16,70 @@ const PADDING: f32 = 0.5;
 /// # Errors
 /// If the tensor library refuses.
 pub fn preprocess(images: &[Pixels], kind: OwlKind, side: usize, device: &Device) -> Result<Tensor> {
+    prepared(images, &published(kind, side), side, device)
+}
+
+/// What each kind was published with.
+pub(crate) fn published(kind: OwlKind, side: usize) -> Preprocessing {
+    match kind {
+        OwlKind::OwlVit => Preprocessing::owlvit(side),
+        OwlKind::Owlv2 => Preprocessing::owlv2(side),
+    }
+}
+
+/// Images as one batch (B, S, S, 3), prepared as `how` says, which makes all of them S × S.
+pub(crate) fn prepared(images: &[Pixels], how: &Preprocessing, side: usize, device: &Device) -> Result<Tensor> {
     let mut values = Vec::with_capacity(images.len() * side * side * 3);
     for image in images {
-        let resized = match kind {
-            OwlKind::OwlVit => {
-                resize(*image, (side, side), Filter::Bicubic).iter().map(|byte| f32::from(*byte) / 255.0).collect()
-            }
-            OwlKind::Owlv2 => pad_and_resize(*image, side),
-        };
-        values.extend(resized.iter().enumerate().map(|(i, value)| (value - MEAN[i % 3]) / STD[i % 3]));
+        if how.pad {
+            let square = image.size().0.max(image.size().1);
+            check_pixels(*image, (square, square))?;
+            let padded = pad_and_resize(*image, side, how);
+            values.extend(padded.iter().enumerate().map(|(i, value)| how.normalised_value(*value, i % 3)));
+        } else {
+            let square = resize_and_crop(*image, how)?;
+            values.extend(square.iter().enumerate().map(|(i, byte)| how.normalised(*byte, i % 3)));
+        }
     }
     Ok(Tensor::from_vec(values, (images.len(), side, side, 3), device)?)
 }
 
-/// Images as CLIP sees them, (B, S, S, 3): the shorter side resized to S (bicubic), the middle square, normalised.
+/// Refuses an image that becomes too large on its way to the network's size.
+fn check_pixels(image: Pixels, (new_width, new_height): (usize, usize)) -> Result<()> {
+    if new_width as u64 * new_height as u64 <= PICTURE_PIXELS {
+        return Ok(());
+    }
+    let (width, height) = image.size();
+    Err(Error::Input {
+        what: "an image to look at",
+        expected: format!("at most {PICTURE_PIXELS} pixels when it is resized or padded"),
+        found: format!("{width} × {height}, which becomes {new_width} × {new_height}"),
+    })
+}
+
+/// Resized, then the middle cut out. With the shorter side given the longer one is rounded down.
 ///
 /// # Source
-/// huggingface/transformers 5.23, `CLIPImageProcessor`: the longer side is rounded down, and so is where the square begins.
-pub(crate) fn crop_and_normalise(images: &[Pixels], side: usize, device: &Device) -> Result<Tensor> {
-    let mut values = Vec::with_capacity(images.len() * side * side * 3);
-    for image in images {
-        let square = middle_square(*image, side);
-        values.extend(square.iter().enumerate().map(|(i, byte)| (f32::from(*byte) / 255.0 - MEAN[i % 3]) / STD[i % 3]));
-    }
-    Ok(Tensor::from_vec(values, (images.len(), side, side, 3), device)?)
-}
-
-fn middle_square(image: Pixels, side: usize) -> Vec<u8> {
+/// huggingface/transformers 5.23, `CLIPImageProcessor`.
+fn resize_and_crop(image: Pixels, how: &Preprocessing) -> Result<Vec<u8>> {
     let (width, height) = image.size();
-    let shorter = width.min(height);
-    let (new_width, new_height) = (side * width / shorter, side * height / shorter);
-    let resized = resize(image, (new_width, new_height), Filter::Bicubic);
-    let (left, top) = ((new_width - side) / 2, (new_height - side) / 2);
-    let lines = resized.chunks_exact(new_width * 3).skip(top).take(side);
-    lines.flat_map(|line| line[left * 3..(left + side) * 3].iter().copied()).collect()
+    let scaled = |edge: usize, side: usize| (side * width / edge, side * height / edge);
+    let (new_width, new_height) = match how.resize {
+        Resize::No => (width, height),
+        Resize::To(width, height) => (width, height),
+        Resize::ShortestEdge(side) => scaled(width.min(height), side),
+        Resize::LongestEdge(side) => scaled(width.max(height), side),
+    };
+    let (new_width, new_height) = (new_width.max(1), new_height.max(1));
+    check_pixels(image, (new_width, new_height))?;
+    let resized = match (new_width, new_height) == (width, height) {
+        true => image.bytes().to_vec(),
+        false => resize(image, (new_width, new_height), how.filter),
+    };
+    Ok(match how.center_crop {
+        Some(size) => center_crop(Pixels::new(new_width, new_height, &resized)?, size),
+        None => resized,
+    })
 }
 
 /// OWLv2: padded to a square at the right and bottom, blurred if it will shrink, then resized between pixel centres. Values 0..=1.
@@ -60,12 +88,12 @@ fn middle_square(image: Pixels, side: usize) -> Vec<u8> {
 ///
 /// # Source
 /// huggingface/transformers 5.23, `Owlv2ImageProcessor`, with the grey padding of the original (google-research/scenic).
-fn pad_and_resize(image: Pixels, side: usize) -> Vec<f32> {
+fn pad_and_resize(image: Pixels, side: usize, how: &Preprocessing) -> Vec<f32> {
     let square = image.size().0.max(image.size().1);
     let mut values = vec![PADDING; square * square * 3];
     for (row, source) in values.chunks_exact_mut(square * 3).zip(image.bytes().chunks_exact(image.size().0 * 3)) {
         for (value, byte) in row.iter_mut().zip(source) {
-            *value = f32::from(*byte) / 255.0;
+            *value = how.rescaled(*byte);
         }
     }
     let sigma = (square as f64 / side as f64 - 1.0) / 2.0;
@@ -112,9 +140,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_strip_that_would_become_a_wall_is_refused() {
+        let bytes = vec![0; 16_384 * 3];
+        let resized = Preprocessing { resize: Resize::ShortestEdge(4096), ..Preprocessing::clip(4) };
+        for (width, height) in [(16_384, 1), (1, 16_384)] {
+            let strip = Pixels::new(width, height, &bytes).unwrap();
+            for how in [&resized, &Preprocessing::owlv2(4)] {
+                let refused = prepared(&[strip], how, 4, &Device::Cpu).unwrap_err().to_string();
+                assert!(refused.contains("at most 67108864 pixels"), "{refused}");
+                assert!(refused.contains(&format!("{width} × {height}, which becomes")), "{refused}");
+            }
+            assert_eq!(prepared(&[strip], &Preprocessing::clip(4), 4, &Device::Cpu).unwrap().dims(), [1, 4, 4, 3]);
+        }
+    }
+
+    #[test]
     fn padding_is_grey_and_below() {
         let bytes = [255; 3 * 4 * 2];
-        let values = pad_and_resize(Pixels::new(4, 2, &bytes).unwrap(), 4);
+        let values = pad_and_resize(Pixels::new(4, 2, &bytes).unwrap(), 4, &Preprocessing::owlv2(4));
         assert!(values[..4 * 2 * 3].iter().all(|value| *value == 1.0));
         assert!(values[4 * 2 * 3..].iter().all(|value| *value == PADDING));
     }

@@ -5,7 +5,7 @@ use sinopia_nn::{Conv2d, Conv2dOptions, LayerNorm, Linear, Padding, activation, 
 
 use super::config::{SamConfig, SamVisionConfig};
 use crate::layers::{conv2d, layer_norm, linear};
-use crate::{Result, Weights};
+use crate::{Interrupt, Result, Weights, interrupt};
 
 /// Colours of a pixel.
 const RGB: usize = 3;
@@ -44,13 +44,15 @@ impl ImageEncoder {
         })
     }
 
-    /// Normalised images (B, S, S, 3) to embeddings (B, H, W, C), a cell a patch.
-    pub(super) fn forward(&self, images: &Tensor) -> Result<Tensor> {
+    /// Normalised images (B, S, S, 3) to embeddings (B, H, W, C), a cell a patch; given up between two layers if it is interrupted.
+    pub(super) fn forward(&self, images: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
         let patches = self.patch_embed.forward(images)?; // (B, H, W, C), so all the way
         let mut hidden = patches.broadcast_add(&self.pos_embed)?;
         for layer in &self.layers {
+            interrupt::check(interrupt)?;
             hidden = layer.forward(&hidden)?;
         }
+        interrupt::check(interrupt)?;
         self.neck.forward(&hidden)
     }
 }

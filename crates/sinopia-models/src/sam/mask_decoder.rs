@@ -5,7 +5,7 @@ use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use super::config::{SamConfig, SamDecoderConfig};
 use crate::layers::{layer_norm, linear};
-use crate::{Result, Weights};
+use crate::{Interrupt, Result, Weights, interrupt};
 
 /// Added to the variance in the transformer's last norm and the upscaling's, whatever the configuration says of the others.
 const FINAL_EPS: f64 = 1e-5;
@@ -64,14 +64,22 @@ impl MaskDecoder {
     /// All masks of one prompt: the one for unambiguous prompts first.
     ///
     /// `image` (1, H, W, P) with what the prompt adds to it, `positions` (1, HW, P) of its cells, `prompt` (1, T, P).
-    pub(super) fn forward(&self, image: &Tensor, positions: &Tensor, prompt: &Tensor) -> Result<Painted> {
+    pub(super) fn forward(
+        &self,
+        image: &Tensor,
+        positions: &Tensor,
+        prompt: &Tensor,
+        interrupt: Interrupt,
+    ) -> Result<Painted> {
         let (_, h, w, c) = image.dims4()?;
         let start = Tensor::cat(&[&self.output_tokens, prompt], 1)?; // (1, 1 + masks + T, P); it is also where tokens are
         let mut sides = Sides { tokens: start.clone(), image: image.reshape((1, h * w, c))? };
         let places = Sides { tokens: start, image: positions.clone() };
         for layer in &self.layers {
+            interrupt::check(interrupt)?;
             sides = layer.forward(sides, &places)?;
         }
+        interrupt::check(interrupt)?;
         let seen = self.final_attn_token_to_image.forward(
             &(&sides.tokens + &places.tokens)?,
             &(&sides.image + &places.image)?,

@@ -27,23 +27,21 @@ mod names;
 mod preprocess;
 mod prompt_encoder;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
 pub use config::{SamConfig, SamDecoderConfig, SamPromptConfig, SamVisionConfig};
 
-use crate::checkpoint::files::{hex, sha256_of};
+use crate::checkpoint::files::{Files, hex, sha256_of};
 use crate::image::Pixels;
-use crate::{Error, Precision, Result, Weights};
+use crate::preprocessing::Preprocessing;
+use crate::{Error, Interrupt, Precision, Result, Weights};
 use image_encoder::ImageEncoder;
 use mask_decoder::MaskDecoder;
 use preprocess::Frame;
 use prompt_encoder::{PointKind, PromptEncoder};
-
-/// Files of a folder that may hold the weights, best first.
-const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// The model with frozen weights.
 #[derive(Debug)]
@@ -54,6 +52,7 @@ pub struct Sam {
     mask_decoder: MaskDecoder,
     /// (1, HW, P): where the cells of the grid are.
     grid_positions: Tensor,
+    preprocessing: Preprocessing,
     device: Device,
 }
 
@@ -100,22 +99,21 @@ impl Prompt {
 }
 
 impl Sam {
-    /// Opens a folder in transformers' layout, such as a download of `facebook/sam-vit-base`, or one file of weights in transformers' or Meta's names
+    /// Opens a folder in transformers' layout, such as a download of `facebook/sam-vit-base` (images are prepared as its `preprocessor_config.json` says), or one file of weights in transformers' or Meta's names
     /// (`sam_vit_b_01ec64.pth`, `.safetensors`), whose configuration is read off its shapes.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a file is missing or this is no SAM, and what reading them finds wrong.
     pub fn open(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
-        let weights = names::in_transformers_names(&Weights::open(&[weight_file(path)?], device, precision)?);
-        let config = path.join("config.json");
         if !path.is_dir() {
+            let weights = names::in_transformers_names(&Weights::open(&[path.to_owned()], device, precision)?);
             return Self::load(&SamConfig::of_weights(&weights)?, &weights);
         }
-        if !config.is_file() {
-            return Err(not_a_sam(path, "it has no config.json"));
-        }
-        let text = std::fs::read_to_string(&config).map_err(|source| Error::Read { path: config, source })?;
-        Self::load(&SamConfig::from_json(&text)?, &weights)
+        let files = Files::Folder(path.to_owned());
+        let config = config_of(&files)?;
+        let preprocessing = preprocessing_of(&files, &config)?;
+        let weights = files.weights(&files.weight_files("", None)?, device, precision)?;
+        Ok(Self { preprocessing, ..Self::load(&config, &names::in_transformers_names(&weights))? })
     }
 
     /// Builds the model that `config` describes from tensors in transformers' names.
@@ -130,6 +128,7 @@ impl Sam {
             mask_decoder: MaskDecoder::load(config, &weights.pp("mask_decoder"))?,
             grid_positions: prompt_encoder.grid_positions()?,
             prompt_encoder,
+            preprocessing: Preprocessing::sam(config.vision_config.image_size),
             device: weights.device().clone(),
             config: config.clone(),
         })
@@ -145,8 +144,17 @@ impl Sam {
     /// # Errors
     /// If the tensor library refuses.
     pub fn encode(&self, image: Pixels) -> Result<EncodedImage> {
+        self.encode_unless(image, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`Error::Interrupted`].
+    pub fn encode_unless(&self, image: Pixels, interrupt: Interrupt) -> Result<EncodedImage> {
         let frame = Frame::new(image.size(), self.config.vision_config.image_size);
-        let embedding = self.image_encoder.forward(&frame.pixels(image, &self.device)?)?;
+        let embedding =
+            self.image_encoder.forward(&frame.pixels(image, &self.preprocessing, &self.device)?, interrupt)?;
         Ok(EncodedImage { embedding, frame })
     }
 
@@ -155,8 +163,16 @@ impl Sam {
     /// # Errors
     /// [`Error::Input`] if the prompt says nothing, a coordinate is no number, or a mask has another shape than the model's.
     pub fn segment(&self, image: &EncodedImage, prompt: &Prompt) -> Result<Masks> {
+        self.segment_unless(image, prompt, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment); [`Error::Interrupted`].
+    pub fn segment_unless(&self, image: &EncodedImage, prompt: &Prompt, interrupt: Interrupt) -> Result<Masks> {
         let multimask = self.config.mask_decoder_config.num_multimask_outputs;
-        self.decode(image, prompt, 1, multimask)
+        self.decode(image, prompt, (1, multimask), interrupt)
     }
 
     /// Outlines what a prompt means in one way: the mask for prompts of several points, which leave no doubt.
@@ -164,16 +180,22 @@ impl Sam {
     /// # Errors
     /// As [`Sam::segment`].
     pub fn segment_one(&self, image: &EncodedImage, prompt: &Prompt) -> Result<Masks> {
-        self.decode(image, prompt, 0, 1)
+        self.decode(image, prompt, (0, 1), None)
     }
 
     /// `count` masks from number `first`.
-    fn decode(&self, image: &EncodedImage, prompt: &Prompt, first: usize, count: usize) -> Result<Masks> {
+    fn decode(
+        &self,
+        image: &EncodedImage,
+        prompt: &Prompt,
+        (first, count): (usize, usize),
+        interrupt: Interrupt,
+    ) -> Result<Masks> {
         let points = self.points_of(prompt, image.frame)?;
         let tokens = self.prompt_encoder.tokens(&points, prompt.bbox.is_some())?;
         let dense = self.prompt_encoder.dense(prompt.mask.as_ref())?;
         let seen = image.embedding.broadcast_add(&dense)?; // (1, H, W, P)
-        let painted = self.mask_decoder.forward(&seen, &self.grid_positions, &tokens)?;
+        let painted = self.mask_decoder.forward(&seen, &self.grid_positions, &tokens, interrupt)?;
         let low_res = painted.logits.narrow(0, first, count)?.contiguous()?;
         let planes = low_res.flatten_from(1)?.to_vec2::<f32>()?;
         let low = self.config.mask_side();
@@ -257,7 +279,12 @@ impl Masks {
 /// # Errors
 /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a folder has no weights, [`Error::Read`].
 pub fn content_hash(path: &Path) -> Result<String> {
-    Ok(hex(&sha256_of(&weight_file(path)?)?))
+    if !path.is_dir() {
+        return Ok(hex(&sha256_of(path)?));
+    }
+    let files = Files::Folder(path.to_owned());
+    let config = config_of(&files)?;
+    files.model_hash(&preprocessing_of(&files, &config)?, &Preprocessing::sam(config.vision_config.image_size))
 }
 
 /// The same for weights that are part of the program.
@@ -265,19 +292,19 @@ pub fn hash_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The file itself, or the folder's best.
-fn weight_file(path: &Path) -> Result<PathBuf> {
-    if path.is_file() {
-        return Ok(path.to_owned());
-    }
-    if !path.is_dir() {
-        return Err(Error::NotFound { path: path.to_owned() });
-    }
-    let files = WEIGHT_FILES.map(|name| path.join(name));
-    let problem = "it has neither model.safetensors nor pytorch_model.bin";
-    files.into_iter().find(|file| file.is_file()).ok_or_else(|| not_a_sam(path, problem))
+fn config_of(files: &Files) -> Result<SamConfig> {
+    let text = files.read("config.json")?.ok_or_else(|| not_a_sam(files, "it has no config.json"))?;
+    SamConfig::from_json(&String::from_utf8_lossy(&text))
 }
 
-fn not_a_sam(path: &Path, problem: &str) -> Error {
-    Error::NotACheckpoint { origin: path.display().to_string(), problem: problem.to_owned() }
+/// What is done to images, as the folder says.
+fn preprocessing_of(files: &Files, config: &SamConfig) -> Result<Preprocessing> {
+    let published = Preprocessing::sam(config.vision_config.image_size);
+    let found = Preprocessing::of_folder(files, published.clone())?;
+    found.require_geometry(&published, &files.display(""))?;
+    Ok(found)
+}
+
+fn not_a_sam(files: &Files, problem: &str) -> Error {
+    Error::NotACheckpoint { origin: files.display(""), problem: problem.to_owned() }
 }

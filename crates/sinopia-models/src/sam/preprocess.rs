@@ -3,12 +3,8 @@
 use candle_core::{Device, Tensor};
 
 use crate::Result;
-use crate::image::{Filter, Pixels, bilinear_axis, resize};
-
-/// ImageNet's mean colour, 0..=255.
-const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
-/// ImageNet's deviation from it.
-const STD: [f32; 3] = [58.395, 57.12, 57.375];
+use crate::image::{Pixels, bilinear_axis, resize};
+use crate::preprocessing::Preprocessing;
 
 /// How an image lies in the square that the encoder sees: its longest side fills it, zeros are right or below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +32,15 @@ impl Frame {
     }
 
     /// The image as the encoder takes it, (1, S, S, 3): resized as Pillow does, normalised, then filled up with zeros.
-    pub(super) fn pixels(&self, image: Pixels, device: &Device) -> Result<Tensor> {
-        let bytes = resize(image, self.resized, Filter::Bilinear);
+    pub(super) fn pixels(&self, image: Pixels, how: &Preprocessing, device: &Device) -> Result<Tensor> {
+        let bytes = resize(image, self.resized, how.filter);
+        // Of bytes, whose range the published numbers are for.
+        let of_bytes = |values: [f64; 3]| values.map(|value| (value / how.rescale_factor) as f32);
+        let (mean, deviation) = (of_bytes(how.image_mean), of_bytes(how.image_std));
         let mut values = vec![0f32; self.side * self.side * 3];
         for (row, source) in values.chunks_exact_mut(self.side * 3).zip(bytes.chunks_exact(self.resized.0 * 3)) {
             for (i, (value, byte)) in row.iter_mut().zip(source).enumerate() {
-                *value = (f32::from(*byte) - MEAN[i % 3]) / STD[i % 3];
+                *value = (f32::from(*byte) - mean[i % 3]) / deviation[i % 3];
             }
         }
         Ok(Tensor::from_vec(values, (1, self.side, self.side, 3), device)?)
@@ -80,7 +79,7 @@ mod tests {
     #[test]
     fn what_is_beside_the_image_is_black_after_normalising() -> Result<()> {
         let bytes = [255; 3 * 4 * 2];
-        let pixels = Frame::new((4, 2), 4).pixels(Pixels::new(4, 2, &bytes)?, &Device::Cpu)?;
+        let pixels = Frame::new((4, 2), 4).pixels(Pixels::new(4, 2, &bytes)?, &Preprocessing::sam(4), &Device::Cpu)?;
         let values = pixels.flatten_all()?.to_vec1::<f32>()?;
         assert!(values[..4 * 2 * 3].iter().all(|value| *value > 2.0));
         assert!(values[4 * 2 * 3..].iter().all(|value| *value == 0.0));

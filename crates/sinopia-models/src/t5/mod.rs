@@ -19,7 +19,7 @@ pub use tokenizer::{FIXED_LENGTH, T5Tokenizer, T5Tokens};
 
 use crate::checkpoint::files::Files;
 use crate::layers::linear_no_bias;
-use crate::{Error, Precision, Result, Weights};
+use crate::{Error, Interrupt, Precision, Result, Weights, interrupt};
 
 /// What is taken from the attention to padding, so that nothing of it is left: the least f32.
 const MASKED: f32 = f32::MIN;
@@ -58,23 +58,7 @@ impl T5EncoderModel {
         let file = files.display(&at("config.json"));
         let text = files.read(&at("config.json"))?.ok_or_else(|| missing("config.json"))?;
         let config = T5Config::from_json(&String::from_utf8_lossy(&text), &file)?;
-        let is_weights = |name: &str| {
-            let name = name.rsplit('/').next().unwrap_or(name);
-            name.starts_with("model") && name.ends_with(".safetensors")
-        };
-        let within = |name: &String| match folder {
-            "" => !name.contains('/'),
-            folder => name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/')),
-        };
-        let mut names: Vec<String> =
-            files.names()?.into_iter().filter(|name| within(name) && is_weights(name)).collect();
-        if names.is_empty() && files.size(&at("pytorch_model.bin")) > 0 {
-            names.push(at("pytorch_model.bin"));
-        }
-        if names.is_empty() {
-            return Err(missing("model.safetensors, model-….safetensors or pytorch_model.bin"));
-        }
-        Self::load(&config, &files.weights(&names, device, precision)?, range)
+        Self::load(&config, &files.weights(&files.weight_files(folder, None)?, device, precision)?, range)
     }
 
     /// Builds the encoder that `config` describes; all weights are rounded to f16 where states are to be in [`StateRange::F16`].
@@ -119,12 +103,21 @@ impl T5EncoderModel {
     /// # Errors
     /// [`Error::Input`] if there is no token, more are seen than there are, or an id is outside the vocabulary.
     pub fn forward(&self, tokens: &T5Tokens) -> Result<Tensor> {
+        self.forward_unless(tokens, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); [`Error::Interrupted`].
+    pub fn forward_unless(&self, tokens: &T5Tokens, interrupt: Interrupt) -> Result<Tensor> {
         self.check(tokens)?;
         let ids = Tensor::new(tokens.ids.as_slice(), self.shared.device())?; // (L)
         let embedded = self.shared.index_select(&ids, 0)?.to_dtype(DType::F32)?.unsqueeze(0)?;
         let mut hidden = self.range.store(embedded)?; // (1, L, D), so all the way
         let bias = self.position_bias(tokens)?; // (1, H, L, L)
         for block in &self.blocks {
+            interrupt::check(interrupt)?;
             hidden = block.forward(&hidden, &bias)?;
         }
         self.final_layer_norm.forward(&hidden)

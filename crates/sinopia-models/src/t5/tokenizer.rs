@@ -10,6 +10,7 @@ use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use super::sentencepiece::SentencePieceModel;
 use crate::checkpoint::files::Files;
+use crate::tokenizer::parsed;
 use crate::{Error, Result};
 
 /// The tokens of a text of fixed length, as ELLA was trained.
@@ -51,7 +52,7 @@ impl T5Tokenizer {
         let at = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
         let origin = files.display(folder);
         let mut inner = match (files.read(&at("tokenizer.json"))?, files.read(&at("spiece.model"))?) {
-            (Some(json), _) => tokenizers::Tokenizer::from_bytes(&json).map_err(|error| problem(&origin, error))?,
+            (Some(json), _) => parsed(&json).map_err(|error| problem(&origin, error))?,
             (_, Some(model)) => unigram_tokenizer(&origin, &model)?,
             _ => return Err(problem(&origin, "it has neither tokenizer.json nor spiece.model")),
         };

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sinopia_layout::limits::PICTURE_SIDE;
 
 use crate::{Error, Result, config};
 
@@ -42,6 +43,7 @@ pub struct UNetConfig {
     /// Channels of the predicted noise.
     pub out_channels: usize,
     /// Whether cosines stand before sines in the time embedding.
+    #[serde(deserialize_with = "config::null_is_false")]
     pub flip_sin_to_cos: bool,
     /// Subtracted from the number of frequencies of the time embedding.
     pub freq_shift: f64,
@@ -64,8 +66,10 @@ pub struct UNetConfig {
     /// The *number* of attention heads: the name is an old mistake that thousands of files repeat.
     pub attention_head_dim: PerBlock<usize>,
     /// Whether a transformer's projections are stored as linear layers; they compute the same as 1×1 convolutions.
+    #[serde(deserialize_with = "config::null_is_false")]
     pub use_linear_projection: bool,
     /// Whether half-precision attention is computed in f32; ours always is.
+    #[serde(deserialize_with = "config::null_is_false")]
     pub upcast_attention: bool,
     /// Width of the time embedding; 4 × the first level's channels if absent.
     pub time_embedding_dim: Option<usize>,
@@ -107,6 +111,9 @@ const CROSS_ATTN_UP: &str = "CrossAttnUpBlock2D";
 
 /// Far above any real network; keeps sums and products of sizes from overflowing.
 const MAX_CHANNELS: usize = 1 << 16;
+
+/// The largest side of latents. Stable Diffusion's autoencoder makes eight pixels of one of theirs.
+const MAX_SAMPLE_SIZE: usize = PICTURE_SIDE as usize / 8;
 
 /// Keys with the values, as JSON, that describe what we build. Absent means the first.
 const FIXED: &[(&str, &[&str])] = &[
@@ -283,6 +290,17 @@ impl UNetConfig {
                 return Err(refused(key, format!("{types:?}"), format!("a list of {levels}, as block_out_channels")));
             }
         }
+        let has_native_size = match &self.sample_size {
+            None => true,
+            Some(PerBlock::All(side)) => (1..=MAX_SAMPLE_SIZE).contains(side),
+            Some(PerBlock::Each(sides)) => {
+                sides.len() == 2 && sides.iter().all(|side| (1..=MAX_SAMPLE_SIZE).contains(side))
+            }
+        };
+        if !has_native_size {
+            let found = serde_json::to_string(&self.sample_size).unwrap_or_default();
+            return Err(refused("sample_size", found, format!("1 to {MAX_SAMPLE_SIZE}, or height and width")));
+        }
         config::require_sizes(FILE, &[("in_channels", self.in_channels), ("out_channels", self.out_channels)])?;
         let half = self.block_out_channels[0] as f64 / 2.0;
         if !self.freq_shift.is_finite() || self.freq_shift >= half {
@@ -316,9 +334,10 @@ fn has_attention(key: &str, found: &str, [plain, with_attn]: [&str; 2]) -> Resul
     }
 }
 
-/// Whether a JSON value is the one written; 1 and 1.0 are the same, and so are `false` and `[false, false]`.
+/// Whether a JSON value is the one written; 1 and 1.0 are the same, and so are `false`, null and `[false, false]`.
 fn same_value(found: &Value, wanted: &str) -> bool {
     match found {
+        Value::Null if wanted == "false" => true,
         Value::Array(values) => !values.is_empty() && values.iter().all(|value| same_value(value, wanted)),
         Value::Number(number) => wanted.parse().ok() == number.as_f64(),
         other => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| *other == wanted),
@@ -360,6 +379,13 @@ mod tests {
     }
 
     #[test]
+    fn null_is_no_as_converters_write_it() {
+        let json = r#"{"upcast_attention": null, "dual_cross_attention": null, "use_linear_projection": null, "class_embeddings_concat": null}"#;
+        let config = UNetConfig::from_json(json).unwrap();
+        assert_eq!(UNetConfig { other: Map::new(), ..config }, UNetConfig::default());
+    }
+
+    #[test]
     fn adapters_are_announced_in_either_of_two_words() {
         for (json, expected) in [
             (r#"{"attention_type": "gated"}"#, true),
@@ -390,6 +416,10 @@ mod tests {
             (r#"{"block_out_channels": [64, 64]}"#, "down_block_types", "list of 2"),
             (r#"{"cross_attention_dim": [768, 768, 768, 1024]}"#, "cross_attention_dim", "one width"),
             (r#"{"in_channels": 0}"#, "in_channels", "above 0"),
+            (r#"{"sample_size": 0}"#, "sample_size", "1 to 2048"),
+            (r#"{"sample_size": 9223372036854775807}"#, "sample_size", "1 to 2048"),
+            (r#"{"sample_size": [64, 4096]}"#, "sample_size", "1 to 2048"),
+            (r#"{"sample_size": [64]}"#, "sample_size", "height and width"),
         ] {
             let message = message(json);
             assert!(message.contains(&format!("`{key}`")) && message.contains(part), "{json}: {message}");

@@ -92,7 +92,7 @@ mod tests {
         let golden = fixture::Fixture::open("gligen/unet.safetensors");
         let header = golden.header("fuser");
         let file = fixture::model_folder("gligen").join("unet/diffusion_pytorch_model.safetensors");
-        let weights = Weights::from_safetensors(&[file], &Device::Cpu, Precision::F32).unwrap();
+        let weights = Weights::open(&[file], &Device::Cpu, Precision::F32).unwrap();
         let options =
             TransformerOptions { channels: 16, heads: 4, num_layers: 1, num_groups: 8, text_width: 16, is_gated: true };
         let fuser = Fuser::load(&weights.pp(header[0].as_str().unwrap()).pp("fuser"), options).unwrap();

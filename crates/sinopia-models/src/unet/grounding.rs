@@ -192,6 +192,7 @@ impl PositionNet {
     pub(super) fn load(weights: &Weights, width: usize) -> Result<Self> {
         if weights.contains_prefix("linears_text") || weights.contains_prefix("linears_image") {
             return Err(Error::UnsupportedModel {
+                remedy: None,
                 origin: weights.origin().to_owned(),
                 found: "GLIGEN adapters for texts and images".into(),
                 supported: "GLIGEN adapters for text boxes, such as masterful/gligen-1-4-generation-text-box",

@@ -6,7 +6,7 @@ use sinopia_nn::{Conv2d, GroupNorm, Linear, attention};
 use super::VaeConfig;
 use crate::layers::{conv3x3, group_norm, linear};
 use crate::resnet::{Downsample, ResnetBlock, ResnetOptions, Upsample};
-use crate::{Result, Weights};
+use crate::{Interrupt, Result, Weights, interrupt};
 
 /// Of every group norm.
 const EPS: f64 = 1e-6;
@@ -63,10 +63,10 @@ impl Encoder {
         })
     }
 
-    /// (B, H, W, 3) to (B, h, w, 2C).
-    pub(super) fn forward(&self, image: &Tensor) -> sinopia_nn::Result<Tensor> {
-        let hidden = run(&self.blocks, self.conv_in.forward(image)?)?;
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)
+    /// (B, H, W, 3) to (B, h, w, 2C), given up between two layers if it is interrupted.
+    pub(super) fn forward(&self, image: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+        let hidden = run(&self.blocks, self.conv_in.forward(image)?, interrupt)?;
+        Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
     }
 }
 
@@ -93,10 +93,10 @@ impl Decoder {
         })
     }
 
-    /// (B, h, w, C) to (B, H, W, 3).
-    pub(super) fn forward(&self, latents: &Tensor) -> sinopia_nn::Result<Tensor> {
-        let hidden = run(&self.blocks, self.conv_in.forward(latents)?)?;
-        self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)
+    /// (B, h, w, C) to (B, H, W, 3), given up between two layers if it is interrupted.
+    pub(super) fn forward(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+        let hidden = run(&self.blocks, self.conv_in.forward(latents)?, interrupt)?;
+        Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
     }
 }
 
@@ -122,8 +122,9 @@ fn resnet(config: &VaeConfig, weights: &Weights, in_channels: usize, out_channel
     Ok(Layer::Resnet(ResnetBlock::load(weights, options)?))
 }
 
-fn run(layers: &[Layer], mut hidden: Tensor) -> sinopia_nn::Result<Tensor> {
+fn run(layers: &[Layer], mut hidden: Tensor, interrupt: Interrupt) -> Result<Tensor> {
     for layer in layers {
+        interrupt::check(interrupt)?;
         hidden = match layer {
             Layer::Resnet(resnet) => resnet.forward(&hidden, None)?,
             Layer::Attention(attention) => attention.forward(&hidden)?,
@@ -131,6 +132,7 @@ fn run(layers: &[Layer], mut hidden: Tensor) -> sinopia_nn::Result<Tensor> {
             Layer::Upsample(upsample) => upsample.forward(&hidden)?,
         };
     }
+    interrupt::check(interrupt)?; // the last convolution works on the finest grid
     Ok(hidden)
 }
 

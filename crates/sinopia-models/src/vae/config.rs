@@ -14,6 +14,9 @@ const MAX_CHANNELS: usize = 1 << 16;
 const MAX_LEVELS: usize = 20;
 
 /// The configuration of an [`AutoencoderKl`](super::AutoencoderKl); absent keys have diffusers' defaults.
+///
+/// `shift_factor`, `latents_mean` and `latents_std` are not read: the pipelines of Stable Diffusion 1 and 2 scale by `scaling_factor` alone, whatever
+/// an autoencoder's file says of the others, which are for the models that it was made for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VaeConfig {
@@ -37,17 +40,14 @@ pub struct VaeConfig {
     pub norm_num_groups: usize,
     /// What brings the latents to unit variance for the UNet.
     pub scaling_factor: f64,
-    /// Subtracted from the latents before they are scaled.
-    pub shift_factor: Option<f64>,
-    /// A mean for each latent channel, subtracted before scaling.
-    pub latents_mean: Option<Vec<f64>>,
-    /// A standard deviation for each latent channel, divided by at scaling.
-    pub latents_std: Option<Vec<f64>>,
     /// Whether a 1×1 convolution follows the encoder.
+    #[serde(deserialize_with = "config::null_is_false")]
     pub use_quant_conv: bool,
     /// Whether a 1×1 convolution stands before the decoder.
+    #[serde(deserialize_with = "config::null_is_false")]
     pub use_post_quant_conv: bool,
     /// Whether the middle blocks have attention.
+    #[serde(deserialize_with = "config::null_is_false")]
     pub mid_block_add_attention: bool,
 }
 
@@ -64,9 +64,6 @@ impl Default for VaeConfig {
             latent_channels: 4,
             norm_num_groups: 32,
             scaling_factor: 0.18215,
-            shift_factor: None,
-            latents_mean: None,
-            latents_std: None,
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
@@ -110,7 +107,7 @@ impl VaeConfig {
         if !self.scaling_factor.is_finite() || self.scaling_factor == 0.0 {
             return Err(refused("scaling_factor", self.scaling_factor.to_string(), "a number other than 0"));
         }
-        self.check_statistics()
+        Ok(())
     }
 
     fn check_blocks(&self) -> Result<()> {
@@ -138,21 +135,6 @@ impl VaeConfig {
         }
         Ok(())
     }
-
-    fn check_statistics(&self) -> Result<()> {
-        for (key, values) in [("latents_mean", &self.latents_mean), ("latents_std", &self.latents_std)] {
-            let Some(values) = values else { continue };
-            let usable = |value: &f64| value.is_finite() && (key == "latents_mean" || *value > 0.0);
-            if values.len() != self.latent_channels || !values.iter().all(usable) {
-                let expected = format!("a finite number for each of {} latent channels", self.latent_channels);
-                return Err(refused(key, format!("{values:?}"), expected));
-            }
-        }
-        match self.shift_factor {
-            Some(shift) if !shift.is_finite() => Err(refused("shift_factor", shift.to_string(), "a finite number")),
-            _ => Ok(()),
-        }
-    }
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
@@ -169,6 +151,12 @@ mod tests {
     }
 
     #[test]
+    fn statistics_that_stable_diffusion_does_not_apply_are_not_read() {
+        let json = r#"{"shift_factor": 0.5, "latents_mean": [1.0, 2.0], "latents_std": NaN, "force_upcast": true, "sample_size": 256}"#;
+        assert_eq!(VaeConfig::from_json(json).unwrap(), VaeConfig::default());
+    }
+
+    #[test]
     fn unsupported_values_are_named_with_their_key() {
         for (json, key, part) in [
             (r#"{"act_fn": "relu"}"#, "act_fn", "silu"),
@@ -177,7 +165,6 @@ mod tests {
             (r#"{"up_block_types": ["AttnUpDecoderBlock2D"]}"#, "up_block_types", "UpDecoderBlock2D"),
             (r#"{"norm_num_groups": 48}"#, "norm_num_groups", "divisor"),
             (r#"{"scaling_factor": 0.0}"#, "scaling_factor", "other than 0"),
-            (r#"{"latents_std": [1.0]}"#, "latents_std", "each of 4"),
             (r#"{"in_channels": 1}"#, "in_channels", "RGB"),
         ] {
             let message = VaeConfig::from_json(json).unwrap_err().to_string();

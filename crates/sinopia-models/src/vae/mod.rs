@@ -15,7 +15,7 @@ use candle_core::{DType, Tensor};
 use sinopia_nn::Conv2d;
 
 use crate::layers::conv1x1;
-use crate::{Error, Interrupt, Result, Weights, interrupt};
+use crate::{Error, Interrupt, Result, Weights};
 use blocks::{Decoder, Encoder};
 use tiling::Sewing;
 
@@ -98,6 +98,14 @@ impl AutoencoderKl {
     /// # Errors
     /// [`Error::Input`] if the image is not (B, H, W, 3) with sides that [`scale_factor`](Self::scale_factor) divides.
     pub fn encode(&self, image: &Tensor) -> Result<Posterior> {
+        self.encode_unless(image, None)
+    }
+
+    /// The same, given up between two layers if it is interrupted.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`Error::Interrupted`].
+    pub fn encode_unless(&self, image: &Tensor, interrupt: Interrupt) -> Result<Posterior> {
         let factor = self.scale_factor();
         let fits = matches!(*image.dims(), [b, h, w, c]
             if b > 0 && h > 0 && w > 0 && h % factor == 0 && w % factor == 0 && c == self.config.in_channels);
@@ -111,7 +119,7 @@ impl AutoencoderKl {
                 found: format!("{:?} {:?}", image.dims(), image.dtype()),
             });
         }
-        let moments = self.encoder.forward(image)?; // (B, h, w, 2C)
+        let moments = self.encoder.forward(image, interrupt)?; // (B, h, w, 2C)
         let moments = match &self.quant_conv {
             Some(conv) => conv.forward(&moments)?,
             None => moments,
@@ -134,12 +142,11 @@ impl AutoencoderKl {
         self.decode_unless(latents, None)
     }
 
-    /// The same, given up between two tiles if it is interrupted.
+    /// The same, given up between two layers (of a tile, where there are tiles) if it is interrupted.
     ///
     /// # Errors
     /// As [`decode`](Self::decode); [`Error::Interrupted`].
     pub fn decode_unless(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
-        interrupt::check(interrupt)?;
         let channels = self.config.latent_channels;
         let grid = match *latents.dims() {
             [b, h, w, c] if b > 0 && h > 0 && w > 0 && c == channels && latents.dtype() == DType::F32 => (h, w),
@@ -155,17 +162,16 @@ impl AutoencoderKl {
         if self.tiling.applies(grid) {
             self.decode_tiles(&latents, grid, interrupt)
         } else {
-            self.decode_whole(&latents)
+            self.decode_whole(&latents, interrupt)
         }
     }
 
-    /// To the UNet's units: `(z − mean − shift) · scaling_factor / std`.
+    /// To the UNet's units: `z · scaling_factor`.
     ///
     /// # Errors
-    /// If the latents have another number of channels than the model.
+    /// When the device has no room.
     pub fn scale(&self, latents: &Tensor) -> Result<Tensor> {
-        let (offset, factor) = self.statistics(latents)?;
-        Ok(latents.broadcast_sub(&offset)?.broadcast_mul(&factor)?)
+        Ok(latents.broadcast_mul(&self.scaling_factor(latents)?)?)
     }
 
     /// Back from the UNet's units.
@@ -173,33 +179,20 @@ impl AutoencoderKl {
     /// # Errors
     /// As [`scale`](Self::scale).
     pub fn unscale(&self, latents: &Tensor) -> Result<Tensor> {
-        let (offset, factor) = self.statistics(latents)?;
-        Ok(latents.broadcast_div(&factor)?.broadcast_add(&offset)?)
+        Ok(latents.broadcast_div(&self.scaling_factor(latents)?)?)
     }
 
-    /// What is subtracted from each latent channel and what the rest is multiplied by, (1, 1, 1, C) both.
-    fn statistics(&self, latents: &Tensor) -> Result<(Tensor, Tensor)> {
-        let config = &self.config;
-        let channels = config.latent_channels;
-        let channel = |values: &Option<Vec<f64>>, index: usize, default: f64| {
-            values.as_ref().and_then(|values| values.get(index)).copied().unwrap_or(default)
-        };
-        let shift = config.shift_factor.unwrap_or(0.0);
-        let offsets: Vec<f32> =
-            (0..channels).map(|index| (channel(&config.latents_mean, index, 0.0) + shift) as f32).collect();
-        let factors: Vec<f32> = (0..channels)
-            .map(|index| (config.scaling_factor / channel(&config.latents_std, index, 1.0)) as f32)
-            .collect();
-        let shape = (1, 1, 1, channels);
-        Ok((Tensor::from_vec(offsets, shape, latents.device())?, Tensor::from_vec(factors, shape, latents.device())?))
+    /// As a tensor: division by a number would be a multiplication by its inverse, which rounds otherwise.
+    fn scaling_factor(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::new(self.config.scaling_factor as f32, latents.device())?)
     }
 
     /// (B, h, w, C), not scaled, to (B, H, W, 3).
-    fn decode_whole(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(match &self.post_quant_conv {
-            Some(conv) => self.decoder.forward(&conv.forward(latents)?)?,
-            None => self.decoder.forward(latents)?,
-        })
+    fn decode_whole(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+        match &self.post_quant_conv {
+            Some(conv) => self.decoder.forward(&conv.forward(latents)?, interrupt),
+            None => self.decoder.forward(latents, interrupt),
+        }
     }
 
     fn decode_tiles(&self, latents: &Tensor, (h, w): (usize, usize), interrupt: Interrupt) -> Result<Tensor> {
@@ -208,12 +201,11 @@ impl AutoencoderKl {
         for (row, row_span) in rows.iter().enumerate() {
             let strip = latents.narrow(1, row_span.start, row_span.len)?;
             for (column, column_span) in columns.iter().enumerate() {
-                interrupt::check(interrupt)?;
                 let tile = strip.narrow(2, column_span.start, column_span.len)?.contiguous()?;
-                sewing.add(row, column, &self.decode_whole(&tile)?)?;
+                sewing.add(row, column, &self.decode_whole(&tile, interrupt)?)?;
             }
         }
         // A grid has at least one tile.
-        sewing.finish().map_or_else(|| self.decode_whole(latents), Ok)
+        sewing.finish().map_or_else(|| self.decode_whole(latents, interrupt), Ok)
     }
 }

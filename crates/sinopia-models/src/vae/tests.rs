@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::testing::normal;
+use crate::testing::{Fuse, normal};
 
 fn config() -> VaeConfig {
     VaeConfig::from_json(
@@ -71,18 +71,12 @@ fn log_variances_are_clamped() {
 }
 
 #[test]
-fn scaling_uses_every_statistic_and_is_undone() {
-    let config = VaeConfig {
-        scaling_factor: 0.5,
-        shift_factor: Some(0.25),
-        latents_mean: Some(vec![1.0, 0.0, 0.0, -1.0]),
-        latents_std: Some(vec![1.0, 2.0, 4.0, 0.5]),
-        ..config()
-    };
+fn scaling_is_by_one_factor_and_is_undone() {
+    let config = VaeConfig { scaling_factor: 0.5, ..config() };
     let vae = AutoencoderKl::load(&config, &Weights::random(5)).unwrap();
     let ones = Tensor::ones((1, 1, 1, 4), DType::F32, &Device::Cpu).unwrap();
-    assert_eq!(values(&vae.scale(&ones).unwrap()), [-0.125, 0.1875, 0.09375, 1.75]);
-    assert!(largest_difference(&vae.unscale(&vae.scale(&ones).unwrap()).unwrap(), &ones) < 1e-6);
+    assert_eq!(values(&vae.scale(&ones).unwrap()), [0.5; 4]);
+    assert_eq!(values(&vae.unscale(&ones).unwrap()), [2.0; 4]);
 }
 
 /// Slow waves, as images have them.
@@ -119,6 +113,38 @@ fn decoding_is_given_up_when_it_is_interrupted() {
     assert!(tiled.decode_unless(&smooth(21, 14), Some(&flag)).is_ok());
     flag.store(true, Ordering::Relaxed);
     assert!(matches!(tiled.decode_unless(&smooth(21, 14), Some(&flag)), Err(Error::Interrupted)));
+}
+
+/// Layers of the decoder of [`config`]: the middle block, two resnets a level, an upsampler between levels.
+const DECODER_LAYERS: usize = 3 + 3 * 2 + 2;
+/// Layers of the encoder of [`config`]: a resnet a level, a downsampler between levels, the middle block.
+const ENCODER_LAYERS: usize = 3 + 2 + 3;
+
+#[test]
+fn decoding_and_encoding_look_at_the_switch_before_every_layer() {
+    let whole = vae().with_tiling(Tiling::OFF).unwrap();
+    let fuse = Fuse::counting();
+    whole.decode_unless(&smooth(64, 64), Some(&fuse)).unwrap();
+    assert_eq!(fuse.looks(), DECODER_LAYERS + 1, "and before the last convolution");
+
+    let (fuse, tiled) = (Fuse::counting(), vae().with_tiling(Tiling { above: 8, tile: 8, overlap: 2 }).unwrap());
+    tiled.decode_unless(&smooth(8, 14), Some(&fuse)).unwrap();
+    assert_eq!(fuse.looks(), 2 * (DECODER_LAYERS + 1), "in each of two tiles");
+
+    let (fuse, image) = (Fuse::counting(), normal(1, (1, 16, 16, 3)).unwrap());
+    whole.encode_unless(&image, Some(&fuse)).unwrap();
+    assert_eq!(fuse.looks(), ENCODER_LAYERS + 1);
+
+    for at in 1..=2 * (DECODER_LAYERS + 1) {
+        let fuse = Fuse::at(at);
+        assert!(matches!(tiled.decode_unless(&smooth(8, 14), Some(&fuse)), Err(Error::Interrupted)));
+        assert_eq!(fuse.looks(), at, "nothing is done afterwards");
+    }
+    for at in 1..=ENCODER_LAYERS + 1 {
+        let fuse = Fuse::at(at);
+        assert!(matches!(whole.encode_unless(&image, Some(&fuse)), Err(Error::Interrupted)));
+        assert_eq!(fuse.looks(), at);
+    }
 }
 
 #[test]

@@ -4,17 +4,18 @@
 //! it is checked against the size of the file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
-use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use sinopia_layout::limits::{SAFETENSORS_HEADER_BYTES, TENSOR_AXES, TENSORS};
 
 use crate::{Error, Result};
 
-/// The largest header accepted, in bytes; the same limit as the format's reference implementation.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// The length of the length, in bytes.
 const LENGTH_BYTES: usize = 8;
 
@@ -85,6 +86,9 @@ pub(crate) struct Record {
     pub(crate) shape: Vec<usize>,
     /// Bytes counted from the start of the file, inside it.
     pub(crate) range: Range<usize>,
+    /// How far apart neighbours along each axis lie, in numbers, where they do not lie as the shape says; PyTorch's files keep what was transposed or
+    /// channels-last so.
+    pub(crate) strides: Option<Vec<usize>>,
 }
 
 /// The table of contents of a safetensors file.
@@ -96,8 +100,71 @@ pub(crate) struct Header {
 #[derive(Deserialize)]
 struct RawRecord {
     dtype: String,
-    shape: Vec<usize>,
+    shape: Shape,
     data_offsets: (usize, usize),
+}
+
+/// Sizes of at most [`TENSOR_AXES`] axes.
+struct Shape(Vec<usize>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Sizes;
+        impl<'de> Visitor<'de> for Sizes {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of sizes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Shape, A::Error> {
+                let mut sizes = Vec::new();
+                while let Some(size) = list.next_element()? {
+                    sizes.push(size);
+                    if sizes.len() > TENSOR_AXES {
+                        return Err(A::Error::custom(format!("a tensor has more than {TENSOR_AXES} axes")));
+                    }
+                }
+                Ok(Shape(sizes))
+            }
+        }
+        deserializer.deserialize_seq(Sizes)
+    }
+}
+
+/// The entries of a header by name, at most [`TENSORS`] of them; what is said about the file as a whole is passed over.
+struct Entries(BTreeMap<String, RawRecord>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Tensors;
+        impl<'de> Visitor<'de> for Tensors {
+            type Value = Entries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entries, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    let entry = map.next_value().map_err(|error| {
+                        A::Error::custom(format!("the entry for tensor `{name}` is malformed: {error}"))
+                    })?;
+                    entries.insert(name, entry);
+                    if entries.len() > TENSORS {
+                        return Err(A::Error::custom(format!("it names more than {TENSORS} tensors")));
+                    }
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Tensors)
+    }
 }
 
 impl Header {
@@ -105,16 +172,11 @@ impl Header {
     pub(crate) fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         let damaged = |problem: String| Error::Damaged { file: file.to_owned(), problem };
         let (header, data_start) = split_header(bytes).map_err(damaged)?;
-        let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header)
+        let Entries(entries) = serde_json::from_slice(header)
             .map_err(|error| damaged(format!("its header is not a JSON object of tensors ({error})")))?;
         let mut records = BTreeMap::new();
         let mut total = 0_usize;
-        for (name, entry) in entries {
-            if name == "__metadata__" {
-                continue;
-            }
-            let raw: RawRecord = serde_json::from_value(entry)
-                .map_err(|error| damaged(format!("the header's entry for tensor `{name}` is malformed ({error})")))?;
+        for (name, raw) in entries {
             let record = check(&name, raw, data_start, bytes.len()).map_err(damaged)?;
             total = total.saturating_add(record.range.len());
             records.insert(name, record);
@@ -132,10 +194,10 @@ fn split_header(bytes: &[u8]) -> Result<(&[u8], usize), String> {
         return Err(format!("it has {} bytes, too few for a safetensors file", bytes.len()));
     };
     let length = u64::from_le_bytes(*length);
-    if length > MAX_HEADER_BYTES {
+    if length > SAFETENSORS_HEADER_BYTES {
         return Err(format!("its first bytes announce a header of {length} bytes; this is not a safetensors file"));
     }
-    // At most MAX_HEADER_BYTES, which any usize holds.
+    // At most SAFETENSORS_HEADER_BYTES, which any usize holds.
     let length = length as usize;
     match rest.get(..length) {
         Some(header) => Ok((header, LENGTH_BYTES + length)),
@@ -145,11 +207,11 @@ fn split_header(bytes: &[u8]) -> Result<(&[u8], usize), String> {
 
 fn check(name: &str, raw: RawRecord, data_start: usize, file_len: usize) -> Result<Record, String> {
     let (start, end) = raw.data_offsets;
-    let count = raw
-        .shape
+    let shape = raw.shape.0;
+    let count = shape
         .iter()
         .try_fold(1_usize, |product, size| product.checked_mul(*size))
-        .ok_or_else(|| format!("tensor `{name}` has the impossible shape {:?}", raw.shape))?;
+        .ok_or_else(|| format!("tensor `{name}` has the impossible shape {shape:?}"))?;
     let in_file = |offset: usize| data_start.checked_add(offset);
     let (Some(first), Some(last), true) = (in_file(start), in_file(end), start <= end) else {
         return Err(format!("tensor `{name}` lies at bytes {start} to {end}, which is no range"));
@@ -160,18 +222,20 @@ fn check(name: &str, raw: RawRecord, data_start: usize, file_len: usize) -> Resu
     if let Some(width) = width(&raw.dtype)
         && Some(end - start) != count.checked_mul(width)
     {
-        return Err(format!("tensor `{name}` ({}, shape {:?}) has {} bytes", raw.dtype, raw.shape, end - start));
+        return Err(format!("tensor `{name}` ({}, shape {shape:?}) has {} bytes", raw.dtype, end - start));
     }
-    Ok(Record { format: raw.dtype, shape: raw.shape, range: first..last })
+    Ok(Record { format: raw.dtype, shape, range: first..last, strides: None })
 }
 
 /// Bytes a value, for the formats that hold whole bytes.
 pub(crate) fn width(format: &str) -> Option<usize> {
     match format {
-        "F64" | "I64" | "U64" => Some(8),
+        "C128" => Some(16),
+        "F64" | "I64" | "U64" | "C64" => Some(8),
         "F32" | "I32" | "U32" => Some(4),
         "F16" | "BF16" | "I16" | "U16" => Some(2),
         "U8" | "I8" | "BOOL" => Some(1),
+        float8 if float8.starts_with("F8_") => Some(1),
         _ => None,
     }
 }

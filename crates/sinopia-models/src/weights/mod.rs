@@ -2,6 +2,7 @@
 //!
 //! Files are memory-mapped, so a tensor's bytes are read when [`Weights::get`] asks for it and nothing else is held.
 
+mod kind;
 mod mapped;
 mod near;
 mod pickle;
@@ -15,8 +16,9 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::testing::MadeUp;
 use crate::{Error, Result};
+use kind::FileKind;
+pub(crate) use kind::OtherKind;
 use mapped::{Bytes, Header, Record};
-use pickle::Pickle;
 
 /// How frozen weights are kept in memory, and with it how they are multiplied on the CPU: bf16 weights in bf16 with f32 sums, all others in
 /// f32. Vectors (biases, norms) are always f32.
@@ -83,7 +85,6 @@ struct Store {
     files: Vec<File>,
     records: BTreeMap<String, (usize, Record)>,
     tensors: HashMap<String, Tensor>,
-    pickle: Option<Pickle>,
     made_up: Option<MadeUp>,
 }
 
@@ -93,33 +94,12 @@ struct File {
 }
 
 impl Weights {
-    /// Opens the files of one component: safetensors, sharded or not, or one PyTorch file (`.bin`, `.ckpt`, `.pt`, `.pth`).
+    /// Maps the files of one component, sharded or not: safetensors or PyTorch's own (`.bin`, `.ckpt`, `.pt`, of any version). Which of the two a
+    /// file is, its first bytes say. Nothing in a PyTorch file is executed.
     ///
     /// # Errors
-    /// As [`Weights::from_safetensors`] and [`Weights::from_pickle`].
+    /// If a file is missing, damaged, [something else](Error::OtherFile), or two files hold the same tensor.
     pub fn open(paths: &[PathBuf], device: &Device, precision: Precision) -> Result<Self> {
-        match paths {
-            [path] if is_pickle(path) => Self::from_pickle(path, device, precision),
-            _ => Self::from_safetensors(paths, device, precision),
-        }
-    }
-
-    /// Opens a PyTorch file without executing anything in it. Only for checkpoints that come in no other form: tensors are
-    /// copied, not mapped.
-    ///
-    /// # Errors
-    /// If the file is missing, is not a PyTorch archive (since version 1.6), or announces impossible tensors.
-    pub fn from_pickle(path: &Path, device: &Device, precision: Precision) -> Result<Self> {
-        let pickle = Pickle::open(path)?;
-        let store = Store { pickle: Some(pickle), ..Store::empty(path.display().to_string()) };
-        Ok(Self::new(store, device, precision))
-    }
-
-    /// Maps safetensors files; the shards of one component together.
-    ///
-    /// # Errors
-    /// If a file is missing, damaged, or two files hold the same tensor.
-    pub fn from_safetensors(paths: &[PathBuf], device: &Device, precision: Precision) -> Result<Self> {
         let files = paths.iter().map(|path| File::map(path)).collect::<Result<_>>()?;
         Ok(Self::new(Store::from_files(files)?, device, precision))
     }
@@ -258,6 +238,23 @@ impl Weights {
         }
     }
 
+    /// Refuses weights in a number format that is not read, such as 8-bit floats.
+    ///
+    /// # Errors
+    /// [`Error::TensorFormat`] with the first tensor of such a format.
+    pub(crate) fn require_readable(&self) -> Result<()> {
+        for name in self.names() {
+            if let Some(found) = self.format(&name).filter(|format| !read::is_readable(format)) {
+                return Err(Error::TensorFormat {
+                    file: self.file_of(&name).to_owned(),
+                    tensor: self.full_name(&name),
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// How many numbers the tensors seen from here hold.
     pub fn num_parameters(&self) -> u64 {
         self.names()
@@ -339,24 +336,33 @@ impl File {
     fn map(path: &Path) -> Result<Self> {
         Ok(Self { name: path.display().to_string(), bytes: Bytes::map(path)? })
     }
+
+    /// What the file holds, by name.
+    fn table(&self) -> Result<BTreeMap<String, Record>> {
+        let bytes = self.bytes.as_slice();
+        match FileKind::of(bytes) {
+            FileKind::Safetensors => Ok(Header::parse(&self.name, bytes)?.records),
+            FileKind::Zip => pickle::zipped(&self.name, bytes),
+            FileKind::Pickle => pickle::legacy(&self.name, bytes),
+            FileKind::Other(kind) => Err(kind.refusal(&self.name)),
+            FileKind::Unknown => Err(Error::OtherFile {
+                file: self.name.clone(),
+                found: "no safetensors file and none of PyTorch's".to_owned(),
+                remedy: "a model is a diffusers folder, a .safetensors or .ckpt file, or a Hub name".to_owned(),
+            }),
+        }
+    }
 }
 
 impl Store {
     fn empty(origin: String) -> Self {
-        Self {
-            origin,
-            files: Vec::new(),
-            records: BTreeMap::new(),
-            tensors: HashMap::new(),
-            pickle: None,
-            made_up: None,
-        }
+        Self { origin, files: Vec::new(), records: BTreeMap::new(), tensors: HashMap::new(), made_up: None }
     }
 
     fn from_files(files: Vec<File>) -> Result<Self> {
         let mut records = BTreeMap::new();
         for (index, file) in files.iter().enumerate() {
-            for (name, record) in Header::parse(&file.name, file.bytes.as_slice())?.records {
+            for (name, record) in file.table()? {
                 if let Some((other, _)) = records.insert(name.clone(), (index, record)) {
                     let problem = format!("tensor `{name}` is also in `{}`", files[other].name);
                     return Err(Error::Damaged { file: file.name.clone(), problem });
@@ -372,36 +378,27 @@ impl Store {
     }
 
     fn names(&self) -> Vec<String> {
-        let pickled = self.pickle.iter().flat_map(Pickle::names);
-        let mut names: Vec<String> = self.records.keys().chain(self.tensors.keys()).chain(pickled).cloned().collect();
+        let mut names: Vec<String> = self.records.keys().chain(self.tensors.keys()).cloned().collect();
         names.sort();
         names
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        match (self.records.get(name), self.tensors.get(name), &self.pickle) {
-            (Some((_, record)), ..) => Some(record.shape.clone()),
-            (_, Some(tensor), _) => Some(tensor.dims().to_vec()),
-            (.., Some(pickle)) => pickle.shape(name),
-            _ => None,
+        match (self.records.get(name), self.tensors.get(name)) {
+            (Some((_, record)), _) => Some(record.shape.clone()),
+            (_, tensor) => Some(tensor?.dims().to_vec()),
         }
     }
 
     fn format(&self, name: &str) -> Option<String> {
-        match (self.records.get(name), self.tensors.get(name), &self.pickle) {
-            (Some((_, record)), ..) => Some(record.format.clone()),
-            (_, Some(tensor), _) => Some(tensor.dtype().as_str().to_uppercase()),
-            (.., Some(pickle)) => pickle.format(name),
-            _ => None,
+        match (self.records.get(name), self.tensors.get(name)) {
+            (Some((_, record)), _) => Some(record.format.clone()),
+            (_, tensor) => Some(tensor?.dtype().as_str().to_uppercase()),
         }
     }
 
     fn file_of(&self, name: &str) -> &str {
-        match (self.records.get(name), &self.pickle) {
-            (Some((file, _)), _) => &self.files[*file].name,
-            (_, Some(pickle)) => pickle.file(),
-            _ => &self.origin,
-        }
+        self.records.get(name).map_or(&self.origin, |(file, _)| &self.files[*file].name)
     }
 
     fn read(&self, name: &str, precision: Precision, device: &Device) -> Result<Option<Tensor>> {
@@ -413,14 +410,14 @@ impl Store {
             return Ok(Some(tensor.to_device(device)?));
         }
         let target = target_dtype(&shape, &format, precision);
-        if let Some((file, record)) = self.records.get(name) {
-            let file = &self.files[*file];
-            let bytes = file.bytes.range(record.range.clone());
-            let tensor = read::tensor(&file.name, name, record, bytes, target, device);
-            file.bytes.release(record.range.clone());
-            return tensor.map(Some);
-        }
-        self.pickle.as_ref().map_or(Ok(None), |pickle| pickle.read(name, target, device))
+        let Some((file, record)) = self.records.get(name) else {
+            return Ok(None);
+        };
+        let file = &self.files[*file];
+        let bytes = file.bytes.range(record.range.clone());
+        let tensor = read::tensor(&file.name, name, record, bytes, target, device);
+        file.bytes.release(record.range.clone());
+        tensor.map(Some)
     }
 }
 
@@ -434,11 +431,6 @@ fn target_dtype(shape: &[usize], format: &str, precision: Precision) -> DType {
         (Precision::Auto, "F16") => DType::F16,
         _ => DType::F32,
     }
-}
-
-pub(crate) fn is_pickle(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    matches!(extension, "bin" | "ckpt" | "pt" | "pth")
 }
 
 /// Whether two shapes differ at most by trailing 1×1 kernel axes.

@@ -6,7 +6,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::mapped::Record;
+use super::mapped::{Record, width};
 use crate::{Error, Result};
 
 /// Reads `bytes`, stored as `record` says, as a tensor of `target` (f32, bf16 or f16). Nothing but the result is allocated.
@@ -18,7 +18,8 @@ pub(super) fn tensor(
     target: DType,
     device: &Device,
 ) -> Result<Tensor> {
-    let source = Source { file, name, record, bytes, device };
+    let gathered = record.strides.as_deref().map(|strides| gather(bytes, record, strides));
+    let source = Source { file, name, record, bytes: gathered.as_deref().unwrap_or(bytes), device };
     match record.format.as_str() {
         "F32" => source.to_target(target, each(|four: &[u8; 4]| f32::from_le_bytes(*four))),
         "F64" => source.to_target(target, each(|eight: &[u8; 8]| f64::from_le_bytes(*eight) as f32)),
@@ -29,6 +30,11 @@ pub(super) fn tensor(
         "I32" => source.to_target(target, each(|four: &[u8; 4]| i32::from_le_bytes(*four) as f32)),
         other => Err(Error::TensorFormat { file: file.to_owned(), tensor: name.to_owned(), found: other.to_owned() }),
     }
+}
+
+/// Whether [`tensor`] reads a number format.
+pub(super) fn is_readable(format: &str) -> bool {
+    matches!(format, "F32" | "F64" | "F16" | "BF16" | "I64" | "I32")
 }
 
 /// Widens a stretch of stored numbers one by one.
@@ -44,6 +50,28 @@ fn each<const N: usize>(widen: impl Fn(&[u8; N]) -> f32 + Sync) -> impl Fn(&[[u8
 fn widen_f16(stored: &[[u8; 2]], wide: &mut [f32]) {
     let numbers: Vec<f16> = stored.iter().map(|two| f16::from_le_bytes(*two)).collect();
     numbers.convert_to_f32_slice(wide);
+}
+
+/// The numbers in the order of the shape, which `strides` says how to find.
+fn gather(bytes: &[u8], record: &Record, strides: &[usize]) -> Vec<u8> {
+    let Some(width) = width(&record.format) else { return Vec::new() };
+    let count = record.shape.iter().product::<usize>();
+    let mut gathered = Vec::with_capacity(count * width);
+    let mut place = vec![0; record.shape.len()];
+    let mut offset = 0; // of `place`, in numbers
+    for _ in 0..count {
+        gathered.extend_from_slice(&bytes[offset * width..][..width]);
+        for axis in (0..place.len()).rev() {
+            place[axis] += 1;
+            offset += strides[axis];
+            if place[axis] < record.shape[axis] {
+                break;
+            }
+            offset -= strides[axis] * record.shape[axis];
+            place[axis] = 0;
+        }
+    }
+    gathered
 }
 
 /// Numbers converted at a time by a thread.

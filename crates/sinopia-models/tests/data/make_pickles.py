@@ -35,3 +35,18 @@ class Hostile:
 
 
 torch.save({"x": Hostile(), "proj.weight": weight}, here / "hostile.bin")
+
+# What people's files have besides: channels-last kernels, views into larger storages, parameters, other protocols, and the format before PyTorch 1.6.
+kernel = torch.arange(2 * 3 * 2 * 2, dtype=torch.float32).reshape(2, 3, 2, 2)
+whole = torch.arange(10, dtype=torch.float32)
+others = {"kernel": kernel.contiguous(memory_format=torch.channels_last), "parameter": torch.nn.Parameter(weight), "view": whole[4:8],
+          "every_other": whole[1::3], "expanded": torch.tensor([7.0]).expand(2, 2), "scalar": torch.tensor(0.5), "empty": torch.zeros(0, 3),
+          "ids": torch.arange(3).expand(1, -1), "half": weight.half().t(), "number": 7, "text": "not a tensor"}
+torch.save(state(others), here / "others.bin")
+torch.save(state(others), here / "protocol4.bin", pickle_protocol=4)
+torch.save(state(others), here / "legacy.bin", _use_new_zipfile_serialization=False)
+torch.save({"state_dict": others, "epoch": 3}, here / "legacy.ckpt", _use_new_zipfile_serialization=False)
+torch.save({"a": weight.to(torch.float8_e4m3fn), "b": weight}, here / "float8.bin")
+# As AUTOMATIC1111's web UI saves a learned word, and as diffusers does.
+torch.save({"string_to_token": {"*": 265}, "string_to_param": torch.nn.ParameterDict({"*": torch.nn.Parameter(weight)}), "name": "toy", "step": 9}, here / "embedding.pt")
+torch.save({"<cat-toy>": weight[0]}, here / "learned_embeds.bin")

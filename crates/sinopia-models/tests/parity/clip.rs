@@ -11,7 +11,7 @@ const TOLERANCE: f64 = 1e-4;
 fn check(name: &str) {
     let folder = model_folder(name).join("text_encoder");
     let config = ClipTextConfig::from_json(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
-    let weights = Weights::from_safetensors(&[folder.join("model.safetensors")], &Device::Cpu, Precision::F32).unwrap();
+    let weights = Weights::open(&[folder.join("model.safetensors")], &Device::Cpu, Precision::F32).unwrap();
     let model = ClipTextModel::load(&config, &weights).unwrap();
     let fixture = Fixture::open(&format!("clip/{name}.safetensors"));
     for case in fixture.names_after("ids.") {

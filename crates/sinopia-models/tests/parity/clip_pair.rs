@@ -41,5 +41,5 @@ fn folders_that_hold_no_clip_are_told_apart() {
     assert!(open(folder.path()).contains("it has no config.json"));
     assert!(open(&model_folder("owlvit")).contains("`model_type`"));
     std::fs::copy(model_folder("clip").join("config.json"), folder.path().join("config.json")).unwrap();
-    assert!(open(folder.path()).contains("neither model.safetensors nor pytorch_model.bin"));
+    assert!(open(folder.path()).contains("it holds no weights (`model.safetensors`"));
 }

@@ -14,7 +14,7 @@ fn tokens_at_every_timestep() {
     let folder = model_folder("ella");
     let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
     let config = EllaConfig::from_json(&config, "config.json").unwrap();
-    let weights = Weights::from_safetensors(&[folder.join("ella.safetensors")], &Device::Cpu, Precision::F32).unwrap();
+    let weights = Weights::open(&[folder.join("ella.safetensors")], &Device::Cpu, Precision::F32).unwrap();
     let connector = EllaConnector::load(&config, &weights).unwrap();
     let fixture = Fixture::open("ella/ella.safetensors");
     for name in fixture.names_after("tokens.") {

@@ -88,7 +88,7 @@ fn folders_that_hold_no_detector_are_told_apart() {
     assert!(open(&folder.path().join("nowhere")).contains("does not exist"));
     assert!(open(folder.path()).contains("it has no config.json"));
     std::fs::copy(model_folder("owlvit").join("config.json"), folder.path().join("config.json")).unwrap();
-    assert!(open(folder.path()).contains("neither model.safetensors nor pytorch_model.bin"));
+    assert!(open(folder.path()).contains("it holds no weights (`model.safetensors`"));
     let other = model_folder("owlv2").join("model.safetensors");
     std::fs::copy(other, folder.path().join("model.safetensors")).unwrap();
     let message = open(folder.path());

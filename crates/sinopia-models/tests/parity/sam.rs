@@ -133,10 +133,11 @@ fn what_is_no_sam_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     assert!(message(&path.join("nowhere")).contains("does not exist"));
-    assert!(message(path).contains("neither model.safetensors nor pytorch_model.bin"));
+    assert!(message(path).contains("it has no config.json"));
+    std::fs::copy(model_folder("sam").join("config.json"), path.join("config.json")).unwrap();
+    assert!(message(path).contains("it holds no weights (`model.safetensors`"));
     let weights = model_folder("owlvit").join("model.safetensors");
     std::fs::copy(&weights, path.join("model.safetensors")).unwrap();
-    assert!(message(path).contains("it has no config.json"));
     let other = message(&weights);
     assert!(
         other.contains("vision_encoder.patch_embed.projection.weight") && other.contains("as every SAM does"),

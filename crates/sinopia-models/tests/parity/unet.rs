@@ -12,7 +12,7 @@ fn load(name: &str) -> UNet2DConditionModel {
     let folder = model_folder(name).join("unet");
     let config = UNetConfig::from_json(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
     let file = folder.join("diffusion_pytorch_model.safetensors");
-    let weights = Weights::from_safetensors(&[file], &Device::Cpu, Precision::F32).unwrap();
+    let weights = Weights::open(&[file], &Device::Cpu, Precision::F32).unwrap();
     UNet2DConditionModel::load(&config, &weights).unwrap()
 }
 

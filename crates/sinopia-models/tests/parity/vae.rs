@@ -12,7 +12,7 @@ fn check(name: &str) {
     let folder = model_folder(name).join("vae");
     let config = VaeConfig::from_json(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
     let file = folder.join("diffusion_pytorch_model.safetensors");
-    let weights = Weights::from_safetensors(&[file], &Device::Cpu, Precision::F32).unwrap();
+    let weights = Weights::open(&[file], &Device::Cpu, Precision::F32).unwrap();
     let vae = AutoencoderKl::load(&config, &weights).unwrap();
     let fixture = Fixture::open(&format!("vae/{name}.safetensors"));
     for case in fixture.names_after("image.") {
