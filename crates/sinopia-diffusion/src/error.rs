@@ -2,6 +2,8 @@
 
 use sinopia_layout::counted;
 
+use crate::{methods, schedulers};
+
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -17,6 +19,14 @@ pub enum Error {
     SchedulerConfig {
         /// What serde found.
         source: serde_json::Error,
+    },
+    /// A key of a scheduler config has a value that cannot be read.
+    #[error("cannot read the scheduler config: `{key}`: {problem}")]
+    SchedulerKey {
+        /// The key in `scheduler_config.json`.
+        key: String,
+        /// What is wrong with its value.
+        problem: String,
     },
     /// A scheduler config that says nothing of how the model was trained.
     #[error(
@@ -39,7 +49,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// A scheduler name or class nobody here knows.
-    #[error("unknown scheduler `{name}`: choose one of ddim, pndm, euler, euler-ancestral, dpm-solver++")]
+    #[error("unknown scheduler `{name}`: {}; noise levels may follow, as in `euler-karras`", schedulers::choice(name))]
     UnknownScheduler {
         /// What was asked for.
         name: String,
@@ -77,12 +87,10 @@ pub enum Error {
         expected: &'static str,
     },
     /// A method nobody here knows.
-    #[error("unknown method `{name}`: choose one of {known}")]
+    #[error("unknown method `{name}`: {}", methods::choice(name))]
     UnknownMethod {
         /// What was asked for.
         name: String,
-        /// Every registered name.
-        known: String,
     },
     /// A method has no such option.
     #[error("method `{method}` has no option `{option}`: {hint}")]
@@ -121,12 +129,10 @@ pub enum Error {
         method: &'static str,
     },
     /// A preset nobody here knows.
-    #[error("unknown preset `{name}`: choose one of {known}")]
+    #[error("unknown preset `{name}`: {}", methods::preset_choice(name))]
     UnknownPreset {
         /// What was asked for.
         name: String,
-        /// Every registered name.
-        known: String,
     },
     /// A method needs grounding adapters and the model has none.
     #[error(

@@ -123,8 +123,8 @@ impl Cancellation {
     }
 
     /// For the networks, which look at it between their parts.
-    pub(crate) fn interrupt(&self) -> Interrupt<'_> {
-        Some(&self.0)
+    pub fn interrupt(&self) -> Interrupt<'_> {
+        Some(&*self.0)
     }
 
     /// Whether someone asked.

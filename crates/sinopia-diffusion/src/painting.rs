@@ -7,7 +7,7 @@ use sinopia_layout::{BBox, GridMask, Layout, brief};
 use crate::conditioning::TextEncoding;
 use crate::noise::Seed;
 use crate::observer::Timing;
-use crate::schedulers::SchedulerKind;
+use crate::schedulers::{SchedulerKind, SchedulerName, SigmaSchedule};
 use crate::{Error, Result};
 
 /// How a picture is sampled, whatever the method.
@@ -30,6 +30,9 @@ pub struct Sampling {
     /// The scheduler; `None` leaves it to the method.
     #[serde(default)]
     pub scheduler: Option<SchedulerKind>,
+    /// The scheduler's noise levels, by name; `None` leaves them to the model's config.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigmas: Option<SigmaSchedule>,
     /// What trades a little quality for time; all off by default.
     #[serde(default)]
     pub shortcuts: Shortcuts,
@@ -84,9 +87,15 @@ impl Sampling {
             guidance_scale: 7.5,
             guidance_rescale: 0.0,
             scheduler: None,
+            sigmas: None,
             shortcuts: Shortcuts::default(),
             text_encoding: TextEncoding::default(),
         }
+    }
+
+    /// The scheduler and its noise levels, if the scheduler is known.
+    pub fn scheduler_name(&self) -> Option<SchedulerName> {
+        Some(SchedulerName { kind: self.scheduler?, sigmas: self.sigmas })
     }
 
     /// Refuses settings outside their ranges (sizes and steps are checked against the model).

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 use sinopia_layout::excerpt;
+use sinopia_models::checkpoint::{Constructor, constructed_scheduler};
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::ella::Ella;
 use sinopia_models::sam::Sam;
@@ -12,7 +13,7 @@ use sinopia_models::unet::{
     AttnKey, BatchPart, CallShape, Grounding, Recording, TextConditioning, UNet2DConditionModel, UNetReply, UNetRequest,
 };
 use sinopia_models::vae::AutoencoderKl;
-use sinopia_models::{Checkpoint, Tokenizer};
+use sinopia_models::{Checkpoint, Interrupt, Tokenizer, Tokens};
 use sinopia_nn::threads;
 
 use crate::conditioning::{Conditioning, PromptText, TextEncoderKind, TextEncoding};
@@ -20,7 +21,7 @@ use crate::grounding::{GroundingOptions, ScheduledGrounding, Slot};
 use crate::noise::NoiseSource;
 use crate::observer::{Cancellation, Run, Stage, StepReport};
 use crate::painting::{Image, Sampling, Shortcuts};
-use crate::schedulers::{self, NoiseLevel, PredictionType, Scheduler, SchedulerConfig, SchedulerKind};
+use crate::schedulers::{self, NoiseLevel, PredictionType, Scheduler, SchedulerConfig, SchedulerKind, SchedulerName};
 use crate::work::{self, UNetWork};
 use crate::{Error, Result};
 
@@ -49,6 +50,8 @@ pub struct Pipeline {
     unet: UNet2DConditionModel,
     vae: AutoencoderKl,
     scheduler_config: SchedulerConfig,
+    /// The content of its file.
+    scheduler_file: serde_json::Value,
     device: Device,
     sam: Option<Arc<Sam>>,
     ella: Option<Arc<Ella>>,
@@ -67,6 +70,11 @@ pub struct GuidedText {
     guidance_scale: f64,
     guidance_rescale: f64,
     grounding: Option<ScheduledGrounding>,
+}
+
+/// A scheduler's file as a constructor of diffusers leaves it.
+fn constructed(file: &serde_json::Value, constructor: Constructor) -> Result<SchedulerConfig> {
+    SchedulerConfig::from_json(&constructed_scheduler(file, constructor))
 }
 
 /// Most characters of a prompt that a warning repeats.
@@ -162,8 +170,9 @@ impl Pipeline {
         let (width, channels) = (text_encoder.config().hidden_size, vae.config().latent_channels);
         fits("width of text encoder and UNet", width, unet.text_width(), "the same width in both")?;
         fits("latent channels of VAE and UNet", channels, unet.config().in_channels, "the same number in both")?;
-        let scheduler_config = SchedulerConfig::from_json(&scheduler_config)?.require_some()?;
-        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, device, sam: None, ella: None })
+        let scheduler_file = scheduler_config;
+        let scheduler_config = constructed(&scheduler_file, Constructor::StableDiffusion)?.require_some()?;
+        Ok(Self { tokenizer, text_encoder, unet, vae, scheduler_config, scheduler_file, device, sam: None, ella: None })
     }
 
     /// Builds all networks of a checkpoint.
@@ -241,7 +250,7 @@ impl Pipeline {
         &self.text_encoder
     }
 
-    /// The checkpoint's scheduler config.
+    /// The checkpoint's scheduler config, as `StableDiffusionPipeline` leaves it.
     pub fn scheduler_config(&self) -> &SchedulerConfig {
         &self.scheduler_config
     }
@@ -264,11 +273,20 @@ impl Pipeline {
     pub fn latent_size(&self, sampling: &Sampling) -> Result<(usize, usize, usize)> {
         sampling.validate()?;
         let (width, height, multiple) = (sampling.width, sampling.height, self.vae.scale_factor());
-        let fits = |side: usize| side > 0 && side <= Self::MAX_SIDE && side.is_multiple_of(multiple);
-        if !fits(width) || !fits(height) {
-            return Err(Error::PictureSize { width, height, multiple, max: Self::MAX_SIDE });
-        }
+        Self::check_size((width, height), multiple)?;
         Ok((height / multiple, width / multiple, self.vae.config().latent_channels))
+    }
+
+    /// Refuses a (width, height) in pixels that an autoencoder cannot paint which takes `multiple` pixels to a cell.
+    ///
+    /// # Errors
+    /// [`Error::PictureSize`].
+    pub fn check_size((width, height): (usize, usize), multiple: usize) -> Result<()> {
+        let fits = |side: usize| side > 0 && side <= Self::MAX_SIDE && side.is_multiple_of(multiple);
+        match fits(width) && fits(height) {
+            true => Ok(()),
+            false => Err(Error::PictureSize { width, height, multiple, max: Self::MAX_SIDE }),
+        }
     }
 
     /// Text embeddings (B, L, D) of prompts; what does not fit the text encoder's window is warned about.
@@ -276,7 +294,8 @@ impl Pipeline {
     /// # Errors
     /// When the text encoder refuses.
     pub fn encode(&self, prompts: &[&str], run: &Run) -> Result<Tensor> {
-        Ok(self.text_encoder.forward(&self.token_ids(prompts, run)?)?.last_hidden_state)
+        let tokens = self.tokens(prompts, run)?;
+        Ok(self.text_encoder.encode(&tokens, run.cancellation().interrupt())?.last_hidden_state)
     }
 
     /// The pooled states (B, D) of phrases read on their own, not projected: what grounding slots hold.
@@ -290,14 +309,15 @@ impl Pipeline {
         let mut distinct = phrases.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
-        let pooled = self.text_encoder.forward(&self.token_ids(&distinct, run)?)?.pooled; // (distinct, D)
+        let tokens = self.tokens(&distinct, run)?;
+        let pooled = self.text_encoder.encode(&tokens, run.cancellation().interrupt())?.pooled; // (distinct, D)
         let rows: Vec<u32> =
             phrases.iter().map(|phrase| distinct.binary_search(phrase).unwrap_or_default() as u32).collect();
         Ok(pooled.index_select(&Tensor::new(rows, &self.device)?, 0)?)
     }
 
-    fn token_ids(&self, prompts: &[&str], run: &Run) -> Result<Vec<Vec<u32>>> {
-        let mut ids = Vec::with_capacity(prompts.len());
+    fn tokens(&self, prompts: &[&str], run: &Run) -> Result<Vec<Tokens>> {
+        let mut texts = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let tokens = self.tokenizer.encode(prompt)?;
             if let Some(rest) = &tokens.truncated {
@@ -307,9 +327,9 @@ impl Pipeline {
                     "the text encoder reads {max_length} tokens; it never sees the end of a prompt: `{rest}`"
                 ));
             }
-            ids.push(tokens.ids);
+            texts.push(tokens);
         }
-        Ok(ids)
+        Ok(texts)
     }
 
     /// Refuses models that cannot be told of boxes.
@@ -356,7 +376,9 @@ impl Pipeline {
             (false, Some(states)) => Conditioning::fixed(&states),
             (_, states) => {
                 let ella = self.ella.as_ref().ok_or(Error::NoElla)?;
-                Ok(Conditioning::ella(ella.clone(), ella.read(prompt.at_length(), encoding.length)?, states))
+                let interrupt = run.cancellation().interrupt();
+                let text = ella.read_unless(prompt.at_length(), encoding.length, interrupt)?;
+                Ok(Conditioning::ella(ella.clone(), text, states))
             }
         };
         prompts.iter().enumerate().map(read).collect()
@@ -373,6 +395,19 @@ impl Pipeline {
         Ok(self.unet.config().forward_cost(&step)?.total() <= 10_000_000_000)
     }
 
+    /// Refuses a scheduler that cannot take `steps` steps with a checkpoint's config, given as its file has it. `None` is the config's own scheduler.
+    ///
+    /// # Errors
+    /// As [`SchedulerName::build`], and when the config does not say what is needed.
+    pub fn check_scheduler(config: &serde_json::Value, scheduler: Option<SchedulerName>, steps: usize) -> Result<()> {
+        let config = constructed(config, Constructor::StableDiffusion)?.require_some()?;
+        let scheduler = match scheduler {
+            Some(scheduler) => scheduler,
+            None => SchedulerName { kind: config.kind()?, sigmas: None },
+        };
+        scheduler.build(&config, steps).map(drop)
+    }
+
     /// A trajectory from noise to a picture, which ends early with its run.
     ///
     /// # Errors
@@ -384,7 +419,33 @@ impl Pipeline {
         noise: NoiseSource,
         run: &Run,
     ) -> Result<Sampler<'_>> {
-        let scheduler = kind.build(&self.scheduler_config, sampling.num_inference_steps)?;
+        self.sampler_of((kind, &self.scheduler_config), sampling, noise, run)
+    }
+
+    /// The same from the config that GLIGEN's pipeline paints with, which has its file's `steps_offset`.
+    ///
+    /// # Errors
+    /// As [`sampler`](Self::sampler).
+    pub(crate) fn gligen_sampler(
+        &self,
+        kind: SchedulerKind,
+        sampling: &Sampling,
+        noise: NoiseSource,
+        run: &Run,
+    ) -> Result<Sampler<'_>> {
+        let config = constructed(&self.scheduler_file, Constructor::Gligen)?;
+        self.sampler_of((kind, &config), sampling, noise, run)
+    }
+
+    fn sampler_of(
+        &self,
+        (kind, config): (SchedulerKind, &SchedulerConfig),
+        sampling: &Sampling,
+        noise: NoiseSource,
+        run: &Run,
+    ) -> Result<Sampler<'_>> {
+        let steps = sampling.num_inference_steps;
+        let scheduler = SchedulerName { kind, sigmas: sampling.sigmas }.build(config, steps)?;
         self.warn_of_merging(sampling, run)?;
         Ok(Sampler {
             num_scheduled: scheduler.timesteps().len(),
@@ -411,29 +472,26 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The pictures of final latents (B, H, W, C).
-    ///
-    /// # Errors
-    /// When the autoencoder refuses.
-    pub fn decode(&self, latents: &Tensor) -> Result<Vec<Image>> {
-        Image::from_tensor(&self.vae.decode(latents)?)
-    }
-
     /// The picture of one latent, as a stage of a run.
     pub(crate) fn decode_one(&self, latents: &Tensor, run: &Run) -> Result<Image> {
-        let interrupt = run.cancellation().interrupt();
-        let mut images = run.stage(&Stage::Decode, || {
-            Image::from_tensor(&self.vae.decode_unless(&latents.narrow(0, 0, 1)?, interrupt)?)
-        })?;
-        Ok(images.swap_remove(0))
+        run.stage(&Stage::Decode, || self.decode(latents, run))
+    }
+
+    /// The picture of one latent, inside another stage.
+    pub(crate) fn decode(&self, latents: &Tensor, run: &Run) -> Result<Image> {
+        self.decode_unless(latents, run.cancellation().interrupt())
+    }
+
+    fn decode_unless(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Image> {
+        Ok(Image::from_tensor(&self.vae.decode_unless(&latents.narrow(0, 0, 1)?, interrupt)?)?.swap_remove(0))
     }
 
     /// A rough picture of latents on their way, as a [`StepReport`] has them: decoded as they are, noise and all.
     ///
     /// # Errors
-    /// When the autoencoder refuses.
-    pub fn preview(&self, latents: &Tensor) -> Result<Image> {
-        Ok(self.decode(&latents.narrow(0, 0, 1)?)?.swap_remove(0))
+    /// When the autoencoder refuses; [`Error::Cancelled`] after the switch was thrown.
+    pub fn preview(&self, latents: &Tensor, cancellation: &Cancellation) -> Result<Image> {
+        self.decode_unless(latents, cancellation.interrupt())
     }
 }
 

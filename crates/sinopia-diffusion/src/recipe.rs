@@ -6,6 +6,7 @@ use sinopia_models::t5::StateRange;
 
 use crate::methods::{self, Method};
 use crate::painting::{PaintRequest, Painting, Sampling};
+use crate::pipeline::Pipeline;
 use crate::{Error, Result};
 
 /// How a picture was made. The same build, checkpoint and recipe give the same bytes.
@@ -66,6 +67,9 @@ pub struct ModelId {
     /// SHA-256 of its content.
     pub hash: String,
 }
+
+/// Most steps of a picture: what models are trained on.
+const MAX_STEPS: usize = 1000;
 
 impl Recipe {
     /// The newest recipe format.
@@ -131,7 +135,26 @@ impl Recipe {
         if header.format > Self::FORMAT {
             return Err(Error::RecipeFormat { found: header.format, known: Self::FORMAT, writer: header.sinopia });
         }
-        serde_json::from_str(text).map_err(read)
+        let recipe: Self = serde_json::from_str(text).map_err(read)?;
+        match recipe.impossible() {
+            None => Ok(recipe),
+            Some(what) => Err(read(serde::de::Error::custom(what))),
+        }
+    }
+
+    /// What no recipe says.
+    fn impossible(&self) -> Option<&'static str> {
+        let Sampling { width, height, num_inference_steps, .. } = self.sampling;
+        if self.format == 0 {
+            return Some("`format` is 0, and formats begin at 1");
+        }
+        if !self.options.is_object() {
+            return Some("`options` is no object of names and values");
+        }
+        if width.max(height) > Pipeline::MAX_SIDE || num_inference_steps > MAX_STEPS {
+            return Some("`sampling` asks for more pixels or steps than any picture has");
+        }
+        None
     }
 
     /// What to ask the method for.
@@ -268,6 +291,32 @@ mod tests {
         let mut value: serde_json::Value = serde_json::from_str(&recipe().to_json()).unwrap();
         value["surprise"] = 1.into();
         assert!(Recipe::from_json(&value.to_string()).unwrap_err().to_string().contains("surprise"));
+    }
+
+    #[test]
+    fn an_unknown_method_or_option_is_named_and_never_becomes_another() {
+        let changed = |key: &str, to: serde_json::Value| {
+            let mut value: serde_json::Value = serde_json::from_str(&recipe().to_json()).unwrap();
+            *value.pointer_mut(key).unwrap() = to;
+            Recipe::from_json(&value.to_string())
+        };
+        let method = changed("/method", "dreamt-up".into()).unwrap().build_method().unwrap_err().to_string();
+        assert!(method.contains("unknown method `dreamt-up`"), "{method}");
+        let option = changed("/options", serde_json::json!({"dreamt_up": 1})).unwrap().build_method().unwrap_err();
+        assert!(option.to_string().contains("no option `dreamt_up`"), "{option}");
+        for options in [serde_json::Value::Null, serde_json::json!([]), serde_json::json!("all")] {
+            let error = changed("/options", options).unwrap_err();
+            assert!(error.to_string().contains("options"), "{error}");
+        }
+        let scheduler = changed("/sampling/scheduler", "dreamt-up".into()).unwrap_err().to_string();
+        assert!(scheduler.contains("dreamt-up"), "{scheduler}");
+        for (key, part) in
+            [("/format", "format"), ("/sampling/width", "pixels"), ("/sampling/num_inference_steps", "steps")]
+        {
+            let to = if key == "/format" { 0.into() } else { (1_u64 << 33).into() };
+            let error = changed(key, to).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -293,6 +293,11 @@ fn every_way_of_predicting_sees_the_switch() {
                 false => assert_eq!(result.unwrap().0.dims(), latents.dims()),
             }
         }
+        let preview = PIPELINE.preview(&one, &cancellation);
+        match is_cancelled {
+            true => assert!(matches!(preview, Err(Error::Cancelled)), "{preview:?}"),
+            false => assert_eq!((preview.as_ref().unwrap().width(), preview.unwrap().height()), (64, 64)),
+        }
         cancellation.cancel();
     }
 }

@@ -87,8 +87,10 @@ impl SamMask {
     /// SAM's best outline on the latent grid.
     fn outline(&self, image: &Image, request: &MaskRequest) -> Result<Vec<bool>> {
         let (width, height) = (image.width(), image.height());
-        let encoded = self.sam.encode(Pixels::new(width, height, image.pixels())?)?;
-        let masks = self.sam.segment(&encoded, &self.prompt((width as f64, height as f64), request))?;
+        let interrupt = request.run.cancellation().interrupt();
+        let encoded = self.sam.encode_unless(Pixels::new(width, height, image.pixels())?, interrupt)?;
+        let prompt = self.prompt((width as f64, height as f64), request);
+        let masks = self.sam.segment_unless(&encoded, &prompt, interrupt)?;
         let (pixels, coarse) = (Grid::new(height, width), self.coarse_mask(request));
         let candidates: Vec<(Vec<bool>, f64, f64)> = masks
             .iou_scores()

@@ -7,10 +7,11 @@ use serde_json::Value;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{Scene, SceneOptions};
 
-use super::one_pass::{from_noise, unguided};
+use super::one_pass::{through, unguided};
 use super::{Method, read_options, write_options};
 use crate::conditioning::PromptText;
 use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, check_beta, slots, wiring};
+use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
 use crate::pipeline::Pipeline;
@@ -114,7 +115,10 @@ impl Method for Gligen {
             };
             text.swap_remove(0).grounded(&slots(&scene, self.options.slot_phrase), grounding, pipeline, run)
         })?;
-        let latents = from_noise(pipeline, (scheduler, &sampling, size), &text, run, unguided)?;
+        let mut noise = NoiseSource::new(sampling.seed);
+        let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
+        let sampler = pipeline.gligen_sampler(scheduler, &sampling, noise, run)?;
+        let latents = through(sampler, &start, &text, run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {
             image,

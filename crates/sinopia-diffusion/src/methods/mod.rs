@@ -12,8 +12,7 @@ mod sd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sinopia_layout::GridRounding;
-use sinopia_layout::brief;
+use sinopia_layout::{GridRounding, brief, names};
 
 pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
 pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
@@ -59,6 +58,8 @@ pub struct MethodInfo {
     pub help: &'static str,
     /// Whether it paints a layout (or else a caption alone).
     pub needs_layout: bool,
+    /// Whether it needs a model with GLIGEN's grounding adapters.
+    pub needs_adapters: bool,
     build: fn(Value) -> Result<Box<dyn Method>>,
     reference: fn() -> Value,
 }
@@ -72,13 +73,13 @@ impl std::fmt::Debug for MethodInfo {
 /// Every method. A new one is a new file and a line here.
 #[rustfmt::skip]
 pub static METHODS: &[MethodInfo] = &[
-    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, looks at no boxes", needs_layout: false, build: Sd::build, reference: Sd::reference },
-    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, build: MultiDiffusion::build, reference: MultiDiffusion::reference },
-    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase looks into its boxes", needs_layout: true, build: BackwardGuidance::build, reference: BackwardGuidance::reference },
-    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, build: BoxDiff::build, reference: BoxDiff::reference },
-    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, build: Lmd::build, reference: Lmd::reference },
-    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is told of the boxes", needs_layout: true, build: LmdPlus::build, reference: LmdPlus::reference },
-    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters that is told of the boxes", needs_layout: true, build: Gligen::build, reference: Gligen::reference },
+    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, looks at no boxes", needs_layout: false, needs_adapters: false, build: Sd::build, reference: Sd::reference },
+    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, needs_adapters: false, build: MultiDiffusion::build, reference: MultiDiffusion::reference },
+    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase looks into its boxes", needs_layout: true, needs_adapters: false, build: BackwardGuidance::build, reference: BackwardGuidance::reference },
+    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, needs_adapters: false, build: BoxDiff::build, reference: BoxDiff::reference },
+    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, needs_adapters: false, build: Lmd::build, reference: Lmd::reference },
+    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is told of the boxes", needs_layout: true, needs_adapters: true, build: LmdPlus::build, reference: LmdPlus::reference },
+    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters that is told of the boxes", needs_layout: true, needs_adapters: true, build: Gligen::build, reference: Gligen::reference },
 ];
 
 /// A method's options as someone else has them, under a name of their own.
@@ -111,26 +112,40 @@ pub static PRESETS: &[Preset] = &[
     Preset { name: "diffusers-lmd-plus", method: LmdPlus::NAME, help: "The one-pass LMD+ of diffusers' community pipeline", options: LmdPlus::diffusers },
 ];
 
-/// The registered preset of a name.
+/// The registered preset of a name, however it is written.
 ///
 /// # Errors
 /// [`Error::UnknownPreset`].
 pub fn find_preset(name: &str) -> Result<&'static Preset> {
-    PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
-        name: name.to_owned(),
-        known: PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", "),
-    })
+    let known = names::find(name, PRESETS.iter().map(|preset| preset.name));
+    let preset = known.and_then(|known| PRESETS.iter().find(|preset| preset.name == known));
+    preset.ok_or_else(|| Error::UnknownPreset { name: name.to_owned() })
 }
 
-/// The registered method of a name.
+/// The registered method of a name, however it is written: `LMD+` is `lmd-plus`.
 ///
 /// # Errors
 /// [`Error::UnknownMethod`].
 pub fn find(name: &str) -> Result<&'static MethodInfo> {
-    METHODS.iter().find(|method| method.name == name).ok_or_else(|| Error::UnknownMethod {
-        name: name.to_owned(),
-        known: METHODS.iter().map(|method| method.name).collect::<Vec<_>>().join(", "),
-    })
+    let known = names::find(name, METHODS.iter().map(|method| method.name));
+    let method = known.and_then(|known| METHODS.iter().find(|method| method.name == known));
+    method.ok_or_else(|| Error::UnknownMethod { name: name.to_owned() })
+}
+
+/// What to say of a name that is no method's.
+pub(crate) fn choice(name: &str) -> String {
+    match find_preset(name) {
+        Ok(preset) => format!("it is a preset, `--preset {}`", preset.name),
+        Err(_) => names::choice(name, &METHODS.iter().map(|method| method.name).collect::<Vec<_>>()),
+    }
+}
+
+/// What to say of a name that is no preset's.
+pub(crate) fn preset_choice(name: &str) -> String {
+    match find(name) {
+        Ok(method) => format!("it is a method, `--method {}`", method.name),
+        Err(_) => names::choice(name, &PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>()),
+    }
 }
 
 /// A method with options: a JSON object in which any may be left out, or `null` for all defaults.
@@ -180,11 +195,10 @@ fn is_known<T: Serialize + Default>(name: &str) -> bool {
 /// What somebody probably meant, in words, or all that there is.
 fn likest<T: Serialize + Default>(name: &str) -> String {
     let known = names_of::<T>();
-    let similarity = |known: &String| strsim::jaro_winkler(name, known);
-    match known.iter().max_by(|a, b| similarity(a).total_cmp(&similarity(b))) {
-        Some(nearest) if similarity(nearest) > 0.85 => format!("did you mean `{nearest}`?"),
-        Some(_) => format!("it has {}", known.join(", ")),
-        None => "it has none".to_owned(),
+    match names::nearest(name, known.iter().map(String::as_str)) {
+        Some(nearest) => format!("did you mean `{nearest}`?"),
+        None if known.is_empty() => "it has none".to_owned(),
+        None => format!("it has {}", known.join(", ")),
     }
 }
 

@@ -276,13 +276,13 @@ impl Colours {
         let colours = generator.uniforms(3 * count);
         let (_, h, w, c) = noise.dims4()?;
         let encode = |colour: &[f32]| {
-            run.check()?;
             let pixel: Vec<f32> = colour.iter().map(|x| 2.0 * x - 1.0).collect();
             let image = Tensor::from_vec(pixel, (1, 1, 1, 3), pipeline.device())?;
             let image = image.broadcast_as((1, sampling.height, sampling.width, 3))?.contiguous()?;
             let own = Tensor::from_vec(generator.normals(c * h * w), (1, c, h, w), &Device::Cpu)?;
             let own = own.permute((0, 2, 3, 1))?.contiguous()?.to_device(pipeline.device())?; // (1, H, W, C)
-            Ok(pipeline.vae().scale(&pipeline.vae().encode(&image)?.sample(&own)?)?)
+            let posterior = pipeline.vae().encode_unless(&image, run.cancellation().interrupt())?;
+            Ok(pipeline.vae().scale(&posterior.sample(&own)?)?)
         };
         let latents = colours.chunks_exact(3).map(encode).collect::<Result<Vec<_>>>()?;
         Ok(Self { generator, latents, noise })

@@ -113,12 +113,23 @@ pub(super) fn from_noise(
     (scheduler, sampling, size): (SchedulerKind, &Sampling, (usize, usize, usize)),
     text: &GuidedText,
     run: &Run,
-    mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
+    guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
 ) -> Result<Tensor> {
     let mut noise = NoiseSource::new(sampling.seed);
     let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-    let mut sampler = pipeline.sampler(scheduler, sampling, noise, run)?;
-    let mut latents = sampler.scale_noise(&start)?;
+    let sampler = pipeline.sampler(scheduler, sampling, noise, run)?;
+    through(sampler, &start, text, run, guide)
+}
+
+/// The same from noise (1, H, W, C) that was drawn, by a sampler of one's own.
+pub(super) fn through(
+    mut sampler: Sampler,
+    start: &Tensor,
+    text: &GuidedText,
+    run: &Run,
+    mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
+) -> Result<Tensor> {
+    let mut latents = sampler.scale_noise(start)?;
     run.stage(&Stage::Picture, || {
         for index in 0..sampler.num_calls() {
             run.check()?;

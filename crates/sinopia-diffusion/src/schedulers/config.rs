@@ -1,6 +1,9 @@
 //! `scheduler_config.json` as diffusers writes it.
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::SchedulerKind;
 use crate::{Error, Result};
@@ -8,8 +11,11 @@ use crate::{Error, Result};
 /// The keys of diffusers' `scheduler_config.json` that matter here, each absent or present.
 ///
 /// An absent key means the default of the scheduler *class that is built*, which differs from class to class, and every class reads only
-/// its own keys. So a scheduler of one class can be built from another's file, as diffusers' `from_config` does. Keys nobody here knows
-/// (`_diffusers_version`, …) are ignored; known keys whose values are not supported are refused when a scheduler is built.
+/// its own keys. So a scheduler of one class can be built from another's file, as diffusers' `from_config` does. Known keys whose values are not
+/// supported are refused when a scheduler is built that reads them.
+///
+/// Keys that are not here change nothing: diffusers reads `dynamic_thresholding_ratio` and `sample_max_value` with `thresholding` only, `flow_shift`
+/// with `use_flow_sigmas`, `use_dynamic_shifting` and `time_shift_type` only where a pipeline names a shift, which those of Stable Diffusion do not.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct SchedulerConfig {
     /// The class that the checkpoint was published with, such as `PNDMScheduler`.
@@ -43,32 +49,37 @@ pub struct SchedulerConfig {
     pub rescale_betas_zero_snr: Option<bool>,
     /// Euler, DPM-Solver++: the noise levels of Karras et al. 2022.
     pub use_karras_sigmas: Option<bool>,
-    /// Exponential noise levels (not supported).
+    /// Euler: noise levels that are even in log σ.
     pub use_exponential_sigmas: Option<bool>,
     /// Noise levels by the beta distribution (not supported).
     pub use_beta_sigmas: Option<bool>,
-    /// DPM-Solver++: Lu's noise levels (not supported).
+    /// DPM-Solver++: noise levels that are even in λ, which is −log σ.
     pub use_lu_lambdas: Option<bool>,
     /// DPM-Solver++: flow matching (not supported).
     pub use_flow_sigmas: Option<bool>,
     /// Dynamic thresholding (not supported).
     pub thresholding: Option<bool>,
-    /// Euler: `linear` or `log_linear` (the latter not supported).
+    /// Euler: how levels between the trained ones are found, `linear` or `log_linear`.
     pub interpolation_type: Option<String>,
-    /// Euler: `discrete` or `continuous` (the latter not supported).
+    /// Euler: `discrete`, or `continuous`, which means something (and is not supported) for v-prediction only.
     pub timestep_type: Option<String>,
     /// The noise level after the last step.
     pub final_sigmas_type: Option<FinalSigmas>,
-    /// Smallest level of the Karras schedule, in place of the smallest trained.
+    /// Smallest level of Karras and exponential schedules, in place of the smallest trained.
     pub sigma_min: Option<f64>,
-    /// Largest level of the Karras schedule, in place of the largest trained.
+    /// Largest level of Karras and exponential schedules, in place of the largest trained.
     pub sigma_max: Option<f64>,
     /// DPM-Solver++: 1 or 2.
     pub solver_order: Option<usize>,
-    /// DPM-Solver++: `midpoint` (`heun` not supported).
+    /// DPM-Solver++: `midpoint` or `heun`; UniPC's `bh1` and `bh2` and DEIS's `logrho` are taken for `midpoint`.
     pub solver_type: Option<String>,
-    /// DPM-Solver++: `dpmsolver++` (others not supported).
+    /// DPM-Solver++: `dpmsolver++`, for which DEIS's `deis` is taken too (others not supported).
     pub algorithm_type: Option<String>,
+    /// DPM-Solver++: timesteps with a lower λ are left out; −∞ leaves out none.
+    #[serde(default, deserialize_with = "number_or_infinity")]
+    pub lambda_min_clipped: Option<f64>,
+    /// DPM-Solver++: `learned` or `learned_range` if the model predicts a variance too (not supported).
+    pub variance_type: Option<String>,
     /// DPM-Solver++: a last step of first order when there are fewer than 15.
     pub lower_order_final: Option<bool>,
     /// DPM-Solver++: a last step of first order always.
@@ -127,8 +138,12 @@ impl SchedulerConfig {
     ///
     /// # Errors
     /// When a known key has a value of the wrong type.
-    pub fn from_json(value: &serde_json::Value) -> Result<Self> {
-        Self::deserialize(value).map_err(|source| Error::SchedulerConfig { source })
+    pub fn from_json(value: &Value) -> Result<Self> {
+        let value = match value {
+            Value::Object(keys) => Value::Object(as_python_reads(keys)?),
+            other => other.clone(),
+        };
+        Self::deserialize(&value).map_err(|source| unreadable(&value, source))
     }
 
     /// The keys that say how the model was trained and are absent. The defaults that diffusers takes in their place fit hardly any model.
@@ -186,6 +201,79 @@ impl SchedulerConfig {
     }
 }
 
+/// Keys that say yes or no, for which Python takes null as no.
+const SWITCHES: [&str; 12] = [
+    "set_alpha_to_one",
+    "clip_sample",
+    "skip_prk_steps",
+    "rescale_betas_zero_snr",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "use_lu_lambdas",
+    "use_flow_sigmas",
+    "thresholding",
+    "lower_order_final",
+    "euler_at_final",
+];
+
+/// Keys that diffusers' classes cannot take null for. For the rest null is the same as absent.
+const NEVER_NULL: [&str; 13] = [
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "prediction_type",
+    "timestep_spacing",
+    "steps_offset",
+    "interpolation_type",
+    "final_sigmas_type",
+    "solver_order",
+    "solver_type",
+    "algorithm_type",
+    "lambda_min_clipped",
+];
+
+/// The keys as diffusers' classes see them: without those of which a file says that they were never set, and nulls as what they mean.
+fn as_python_reads(keys: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let unset = keys.get("_use_default_values").and_then(Value::as_array);
+    let unset: HashSet<&str> = unset.into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut read = keys.clone();
+    read.retain(|key, _| !unset.contains(key.as_str()));
+    for (key, value) in read.iter_mut().filter(|(_, value)| value.is_null()) {
+        if SWITCHES.contains(&key.as_str()) {
+            *value = Value::Bool(false);
+        } else if NEVER_NULL.contains(&key.as_str()) {
+            return Err(Error::SchedulerKey { key: key.clone(), problem: "it is null".to_owned() });
+        }
+    }
+    Ok(read)
+}
+
+/// The error of a config, with the key that it is about.
+fn unreadable(config: &Value, source: serde_json::Error) -> Error {
+    let alone = |(key, value): (&String, &Value)| Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+    let culprit = config.as_object().and_then(|keys| {
+        keys.iter().find_map(|entry| {
+            let problem = SchedulerConfig::deserialize(&alone(entry)).err()?.to_string();
+            Some(Error::SchedulerKey { key: entry.0.clone(), problem })
+        })
+    });
+    culprit.unwrap_or(Error::SchedulerConfig { source })
+}
+
+/// A number, or the text that stands for one that JSON does not have.
+fn number_or_infinity<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<f64>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    match (value.as_f64(), value.as_str()) {
+        (Some(number), _) => Ok(Some(number)),
+        (_, Some("Infinity")) => Ok(Some(f64::INFINITY)),
+        (_, Some("-Infinity")) => Ok(Some(f64::NEG_INFINITY)),
+        _ if value.is_null() => Ok(None),
+        _ => Err(serde::de::Error::custom(format!("{value} is no number"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -205,6 +293,68 @@ mod tests {
         assert_eq!(missing(json!({"trained_betas": [0.1, 0.2], "prediction_type": "epsilon"})), [""; 0]);
         let cosine = json!({"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"});
         assert_eq!(missing(cosine), ["num_train_timesteps"]);
+    }
+
+    fn read(config: serde_json::Value) -> SchedulerConfig {
+        SchedulerConfig::from_json(&config).unwrap()
+    }
+
+    #[test]
+    fn null_is_no_for_switches_and_absent_for_what_may_be_absent() {
+        let config = read(
+            json!({"set_alpha_to_one": null, "lower_order_final": null, "sigma_max": null, "trained_betas": null}),
+        );
+        assert_eq!(
+            config,
+            SchedulerConfig {
+                set_alpha_to_one: Some(false),
+                lower_order_final: Some(false),
+                ..SchedulerConfig::default()
+            }
+        );
+    }
+
+    #[test]
+    fn defaults_that_diffusers_noted_are_not_read() {
+        let config = json!({"_use_default_values": ["timestep_spacing", "beta_end"], "timestep_spacing": "trailing", "beta_end": 0.5, "beta_start": 0.1});
+        assert_eq!(read(config), SchedulerConfig { beta_start: Some(0.1), ..SchedulerConfig::default() });
+    }
+
+    #[test]
+    fn a_long_note_of_defaults_takes_no_longer_than_it_is() {
+        let names: Vec<String> = (0..200_000).map(|number| format!("key{number}")).collect();
+        let mut config: Map<String, Value> = names.iter().map(|name| (name.clone(), json!(1))).collect();
+        config.insert("beta_start".to_owned(), json!(0.1));
+        config.insert("_use_default_values".to_owned(), json!(names));
+        assert_eq!(
+            read(Value::Object(config)),
+            SchedulerConfig { beta_start: Some(0.1), ..SchedulerConfig::default() }
+        );
+    }
+
+    #[test]
+    fn infinities_are_read_where_they_mean_something() {
+        let lambda = |value: serde_json::Value| read(json!({"lambda_min_clipped": value})).lambda_min_clipped;
+        assert_eq!(lambda(json!("-Infinity")), Some(f64::NEG_INFINITY));
+        assert_eq!(lambda(json!("Infinity")), Some(f64::INFINITY));
+        assert_eq!(lambda(json!(-5)), Some(-5.0));
+        assert_eq!(read(json!({"flow_shift": "NaN"})), SchedulerConfig::default());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (config, key, part) in [
+            (json!({"beta_start": 0.1, "prediction_type": "flow_prediction"}), "prediction_type", "flow_prediction"),
+            (json!({"beta_schedule": null}), "beta_schedule", "null"),
+            (json!({"beta_schedule": "sigmoid"}), "beta_schedule", "sigmoid"),
+            (json!({"sigma_max": "NaN"}), "sigma_max", "NaN"),
+            (json!({"lambda_min_clipped": "NaN"}), "lambda_min_clipped", "number"),
+            (json!({"use_karras_sigmas": "yes"}), "use_karras_sigmas", "yes"),
+        ] {
+            let message = SchedulerConfig::from_json(&config).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{key}`")) && message.contains(part), "{message}");
+        }
+        assert!(matches!(SchedulerConfig::from_json(&json!(3)), Err(Error::SchedulerConfig { .. })));
     }
 
     #[test]

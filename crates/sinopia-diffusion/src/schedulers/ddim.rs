@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::config::{PredictionType, SchedulerConfig, TimestepSpacing};
+use super::config::{PredictionType, SchedulerConfig};
 use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::noise::NoiseSource;
@@ -26,8 +26,7 @@ impl Ddim {
     pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self> {
         SchedulerConfig::refuse(SchedulerKind::Ddim, &[("thresholding", config.thresholding)])?;
         let schedule = NoiseSchedule::new(config, true)?;
-        let timesteps = spacing::timesteps(config, TimestepSpacing::Leading, &schedule, steps)?;
-        let timesteps: Vec<f64> = timesteps.into_iter().map(f64::round_ties_even).collect();
+        let timesteps = spacing::whole_timesteps(SchedulerKind::Ddim, config, &schedule, steps)?;
         let levels = levels(&schedule, &timesteps, (steps, config.set_alpha_to_one.unwrap_or(true)));
         let prediction_type = config.prediction_type.unwrap_or(PredictionType::Epsilon);
         if prediction_type == PredictionType::Epsilon && levels.iter().any(|(level, _)| *level == 0.0) {
@@ -72,10 +71,7 @@ impl Scheduler for Ddim {
     }
 
     fn keep_calls(&mut self, kept: &[usize]) -> Result<()> {
-        if let Some(outside) = kept.iter().find(|index| **index >= self.levels.len()) {
-            let found = outside.to_string();
-            return Err(Error::Setting { name: "kept call", found, expected: "below the number of steps" });
-        }
+        spacing::check_kept(kept, self.levels.len())?;
         let end = self.levels.last().map_or(1.0, |(_, after)| *after);
         let after = kept.iter().skip(1).map(|next| self.levels[*next].0).chain([end]);
         self.levels = kept.iter().zip(after).map(|(index, after)| (self.levels[*index].0, after)).collect();

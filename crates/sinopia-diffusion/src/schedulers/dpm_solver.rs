@@ -4,14 +4,15 @@ use candle_core::Tensor;
 
 use super::config::{BetaSchedule, FinalSigmas, PredictionType, SchedulerConfig};
 use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
+use super::spacing::Levels;
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
 
-/// The multistep solver of the data prediction, midpoint form. Latents are variance preserving.
+/// The multistep solver of the data prediction. Latents are variance preserving.
 ///
-/// With α = 1/√(1+σ²), s = σ·α, λ = ln α − ln s and h = λ' − λ: first order `x' = s'/s·x − α'·(e^{−h} − 1)·x₀`; second order replaces x₀ by
-/// `x₀ + (x₀ − x₀_prev)/(2r)`, r = (λ − λ_prev)/h.
+/// With α = 1/√(1+σ²), s = σ·α, λ = ln α − ln s and h = λ' − λ: first order `x' = s'/s·x − α'·(e^{−h} − 1)·x₀`; second order by the midpoint
+/// replaces x₀ by `x₀ + (x₀ − x₀_prev)/(2r)`, r = (λ − λ_prev)/h; Heun's adds `α'·((e^{−h} − 1)/h + 1)·(x₀ − x₀_prev)/r`.
 #[derive(Debug, Clone)]
 pub struct DpmSolverPlusPlus2M {
     timesteps: Vec<f64>,
@@ -19,6 +20,8 @@ pub struct DpmSolverPlusPlus2M {
     sigmas: Vec<f64>,
     prediction_type: PredictionType,
     solver_order: usize,
+    /// Whether second-order steps are Heun's and not by the midpoint.
+    is_heun: bool,
     /// Whether the last step is of first order.
     is_first_order_last: bool,
     /// x₀ of the step before.
@@ -29,59 +32,76 @@ impl DpmSolverPlusPlus2M {
     /// diffusers' `DPMSolverMultistepScheduler` with its default algorithm, `dpmsolver++`.
     ///
     /// # Errors
-    /// When the config asks for another algorithm, order 3, the Heun form, or other sigmas than the trained ones or Karras'.
+    /// When the config asks for another algorithm, order 3, a predicted variance, or sigmas other than the trained, Karras' and Lu's.
     pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self> {
-        Self::refuse_unsupported(config)?;
+        refuse_unsupported(config)?;
+        let levels = Levels::of(SchedulerKind::DpmSolverPlusPlus, config)?;
         let schedule = NoiseSchedule::new(config, true)?;
         let trained = schedule.sigmas();
-        let mut timesteps = spacing::dpm_timesteps(config, &schedule, steps)?;
-        let mut sigmas = if config.use_karras_sigmas.unwrap_or(false) {
-            // Over the full training range, unlike Euler's; timesteps are rounded unless β is a cosine.
-            let sigmas = spacing::karras(config, (trained[trained.len() - 1], trained[0]), steps);
-            let is_cosine = config.beta_schedule == Some(BetaSchedule::SquaredcosCapV2);
-            let timestep = |sigma: &f64| {
-                let t = spacing::timestep_from_sigma(&trained, *sigma);
-                if is_cosine { t.floor() } else { t.round_ties_even() }
-            };
-            timesteps = sigmas.iter().map(timestep).collect();
-            sigmas
-        } else {
-            spacing::interpolate(&trained, &timesteps)
+        let range = (trained[trained.len() - 1], trained[0]); // of the whole training, unlike Euler's
+        spacing::check_steps(steps, trained.len())?;
+        let spread = match levels {
+            Some(levels) => Some(levels.spread(config, range, steps)),
+            None => config.use_lu_lambdas.unwrap_or(false).then(|| spacing::even_in_log(range, steps)),
+        };
+        let (timesteps, mut sigmas): (Vec<f64>, Vec<f64>) = match spread {
+            Some(sigmas) => {
+                let timestep = |sigma: &f64| spacing::timestep_from_sigma(&trained, *sigma).round_ties_even();
+                (sigmas.iter().map(timestep).collect(), sigmas)
+            }
+            None => {
+                let timesteps = spacing::dpm_timesteps(config, &schedule, steps)?;
+                let sigmas = spacing::interpolate(&trained, &timesteps);
+                (timesteps, sigmas)
+            }
         };
         sigmas.push(spacing::final_sigma(config, &trained));
         let ends_in_zero = config.final_sigmas_type.unwrap_or(FinalSigmas::Zero) == FinalSigmas::Zero;
-        let is_short = config.lower_order_final.unwrap_or(true) && steps < 15;
+        let is_short = config.lower_order_final.unwrap_or(true) && sigmas.len() - 1 < 15;
         Ok(Self {
             timesteps,
             sigmas,
             prediction_type: config.prediction_type.unwrap_or(PredictionType::Epsilon),
             solver_order: config.solver_order.unwrap_or(2),
+            is_heun: config.solver_type.as_deref() == Some("heun"),
             is_first_order_last: ends_in_zero || is_short || config.euler_at_final.unwrap_or(false),
             previous: None,
         })
     }
+}
 
-    fn refuse_unsupported(config: &SchedulerConfig) -> Result<()> {
-        let kind = SchedulerKind::DpmSolverPlusPlus;
-        let unsupported = [
-            ("thresholding", config.thresholding),
-            ("use_exponential_sigmas", config.use_exponential_sigmas),
-            ("use_beta_sigmas", config.use_beta_sigmas),
-            ("use_lu_lambdas", config.use_lu_lambdas),
-            ("use_flow_sigmas", config.use_flow_sigmas),
-        ];
-        SchedulerConfig::refuse(kind, &unsupported)?;
-        SchedulerConfig::require(kind, "algorithm_type", config.algorithm_type.as_deref(), "dpmsolver++")?;
-        SchedulerConfig::require(kind, "solver_type", config.solver_type.as_deref(), "midpoint")?;
-        match config.solver_order {
-            Some(order) if !(1..=2).contains(&order) => Err(Error::UnsupportedScheduler {
-                scheduler: kind.name(),
-                key: "solver_order",
-                value: order.to_string(),
-                hint: "; it takes 1 and 2",
-            }),
-            _ => Ok(()),
-        }
+fn refuse_unsupported(config: &SchedulerConfig) -> Result<()> {
+    let kind = SchedulerKind::DpmSolverPlusPlus;
+    let unsupported = [
+        ("thresholding", config.thresholding),
+        ("use_flow_sigmas", config.use_flow_sigmas),
+        // diffusers cuts their timesteps off instead of rounding them: whether the first is 999 or 998 hangs on the last bit of a logarithm.
+        ("use_exponential_sigmas", config.use_exponential_sigmas),
+    ];
+    SchedulerConfig::refuse(kind, &unsupported)?;
+    let refused = |key, value: &str, hint| {
+        Err(Error::UnsupportedScheduler { scheduler: kind.name(), key, value: value.to_owned(), hint })
+    };
+    // DEIS's and UniPC's words, which diffusers takes for the defaults here.
+    match config.algorithm_type.as_deref() {
+        None | Some("dpmsolver++" | "deis") => {}
+        Some(other) => return refused("algorithm_type", other, "; it takes dpmsolver++"),
+    }
+    match config.solver_type.as_deref() {
+        None | Some("midpoint" | "heun" | "logrho" | "bh1" | "bh2") => {}
+        Some(other) => return refused("solver_type", other, "; it takes midpoint and heun"),
+    }
+    if let Some(learned @ ("learned" | "learned_range")) = config.variance_type.as_deref() {
+        return refused("variance_type", learned, "");
+    }
+    let is_spread = config.use_karras_sigmas.unwrap_or(false) || config.use_lu_lambdas.unwrap_or(false);
+    if is_spread && config.beta_schedule == Some(BetaSchedule::SquaredcosCapV2) {
+        // diffusers cuts the timesteps off there, so that the first comes twice, and loses its place.
+        return refused("beta_schedule", "squaredcos_cap_v2", " with the sigmas of Karras or Lu");
+    }
+    match config.solver_order {
+        Some(order) if !(1..=2).contains(&order) => refused("solver_order", &order.to_string(), "; it takes 1 and 2"),
+        _ => Ok(()),
     }
 }
 
@@ -121,10 +141,13 @@ impl Scheduler for DpmSolverPlusPlus2M {
         let h = lambda - lambda_now; // infinite when no noise is left: e^{−h} is 0 and the step lands on x₀
         let gain = -alpha * (-h).exp_m1();
         match previous {
-            Some(previous) if index > 0 && self.solver_order == 2 && !(is_last && self.is_first_order_last) => {
+            // Without a step (h = 0, where the last level is the smallest and stays) there is nothing to correct.
+            Some(previous)
+                if index > 0 && h != 0.0 && self.solver_order == 2 && !(is_last && self.is_first_order_last) =>
+            {
                 let (_, _, lambda_previous) = alpha_s_lambda(self.sigmas[index - 1]);
                 let r = (lambda_now - lambda_previous) / h;
-                let slope = 0.5 * gain / r;
+                let slope = if self.is_heun { (alpha - gain / h) / r } else { 0.5 * gain / r };
                 combine(&[(s / s_now, latents), (gain + slope, &x0), (-slope, &previous)])
             }
             _ => combine(&[(s / s_now, latents), (gain, &x0)]),

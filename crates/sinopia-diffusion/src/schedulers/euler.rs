@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::config::{PredictionType, SchedulerConfig, TimestepSpacing};
 use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
+use super::spacing::Levels;
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::Result;
 use crate::noise::NoiseSource;
@@ -28,40 +29,45 @@ impl Euler {
     /// diffusers' `EulerDiscreteScheduler`.
     ///
     /// # Errors
-    /// When the config asks for exponential or beta sigmas, log-linear interpolation or continuous timesteps.
+    /// When the config asks for beta sigmas, another interpolation, or continuous timesteps of a v-prediction.
     pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self> {
         let kind = SchedulerKind::Euler;
-        let unsupported =
-            [("use_exponential_sigmas", config.use_exponential_sigmas), ("use_beta_sigmas", config.use_beta_sigmas)];
-        SchedulerConfig::refuse(kind, &unsupported)?;
-        SchedulerConfig::require(kind, "interpolation_type", config.interpolation_type.as_deref(), "linear")?;
-        SchedulerConfig::require(kind, "timestep_type", config.timestep_type.as_deref(), "discrete")?;
+        let levels = Levels::of(kind, config)?;
+        if config.prediction_type == Some(PredictionType::VPrediction) {
+            SchedulerConfig::require(kind, "timestep_type", config.timestep_type.as_deref(), "discrete")?;
+        }
         let schedule = NoiseSchedule::new(config, true)?;
         let trained = schedule.sigmas();
-        let last = spacing::final_sigma(config, &trained);
-        let mut table = SigmaTable::new(config, &schedule, (steps, last))?;
-        if config.use_karras_sigmas.unwrap_or(false) {
-            let range = (table.sigmas[0], table.sigmas[steps - 1]);
-            table.sigmas = spacing::karras(config, range, steps);
-            table.timesteps = table.sigmas.iter().map(|sigma| spacing::timestep_from_sigma(&trained, *sigma)).collect();
-            table.sigmas.push(last);
+        let (smallest, largest) = (trained[0], trained[trained.len() - 1]);
+        let mut timesteps = spacing::timesteps(config, TimestepSpacing::Linspace, &schedule, steps)?;
+        let mut sigmas = match config.interpolation_type.as_deref() {
+            // One more than steps: the last step ends in the smallest, whatever `final_sigmas_type` says.
+            Some("log_linear") => spacing::even_in_log((largest, smallest), steps + 1),
+            interpolation => {
+                SchedulerConfig::require(kind, "interpolation_type", interpolation, "linear")?;
+                spacing::interpolate(&trained, &timesteps)
+            }
+        };
+        if let Some(levels) = levels {
+            sigmas = levels.spread(config, (sigmas[0], sigmas[sigmas.len() - 1]), steps);
+            timesteps = sigmas.iter().map(|sigma| spacing::timestep_from_sigma(&trained, *sigma)).collect();
         }
-        Ok(Self { sigmas: table })
+        sigmas.push(spacing::final_sigma(config, &trained));
+        Ok(Self { sigmas: SigmaTable::new(config, timesteps, sigmas) })
     }
 }
 
 impl SigmaTable {
-    /// σ interpolated at the config's timesteps, then `last`.
-    pub(super) fn new(config: &SchedulerConfig, schedule: &NoiseSchedule, (steps, last): (usize, f64)) -> Result<Self> {
-        let timesteps = spacing::timesteps(config, TimestepSpacing::Linspace, schedule, steps)?;
-        let mut sigmas = spacing::interpolate(&schedule.sigmas(), &timesteps);
-        sigmas.push(last);
+    /// σ at each timestep, and after the last; timesteps are f32, which the model sees.
+    pub(super) fn new(config: &SchedulerConfig, timesteps: Vec<f64>, sigmas: Vec<f64>) -> Self {
+        let largest = sigmas.iter().copied().fold(0.0, f64::max);
         let init_noise_sigma = match config.timestep_spacing.unwrap_or(TimestepSpacing::Linspace) {
-            TimestepSpacing::Linspace | TimestepSpacing::Trailing => sigmas[0],
-            TimestepSpacing::Leading => sigmas[0].hypot(1.0),
+            TimestepSpacing::Linspace | TimestepSpacing::Trailing => largest,
+            TimestepSpacing::Leading => largest.hypot(1.0),
         };
+        let timesteps = timesteps.into_iter().map(|timestep| f64::from(timestep as f32)).collect();
         let prediction_type = config.prediction_type.unwrap_or(PredictionType::Epsilon);
-        Ok(Self { timesteps, sigmas, init_noise_sigma, prediction_type })
+        Self { timesteps, sigmas, init_noise_sigma, prediction_type }
     }
 
     pub(super) fn init_noise_sigma(&self) -> f64 {

@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::config::SchedulerConfig;
+use super::config::{SchedulerConfig, TimestepSpacing};
 use super::euler::SigmaTable;
 use super::noise_schedule::{NoiseLevel, NoiseSchedule};
-use super::{Scheduler, SchedulerKind, combine};
+use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::Result;
 use crate::noise::NoiseSource;
 
@@ -22,14 +22,10 @@ impl EulerAncestral {
     /// When the config cannot be divided into `steps`.
     pub fn new(config: &SchedulerConfig, steps: usize) -> Result<Self> {
         let schedule = NoiseSchedule::new(config, true)?;
-        Ok(Self { sigmas: SigmaTable::new(config, &schedule, (steps, 0.0))? })
-    }
-
-    /// σ_down and σ_up of step `index`.
-    fn ancestral_step(&self, index: usize) -> (f64, f64) {
-        let (from, to) = (self.sigmas.sigmas[index], self.sigmas.sigmas[index + 1]);
-        let up = (to * to * (from * from - to * to) / (from * from)).sqrt();
-        ((to * to - up * up).sqrt(), up)
+        let timesteps = spacing::timesteps(config, TimestepSpacing::Linspace, &schedule, steps)?;
+        let mut sigmas = spacing::interpolate(&schedule.sigmas(), &timesteps);
+        sigmas.push(0.0);
+        Ok(Self { sigmas: SigmaTable::new(config, timesteps, sigmas) })
     }
 }
 
@@ -58,7 +54,7 @@ impl Scheduler for EulerAncestral {
         noise: &mut NoiseSource,
     ) -> Result<Tensor> {
         let d = self.sigmas.derivative(model_output, index, latents)?;
-        let (down, up) = self.ancestral_step(index);
+        let (down, up) = spacing::ancestral_step(self.sigmas.sigmas[index], self.sigmas.sigmas[index + 1]);
         let (_, h, w, c) = latents.dims4()?;
         // Drawn at the last step too, where it counts for nothing: the generator moves on as diffusers' does.
         let noise = noise.draw((h, w, c), latents.device())?;

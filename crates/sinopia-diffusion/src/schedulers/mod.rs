@@ -10,6 +10,8 @@ mod euler;
 mod euler_ancestral;
 mod noise_schedule;
 mod pndm;
+mod sigma_sampler;
+mod sigma_schedule;
 mod spacing;
 
 use std::fmt;
@@ -17,6 +19,7 @@ use std::str::FromStr;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use sinopia_layout::names;
 
 pub use config::{BetaSchedule, FinalSigmas, PredictionType, SchedulerConfig, TimestepSpacing};
 pub use ddim::Ddim;
@@ -25,6 +28,8 @@ pub use euler::Euler;
 pub use euler_ancestral::EulerAncestral;
 pub use noise_schedule::{NoiseLevel, NoiseSchedule};
 pub use pndm::Pndm;
+pub use sigma_sampler::SigmaSampler;
+pub use sigma_schedule::SigmaSchedule;
 
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
@@ -40,7 +45,8 @@ pub trait Scheduler: Send {
     /// Which one this is.
     fn kind(&self) -> SchedulerKind;
 
-    /// The timestep of every model call, in order. PNDM calls the model once more than it has steps; `linspace` Euler has fractions.
+    /// The timestep of every model call, in order. PNDM calls the model once more than it has steps; `linspace` Euler has fractions; `trailing` spacing
+    /// may end with one call more, at −1, or with `lambda_min_clipped` have fewer (docs/fidelity.md).
     fn timesteps(&self) -> &[f64];
 
     /// Standard deviation of the latents to start with.
@@ -127,6 +133,18 @@ impl SchedulerKind {
         }
     }
 
+    /// Every name that it goes by: ours, diffusers' class, and what other programs call it.
+    fn all_names(self) -> impl Iterator<Item = &'static str> {
+        let elsewhere: &[&str] = match self {
+            Self::Ddim => &[],
+            Self::Pndm => &["plms"],
+            Self::Euler => &["k_euler", "euler discrete"],
+            Self::EulerAncestral => &["euler a", "k_euler_a", "k_euler_ancestral"],
+            Self::DpmSolverPlusPlus => &["dpm++", "dpmpp", "dpm++ 2m", "dpmpp_2m", "k_dpmpp_2m", "dpm-solver++ 2m"],
+        };
+        [self.name(), self.class_name()].into_iter().chain(elsewhere.iter().copied())
+    }
+
     /// The scheduler that implements a diffusers class.
     pub fn from_class_name(class_name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.class_name() == class_name)
@@ -156,12 +174,75 @@ impl fmt::Display for SchedulerKind {
 impl FromStr for SchedulerKind {
     type Err = Error;
 
+    /// Reads a name, however it is written, of ours or another program's: `DPM++ 2M`, `euler_a`, `DDIMScheduler`.
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| Error::UnknownScheduler { name: name.to_owned() })
+        let is_called = |kind: &Self| names::find(name, kind.all_names()).is_some();
+        Self::ALL.into_iter().find(is_called).ok_or_else(|| Error::UnknownScheduler { name: name.to_owned() })
     }
+}
+
+/// A scheduler with or without the name of its noise levels, as it is typed: `euler`, `dpm-solver++-karras`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerName {
+    /// The scheduler.
+    pub kind: SchedulerKind,
+    /// Its noise levels; `None` leaves them to the model's config.
+    pub sigmas: Option<SigmaSchedule>,
+}
+
+impl SchedulerName {
+    /// Every name: the schedulers, then each of them along each of the noise levels (PNDM has its own alone).
+    pub fn all() -> Vec<Self> {
+        let with =
+            |sigmas: Option<SigmaSchedule>| SchedulerKind::ALL.into_iter().map(move |kind| Self { kind, sigmas });
+        let along = SigmaSchedule::ALL.into_iter().flat_map(|sigmas| with(Some(sigmas)));
+        with(None).chain(along.filter(|name| name.kind != SchedulerKind::Pndm)).collect()
+    }
+
+    /// Builds it for `steps` steps.
+    ///
+    /// # Errors
+    /// As [`SchedulerKind::build`] and [`SigmaSampler::new`].
+    pub fn build(self, config: &SchedulerConfig, steps: usize) -> Result<Box<dyn Scheduler>> {
+        Ok(match self.sigmas {
+            Some(sigmas) => Box::new(SigmaSampler::new(self.kind, sigmas, config, steps)?),
+            None => self.kind.build(config, steps)?,
+        })
+    }
+}
+
+impl fmt::Display for SchedulerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.sigmas {
+            None => f.pad(self.kind.name()),
+            Some(sigmas) => write!(f, "{}-{sigmas}", self.kind),
+        }
+    }
+}
+
+impl FromStr for SchedulerName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let unknown = match name.parse() {
+            Ok(kind) => return Ok(Self { kind, sigmas: None }),
+            Err(unknown) => unknown,
+        };
+        let plain = name.trim().to_ascii_lowercase().replace(['_', ' '], "-");
+        let named = SigmaSchedule::ALL.into_iter().find_map(|sigmas| {
+            let kind = plain.strip_suffix(sigmas.name())?.strip_suffix('-')?;
+            Some(Self { kind: kind.parse().ok()?, sigmas: Some(sigmas) })
+        });
+        named.ok_or(unknown)
+    }
+}
+
+/// What to say of a name that is no scheduler's.
+pub(crate) fn choice(name: &str) -> String {
+    let of_all = SchedulerKind::ALL.iter().flat_map(|kind| kind.all_names());
+    // A slip of another program's name is answered with ours.
+    let near = names::nearest(name, of_all).and_then(|near| near.parse::<SchedulerKind>().ok());
+    names::choice(near.map_or(name, |kind| kind.name()), &SchedulerKind::ALL.map(SchedulerKind::name))
 }
 
 /// The picture x₀ that a model output on latents of a noise level, in the scheduler's scale, stands for.
@@ -192,5 +273,51 @@ fn combine(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
         (Some(sum), _) => Ok(sum),
         (None, [(_, tensor), ..]) => Ok(tensor.zeros_like()?),
         (None, []) => Err(candle_core::Error::Msg("a combination of no tensors".to_owned()).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_schedulers_may_end_in_their_noise_levels() {
+        let parsed = |name: &str| name.parse::<SchedulerName>();
+        let all = SchedulerName::all();
+        assert_eq!(all.len(), 5 + 4 * 7);
+        all.into_iter().for_each(|name| assert_eq!(parsed(&name.to_string()).unwrap(), name));
+        let karras = parsed("dpm-solver++ Karras").unwrap();
+        assert_eq!(karras.to_string(), "dpm-solver++-karras");
+        for unknown in ["karras", "-karras", "heun-karras", "euler-ays", ""] {
+            assert!(parsed(unknown).unwrap_err().to_string().contains("euler-karras"), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn schedulers_are_known_by_other_programs_names() {
+        for (name, kind) in [
+            ("DDIM", SchedulerKind::Ddim),
+            ("DDIMScheduler", SchedulerKind::Ddim),
+            ("PLMS", SchedulerKind::Pndm),
+            ("Euler", SchedulerKind::Euler),
+            ("EulerDiscreteScheduler", SchedulerKind::Euler),
+            ("Euler a", SchedulerKind::EulerAncestral),
+            ("euler_ancestral", SchedulerKind::EulerAncestral),
+            ("DPM++ 2M", SchedulerKind::DpmSolverPlusPlus),
+            ("dpmpp_2m", SchedulerKind::DpmSolverPlusPlus),
+            ("dpm_solver_plus_plus", SchedulerKind::DpmSolverPlusPlus),
+        ] {
+            assert_eq!(name.parse::<SchedulerKind>().unwrap(), kind, "{name}");
+        }
+        // DPM-Solver and DPM++ SDE are other algorithms.
+        for (name, words) in [
+            ("dpm-solver", "did you mean `dpm-solver++`?"),
+            ("DPM++ SDE", "did you mean `dpm-solver++`?"),
+            ("eular", "did you mean `euler`?"),
+            ("heun", "choose one of ddim, "),
+        ] {
+            let message = name.parse::<SchedulerKind>().unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
     }
 }

@@ -55,18 +55,38 @@ pub struct NoiseSchedule {
 /// What diffusers sets the last ᾱ to under `rescale_betas_zero_snr` where σ must stay finite.
 pub(super) const ALMOST_ZERO: f64 = 1.0 / (1u64 << 24) as f64;
 
+/// `num_train_timesteps` of all of diffusers' classes.
+const DEFAULT_TRAIN_TIMESTEPS: usize = 1000;
+/// A hundred times what any model is trained with; tables of β are made of this many numbers.
+const MAX_TRAIN_TIMESTEPS: usize = 100_000;
+
 impl NoiseSchedule {
     /// The schedule of a config. `rescale_zero_snr` says whether the class reads `rescale_betas_zero_snr`.
     ///
     /// # Errors
-    /// When β is outside (0, 1) or there is no timestep.
+    /// When β is outside (0, 1), there is no timestep, or `trained_betas` are of another number than the timesteps.
     pub fn new(config: &SchedulerConfig, rescale_zero_snr: bool) -> Result<Self> {
+        let told = config.num_train_timesteps.unwrap_or(DEFAULT_TRAIN_TIMESTEPS);
+        if told > MAX_TRAIN_TIMESTEPS {
+            return Err(Error::Setting {
+                name: "num_train_timesteps of the scheduler config",
+                found: told.to_string(),
+                expected: "at most 100000",
+            });
+        }
         let betas = betas(config);
         if betas.is_empty() || !betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err(Error::Setting {
                 name: "betas of the scheduler config",
                 found: described(&betas),
                 expected: "at least one value, all from 0 to 1",
+            });
+        }
+        if betas.len() != told {
+            return Err(Error::Setting {
+                name: "trained_betas of the scheduler config",
+                found: format!("{} for {told} timesteps", betas.len()),
+                expected: "one for each of num_train_timesteps",
             });
         }
         let mut alphas_cumprod: Vec<f64> = betas
@@ -92,9 +112,10 @@ impl NoiseSchedule {
         self.alphas_cumprod[t]
     }
 
-    /// σ of every timestep, rising; a last ᾱ of zero counts as 2⁻²⁴, as in diffusers.
+    /// σ of every timestep, rising; an ᾱ of zero, which `rescale_betas_zero_snr` ends with, counts as 2⁻²⁴, as in diffusers.
     pub fn sigmas(&self) -> Vec<f64> {
-        self.alphas_cumprod.iter().map(|a| ((1.0 - a) / a.max(ALMOST_ZERO)).sqrt()).collect()
+        let sigma = |a: &f64| ((1.0 - a) / if *a == 0.0 { ALMOST_ZERO } else { *a }).sqrt();
+        self.alphas_cumprod.iter().map(sigma).collect()
     }
 }
 
@@ -111,7 +132,7 @@ fn betas(config: &SchedulerConfig) -> Vec<f64> {
     if let Some(betas) = &config.trained_betas {
         return betas.clone();
     }
-    let n = config.num_train_timesteps.unwrap_or(1000);
+    let n = config.num_train_timesteps.unwrap_or(DEFAULT_TRAIN_TIMESTEPS);
     let (start, end) = (config.beta_start.unwrap_or(0.0001), config.beta_end.unwrap_or(0.02));
     match config.beta_schedule.unwrap_or(BetaSchedule::Linear) {
         BetaSchedule::Linear => linspace(start, end, n),
@@ -126,10 +147,10 @@ fn betas(config: &SchedulerConfig) -> Vec<f64> {
     }
 }
 
-/// `n` equally spaced values from `start` to `end`, both included.
+/// `n` equally spaced values from `start` to `end`, both included: the last is `end` itself, as in NumPy, not what rounding makes of it.
 pub(super) fn linspace(start: f64, end: f64, n: usize) -> Vec<f64> {
     let step = if n > 1 { (end - start) / (n - 1) as f64 } else { 0.0 };
-    (0..n).map(|i| start + step * i as f64).collect()
+    (0..n).map(|i| if i > 0 && i + 1 == n { end } else { start + step * i as f64 }).collect()
 }
 
 /// Shifts and scales √ᾱ so that its first value stays and its last becomes zero: the last timestep is pure noise.
@@ -250,5 +271,19 @@ mod tests {
         assert!(message(config).contains("`betas of the scheduler config` is empty, expected"));
         let config = SchedulerConfig { trained_betas: Some(vec![0.1, 1e300]), ..stable_diffusion() };
         assert!(message(config).contains("is 1e300 at timestep 1 of 2, expected"));
+        let config = SchedulerConfig { trained_betas: Some(vec![0.1, 0.2]), ..stable_diffusion() };
+        assert!(message(config).contains("is 2 for 1000 timesteps, expected one for each"));
+        let config = SchedulerConfig { num_train_timesteps: Some(usize::MAX), ..stable_diffusion() };
+        assert!(message(config).contains("expected at most 100000"));
+    }
+
+    #[test]
+    fn a_cosine_ends_far_beyond_zero_snr() -> Result<()> {
+        let config =
+            SchedulerConfig { beta_schedule: Some(BetaSchedule::SquaredcosCapV2), ..SchedulerConfig::default() };
+        // diffusers 0.42.1: EulerDiscreteScheduler(beta_schedule="squaredcos_cap_v2").sigmas[0]
+        let sigma = NoiseSchedule::new(&config, true)?.sigmas()[999];
+        assert!((sigma / 20291.303 - 1.0).abs() < 1e-4, "{sigma}");
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::config::{PredictionType, SchedulerConfig, TimestepSpacing};
+use super::config::{PredictionType, SchedulerConfig};
 use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
 use super::{Scheduler, SchedulerKind, combine, ddim, spacing};
 use crate::noise::NoiseSource;
@@ -54,8 +54,7 @@ impl Pndm {
             });
         }
         let schedule = NoiseSchedule::new(config, false)?;
-        let timesteps = spacing::timesteps(config, TimestepSpacing::Leading, &schedule, steps)?;
-        let timesteps: Vec<f64> = timesteps.into_iter().map(f64::round_ties_even).collect();
+        let timesteps = spacing::whole_timesteps(SchedulerKind::Pndm, config, &schedule, steps)?;
         let end = (steps, config.set_alpha_to_one.unwrap_or(false));
         let skips_runge_kutta = config.skip_prk_steps.unwrap_or(false) || steps < PNDM_ORDER;
         let (timesteps, transfers) = match skips_runge_kutta {

@@ -10,3 +10,4 @@ mod losses;
 mod noise;
 mod pipelines;
 mod schedulers;
+mod spacings;

@@ -66,7 +66,7 @@ fn pndm_is_diffusers() {
 
 #[test]
 fn euler_is_diffusers() {
-    check_class("EulerDiscrete", 18);
+    check_class("EulerDiscrete", 21);
 }
 
 #[test]
@@ -76,5 +76,5 @@ fn euler_ancestral_is_diffusers() {
 
 #[test]
 fn dpm_solver_plus_plus_is_diffusers() {
-    check_class("DPMSolverMultistep", 20);
+    check_class("DPMSolverMultistep", 26);
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sinopia_layout::{BBox, GridRounding, Placement};
 
 use crate::collage::Alignment;
@@ -105,6 +106,7 @@ pub struct LmdOptions {
     /// Object outlines by SAM: the same for their IoU with the box or, asked with a point, the attention. Published: 0.25.
     pub mask_min_coarse_iou: f64,
     /// Seed of the first object's noise; the next objects count up. Default: the picture's seed + 123456789.
+    #[serde(deserialize_with = "seed_or_text")]
     pub fg_seed_start: Option<u64>,
     /// Takes the place of the composed prompt of the whole picture.
     pub overall_prompt: Option<String>,
@@ -160,6 +162,23 @@ impl Default for LmdOptions {
             stop_objects_early: true,
             mend_plurals: true,
             ..Self::reference()
+        }
+    }
+}
+
+/// A seed as a number or as text: JavaScript rounds numbers above 2^53.
+fn seed_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a seed is a whole number from 0 to 18446744073709551615, as a number or as text")]
+    enum Seed {
+        Number(u64),
+        Text(String),
+    }
+    match Option::<Seed>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Seed::Number(seed)) => Ok(Some(seed)),
+        Some(Seed::Text(text)) => {
+            text.trim().parse().map(Some).map_err(|_| D::Error::custom(format!("`{text}` is no seed")))
         }
     }
 }
@@ -385,6 +404,17 @@ impl LmdOptions {
 mod tests {
     use super::*;
     use crate::schedulers::{Ddim, Scheduler, SchedulerConfig};
+
+    #[test]
+    fn the_first_seed_may_be_text() {
+        let read = |value| serde_json::from_value::<LmdOptions>(serde_json::json!({ "fg_seed_start": value }));
+        for (value, seed) in
+            [(serde_json::json!("18446744073709551615"), Some(u64::MAX)), (7.into(), Some(7)), (().into(), None)]
+        {
+            assert_eq!(read(value).unwrap().fg_seed_start, seed);
+        }
+        assert!(read("18446744073709551616".into()).is_err() && read((-1).into()).is_err());
+    }
 
     #[test]
     fn the_fast_schedule_visits_the_published_timesteps_and_mended_keeps_the_last_state() {

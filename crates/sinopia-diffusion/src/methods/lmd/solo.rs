@@ -65,7 +65,7 @@ impl<'a> Painter<'a> {
             let (mut sampler, start) = self.solo_start(&bbox, background, index)?;
             let film = self.film_alone((&mut sampler, start), prompt, &bbox, &stage)?;
             let image = match self.options().object_images || self.masks.wants_image() {
-                true => self.pipeline.decode(&film.last)?.pop(),
+                true => Some(self.pipeline.decode(&film.last, self.run)?),
                 false => None,
             };
             let mask = self.masks.mask(&MaskRequest {
