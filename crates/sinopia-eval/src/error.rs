@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use sinopia_layout::names;
+
+use crate::benchmarks;
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -53,15 +57,13 @@ pub enum Error {
         path: PathBuf,
     },
     /// A benchmark nobody here knows.
-    #[error(
-        "unknown benchmark `{name}`: choose lmd or dense, or geneval:FILE, t2i-spatial:FILE, t2i-numeracy:FILE, dpg:FILE or clipscore:FILE with a file of captions"
-    )]
+    #[error("unknown benchmark `{name}`: {}", benchmarks::choice(name))]
     UnknownBenchmark {
         /// What was asked for.
         name: String,
     },
     /// A task that the benchmark does not have.
-    #[error("the benchmark {benchmark} has no task `{task}`: choose one of {known}")]
+    #[error("the benchmark {benchmark} has no task `{task}`: {}", names::choice(task, &known.split(", ").collect::<Vec<_>>()))]
     UnknownTask {
         /// The benchmark.
         benchmark: String,

@@ -10,6 +10,7 @@ use std::path::Path;
 use candle_core::Device;
 use image::RgbImage;
 use sinopia_layout::PixelBox;
+use sinopia_models::Interrupt;
 use sinopia_models::checkpoint::EmbeddedFiles;
 use sinopia_models::clip_pair::{self, ClipPair};
 use sinopia_models::owlvit::{self, Candidates, Detection, OwlVit, Pixels, QueryEmbeds};
@@ -46,7 +47,15 @@ pub trait Eye: Debug {
     ///
     /// # Errors
     /// If a query cannot be read.
-    fn read(&self, texts: &[String]) -> Result<Box<dyn Look + '_>>;
+    fn read(&self, texts: &[String]) -> Result<Box<dyn Look + '_>> {
+        self.read_unless(texts, None)
+    }
+
+    /// The same; reading and looking are given up between two layers of a network if they are interrupted.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`sinopia_models::Error::Interrupted`].
+    fn read_unless<'a>(&'a self, texts: &[String], interrupt: Interrupt<'a>) -> Result<Box<dyn Look + 'a>>;
 }
 
 /// An eye that has read its queries.
@@ -104,11 +113,12 @@ impl Eye for Detector {
         Sight::Boxes
     }
 
-    fn read(&self, texts: &[String]) -> Result<Box<dyn Look + '_>> {
-        let parts = texts.chunks(QUERIES_AT_ONCE).map(|texts| self.model.encode_queries(texts));
+    fn read_unless<'a>(&'a self, texts: &[String], interrupt: Interrupt<'a>) -> Result<Box<dyn Look + 'a>> {
+        let read = |texts| self.model.encode_queries_unless(texts, interrupt);
+        let parts = texts.chunks(QUERIES_AT_ONCE).map(read);
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let embeds = if parts.is_empty() { None } else { Some(QueryEmbeds::concat(&parts)?) };
-        Ok(Box::new(DetectorLook { model: &self.model, positions: positions(texts), embeds }))
+        Ok(Box::new(DetectorLook { model: &self.model, positions: positions(texts), embeds, interrupt }))
     }
 }
 
@@ -125,12 +135,13 @@ struct DetectorLook<'a> {
     model: &'a OwlVit,
     positions: HashMap<String, u32>,
     embeds: Option<QueryEmbeds>,
+    interrupt: Interrupt<'a>,
 }
 
 impl Look for DetectorLook<'_> {
     fn look(&self, images: &[&RgbImage], questions: &[[Question; 2]]) -> Result<Vec<[Vec<Seen>; 2]>> {
         let pixels = images.iter().map(|image| pixels(image)).collect::<Result<Vec<_>>>()?;
-        let candidates = self.model.encode_images(&pixels)?;
+        let candidates = self.model.encode_images_unless(&pixels, self.interrupt)?;
         let of_image = |(position, [published, strict]): (usize, &[Question; 2])| {
             let (candidates, size) = (candidates.image(position)?, images[position].dimensions());
             Ok([self.find(&candidates, published, size)?, self.find(&candidates, strict, size)?])
@@ -207,24 +218,28 @@ impl Eye for Likeness {
         Sight::Likeness
     }
 
-    fn read(&self, texts: &[String]) -> Result<Box<dyn Look + '_>> {
+    fn read_unless<'a>(&'a self, texts: &[String], interrupt: Interrupt<'a>) -> Result<Box<dyn Look + 'a>> {
         let mut embeds = Vec::new();
         for texts in texts.chunks(QUERIES_AT_ONCE) {
-            embeds.extend(self.model.encode_texts(texts)?.to_vec2::<f32>().map_err(sinopia_models::Error::from)?);
+            let read = self.model.encode_texts_unless(texts, interrupt)?;
+            embeds.extend(read.to_vec2::<f32>().map_err(sinopia_models::Error::from)?);
         }
-        Ok(Box::new(LikenessLook { model: &self.model, embeds: texts.iter().cloned().zip(embeds).collect() }))
+        let embeds = texts.iter().cloned().zip(embeds).collect();
+        Ok(Box::new(LikenessLook { model: &self.model, embeds, interrupt }))
     }
 }
 
 struct LikenessLook<'a> {
     model: &'a ClipPair,
     embeds: HashMap<String, Vec<f32>>,
+    interrupt: Interrupt<'a>,
 }
 
 impl Look for LikenessLook<'_> {
     fn look(&self, images: &[&RgbImage], questions: &[[Question; 2]]) -> Result<Vec<[Vec<Seen>; 2]>> {
         let pixels = images.iter().map(|image| pixels(image)).collect::<Result<Vec<_>>>()?;
-        let images_embeds = self.model.encode_images(&pixels)?.to_vec2::<f32>().map_err(sinopia_models::Error::from)?;
+        let images_embeds = self.model.encode_images_unless(&pixels, self.interrupt)?;
+        let images_embeds = images_embeds.to_vec2::<f32>().map_err(sinopia_models::Error::from)?;
         let of_image = |((image, embed), questions): ((&&RgbImage, &Vec<f32>), &[Question; 2])| {
             [0, 1].map(|i| {
                 let likeness = |query: &Query| {
@@ -272,7 +287,7 @@ impl<A: Answerer> Eye for Questioner<A> {
         1
     }
 
-    fn read(&self, _texts: &[String]) -> Result<Box<dyn Look + '_>> {
+    fn read_unless<'a>(&'a self, _texts: &[String], _interrupt: Interrupt<'a>) -> Result<Box<dyn Look + 'a>> {
         Ok(Box::new(QuestionerLook(&self.0)))
     }
 }

@@ -44,5 +44,6 @@ mod random;
 pub use benchmark::{Benchmark, Protocol, Query, Sample, Seen, Sight, Verdict};
 pub use error::{Error, Result};
 pub use eye::{Detector, Eye};
+pub use files::picture;
 pub use run::{RunFolder, RunSettings};
 pub use score::Scores;

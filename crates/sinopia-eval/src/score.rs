@@ -294,10 +294,8 @@ struct Picture {
 impl Picture {
     fn read(run: &RunFolder, sample: &Sample, repeat: usize) -> Result<Self> {
         let path = run.image(sample.index, repeat);
-        let bytes = files::read(&path)?;
-        let image = image::load_from_memory_with_format(&bytes, image::ImageFormat::Png)
-            .map_err(|error| Error::Image { path: path.clone(), problem: error.to_string() })?
-            .into_rgb8();
+        let bytes = files::read_picture(&path)?;
+        let image = files::picture(&path, &bytes)?.into_rgb8();
         let sampling = &run.manifest().settings.sampling;
         let (found, expected) = (image.dimensions(), (sampling.width as u32, sampling.height as u32));
         if found != expected {

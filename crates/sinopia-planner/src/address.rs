@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use sinopia_layout::names;
 use ureq::http::Uri;
 use ureq::http::uri::Scheme;
 
@@ -37,15 +38,19 @@ impl BaseUrl {
             return Self::parse(url);
         }
         let wrong = |problem: &str| Error::BaseUrl { url: without_user(text), problem: problem.to_owned() };
-        let names = || KNOWN_SERVERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
         if text.contains('#') {
             return Err(wrong("it must not have a fragment (`#`)"));
         }
         let uri: Uri = text.parse().map_err(|_| wrong("it is not an address such as `http://localhost:8000/v1`"))?;
         let is_encrypted = uri.scheme() == Some(&Scheme::HTTPS);
         let (true, Some(authority)) = (is_encrypted || uri.scheme() == Some(&Scheme::HTTP), uri.authority()) else {
-            let known = format!("it must begin with `http://` or `https://`, or be one of {}", names());
-            return Err(wrong(&known));
+            let known: Vec<&str> = KNOWN_SERVERS.iter().map(|(name, _)| *name).collect();
+            let all = format!("it must begin with `http://` or `https://`, or be one of {}", known.join(", "));
+            let meant = match names::nearest(text, known) {
+                None if uri.port().is_some() => Some(format!("http://{text}/v1")),
+                near => near.map(str::to_owned),
+            };
+            return Err(wrong(&meant.map_or(all.clone(), |meant| format!("{all}; did you mean `{meant}`?"))));
         };
         if authority.as_str().contains('@') {
             return Err(wrong("a user or password in it would end up in files; use SINOPIA_LLM_API_KEY"));

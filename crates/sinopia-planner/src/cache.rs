@@ -106,15 +106,26 @@ impl Cache {
     /// Opens the cache at `path`; the file and its folder are made if they are missing.
     ///
     /// # Errors
-    /// [`Error::CacheFolder`], [`Error::Cache`] if the file is something else, [`Error::CacheFormat`] if a newer version wrote it.
+    /// [`Error::CacheFolder`], [`Error::NotACache`] if the file is something else, which is left as it is, [`Error::CacheFormat`] if a newer version wrote
+    /// it, [`Error::Cache`] if the disk or the database fails.
     pub fn open(path: &Path) -> Result<Self> {
         if let Some(folder) = path.parent() {
             let failed = |source| Error::CacheFolder { path: path.to_owned(), source };
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
-        let failed = |source| Error::Cache { path: path.to_owned(), source };
+        let other = |problem| Error::NotACache { path: path.to_owned(), problem };
+        if path.is_dir() {
+            return Err(other("it is a folder"));
+        }
+        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => other("it is another kind of file"),
+            _ => Error::Cache { path: path.to_owned(), source },
+        };
         let connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+        if is_foreign(&connection).map_err(failed)? {
+            return Err(other("it is another program's database"));
+        }
         use_write_ahead_log(&connection).map_err(failed)?;
         let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         if found > FORMAT {
@@ -249,6 +260,13 @@ pub fn export(rows: &[Stored]) -> BTreeMap<String, Vec<String>> {
     answers
 }
 
+/// Whether a database has tables, and none of ours.
+fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
+    let query = "SELECT count(*), coalesce(sum(name = 'plan'), 0) FROM sqlite_master WHERE type = 'table'";
+    let (tables, ours): (i64, i64) = connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(tables > 0 && ours == 0)
+}
+
 /// While another process switches, the database answers that it is locked without waiting.
 fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     let switch = || connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
@@ -312,6 +330,25 @@ mod tests {
     }
 
     const EMPTY: &str = "[]\nBackground prompt: A beach\nNegative prompt: ";
+
+    #[test]
+    fn what_is_no_cache_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("folder")).unwrap();
+        std::fs::write(path("notes.txt"), "these are my notes, which nobody else may touch").unwrap();
+        let foreign = Connection::open(path("foreign.sqlite")).unwrap();
+        foreign.execute_batch("CREATE TABLE job (id TEXT); PRAGMA user_version = 1;").unwrap();
+        drop(foreign);
+        for name in ["notes.txt", "foreign.sqlite"] {
+            let before = std::fs::read(path(name)).unwrap();
+            let error = Cache::open(&path(name)).unwrap_err();
+            assert!(matches!(&error, Error::NotACache { .. }), "{name}: {error}");
+            assert!(!error.hint().unwrap().contains("deleted"), "{name}");
+            assert_eq!(std::fs::read(path(name)).unwrap(), before, "{name}");
+        }
+        assert!(matches!(Cache::open(&path("folder")), Err(Error::NotACache { problem: "it is a folder", .. })));
+    }
 
     #[test]
     fn the_first_answer_stays_and_every_part_of_the_key_counts() {

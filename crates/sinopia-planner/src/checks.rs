@@ -1,8 +1,9 @@
 //! Whether a layout is one that the caption asked for: what is found goes back to the model, word for word.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, nouns};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, limits, nouns};
 
 use crate::caption::{self, Claim, Noun, Side};
 use crate::words;
@@ -115,12 +116,20 @@ pub enum Finding {
         /// The layout's.
         found: Canvas,
     },
+    /// There is more to be said than [`limits::FINDINGS`] sentences.
+    More {
+        /// How many findings are not told.
+        count: usize,
+        /// How bad the worst of them is.
+        severity: Severity,
+    },
 }
 
 impl Finding {
     /// Whether the layout can be used all the same.
     pub fn severity(&self) -> Severity {
         match self {
+            Finding::More { severity, .. } => *severity,
             Finding::Cut(..)
             | Finding::Tiny(..)
             | Finding::Overlap(..)
@@ -154,33 +163,128 @@ pub fn penalty(findings: &[Finding]) -> f64 {
 /// # Ok::<(), sinopia_layout::Error>(())
 /// ```
 pub fn check(caption: &str, layout: &Layout) -> Vec<Finding> {
-    let mut findings = check_boxes(layout);
-    let mentions = caption::mentions(caption);
-    for claim in caption::claims(caption) {
-        // The sky above everything needs no box.
-        let needs_box = |finding: &Finding| !matches!(finding, Finding::Missing(noun) if words::SURROUNDINGS.contains(&noun.head.as_str()));
-        findings.extend(check_claim(&claim, layout, &mentions).into_iter().filter(needs_box));
-    }
-    for mention in mentions {
-        let known = [words::PICTURE, words::UNCOUNTED, words::COLLECTIVE, words::PRONOUNS, words::COLORS];
-        let is_thing = !known.iter().any(|list| list.contains(&mention.head.as_str()));
-        let told = findings.iter().any(|finding| matches!(finding, Finding::Missing(noun) | Finding::Count { noun, .. } if noun.head == mention.head));
-        if is_thing && !told && !is_anywhere(&mention, layout) {
-            findings.push(Finding::Unmentioned(mention));
-        }
-    }
-    findings
+    Said::of(caption).check(layout)
 }
 
 /// What is wrong with a layout whatever its caption says.
 pub fn check_boxes(layout: &Layout) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let canvas = layout.canvas;
-    for object in &layout.objects {
-        findings.extend(check_box(object, canvas));
+    few(boxes(&Reading::of(layout)))
+}
+
+/// What a caption says, read once for all layouts that are held to it.
+pub(crate) struct Said {
+    claims: Vec<Claim>,
+    mentions: Vec<Noun>,
+}
+
+impl Said {
+    pub(crate) fn of(caption: &str) -> Self {
+        Self { claims: caption::claims(caption), mentions: caption::mentions(caption) }
     }
-    for (index, a) in layout.objects.iter().enumerate() {
-        for b in &layout.objects[index + 1..] {
+
+    /// As [`check`].
+    pub(crate) fn check(&self, layout: &Layout) -> Vec<Finding> {
+        let reading = Reading::of(layout);
+        let mut findings = boxes(&reading);
+        for claim in &self.claims {
+            // The sky above everything needs no box.
+            let needs_box = |finding: &Finding| !matches!(finding, Finding::Missing(noun) if words::SURROUNDINGS.contains(&noun.head.as_str()));
+            findings.extend(check_claim(claim, &reading, &self.mentions).into_iter().filter(needs_box));
+        }
+        // What is told already, so that it need not be searched for.
+        let told: HashSet<String> = findings
+            .iter()
+            .filter_map(|finding| match finding {
+                Finding::Missing(noun) | Finding::Count { noun, .. } => Some(noun.head.clone()),
+                _ => None,
+            })
+            .collect();
+        for mention in &self.mentions {
+            let known = [words::PICTURE, words::UNCOUNTED, words::COLLECTIVE, words::PRONOUNS, words::COLORS];
+            let is_thing = !known.iter().any(|list| list.contains(&mention.head.as_str()));
+            if is_thing && !told.contains(&mention.head) && !reading.is_anywhere(mention) {
+                findings.push(Finding::Unmentioned(mention.clone()));
+            }
+        }
+        few(findings)
+    }
+}
+
+/// A layout and its words, each text read once: a caption makes a hundred claims, and each is held against every text.
+pub(crate) struct Reading<'a> {
+    layout: &'a Layout,
+    objects: Vec<Named<'a>>,
+    background: HashSet<String>,
+    negative: HashSet<String>,
+}
+
+/// A box and the words of its name.
+struct Named<'a> {
+    object: &'a LayoutObject,
+    /// The noun that the name is about, in the singular.
+    head: String,
+    words: HashSet<String>,
+    /// The words in the singular.
+    nouns: HashSet<String>,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn of(layout: &'a Layout) -> Self {
+        let named = |object: &'a LayoutObject| Named {
+            object,
+            head: head_of(&object.phrase),
+            words: words_of(&object.phrase).into_iter().collect(),
+            nouns: nouns_of(&object.phrase),
+        };
+        Self {
+            layout,
+            objects: layout.objects.iter().map(named).collect(),
+            background: nouns_of(&layout.background),
+            negative: nouns_of(&layout.negative),
+        }
+    }
+
+    /// The boxes of a noun: those it is the head of, or else those that contain it.
+    pub(crate) fn boxes_of(&self, noun: &Noun) -> Vec<&'a LayoutObject> {
+        self.named(noun).iter().map(|named| named.object).collect()
+    }
+
+    fn named(&self, noun: &Noun) -> Vec<&Named<'a>> {
+        let by_head = self.by_head(noun);
+        if !by_head.is_empty() {
+            return by_head;
+        }
+        self.objects.iter().filter(|named| named.nouns.contains(&noun.head)).collect()
+    }
+
+    fn by_head(&self, noun: &Noun) -> Vec<&Named<'a>> {
+        self.objects.iter().filter(|named| named.head == noun.head).collect()
+    }
+
+    fn is_anywhere(&self, noun: &Noun) -> bool {
+        let is_named = |named: &Named<'_>| named.nouns.contains(&noun.head);
+        self.background.contains(&noun.head) || self.negative.contains(&noun.head) || self.objects.iter().any(is_named)
+    }
+}
+
+/// At most [`limits::FINDINGS`]; of the others, how many they are.
+fn few(mut findings: Vec<Finding>) -> Vec<Finding> {
+    if findings.len() > limits::FINDINGS {
+        let others = findings.split_off(limits::FINDINGS - 1);
+        let severity = others.iter().map(Finding::severity).max().unwrap_or(Severity::Remark);
+        findings.push(Finding::More { count: others.len(), severity });
+    }
+    findings
+}
+
+fn boxes(reading: &Reading<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let Layout { canvas, objects, background, .. } = reading.layout;
+    for object in objects {
+        findings.extend(check_box(object, *canvas));
+    }
+    for (index, a) in objects.iter().enumerate() {
+        for b in &objects[index + 1..] {
             let overlap = intersection_over_union(&a.bbox, &b.bbox);
             if overlap > SAME_PLACE_IOU {
                 findings.push(Finding::SamePlace(a.clone(), b.clone()));
@@ -189,15 +293,13 @@ pub fn check_boxes(layout: &Layout) -> Vec<Finding> {
             }
         }
     }
-    if layout.background.trim().is_empty() {
+    if background.trim().is_empty() {
         findings.push(Finding::NoBackground);
     }
-    let background = nouns_of(&layout.background);
-    for object in &layout.objects {
-        let head = head_of(&object.phrase);
-        let repeated = Finding::BackgroundRepeats(head.clone());
-        if background.contains(&head) && !findings.contains(&repeated) {
-            findings.push(repeated);
+    let mut repeated = HashSet::new();
+    for Named { head, .. } in &reading.objects {
+        if reading.background.contains(head) && repeated.insert(head) {
+            findings.push(Finding::BackgroundRepeats(head.clone()));
         }
     }
     findings
@@ -235,30 +337,29 @@ fn check_box(object: &LayoutObject, canvas: Canvas) -> Vec<Finding> {
     findings
 }
 
-fn check_claim(claim: &Claim, layout: &Layout, mentions: &[Noun]) -> Vec<Finding> {
+fn check_claim(claim: &Claim, reading: &Reading<'_>, mentions: &[Noun]) -> Vec<Finding> {
     match claim {
-        Claim::Count { noun, count } => check_count(noun, *count, layout).into_iter().collect(),
+        Claim::Count { noun, count } => check_count(noun, *count, reading).into_iter().collect(),
         Claim::AtLeast { word, count } => {
             // `two dogs and three birds`: the dogs are not among the three.
             let head = words::singular(word);
-            let is_other = |object: &&LayoutObject| {
-                mentions.iter().any(|mention| mention.head != head && mention.head == head_of(&object.phrase))
-            };
-            let found = layout.objects.iter().filter(|object| !is_other(object)).count();
+            let others: HashSet<&String> =
+                mentions.iter().map(|mention| &mention.head).filter(|of| **of != head).collect();
+            let found = reading.objects.iter().filter(|named| !others.contains(&named.head)).count();
             let too_few = Finding::TooFew { word: word.clone(), expected: *count, found };
             (found < *count).then_some(too_few).into_iter().collect()
         }
-        Claim::Excluded(noun) => check_exclusion(noun, layout),
+        Claim::Excluded(noun) => check_exclusion(noun, reading),
         Claim::Relation { subject, side, object } => {
-            check_relation(subject, *side, object, layout).into_iter().collect()
+            check_relation(subject, *side, object, reading).into_iter().collect()
         }
-        Claim::Place { subject, side } => check_place(subject, *side, layout).into_iter().collect(),
-        Claim::Colored { noun, color } => check_color(noun, color, layout).into_iter().collect(),
+        Claim::Place { subject, side } => check_place(subject, *side, reading).into_iter().collect(),
+        Claim::Colored { noun, color } => check_color(noun, color, reading).into_iter().collect(),
     }
 }
 
-fn check_count(noun: &Noun, expected: usize, layout: &Layout) -> Option<Finding> {
-    let boxes = boxes_of(noun, layout);
+fn check_count(noun: &Noun, expected: usize, reading: &Reading<'_>) -> Option<Finding> {
+    let boxes = reading.named(noun);
     let described = with_adjectives(&boxes, noun).len();
     // Either all boxes of the noun, or those that are described as the caption does.
     let right = boxes.len() == expected || described == expected;
@@ -266,27 +367,25 @@ fn check_count(noun: &Noun, expected: usize, layout: &Layout) -> Option<Finding>
     (!right).then(|| Finding::Count { noun: noun.clone(), expected, found })
 }
 
-fn check_exclusion(noun: &Noun, layout: &Layout) -> Vec<Finding> {
+fn check_exclusion(noun: &Noun, reading: &Reading<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !nouns_of(&layout.negative).contains(&noun.head) {
+    if !reading.negative.contains(&noun.head) {
         findings.push(Finding::NotInNegative(noun.clone()));
     }
-    let by_head: Vec<&LayoutObject> =
-        layout.objects.iter().filter(|object| head_of(&object.phrase) == noun.head).collect();
-    if let Some(&object) = with_adjectives(&by_head, noun).first() {
-        findings.push(Finding::ExcludedBox(noun.clone(), object.clone()));
+    if let Some(named) = with_adjectives(&reading.by_head(noun), noun).first() {
+        findings.push(Finding::ExcludedBox(noun.clone(), named.object.clone()));
     }
-    let background = nouns_of(&layout.background);
+    let background = &reading.background;
     if background.contains(&noun.head) && noun.adjectives.iter().all(|adjective| background.contains(adjective)) {
         findings.push(Finding::ExcludedBackground(noun.clone()));
     }
     findings
 }
 
-fn check_relation(subject: &Noun, side: Side, object: &Noun, layout: &Layout) -> Option<Finding> {
+fn check_relation(subject: &Noun, side: Side, object: &Noun, reading: &Reading<'_>) -> Option<Finding> {
     let same_noun = subject.head == object.head;
     let find = |noun: &Noun| {
-        let boxes = boxes_of(noun, layout);
+        let boxes = reading.named(noun);
         let described = with_adjectives(&boxes, noun);
         // Two things of one noun are only told apart by their adjectives.
         if same_noun || !described.is_empty() { described } else { boxes }
@@ -297,10 +396,11 @@ fn check_relation(subject: &Noun, side: Side, object: &Noun, layout: &Layout) ->
     }
     for (noun, boxes) in [(subject, &subjects), (object, &objects)] {
         if boxes.is_empty() {
-            return (!is_anywhere(noun, layout)).then(|| Finding::Missing(noun.clone()));
+            return (!reading.is_anywhere(noun)).then(|| Finding::Missing(noun.clone()));
         }
     }
-    let share_a_box = subjects.iter().any(|a| objects.iter().any(|b| std::ptr::eq(*a, *b)));
+    let places: HashSet<*const LayoutObject> = objects.iter().map(|named| std::ptr::from_ref(named.object)).collect();
+    let share_a_box = subjects.iter().any(|named| places.contains(&std::ptr::from_ref(named.object)));
     let (a, b) = (middle(&subjects, side), middle(&objects, side));
     let holds = match side {
         Side::Left | Side::Above => a < b,
@@ -309,34 +409,44 @@ fn check_relation(subject: &Noun, side: Side, object: &Noun, layout: &Layout) ->
     (!holds && !share_a_box).then(|| Finding::Relation { subject: subject.clone(), side, object: object.clone() })
 }
 
-fn check_place(subject: &Noun, side: Side, layout: &Layout) -> Option<Finding> {
-    let boxes = boxes_of(subject, layout);
+fn check_place(subject: &Noun, side: Side, reading: &Reading<'_>) -> Option<Finding> {
+    let boxes = reading.named(subject);
     let described = with_adjectives(&boxes, subject);
     let boxes = if described.is_empty() { boxes } else { described };
     if boxes.is_empty() {
-        return (!is_anywhere(subject, layout)).then(|| Finding::Missing(subject.clone()));
+        return (!reading.is_anywhere(subject)).then(|| Finding::Missing(subject.clone()));
     }
     let length = match side {
-        Side::Left | Side::Right => f64::from(layout.canvas.width()),
-        Side::Above | Side::Below => f64::from(layout.canvas.height()),
+        Side::Left | Side::Right => f64::from(reading.layout.canvas.width()),
+        Side::Above | Side::Below => f64::from(reading.layout.canvas.height()),
     };
     // With several of them it is enough that one stands there.
-    let stands = |object: &LayoutObject| {
-        let share = middle(&[object], side) / length;
+    let stands = |named: &Named<'_>| {
+        let share = middle(&[named], side) / length;
         match side {
             Side::Left | Side::Above => share <= 0.5 + HALF_SLACK,
             Side::Right | Side::Below => share >= 0.5 - HALF_SLACK,
         }
     };
-    let holds = boxes.iter().any(|object| stands(object));
+    let holds = boxes.iter().any(|named| stands(named));
     (!holds).then(|| Finding::Place { subject: subject.clone(), side })
 }
 
-fn check_color(noun: &Noun, color: &str, layout: &Layout) -> Option<Finding> {
-    let boxes = boxes_of(noun, layout);
-    let has_color = |object: &&LayoutObject| nouns_of(&object.phrase).iter().any(|word| same_color(word, color));
+fn check_color(noun: &Noun, color: &str, reading: &Reading<'_>) -> Option<Finding> {
+    let boxes = reading.named(noun);
+    let has_color = |named: &&Named<'_>| has_word(&named.nouns, color);
     let wrong = !boxes.is_empty() && !boxes.iter().any(has_color);
     wrong.then(|| Finding::Color { noun: noun.clone(), color: color.to_owned() })
+}
+
+/// Whether a word is among others, colours in any spelling.
+fn has_word(words: &HashSet<String>, wanted: &str) -> bool {
+    words.contains(wanted) || (is_spelled_in_ways(wanted) && words.iter().any(|word| same_color(word, wanted)))
+}
+
+/// Whether [`same_color`] may find another word than this very one.
+fn is_spelled_in_ways(word: &str) -> bool {
+    ["grey", "gray", "gold"].iter().any(|spelling| word.contains(spelling))
 }
 
 fn same_color(a: &str, b: &str) -> bool {
@@ -344,29 +454,10 @@ fn same_color(a: &str, b: &str) -> bool {
     spelled(a) == spelled(b)
 }
 
-/// The boxes of a noun: those it is the head of, or else those that contain it.
-pub(crate) fn boxes_of<'a>(noun: &Noun, layout: &'a Layout) -> Vec<&'a LayoutObject> {
-    let by_head: Vec<_> = layout.objects.iter().filter(|object| head_of(&object.phrase) == noun.head).collect();
-    if !by_head.is_empty() {
-        return by_head;
-    }
-    layout.objects.iter().filter(|object| nouns_of(&object.phrase).contains(&noun.head)).collect()
-}
-
 /// The boxes whose names have all adjectives of the noun.
-fn with_adjectives<'a>(boxes: &[&'a LayoutObject], noun: &Noun) -> Vec<&'a LayoutObject> {
-    let described = |object: &&&LayoutObject| {
-        let words = words_of(&object.phrase);
-        noun.adjectives
-            .iter()
-            .all(|adjective| words.iter().any(|word| word == adjective || same_color(word, adjective)))
-    };
+fn with_adjectives<'r, 'a>(boxes: &[&'r Named<'a>], noun: &Noun) -> Vec<&'r Named<'a>> {
+    let described = |named: &&&Named<'_>| noun.adjectives.iter().all(|adjective| has_word(&named.words, adjective));
     boxes.iter().filter(described).copied().collect()
-}
-
-fn is_anywhere(noun: &Noun, layout: &Layout) -> bool {
-    let said = |text: &str| nouns_of(text).contains(&noun.head);
-    said(&layout.background) || said(&layout.negative) || layout.objects.iter().any(|object| said(&object.phrase))
 }
 
 fn words_of(text: &str) -> Vec<String> {
@@ -379,7 +470,7 @@ fn words_of(text: &str) -> Vec<String> {
 }
 
 /// The words of a text, nouns in the singular.
-fn nouns_of(text: &str) -> Vec<String> {
+fn nouns_of(text: &str) -> HashSet<String> {
     words_of(text).iter().map(|word| words::singular(word)).collect()
 }
 
@@ -396,10 +487,10 @@ fn stands_for_several(phrase: &str) -> bool {
 }
 
 /// Mean centre of the boxes on the axis of `side`, in pixels.
-fn middle(boxes: &[&LayoutObject], side: Side) -> f64 {
-    let center = |object: &&LayoutObject| match side {
-        Side::Left | Side::Right => object.bbox.x() + object.bbox.width() / 2.0,
-        Side::Above | Side::Below => object.bbox.y() + object.bbox.height() / 2.0,
+fn middle(boxes: &[&Named<'_>], side: Side) -> f64 {
+    let center = |Named { object: LayoutObject { bbox, .. }, .. }: &&Named<'_>| match side {
+        Side::Left | Side::Right => bbox.x() + bbox.width() / 2.0,
+        Side::Above | Side::Below => bbox.y() + bbox.height() / 2.0,
     };
     boxes.iter().map(center).sum::<f64>() / boxes.len().max(1) as f64
 }
@@ -487,6 +578,7 @@ impl fmt::Display for Finding {
                 write!(f, "the canvas is {expected}, but the layout is for one of {found}")
             }
             Finding::NoBackground => f.write_str("the background prompt is empty"),
+            Finding::More { count, .. } => write!(f, "there are {count} further findings"),
         }
     }
 }
@@ -618,6 +710,30 @@ mod tests {
         let findings = check("two cats", &parse_answer(answer).unwrap());
         assert_eq!(findings.iter().map(Finding::is_fault).collect::<Vec<_>>(), [false, true]);
         assert!((penalty(&findings) - 1.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_told_of_many_boxes_has_an_end() {
+        let answer =
+            format!("[{}]\nBackground prompt: A room\nNegative prompt: ", "('a cat', [10, 10, 90, 90]),".repeat(200));
+        let findings = check_boxes(&parse_answer(&answer).unwrap());
+        assert_eq!(findings.len(), limits::FINDINGS);
+        assert_eq!(findings.last().unwrap().to_string(), "there are 19701 further findings"); // of 200 · 199 / 2
+        assert!(findings.last().unwrap().is_fault(), "a fault that is not told is a fault");
+    }
+
+    /// A caption of claims only, on many boxes with long names: what takes time that grows with all of them is found here, as it would take minutes.
+    #[test]
+    fn the_largest_layout_under_the_longest_caption_is_read_once() {
+        let caption: String =
+            "two red balls left of three blue cats and ".chars().cycle().take(limits::CAPTION_CHARS).collect();
+        let phrase: String = "red ball blue cat of grey stone ".chars().cycle().take(limits::PHRASE_CHARS).collect();
+        let boxes: String = (0..limits::BOXES)
+            .map(|i| format!("('{phrase}', [{}, {}, 9, 9]),", 10 * (i % 20), 10 * (i / 20)))
+            .collect();
+        let layout = parse_answer(&format!("[{boxes}]\nBackground prompt: A room\nNegative prompt: ")).unwrap();
+        let findings = check(&caption, &layout);
+        assert!(findings.iter().any(|finding| matches!(finding, Finding::More { .. })), "{}", findings.len());
     }
 
     /// Answers of real models to captions of a benchmark, among them the known bad ones.

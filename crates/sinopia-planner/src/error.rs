@@ -24,13 +24,13 @@ pub enum Error {
         #[source]
         source: Box<minijinja::Error>,
     },
-    /// A template says too little about itself.
-    #[error("the prompt template `{name}` lacks {what}")]
-    TemplateLacks {
+    /// A template that cannot be used.
+    #[error("the prompt template `{name}` cannot be used:\n{}", listed(faults))]
+    TemplateFaults {
         /// Its name or path.
         name: String,
-        /// What it must have.
-        what: &'static str,
+        /// Everything that is wrong with it.
+        faults: Vec<String>,
     },
     /// The address of a server cannot be used.
     #[error("the server address `{url}` cannot be used: {problem}")]
@@ -101,6 +101,14 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    /// The file is something else than a cache of plans.
+    #[error("`{}` is no cache of plans: {problem}", path.display())]
+    NotACache {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        problem: &'static str,
+    },
     /// The folder of the cache cannot be made.
     #[error("cannot make the folder of the cache of plans `{}`", path.display())]
     CacheFolder {
@@ -144,6 +152,9 @@ impl Error {
             ),
             Error::Unable { .. } => Some(
                 "a language model can: name one with `--llm-model NAME` and its server with `--llm-base-url`, or a file of your own, `--llm-model FILE.gguf`".to_owned(),
+            ),
+            Error::NotACache { .. } => Some(
+                "`--plan-cache FILE` names a cache, and makes one where there is none; `--no-plan-cache` works without".to_owned(),
             ),
             Error::OutOfTime { .. } => Some("`--plan-timeout SECONDS` allows more time".to_owned()),
             Error::Cache { path, .. } => {

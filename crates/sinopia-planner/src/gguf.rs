@@ -94,6 +94,16 @@ impl Provider for Gguf {
     }
 
     fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError> {
+        self.complete_unless(conversation, draw, timeout, &|| false)
+    }
+
+    fn complete_unless(
+        &self,
+        conversation: &[Message],
+        draw: u64,
+        timeout: Duration,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<Completion, CallError> {
         let turn = |message: &Message| match message.role {
             Role::User => LlmRole::User,
             Role::Assistant => LlmRole::Assistant,
@@ -111,7 +121,7 @@ impl Provider for Gguf {
             stop: None,
             timeout: Some(timeout),
         };
-        let answer = self.model.answer(&turns, &generation).map_err(call_error)?;
+        let answer = self.model.answer_unless(&turns, &generation, is_over).map_err(call_error)?;
         let usage = usage(&answer);
         Ok(Completion { text: answer.text, is_cut: answer.is_cut, usage })
     }

@@ -5,18 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sinopia_layout::limits::{LLM_ERROR_BYTES, LLM_REPLY_BYTES};
 use ureq::http::{HeaderMap, Response, header};
 use ureq::{Agent, Body};
 
 use crate::address::{ApiKey, BaseUrl};
 use crate::presets::{self, Endpoint, Preset};
 use crate::provider::{CallError, Completion, Identity, Message, Provider, Role, Usage};
-
-/// Longest answer read, in bytes. A layout of a hundred boxes takes ten kilobytes.
-pub const MAX_BODY_BYTES: u64 = 1024 * 1024;
-
-/// Longest error page read, in bytes.
-const MAX_ERROR_BYTES: u64 = 64 * 1024;
 
 /// Longest part of an error page that a message repeats, in characters.
 const SHOWN_CHARS: usize = 300;
@@ -185,7 +180,7 @@ impl OpenAi {
         if let Some(found) = content_type.filter(|found| !found.to_ascii_lowercase().contains("json")) {
             return Err(CallError::ContentType { found: excerpt(&self.redact(&found)) });
         }
-        let bytes = read(response, MAX_BODY_BYTES).map_err(|error| self.call_error(&error, timeout))?;
+        let bytes = read(response, LLM_REPLY_BYTES).map_err(|error| self.call_error(&error, timeout))?;
         let text = String::from_utf8(bytes)
             .map_err(|error| CallError::Malformed(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
         let reply: Reply =
@@ -216,7 +211,7 @@ impl OpenAi {
         let status = response.status().as_u16();
         let retry_after = text_header(response.headers(), header::RETRY_AFTER.as_str())
             .and_then(|value| parse_retry_after(&value, SystemTime::now()));
-        let bytes = read(response, MAX_ERROR_BYTES).unwrap_or_default();
+        let bytes = read(response, LLM_ERROR_BYTES).unwrap_or_default();
         let text = self.redact(&String::from_utf8_lossy(&bytes));
         let page: Option<Value> = serde_json::from_str(&text).ok();
         let error = page.as_ref().map(|page| page.get("error").unwrap_or(page));
@@ -234,6 +229,7 @@ impl OpenAi {
                 CallError::Timeout(timeout)
             }
             ureq::Error::BodyExceedsLimit(limit) => CallError::TooLarge { limit: *limit },
+            other if is_absence(other) => CallError::Absent(excerpt(&self.redact(&other.to_string()))),
             other => CallError::Connection(excerpt(&self.redact(&other.to_string()))),
         }
     }
@@ -278,6 +274,19 @@ impl Provider for OpenAi {
                 _ => return answer,
             }
         }
+    }
+}
+
+/// Whether there is no such server: waiting does not mend that.
+fn is_absence(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound => true,
+        // The standard library has no kind for a name that is not found.
+        ureq::Error::Io(error) => {
+            error.kind() == std::io::ErrorKind::ConnectionRefused
+                || error.to_string().contains("failed to lookup address")
+        }
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use sinopia_layout::{Canvas, Layout, PixelBox};
 
-use crate::checks::{self, Finding};
+use crate::checks::{self, Finding, Reading, Said};
 
 /// More moves than this mend no layout.
 const MOST_MOVES: usize = 6;
@@ -16,11 +16,12 @@ const MOST_MISPLACED: usize = 4;
 /// `layout` with the fewest things in wrong places that a few moves can reach.
 pub(crate) fn put_in_place(caption: &str, layout: Layout) -> Layout {
     let mut best = layout;
-    let mut findings = checks::check(caption, &best);
+    let said = Said::of(caption);
+    let mut findings = said.check(&best);
     for _ in 0..MOST_MOVES {
         let misplaced = misplaced(&findings, &best);
         let tried = misplaced.iter().flat_map(|&index| moves(&best, index)).map(|layout| {
-            let findings = checks::check(caption, &layout);
+            let findings = said.check(&layout);
             (checks::penalty(&findings), layout, findings)
         });
         match tried.min_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -40,7 +41,8 @@ fn misplaced(findings: &[Finding], layout: &Layout) -> Vec<usize> {
         Finding::Place { subject, .. } => vec![subject],
         _ => Vec::new(),
     });
-    let boxes: Vec<_> = nouns.flat_map(|noun| checks::boxes_of(noun, layout)).collect();
+    let reading = Reading::of(layout);
+    let boxes: Vec<_> = nouns.flat_map(|noun| reading.boxes_of(noun)).collect();
     let is_named = |&index: &usize| boxes.iter().any(|found| std::ptr::eq(*found, &layout.objects[index]));
     (0..layout.objects.len()).filter(is_named).take(MOST_MISPLACED).collect()
 }

@@ -19,6 +19,21 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// [`CallError`]; whoever calls decides whether to try again.
     fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError>;
+
+    /// The same, given up soon after `is_over` says that nobody waits any more. Only models in process can: what a server was asked ends by its
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// As [`complete`](Self::complete).
+    fn complete_unless(
+        &self,
+        conversation: &[Message],
+        draw: u64,
+        timeout: Duration,
+        _is_over: &dyn Fn() -> bool,
+    ) -> Result<Completion, CallError> {
+        self.complete(conversation, draw, timeout)
+    }
 }
 
 /// The parts of a cache key that belong to the provider.
@@ -130,9 +145,12 @@ impl fmt::Display for Usage {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
-    /// There was no connection, or it broke off.
+    /// The connection broke off.
     #[error("the connection failed: {0}")]
     Connection(String),
+    /// There is nobody at the address.
+    #[error("nobody answers there: {0}")]
+    Absent(String),
     /// Nothing (or not everything) came in time.
     #[error("no complete answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
@@ -191,7 +209,8 @@ impl CallError {
             CallError::Status { status, is_quota, .. } => {
                 !is_quota && matches!(status, 408 | 409 | 425 | 429 | 500..=599)
             }
-            CallError::Redirect { .. }
+            CallError::Absent(_)
+            | CallError::Redirect { .. }
             | CallError::TooLarge { .. }
             | CallError::ContentType { .. }
             | CallError::Unable(_) => false,
@@ -201,7 +220,10 @@ impl CallError {
     /// Whether a call for any other caption would fail in the same way: no server, no access, no such model.
     pub fn concerns_all_captions(&self) -> bool {
         match self {
-            CallError::Connection(_) | CallError::Redirect { .. } | CallError::ContentType { .. } => true,
+            CallError::Connection(_)
+            | CallError::Absent(_)
+            | CallError::Redirect { .. }
+            | CallError::ContentType { .. } => true,
             CallError::Status { status, is_quota, .. } => *is_quota || matches!(status, 401..=404),
             _ => false,
         }
@@ -218,7 +240,9 @@ impl CallError {
     /// What to do about it, if something is known to help.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            CallError::Connection(_) => "is the server running, and is `--llm-base-url` its address?",
+            CallError::Connection(_) | CallError::Absent(_) => {
+                "is the server running, and is `--llm-base-url` its address? The built-in planner needs none: leave `--llm-model` out"
+            }
             CallError::Timeout(_) => "`--llm-timeout SECONDS` allows more time for an answer",
             CallError::Status { is_quota: true, .. } => "the account has no credit left",
             CallError::Status { status: 401 | 403, .. } => {

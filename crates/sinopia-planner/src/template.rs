@@ -4,11 +4,15 @@
 //! `format` (`text`, `json` or `two-step`). It is given `canvas.width`, `canvas.height`, `caption`, `examples` (each with `caption` and
 //! `answer`), `findings`, `layout` and `instruction`. A file may start from a built-in one: `{% extends "lmd-json" %}`.
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
+use std::collections::HashSet;
+
+use minijinja::value::{Rest, Value};
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, parse_answer_on, write_answer};
+use sinopia_layout::limits::{TEMPLATE_BYTES, TEMPLATE_STEPS};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, names, parse_answer_on, write_answer};
 
 use crate::error::{Error, Result};
 use crate::two_step;
@@ -26,8 +30,15 @@ const CAPTION: (&str, &str) = ("caption", include_str!("../templates/caption.jin
 const RULES: (&str, &str) = ("rules", include_str!("../templates/rules.jinja"));
 const EXAMPLES: &str = include_str!("../templates/examples.json");
 
-/// Longest template read, in bytes.
-const MAX_TEMPLATE_BYTES: usize = 256 * 1024;
+/// What a template is given.
+const GIVEN: [&str; 6] = ["canvas", "caption", "examples", "findings", "layout", "instruction"];
+/// What the canvas has.
+const SIDES: [&str; 2] = ["canvas.width", "canvas.height"];
+/// What MiniJinja gives to every block.
+const BUILT_IN_NAMES: [&str; 4] = ["self", "super", "loop", "caller"];
+
+/// Most filters that are told to be unknown.
+const MAX_UNKNOWN_FILTERS: usize = 20;
 
 /// How the model writes a layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,15 +116,18 @@ impl Template {
     /// A template from its source; `name` is for messages.
     ///
     /// # Errors
-    /// [`Error::Template`] if it is no MiniJinja or uses what is not there, [`Error::TemplateLacks`] if `version`, `format` or
-    /// a block is missing.
+    /// [`Error::Template`] if it is no MiniJinja; [`Error::TemplateFaults`] with everything else that is wrong with it: `version`, `format` or a block
+    /// that is missing, names that stand for nothing.
     pub fn new(name: &str, source: &str) -> Result<Self> {
-        if source.len() > MAX_TEMPLATE_BYTES {
-            return Err(Error::TemplateLacks { name: name.to_owned(), what: "a size of at most 256 KiB" });
+        let refused = |faults| Err(Error::TemplateFaults { name: name.to_owned(), faults });
+        if source.len() > TEMPLATE_BYTES {
+            return refused(vec!["it is larger than 256 KiB".to_owned()]);
         }
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        // Until the settings are read: they are there in a template whose blocks are wrong, too.
+        environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+        environment.set_fuel(Some(TEMPLATE_STEPS));
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         let failed = |source| Error::Template { name: name.to_owned(), source: Box::new(source) };
@@ -128,11 +142,22 @@ impl Template {
             hash: hash(source),
             environment,
         };
-        template.read_settings()?;
-        for block in ["prompt", "repair", "edit"] {
-            template.render(block, Canvas::PUBLISHED, &Filling::default())?;
+        let mut faults = template.replace_unknown_filters();
+        faults.extend(template.read_settings());
+        faults.extend(template.block_faults());
+        template.environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let undefined = template.block_faults();
+        // Rendering ends at the first name that stands for nothing: the template says which others it has. Where all that fails has been told, a name
+        // is at most asked for with `is defined`, which is no fault.
+        match template.unknown_names(source) {
+            _ if undefined.iter().all(|fault| faults.contains(fault)) => {}
+            unknown if unknown.is_empty() => faults.extend(undefined),
+            unknown => faults.extend(unknown),
         }
-        Ok(template)
+        // What is wrong outside of the blocks is met by each of them.
+        let mut seen = HashSet::new();
+        faults.retain(|fault| seen.insert(fault.split_once(": ").map_or(fault.clone(), |(_, what)| what.to_owned())));
+        if faults.is_empty() { Ok(template) } else { refused(faults) }
     }
 
     /// The name it was given.
@@ -206,34 +231,95 @@ impl Template {
         }
     }
 
-    fn read_settings(&mut self) -> Result<()> {
-        let lacks = |what| Error::TemplateLacks { name: self.name.clone(), what };
-        let (version, format) = {
-            let template = self.environment.get_template(&self.name).map_err(|source| self.failed(source))?;
+    /// Rendering ends at the first filter that is not there: each is told, and one that does nothing takes its place.
+    fn replace_unknown_filters(&mut self) -> Vec<String> {
+        let mut faults = Vec::new();
+        while faults.len() < MAX_UNKNOWN_FILTERS {
             let context = self.context(Canvas::PUBLISHED, &Filling::default());
-            let captured = template.render_captured(context).map_err(|source| self.failed(source))?;
+            let rendered = self.environment.get_template(&self.name).and_then(|template| template.render(context));
+            let Err(error) = rendered else { break };
+            let detail = error.detail().unwrap_or_default();
+            let name = detail.strip_prefix("filter ").and_then(|rest| rest.strip_suffix(" is unknown"));
+            let Some(name) = name.filter(|_| error.kind() == ErrorKind::UnknownFilter) else { break };
+            faults.push(format!("line {}: there is no filter `{name}`", error.line().unwrap_or_default()));
+            self.environment.add_filter(name.to_owned(), |value: Value, _: Rest<Value>| value);
+        }
+        faults
+    }
+
+    /// Reads version and format; returns what is wrong with them.
+    fn read_settings(&mut self) -> Vec<String> {
+        let settings = self.environment.get_template(&self.name).and_then(|template| {
+            let captured = template.render_captured(self.context(Canvas::PUBLISHED, &Filling::default()))?;
             let setting = |name| {
                 captured.state().lookup(name).filter(|value| !value.is_undefined()).map(|value| value.to_string())
             };
-            (setting("version"), setting("format"))
+            Ok((setting("version"), setting("format")))
+        });
+        let (version, format) = match settings {
+            Ok(settings) => settings,
+            Err(error) => return vec![format!("it does not render: {error}")],
         };
-        let version = version.ok_or_else(|| lacks("a version: `{% set version = \"1\" %}`"))?;
-        let format = match format.as_deref() {
-            Some("text") => AnswerFormat::Text,
-            Some("json") => AnswerFormat::Json,
-            Some("two-step") => AnswerFormat::TwoStep,
-            _ => return Err(lacks("a format: `{% set format = \"json\" %}`, \"text\" or \"two-step\"")),
+        let mut faults = Vec::new();
+        match version {
+            Some(version) => self.version = version,
+            None => faults.push("it has no version: `{% set version = \"1\" %}` at its top".to_owned()),
+        }
+        let forms = "`{% set format = \"json\" %}`, \"text\" or \"two-step\"";
+        match format.as_deref() {
+            Some("text") => self.format = AnswerFormat::Text,
+            Some("json") => self.format = AnswerFormat::Json,
+            Some("two-step") => self.format = AnswerFormat::TwoStep,
+            Some(other) => faults.push(format!("its format is `{other}`: {forms} is expected")),
+            None => faults.push(format!("it has no format: {forms} at its top")),
+        }
+        faults
+    }
+
+    /// What is wrong with the blocks, as far as rendering them tells.
+    fn block_faults(&self) -> Vec<String> {
+        let render = |block| self.render_or(block, Canvas::PUBLISHED, &Filling::default());
+        let fault = |block| Some(format!("block `{block}`: {}", render(block).err()?));
+        ["prompt", "repair", "edit"].into_iter().filter_map(fault).collect()
+    }
+
+    /// The names in the template's own `source` that stand for nothing, each with its line.
+    fn unknown_names(&self, source: &str) -> Vec<String> {
+        let Ok(template) = self.environment.get_template(&self.name) else { return Vec::new() };
+        let globals: Vec<String> = self.environment.globals().map(|(name, _)| name.to_owned()).collect();
+        let is_known = |name: &str| {
+            GIVEN.contains(&name) || BUILT_IN_NAMES.contains(&name) || globals.iter().any(|known| known == name)
         };
-        self.version = version;
-        self.format = format;
-        Ok(())
+        let is_given = |name: &String| match name.split_once('.') {
+            Some(("canvas", _)) => SIDES.contains(&name.as_str()),
+            Some((base, _)) => is_known(base),
+            None => is_known(name),
+        };
+        let mut unknown: Vec<String> = template.undeclared_variables(true).into_iter().collect();
+        unknown.retain(|name| !is_given(name));
+        unknown.sort();
+        let fault = |name: &String| {
+            let line = source.lines().position(|line| line.contains(name.as_str()));
+            let line = line.map(|line| format!("line {}: ", line + 1)).unwrap_or_default();
+            let known: &[&str] = if name.starts_with("canvas.") { &SIDES } else { &GIVEN };
+            format!("{line}`{name}` stands for nothing: {}", names::choice(name, known))
+        };
+        unknown.iter().map(fault).collect()
     }
 
     fn render(&self, block: &'static str, canvas: Canvas, filling: &Filling<'_>) -> Result<String> {
-        let failed = |source| self.failed(source);
-        let template = self.environment.get_template(&self.name).map_err(failed)?;
-        let mut captured = template.render_captured(self.context(canvas, filling)).map_err(failed)?;
-        let rendered = captured.with_state_mut(|state| state.render_block(block)).map_err(failed)?;
+        self.render_or(block, canvas, filling).map_err(|source| self.failed(source))
+    }
+
+    fn render_or(
+        &self,
+        block: &'static str,
+        canvas: Canvas,
+        filling: &Filling<'_>,
+    ) -> std::result::Result<String, minijinja::Error> {
+        let template = self.environment.get_template(&self.name)?;
+        let mut captured = template.render_captured(self.context(canvas, filling))?;
+        let rendered = captured.with_state_mut(|state| state.render_block(block))?;
         Ok(rendered.trim().to_owned())
     }
 
@@ -322,6 +408,18 @@ mod tests {
     }
 
     #[test]
+    fn templates_end() {
+        let long = " ".repeat(TEMPLATE_BYTES + 1);
+        let error = Template::new("long", &long).unwrap_err().to_string();
+        assert!(error.contains("256 KiB"), "{error}");
+        let endless = "{% extends 'lmd-json' %}{% block prompt %}\
+            {% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{{ caption }}{% endblock %}";
+        let error = Template::new("endless", endless).unwrap_err();
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(format!("{error}: {cause}").contains("fuel"), "{error}: {cause}");
+    }
+
+    #[test]
     fn the_examples_do_not_overlap_at_all() {
         for Example { caption, layout } in examples(Canvas::PUBLISHED) {
             for (i, a) in layout.objects.iter().enumerate() {
@@ -374,18 +472,42 @@ mod tests {
     }
 
     #[test]
+    fn everything_that_is_wrong_with_a_template_is_told_at_once() {
+        let source = "{% set format = 'xml' %}\n{% block prompt %}{{ captoin }}, {{ mood }}\n{{ canvas.widht }}{% endblock %}\n{% block edit %}{{ layout|shout }}{% endblock %}";
+        let error = Template::new("mine.jinja", source).unwrap_err();
+        insta::assert_snapshot!(error, @r#"
+        the prompt template `mine.jinja` cannot be used:
+          - line 4: there is no filter `shout`
+          - it has no version: `{% set version = "1" %}` at its top
+          - its format is `xml`: `{% set format = "json" %}`, "text" or "two-step" is expected
+          - block `repair`: unknown block: block 'repair' not found
+          - line 3: `canvas.widht` stands for nothing: did you mean `canvas.width`? There are canvas.width, canvas.height
+          - line 2: `captoin` stands for nothing: did you mean `caption`? There are canvas, caption, examples, findings, layout, instruction
+          - line 2: `mood` stands for nothing: choose one of canvas, caption, examples, findings, layout, instruction
+        "#);
+        insta::assert_snapshot!(Template::new("mine.jinja", "hello").unwrap_err(), @r#"
+        the prompt template `mine.jinja` cannot be used:
+          - it has no version: `{% set version = "1" %}` at its top
+          - it has no format: `{% set format = "json" %}`, "text" or "two-step" at its top
+          - block `prompt`: unknown block: block 'prompt' not found
+          - block `repair`: unknown block: block 'repair' not found
+          - block `edit`: unknown block: block 'edit' not found
+        "#);
+    }
+
+    #[test]
     fn a_broken_template_says_what_is_wrong() {
         let message = |source: &str| {
             let error = Template::new("mine.jinja", source).unwrap_err();
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
             format!("{error}: {cause}")
         };
-        assert!(message("hello").contains("version"), "{}", message("hello"));
-        assert!(message("{% set version = 1 %}").contains("format"));
-        let rest = "{% set version = 1 %}{% set format = 'text' %}{% block prompt %}{{ captoin }}{% endblock %}";
-        assert!(message(rest).contains("mine.jinja"), "{}", message(rest));
         let rest = "{% set version = 1 %}{% set format = 'text' %}{% block prompt %}{{ caption }}{% endblock %}";
         assert!(message(rest).contains("repair"), "{}", message(rest));
+        // Of a name that is asked for with care nothing is said.
+        let careful =
+            "{% extends \"lmd-json\" %}{% block prompt %}{% if mood is defined %}{{ mood }}{% endif %}{% endblock %}";
+        assert!(Template::new("mine.jinja", careful).is_ok());
         assert!(message("{% if %}").contains("mine.jinja"));
         // A caption is data: it is never rendered.
         let template = Template::built_in(AnswerFormat::Text).unwrap();

@@ -64,12 +64,8 @@ impl Dpg {
                 items.len() - 1
             });
             let (_, known, propositions) = &mut items[place];
-            if *known != caption {
+            if caption.split_whitespace().ne(known.split_whitespace()) {
                 return Err(problem(line, format!("`{item}` had another text before")));
-            }
-            let unknown = proposition.parents.iter().find(|parent| !propositions.iter().any(|p| p.number == **parent));
-            if let Some(parent) = unknown {
-                return Err(problem(line, format!("it depends on {parent}, which is no question before it")));
             }
             propositions.push(proposition);
         }
@@ -111,9 +107,12 @@ impl Columns {
             }
         }
         let parse = |name: &str, text: &str| {
-            text.trim().parse::<u32>().map_err(|_| format!("`{name}` is `{text}`, not a number"))
+            // Table programs write whole numbers with a fraction.
+            let text = text.trim().trim_end_matches(".0");
+            text.parse::<u32>().map_err(|_| format!("`{name}` is `{text}`, not a number"))
         };
-        let parents = dependency.split(',').map(|part| parse(DEPENDENCY, part)).collect::<Result<Vec<_>, _>>()?;
+        let parents = dependency.split([',', ';']).filter(|part| !part.trim().is_empty());
+        let parents = parents.map(|part| parse(DEPENDENCY, part)).collect::<Result<Vec<_>, _>>()?;
         let proposition = Proposition {
             number: parse(NUMBER, number)?,
             parents: parents.into_iter().filter(|parent| *parent != INDEPENDENT).collect(),
@@ -127,11 +126,13 @@ impl Columns {
 
 /// Which questions count: answered with yes, and so are all that they depend on, in the file's order.
 fn holding(propositions: &[&Proposition], seen: &[Seen]) -> Vec<bool> {
-    let mut held: HashMap<u32, bool> = HashMap::new();
+    let said = |proposition: &Proposition| seen.iter().any(|seen| seen.name == proposition.question);
+    // A parent that comes later counts by its own answer.
+    let mut held: HashMap<u32, bool> = propositions.iter().map(|one| (one.number, said(one))).collect();
     let holds = |proposition: &&Proposition| {
-        let said = seen.iter().any(|seen| seen.name == proposition.question);
-        // A parent that is not asked, as the published first row, decides nothing.
-        let holds = said && proposition.parents.iter().all(|parent| held.get(parent).copied().unwrap_or(true));
+        // A parent that is not asked, as the published first row, or that is nowhere in the file decides nothing.
+        let parents = &proposition.parents;
+        let holds = said(proposition) && parents.iter().all(|parent| held.get(parent).copied().unwrap_or(true));
         held.insert(proposition.number, holds);
         holds
     };
@@ -225,6 +226,20 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
         assert_eq!(scores(1, &["Is there a lamp?"]), [1.0, 1.0]);
     }
 
+    /// What files have beside the rule: dependencies on nothing, on what comes later and on what is not there.
+    #[test]
+    fn odd_dependencies_are_no_faults() {
+        let rows = "1,a  red lamp,,1.0,3,e,w,t,Is it red?\n1,a red lamp,,2,,e,w,t,Is it lit?\n1,a red lamp,,3,7,e,w,t,Is there a lamp?\n";
+        let benchmark = Dpg::from_csv(Path::new("dpg_bench.csv"), &format!("{HEADER}{ROWS}{rows}")).unwrap();
+        let bbox = PixelBox::new(0.0, 0.0, 9.0, 9.0).unwrap();
+        let score = |yes: &[&str]| {
+            let seen: Vec<Seen> = yes.iter().map(|name| Seen { name: (*name).to_owned(), score: 1.0, bbox }).collect();
+            benchmark.judge(&benchmark.samples()[2], &seen, (9, 9), Protocol::Strict).score
+        };
+        assert_eq!(score(&["Is it red?", "Is it lit?", "Is there a lamp?"]), 1.0);
+        assert_eq!(score(&["Is it red?", "Is it lit?"]), 1.0 / 3.0);
+    }
+
     #[track_caller]
     fn refuses(rows: &str, part: &str) {
         let error = Dpg::from_csv(Path::new("dpg_bench.csv"), rows).unwrap_err().to_string();
@@ -237,8 +252,8 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
         refuses("item_id,text\n1,a\n", "no column `proposition_id`");
         refuses(HEADER, "no captions");
         refuses(&format!("{HEADER}1,a lamp,,one,0,e,w,t,Is it?\n"), "`proposition_id` is `one`");
-        refuses(&format!("{HEADER}1,a lamp,,1,7,e,w,t,Is it?\n"), "line 2 of the captions");
-        refuses(&format!("{HEADER}1,a lamp,,1,7,e,w,t,Is it?\n"), "it depends on 7");
+        refuses(&format!("{HEADER}1,a lamp,,1,x,e,w,t,Is it?\n"), "line 2 of the captions");
+        refuses(&format!("{HEADER}1,a lamp,,1,x,e,w,t,Is it?\n"), "`dependency` is `x`");
         refuses(&format!("{HEADER}1,a lamp,,1,0,e,w,t,\n"), "`question_natural_language` is empty");
         refuses(&format!("{HEADER}1,a lamp,,1,0,e,w,t,A?\n1,a pear,,2,0,e,w,t,B?\n"), "another text before");
         refuses(&format!("{HEADER}1,a lamp\n"), "line");

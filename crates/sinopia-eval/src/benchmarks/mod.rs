@@ -18,6 +18,8 @@ pub use lmd::Lmd;
 pub use t2i_numeracy::T2iNumeracy;
 pub use t2i_spatial::T2iSpatial;
 
+use sinopia_layout::names;
+
 use crate::benchmark::Benchmark;
 use crate::{Error, Result, files};
 
@@ -39,8 +41,22 @@ pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
     })
 }
 
+/// What to say of a name that is no benchmark's.
+pub(crate) fn choice(name: &str) -> String {
+    const BUILT_IN: [&str; 2] = [Lmd::NAME, Dense::NAME];
+    const OF_FILES: [&str; 5] = [GenEval::NAME, T2iSpatial::NAME, T2iNumeracy::NAME, Dpg::NAME, ClipScore::NAME];
+    let all = "there are lmd and dense, and geneval:FILE, t2i-spatial:FILE, t2i-numeracy:FILE, dpg:FILE and clipscore:FILE with a file of captions";
+    let kind = name.split(':').next().unwrap_or_default();
+    match names::nearest(kind, BUILT_IN.into_iter().chain(OF_FILES)) {
+        Some(near) if OF_FILES.contains(&near) => format!("did you mean `{near}:FILE`? {all}"),
+        Some(near) => format!("did you mean `{near}`? {all}"),
+        None => all.to_owned(),
+    }
+}
+
 /// The lines of a caption file that hold something, with their numbers from 1; refuses a file without any.
 fn numbered_lines<'a>(path: &Path, text: &'a str) -> Result<Vec<(usize, &'a str)>> {
+    let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().map(str::trim).enumerate().map(|(index, line)| (index + 1, line));
     let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).collect();
     if lines.is_empty() {

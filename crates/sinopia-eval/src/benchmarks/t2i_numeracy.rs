@@ -7,14 +7,28 @@ use std::path::Path;
 
 use super::numbered_lines;
 use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, area, intersection, iou};
-use crate::names::{with_article, words};
+use crate::names::with_article;
 use crate::{Error, Result};
 
 const NUMBERS: [&str; 10] = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"];
+/// Articles count one where a thing is listed: at the start, behind a comma or behind "and".
+const ARTICLES: [&str; 2] = ["a", "an"];
+/// What stands for every mark between words.
+const PAUSE: &str = ",";
 /// Words that end the phrase behind a number.
-const BOUNDARIES: [&str; 20] = [
-    "and", "or", "with", "on", "in", "at", "of", "by", "near", "under", "over", "beside", "behind", "around", "are",
-    "is", "were", "was", "to", "from",
+const BOUNDARIES: [&str; 25] = [
+    "and", "or", "with", "on", "in", "at", "of", "by", "near", "next", "under", "over", "beside", "behind", "around",
+    "are", "is", "were", "was", "to", "from", "up", "the", "for", PAUSE,
+];
+/// Verbs that end it, too; the regular ones are known by their ending.
+const VERBS: [&str; 22] = [
+    "ate", "flew", "grew", "had", "has", "have", "held", "hung", "lay", "lit", "made", "ran", "rang", "rode", "sang",
+    "sat", "shone", "slept", "stood", "swam", "took", "wore",
+];
+/// Words that a participle may follow within a phrase: "a small striped cat".
+const ADJECTIVES: [&str; 22] = [
+    "big", "small", "little", "large", "tiny", "huge", "tall", "short", "old", "young", "new", "red", "orange",
+    "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray",
 ];
 /// Boxes of one class that overlap more are the same thing.
 const SAME_IOU: f64 = 0.9;
@@ -49,7 +63,9 @@ impl T2iNumeracy {
             counted if counted.is_empty() => Err(Error::Caption {
                 path: path.to_owned(),
                 line: *line,
-                problem: format!("`{caption}` counts nothing: a number word from one to ten is expected"),
+                problem: format!(
+                    "`{caption}` counts nothing: a number word from one to ten is expected, or things such as `a cup, a dog`"
+                ),
             }),
             counted => Ok(counted),
         };
@@ -62,20 +78,46 @@ impl T2iNumeracy {
 /// The numbers of a caption and the nouns they count.
 fn truth(caption: &str) -> Vec<Counted> {
     let words = words(caption);
-    let is_number = |word: &String| NUMBERS.contains(&word.as_str());
     let mut counted = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        let Some(count) = NUMBERS.iter().position(|number| number == word) else { continue };
-        let ends = |word: &&String| is_number(word) || BOUNDARIES.contains(&word.as_str());
-        let phrase: Vec<&String> = words[at + 1..].iter().take_while(|word| !ends(word)).collect();
+    for at in 0..words.len() {
+        let Some(count) = count_at(&words, at) else { continue };
+        let phrase = phrase(&words[at + 1..]);
         let is_plural = |word: &&&String| pluralizer::pluralize(word, 2, false) == ***word;
         // Behind "three" the counted noun is the first plural; behind "one" only the end of the phrase tells.
-        let noun = if count > 0 { phrase.iter().find(is_plural).or(phrase.last()) } else { phrase.last() };
+        let noun = if count > 1 { phrase.iter().find(is_plural).or(phrase.last()) } else { phrase.last() };
         if let Some(noun) = noun {
-            counted.push(Counted { count: count + 1, kind: pluralizer::pluralize(noun, 1, false) });
+            counted.push(Counted { count, kind: pluralizer::pluralize(noun, 1, false) });
         }
     }
     counted
+}
+
+/// The words of a caption in lower case, and its marks.
+fn words(caption: &str) -> Vec<String> {
+    let marks = caption.replace([',', ';', ':', '.', '!', '?'], " , ");
+    let words = marks.split(|c: char| !c.is_alphanumeric() && c != ',').filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// How many the word at a place says.
+fn count_at(words: &[String], at: usize) -> Option<usize> {
+    let word = words[at].as_str();
+    if let Some(number) = NUMBERS.iter().position(|number| *number == word) {
+        return Some(number + 1);
+    }
+    let is_listed = at == 0 || ["and", PAUSE].contains(&words[at - 1].as_str());
+    (ARTICLES.contains(&word) && is_listed).then_some(1)
+}
+
+/// The words that name a thing: up to the next number, article, boundary or verb.
+fn phrase(words: &[String]) -> Vec<&String> {
+    let ends = |at: usize| {
+        let word = words[at].as_str();
+        let is_regular_verb =
+            word.len() > 3 && word.ends_with("ed") && at > 0 && !ADJECTIVES.contains(&words[at - 1].as_str());
+        is_regular_verb || [&NUMBERS[..], &ARTICLES, &BOUNDARIES, &VERBS].iter().any(|known| known.contains(&word))
+    };
+    (0..words.len()).take_while(|at| !ends(*at)).map(|at| &words[at]).collect()
 }
 
 fn query_text(kind: &str) -> String {
@@ -157,8 +199,29 @@ mod tests {
         counts("four apples, one big bowl and two red knives", &[(4, "apple"), (1, "bowl"), (2, "knife")]);
         counts("Six children playing in the park with one dog.", &[(6, "child"), (1, "dog")]);
         counts("five sheep", &[(5, "sheep")]);
+        counts("one small striped cat and one striped dog", &[(1, "cat"), (1, "dog")]);
         let error = T2iNumeracy::from_lines(Path::new("n.txt"), "some dogs").unwrap_err().to_string();
         assert!(error.contains("line 1") && error.contains("some dogs"), "{error}");
+    }
+
+    /// Lines as the file has them: things in the singular without a number word among others, and alone; and sentences.
+    #[test]
+    fn listed_things_count_one() {
+        counts(
+            "a kettle, a lantern, and a parrot were in the workshop",
+            &[(1, "kettle"), (1, "lantern"), (1, "parrot")],
+        );
+        counts(
+            "two ladders, an owl, three carpets, and a piano crowded the hall",
+            &[(2, "ladder"), (1, "owl"), (3, "carpet"), (1, "piano")],
+        );
+        counts("one parrot perched on a branch", &[(1, "parrot")]);
+        counts("one lantern lit up three tents", &[(1, "lantern"), (3, "tent")]);
+        counts("six women met for a picnic", &[(6, "woman")]);
+        counts("four goldfish swam next to one shrimp", &[(4, "goldfish"), (1, "shrimp")]);
+        counts("three violins, one harp played a slow tune", &[(3, "violin"), (1, "harp")]);
+        let text = "five owls\na kettle, a lantern, and a parrot were in the workshop\n";
+        assert_eq!(T2iNumeracy::from_lines(Path::new("numeracy.txt"), text).unwrap().samples().len(), 2);
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn image_entry(
 /// A small JPEG as a `data:` address.
 fn thumbnail(path: &std::path::Path) -> Result<String> {
     let problem = |error: image::ImageError| Error::Image { path: path.to_owned(), problem: error.to_string() };
-    let image = image::load_from_memory_with_format(&files::read(path)?, image::ImageFormat::Png).map_err(problem)?;
+    let image = files::picture(path, &files::read_picture(path)?)?;
     let image = match image.width().max(image.height()) > THUMBNAIL {
         true => image.resize(THUMBNAIL, THUMBNAIL, FilterType::Triangle),
         false => image,
