@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use sinopia_layout::Layout;
 
 use crate::wire::{
-    CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PlanReply,
-    PlanRequest, Progress, RecipeReply, Repaired, Verdict,
+    CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PictureFormat,
+    PlanReply, PlanRequest, Progress, RecipeAnswer, Rendering, Repaired, Size, Verdict,
 };
 
 /// What an engine answers.
@@ -29,17 +29,17 @@ pub trait Engine: Send + Sync + 'static {
     /// What is kept in memory between jobs.
     fn kept(&self) -> Kept;
 
-    /// Layouts for a caption, best first.
+    /// Layouts for a caption, best first. Nothing more is begun once `interrupt` is thrown: whoever asked has hung up.
     ///
     /// # Errors
-    /// [`Fault::NoPlan`], [`Fault::Planner`], [`Fault::Request`].
-    fn plan(&self, request: &PlanRequest) -> Answer<PlanReply>;
+    /// [`Fault::NoPlan`], [`Fault::Planner`], [`Fault::Request`], [`Fault::Interrupted`].
+    fn plan(&self, request: &PlanRequest, interrupt: &Interrupt) -> Answer<PlanReply>;
 
     /// A layout with an instruction carried out.
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    fn edit(&self, request: &EditRequest) -> Answer<PlanReply>;
+    fn edit(&self, request: &EditRequest, interrupt: &Interrupt) -> Answer<PlanReply>;
 
     /// What is wrong with a layout, as a layout of a caption if there is one.
     ///
@@ -65,11 +65,24 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Fault::Request`] if it is not one.
     fn convert(&self, text: &str, to: LayoutFormat) -> Answer<Converted>;
 
-    /// How a picture, the bytes of a PNG, was made.
+    /// How a picture, the bytes of a PNG, was made, here or by another program.
     ///
     /// # Errors
-    /// [`Fault::Request`] if it does not say.
-    fn recipe(&self, png: &[u8]) -> Answer<RecipeReply>;
+    /// [`Fault::Request`] if it does not say, or says what cannot be painted again.
+    fn recipe(&self, png: &[u8]) -> Answer<RecipeAnswer>;
+
+    /// The size, of at most `max_pixels`, at which a model (the default if there is no name) paints what is to be sent in `size`: that size itself where the
+    /// model knows such pictures.
+    ///
+    /// # Errors
+    /// [`Fault::Request`] if there is no such model.
+    fn fitting_size(&self, model: Option<&str>, size: Size, max_pixels: u64) -> Answer<Size>;
+
+    /// A picture, the bytes of a PNG of ours, in another size or format.
+    ///
+    /// # Errors
+    /// [`Fault::Engine`] if it is no picture.
+    fn render(&self, png: &[u8], format: PictureFormat, rendering: &Rendering) -> Answer<Vec<u8>>;
 
     /// Checks a job before it is queued, and fills in what it leaves open.
     ///
@@ -86,8 +99,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Whether the things of a layout are in a picture, the bytes of a PNG of ours.
     ///
     /// # Errors
-    /// [`Fault::Request`] if nobody can look at pictures of this model.
-    fn judge(&self, png: &[u8], layout: &Layout) -> Answer<Verdict>;
+    /// [`Fault::Request`] if nobody can look at pictures of this model; [`Fault::Interrupted`] once `interrupt` is thrown.
+    fn judge(&self, png: &[u8], layout: &Layout, interrupt: &Interrupt) -> Answer<Verdict>;
 }
 
 /// Someone who waits for a picture.
@@ -184,7 +197,7 @@ impl std::error::Error for Refusal {}
 /// What to do when a switch is thrown.
 type Action = Box<dyn Fn() + Send>;
 
-/// A switch that ends a painting, with what has to happen when it is thrown.
+/// A switch that ends a painting or a planning, with what has to happen when it is thrown.
 #[derive(Default)]
 pub struct Interrupt(Mutex<Switch>);
 
@@ -194,7 +207,7 @@ struct Switch {
     actions: Vec<Action>,
 }
 
-/// Why a painting is ended.
+/// Why work is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// Somebody wants it no more.

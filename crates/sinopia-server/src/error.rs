@@ -19,6 +19,20 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A symbolic link where the server would write.
+    #[error(
+        "`{path}` is a symbolic link, which is not followed: put the folder or file itself there, or name another folder with `--data`"
+    )]
+    Link {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is no room on the disk to begin with.
+    #[error("the disk that holds `{path}` is full: make room on it")]
+    DiskFull {
+        /// The record of jobs.
+        path: PathBuf,
+    },
     /// Another server has the folder.
     #[error("the folder `{path}` is in use by another server: stop it, or name another with `--data`")]
     FolderInUse {
@@ -33,6 +47,16 @@ pub enum Error {
         /// Why.
         #[source]
         source: rusqlite::Error,
+    },
+    /// The record is no record any more.
+    #[error(
+        "the record of jobs `{path}` is damaged ({what}): `sinopia serve --recover` sets it aside and makes a new one from the pictures"
+    )]
+    RecordDamaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// The record was written by a newer version.
     #[error(
@@ -92,4 +116,20 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Whether there is no room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        use std::io::ErrorKind;
+        match self {
+            Self::Folder { source, .. } => matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded),
+            Self::Record { source, .. } => source.sqlite_error().is_some_and(|error| {
+                error.code == rusqlite::ErrorCode::DiskFull
+                    || error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+            }),
+            Self::DiskFull { .. } => true,
+            _ => false,
+        }
+    }
 }

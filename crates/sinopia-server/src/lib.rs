@@ -17,6 +17,7 @@
 //! Start reading at [`Server`], then [`queue`] (what becomes of a job) and `http/` (one file a topic, `guard.rs` for who may ask).
 
 pub mod engine;
+pub mod seed;
 pub mod wire;
 
 mod impatient;

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sinopia_layout::Layout;
+use tokio::sync::broadcast::Receiver;
 
 use crate::engine::{Accepted, Engine, Fault, Interrupt, Painted, Reason, Refusal, Watch};
 use crate::error::{Error, Result};
 use crate::events::{Event, Hub};
 use crate::metrics::{MethodLabels, Metrics, StateLabels};
-use crate::store::{Ending, Record, Store, new_id};
+use crate::store::{Ending, Outcome, Record, Store, new_id};
 use crate::wire::{JobError, JobRequest, JobState, Progress, Verdict};
 
 /// How much the queue takes on.
@@ -85,7 +86,7 @@ pub enum Refused {
     Store(Error),
 }
 
-/// Seconds between tries when the record cannot be read.
+/// Time between tries when the record cannot be read, or the disk is full.
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait that a client is told.
 const MAX_RETRY_SECS: f64 = 600.0;
@@ -113,15 +114,25 @@ impl Queue {
         Ok(Self { shared, workers: Arc::new(Mutex::new(workers)) })
     }
 
-    /// Queues jobs, all or none, and returns their names.
+    /// Queues jobs, all or none, and returns their names; none on a full disk.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn submit(&self, jobs: &[Accepted]) -> std::result::Result<Vec<String>, Refused> {
-        let Shared { store, options, metrics, changed, .. } = &*self.shared;
+        Ok(self.submit_and_listen(jobs)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same, with what happens to each job from the beginning.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn submit_and_listen(&self, jobs: &[Accepted]) -> std::result::Result<Vec<(String, Receiver<Event>)>, Refused> {
+        let Shared { store, options, metrics, changed, hub, .. } = &*self.shared;
         let named: Result<Vec<_>> =
             jobs.iter().map(|job| Ok((new_id()?, job.request.clone(), job.memory_bytes))).collect();
         let named = named.map_err(Refused::Store)?;
+        store.check_room().map_err(Refused::Store)?;
+        let heard = named.iter().map(|(id, ..)| (id.clone(), hub.listen(id))).collect();
         if !store.enqueue(&named, options.max_queued).map_err(Refused::Store)? {
             metrics.refused.inc();
             return Err(Refused::Full { retry_after_secs: self.wait_secs() });
@@ -129,7 +140,7 @@ impl Queue {
         // The lock keeps a worker from going to sleep between its look at the store and its wait.
         drop(self.shared.state());
         changed.notify_all();
-        Ok(named.into_iter().map(|(id, ..)| id).collect())
+        Ok(heard)
     }
 
     /// Ends a job: at once if it waits, within one part of a network if it is painted. A job that has ended stays as it is.
@@ -140,13 +151,33 @@ impl Queue {
         if self.shared.store.cancel_queued(id)? {
             self.shared.count_ending(&Ending::Cancelled);
             self.shared.prune();
-            self.shared.hub.tell_all_changed();
+            self.tell_changed(id);
             return Ok(());
         }
         if let Some(running) = self.shared.state().running.get(id) {
             running.interrupt.throw(Reason::Cancelled);
         }
         Ok(())
+    }
+
+    /// Forgets a job that is not being painted, and its picture. False if there is none, or it is being painted.
+    ///
+    /// # Errors
+    /// [`Error::Record`].
+    pub fn delete(&self, id: &str) -> Result<bool> {
+        let is_deleted = self.shared.store.delete(id)?;
+        if is_deleted {
+            self.tell_changed(id);
+        }
+        Ok(is_deleted)
+    }
+
+    /// Tells those who listen, and the workers: what could not be written down is theirs to write.
+    fn tell_changed(&self, id: &str) {
+        self.shared.hub.tell(id, Event::Changed);
+        self.shared.hub.tell_all_changed();
+        drop(self.shared.state());
+        self.shared.changed.notify_all();
     }
 
     /// How far a job is that is being painted.
@@ -213,14 +244,7 @@ impl Shared {
             if state.is_stopping {
                 return None;
             }
-            let claimed = match self.store.next() {
-                Ok(Some(record)) if self.has_room(&state, record.memory_bytes) => {
-                    self.store.start(&record.id).map(|started| started.then_some(record))
-                }
-                Ok(_) => Ok(None),
-                Err(error) => Err(error),
-            };
-            match claimed {
+            match self.claim(&state) {
                 Ok(Some(record)) => {
                     let running = Arc::new(Running { memory_bytes: record.memory_bytes, ..Running::default() });
                     state.running.insert(record.id.clone(), running.clone());
@@ -228,12 +252,26 @@ impl Shared {
                 }
                 Ok(None) => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Err(error) => {
-                    tracing::error!(error = chain(&error), "cannot take up the next job");
+                    // Of a full disk the log has a line when it becomes full, and one when there is room again.
+                    if !error.is_disk_full() {
+                        tracing::error!(error = chain(&error), "cannot take up the next job");
+                    }
                     let waited = self.changed.wait_timeout(state, RECORD_PAUSE);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
         }
+    }
+
+    /// The next job, if it can begin now. What could not be written on a full disk comes first, and on a full disk nothing begins.
+    fn claim(&self, state: &State) -> Result<Option<Record>> {
+        if self.store.is_behind() {
+            self.store.settle()?;
+        }
+        let next = self.store.next()?.filter(|record| self.has_room(state, record.memory_bytes));
+        let Some(record) = next else { return Ok(None) };
+        self.store.check_room()?;
+        Ok(self.store.start(&record.id)?.then_some(record))
     }
 
     fn has_room(&self, state: &State, bytes: u64) -> bool {
@@ -243,7 +281,7 @@ impl Shared {
     }
 
     /// Paints, with an eye on the clock; a panic is a failure like others.
-    fn paint(&self, record: &Record, running: &Running) -> std::result::Result<Finished, Refusal> {
+    fn paint(&self, record: &Record, running: &Running) -> std::result::Result<Outcome, Refusal> {
         let watcher = Watcher {
             shared: self,
             record,
@@ -263,7 +301,8 @@ impl Shared {
             painted.unwrap_or_else(|panic| Err(Refusal::new(Fault::Engine, panicked(panic.as_ref()))))
         });
         let warnings = watcher.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
-        result.map(|verdict| Finished { verdict, warnings })
+        let request = watcher.request.into_inner().unwrap_or_else(PoisonError::into_inner);
+        result.map(|verdict| Outcome { request: Some(request), verdict, warnings, took: None })
     }
 
     fn paint_and_judge(&self, watcher: &Watcher<'_>) -> std::result::Result<Option<Verdict>, Refusal> {
@@ -271,9 +310,9 @@ impl Shared {
         let request = watcher.update(|request| {
             request.guidance_scale.get_or_insert(guidance_scale);
         });
-        self.store.put_picture(&watcher.record.id, &png).map_err(|error| Refusal::new(Fault::Engine, chain(&error)))?;
+        self.store.put_picture(&watcher.record.id, &png).map_err(|error| unkept(&watcher.record.id, &error))?;
         let Some(layout) = request.layout.as_ref().filter(|_| request.judge) else { return Ok(None) };
-        match self.engine.judge(&png, layout) {
+        match self.engine.judge(&png, layout, watcher.interrupt()) {
             Ok(verdict) => Ok(Some(verdict)),
             Err(refusal) => {
                 watcher.warning(&format!("nobody looked at the picture: {refusal}"));
@@ -283,18 +322,25 @@ impl Shared {
     }
 
     /// Writes down how a job ended.
-    fn end(&self, record: &Record, result: std::result::Result<Finished, Refusal>, took: Duration) {
+    fn end(&self, record: &Record, result: std::result::Result<Outcome, Refusal>, took: Duration) {
         let reason = self.state().running.get(&record.id).and_then(|running| running.interrupt.reason());
-        let (ending, finished) = match (result, reason) {
-            (Ok(finished), _) => (Ending::Done, finished),
+        let (ending, outcome) = match (result, reason) {
+            (Ok(outcome), _) => (Ending::Done, Outcome { took: Some(took), ..outcome }),
             (Err(refusal), Some(Reason::Stopping)) if refusal.fault == Fault::Interrupted => {
                 tracing::info!(job = record.id, "put back into the queue");
-                return self.written(&record.id, self.store.put_back(&record.id));
+                if let Err(error) = self.store.put_back(&record.id) {
+                    tracing::error!(
+                        job = record.id,
+                        error = chain(&error),
+                        "cannot write that a job waits again; it starts over with the server"
+                    );
+                }
+                return;
             }
             (Err(refusal), Some(Reason::Cancelled)) if refusal.fault == Fault::Interrupted => {
-                (Ending::Cancelled, Finished::default())
+                (Ending::Cancelled, Outcome::default())
             }
-            (Err(refusal), reason) => (Ending::Failed(self.told(refusal, reason)), Finished::default()),
+            (Err(refusal), reason) => (Ending::Failed(self.told(refusal, reason)), Outcome::default()),
         };
         tracing::info!(job = record.id, state = ending.state().as_str(), seconds = took.as_secs_f64(), "ended");
         if ending == Ending::Done {
@@ -302,8 +348,13 @@ impl Shared {
             self.metrics.paint_seconds.get_or_create(&MethodLabels { method }).observe(took.as_secs_f64());
         }
         self.count_ending(&ending);
-        let written = self.store.finish(&record.id, &ending, finished.verdict.as_ref(), &finished.warnings);
-        self.written(&record.id, written.map(drop));
+        if let Err(error) = self.store.finish(&record.id, &ending, outcome) {
+            tracing::error!(
+                job = record.id,
+                error = chain(&error),
+                "cannot write down how the job ended; it starts over with the server"
+            );
+        }
     }
 
     fn told(&self, refusal: Refusal, reason: Option<Reason>) -> JobError {
@@ -313,16 +364,6 @@ impl Shared {
                 hint: Some("ask for fewer steps, fewer boxes or a smaller picture".to_owned()),
             },
             _ => JobError { message: refusal.message, hint: refusal.hint },
-        }
-    }
-
-    fn written(&self, id: &str, result: Result<()>) {
-        if let Err(error) = result {
-            tracing::error!(
-                job = id,
-                error = chain(&error),
-                "cannot write down how the job ended; it starts over with the server"
-            );
         }
     }
 
@@ -340,11 +381,16 @@ impl Shared {
     }
 }
 
-/// What else there is of a job that is done.
-#[derive(Debug, Default)]
-struct Finished {
-    verdict: Option<Verdict>,
-    warnings: Vec<String>,
+/// Why a picture that was painted is not there. Paths and causes go to the log.
+fn unkept(id: &str, error: &Error) -> Refusal {
+    tracing::error!(job = id, error = chain(error), "cannot keep a picture");
+    match error.is_disk_full() {
+        true => Refusal {
+            hint: Some("make room on the server's disk, by deleting jobs for example, and paint it again".to_owned()),
+            ..Refusal::new(Fault::Engine, "disk full: the picture could not be kept")
+        },
+        false => Refusal::new(Fault::Engine, "the server cannot write into its folder of pictures; its log says why"),
+    }
 }
 
 /// Passes what a painting tells on to the record and to those who listen.
@@ -361,7 +407,14 @@ impl Watcher<'_> {
     fn update(&self, change: impl FnOnce(&mut JobRequest)) -> JobRequest {
         let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut request);
-        self.shared.written(&self.record.id, self.shared.store.update_request(&self.record.id, &request));
+        // The end of the job writes it once more.
+        if let Err(error) = self.shared.store.update_request(&self.record.id, &request) {
+            tracing::warn!(
+                job = self.record.id,
+                error = chain(&error),
+                "cannot write down yet what became known of a job"
+            );
+        }
         request.clone()
     }
 }

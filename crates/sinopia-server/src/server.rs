@@ -5,24 +5,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::middleware::AddExtension;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tower::Layer;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::Hub;
-use crate::http::{App, Token, router};
+use crate::http::{App, Peer, Token, router};
 use crate::impatient::Impatient;
 use crate::metrics::Metrics;
 use crate::queue::{Queue, QueueOptions};
 use crate::store::Store;
-use crate::wire::Limits;
+use crate::wire::{JobRequest, Limits, RecipeAnswer};
 
 /// How the server is run.
 #[derive(Debug, Clone)]
@@ -33,8 +36,12 @@ pub struct ServerOptions {
     pub token: Option<Token>,
     /// Pages of other origins that may call it, as browsers write them: `https://paint.example`.
     pub origins: Vec<String>,
+    /// Proxies whose word on what the server is called counts: `X-Forwarded-Host`, `X-Forwarded-Proto`.
+    pub trusted_proxies: Vec<IpNet>,
     /// The folder of jobs.
     pub data: PathBuf,
+    /// Whether a damaged record of jobs is set aside, and pictures that no job names become jobs.
+    pub recover: bool,
     /// The queue.
     pub queue: QueueOptions,
     /// How much may be asked for.
@@ -60,7 +67,9 @@ impl ServerOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 7878)),
             token: None,
             origins: Vec::new(),
+            trusted_proxies: Vec::new(),
             data,
+            recover: false,
             queue: QueueOptions::default(),
             limits: Limits::default(),
             plans_at_once: 2,
@@ -112,7 +121,14 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|source| Error::System { what: "threads", source })?;
-        let store = Arc::new(Store::open(&options.data)?);
+        let request_of = |png: &[u8]| match engine.recipe(png) {
+            Ok(RecipeAnswer::Sinopia(reply)) => Some(JobRequest::from(*reply)),
+            Ok(RecipeAnswer::Foreign { .. }) | Err(_) => None,
+        };
+        let store = Arc::new(match options.recover {
+            true => Store::recover(&options.data, &request_of, options.queue.keep)?,
+            false => Store::open(&options.data)?,
+        });
         let listener = runtime.block_on(TcpListener::bind(address));
         let listener = listener.map_err(|source| Error::Listen { address, source })?;
         let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()));
@@ -145,8 +161,9 @@ impl Server {
             loop {
                 tokio::select! {
                     stream = accept(&listener, &connections) => {
-                        if let Some((stream, permit)) = stream {
-                            let connection = graceful.watch(connection(stream, router.clone(), &options));
+                        if let Some((stream, peer, permit)) = stream {
+                            let service = Extension(peer).layer(router.clone());
+                            let connection = graceful.watch(connection(stream, service, &options));
                             tokio::spawn(async move {
                                 // A client that hangs up half-way is no news.
                                 let _ = connection.await;
@@ -195,13 +212,13 @@ pub fn is_loopback(address: IpAddr) -> bool {
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let permit = connections.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, peer)) => {
             // Answers are small; waiting to send more at once only delays them.
             let _ = stream.set_nodelay(true);
-            Some((stream, permit))
+            Some((stream, Peer(peer.ip()), permit))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -211,15 +228,18 @@ async fn accept(
     }
 }
 
+/// The router, told who asks.
+type Service = AddExtension<Router, Peer>;
+
 fn connection(
     stream: TcpStream,
-    router: Router,
+    service: Service,
     options: &ServerOptions,
-) -> http1::Connection<TokioIo<Impatient>, TowerToHyperService<Router>> {
+) -> http1::Connection<TokioIo<Impatient>, TowerToHyperService<Service>> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
     let stream = Impatient::new(stream, options.write_timeout);
-    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
 
 /// Ends when the process is asked to.

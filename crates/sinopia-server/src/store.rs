@@ -2,10 +2,18 @@
 //!
 //! A picture is written beside its place, flushed and renamed before its row says `done`, so a row that says `done` always has its picture, whenever the
 //! process is killed. A row that says `running` when the folder is opened was being painted by a process that is gone: it is queued again.
+//!
+//! What has to be written while the disk is full (that a job ended, was cancelled, was deleted) takes the room that is kept back for it; if even that is gone, it
+//! is remembered, shown as if it were written, and written as soon as that is possible.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+mod disk;
+mod folder;
+mod format;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,39 +22,17 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::wire::{JobError, JobRequest, JobSelection, JobState, Verdict};
-
-/// The format of the record.
-const FORMAT: i64 = 1;
+use disk::Disk;
+use folder::{Folder, Found};
 
 /// How often a job may be begun. A job that takes the process down again and again (by the system's memory killer, say) is not begun once more.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// How long a connection waits for another's write.
-const BUSY: Duration = Duration::from_secs(10);
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS jobs (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL UNIQUE,
-        state TEXT NOT NULL,
-        caption TEXT NOT NULL,
-        request TEXT NOT NULL,
-        memory INTEGER NOT NULL,
-        created INTEGER NOT NULL,
-        started INTEGER,
-        finished INTEGER,
-        attempts INTEGER NOT NULL DEFAULT 0,
-        finishes INTEGER NOT NULL DEFAULT 0,
-        error TEXT,
-        verdict TEXT,
-        warnings TEXT NOT NULL DEFAULT '[]'
-    ) STRICT;
-    CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, seq);
-    CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (finished, seq) WHERE finished IS NOT NULL;
-";
-
 const COLUMNS: &str =
     "seq, id, state, request, memory, created, started, finished, attempts, error, verdict, warnings, finishes";
+
+/// The place behind all jobs that have ended.
+const LAST: &str = "(SELECT COALESCE(MAX(ended), 0) + 1 FROM jobs WHERE finished IS NOT NULL)";
 
 /// A job as it is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,13 +87,48 @@ impl Ending {
     }
 }
 
+/// What there is to say of a job that ended, beside how.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Outcome {
+    /// The request, with what became known while it was painted.
+    pub request: Option<JobRequest>,
+    /// What a detector saw.
+    pub verdict: Option<Verdict>,
+    /// What the person who asked should know.
+    pub warnings: Vec<String>,
+    /// How long it was painted.
+    pub took: Option<Duration>,
+}
+
+/// Reads the request back from the bytes of a PNG, if it is one of ours.
+pub type RequestOf<'a> = dyn Fn(&[u8]) -> Option<JobRequest> + 'a;
+
+/// An end that is to be written down.
+#[derive(Debug, Clone, PartialEq)]
+struct End {
+    /// The state that it ends.
+    from: JobState,
+    ending: Ending,
+    outcome: Outcome,
+    finished_ms: i64,
+}
+
+/// What is true of a job and could not be written down.
+#[derive(Debug, Clone, PartialEq)]
+enum Unwritten {
+    Ended(Box<End>),
+    Deleted,
+}
+
 /// The folder of jobs.
 #[derive(Debug)]
 pub struct Store {
-    folder: PathBuf,
+    folder: Folder,
+    disk: Disk,
     writer: Mutex<Connection>,
     /// Connections that nobody reads with now. Readers wait neither for each other nor for a write's flush.
     readers: Mutex<Vec<Connection>>,
+    unwritten: Mutex<HashMap<String, Unwritten>>,
     /// Held as long as the process lives.
     _lock: File,
 }
@@ -116,70 +137,139 @@ impl Store {
     /// Opens a folder, makes it if there is none, and queues again what was being painted when its last process ended.
     ///
     /// # Errors
-    /// [`Error::Folder`], [`Error::FolderInUse`], [`Error::Record`], [`Error::RecordFormat`].
-    pub fn open(folder: &Path) -> Result<Self> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Folder { path, source }
-        };
-        private_folder(folder).map_err(at(folder))?;
-        let pictures = folder.join("pictures");
-        private_folder(&pictures).map_err(at(&pictures))?;
-        let lock_path = folder.join("lock");
-        let lock = File::options().create(true).append(true).open(&lock_path).map_err(at(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(Error::FolderInUse { path: folder.to_owned() }),
-            Err(fs::TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
+    /// [`Error::Folder`], [`Error::Link`], [`Error::FolderInUse`], [`Error::DiskFull`], [`Error::Record`], [`Error::RecordFormat`],
+    /// [`Error::RecordDamaged`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, None)
+    }
+
+    /// The same for a folder whose record may be lost or damaged: a damaged one is set aside, and pictures that no job names become jobs. `request_of` reads the
+    /// request back from a picture, if it is one of ours. `keep` is what [`prune`](Self::prune) will be told: no more pictures become jobs than it leaves alone.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for [`Error::RecordDamaged`].
+    pub fn recover(path: &Path, request_of: &RequestOf<'_>, keep: usize) -> Result<Self> {
+        Self::open_with(path, Some((request_of, keep)))
+    }
+
+    fn open_with(path: &Path, recovery: Option<(&RequestOf<'_>, usize)>) -> Result<Self> {
+        let folder = Folder::open(path)?;
+        let lock = folder.lock()?;
+        let disk = Disk::new(path);
+        let mut opened = format::open(&folder.record());
+        let is_full = |error: &Error| error.is_disk_full() || (is_failed_write(error) && is_without_room(&disk));
+        if opened.as_ref().is_err_and(is_full) {
+            disk.release();
+            opened = format::open(&folder.record());
         }
-        let writer = connect(&record_path(folder))?;
-        let store =
-            Self { folder: folder.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), _lock: lock };
-        store.begin()?;
-        store.recover()?;
+        if let (Err(Error::RecordDamaged { what, .. }), Some(_)) = (&opened, recovery) {
+            let to = format::set_aside(&folder.record())?;
+            tracing::warn!(?to, what, "set the damaged record of jobs aside; what waited in it is not painted");
+            opened = format::open(&folder.record());
+        }
+        let format::Opened { writer, is_new } = opened.map_err(|error| match is_full(&error) {
+            true => Error::DiskFull { path: folder.record() },
+            false => error,
+        })?;
+        let store = Self {
+            folder,
+            disk,
+            writer: Mutex::new(writer),
+            readers: Mutex::default(),
+            unwritten: Mutex::default(),
+            _lock: lock,
+        };
+        store.resume()?;
+        store.finish_deleting()?;
+        if let Some((request_of, keep)) = recovery {
+            store.adopt_lost_pictures(request_of, keep)?;
+        }
+        // What could not be made a job of just now stays where it is.
+        store.folder.sweep(is_new || recovery.is_some(), |id| Ok(store.state(id)?.is_some()))?;
+        let _ = store.disk.check(); // says itself if the disk is full
         Ok(store)
     }
 
-    fn begin(&self) -> Result<()> {
-        let writer = self.writer();
-        let format: i64 = self.sql(writer.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
-        if format > FORMAT {
-            return Err(Error::RecordFormat { path: record_path(&self.folder), found: format, known: FORMAT });
-        }
-        self.sql(writer.execute_batch(SCHEMA))?;
-        self.sql(writer.pragma_update(None, "user_version", FORMAT))
-    }
-
-    /// Queues interrupted jobs again, gives those up that were begun too often, and sweeps out what no row speaks of.
-    fn recover(&self) -> Result<()> {
+    /// Queues interrupted jobs again, and gives those up that were begun too often.
+    fn resume(&self) -> Result<()> {
         let error = JobError {
             message: format!(
                 "the server ended {MAX_ATTEMPTS} times while it painted this, so it is not begun once more"
             ),
             hint: Some("the system may have run out of memory: ask for a smaller picture".to_owned()),
         };
-        {
-            let writer = self.writer();
-            self.sql(writer.execute(
-                "UPDATE jobs SET state = 'failed', finished = ?1, finishes = finishes + 1, error = ?2 WHERE state = 'running' AND attempts >= ?3",
-                params![now_ms(), json(&error), MAX_ATTEMPTS],
-            ))?;
-            self.sql(writer.execute("UPDATE jobs SET state = 'queued', started = NULL WHERE state = 'running'", []))?;
-        }
-        let pictures = self.folder.join("pictures");
-        let entries = fs::read_dir(&pictures).map_err(|source| Error::Folder { path: pictures.clone(), source })?;
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|name| name.strip_suffix(".png"));
-            let is_done = match id {
-                Some(id) => self.get(id)?.is_some_and(|record| record.state == JobState::Done),
-                None => false,
-            };
-            if !is_done && let Err(error) = fs::remove_file(entry.path()) {
-                tracing::warn!(file = %entry.path().display(), %error, "cannot sweep out a file that no job speaks of");
+        self.write_surely(|writer| {
+            let give_up = format!(
+                "UPDATE jobs SET state = 'failed', finished = ?1, ended = {LAST}, finishes = finishes + 1, error = ?2
+                 WHERE state = 'running' AND attempts >= ?3"
+            );
+            writer.execute(&give_up, params![now_ms(), json(&error), MAX_ATTEMPTS])?;
+            writer.execute("UPDATE jobs SET state = 'queued', started = NULL WHERE state = 'running'", [])
+        })
+        .map(drop)
+    }
+
+    /// Deletes the pictures of jobs whose process ended between a row and its picture.
+    fn finish_deleting(&self) -> Result<()> {
+        let ids = self.read(|reader| {
+            let mut statement = reader.prepare("SELECT id FROM deleted")?;
+            statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        })?;
+        self.delete_pictures(&ids);
+        Ok(())
+    }
+
+    /// Makes jobs of pictures that no job names: the newest, and no more than `keep` leaves alone. They come before all jobs that are known, in the order in which
+    /// they were written, so that no picture is deleted because another was found.
+    fn adopt_lost_pictures(&self, request_of: &RequestOf<'_>, keep: usize) -> Result<()> {
+        const ADOPT: &str =
+            "INSERT INTO jobs (seq, id, state, caption, request, memory, created, finished, ended, finishes)
+             VALUES ((SELECT COALESCE(MIN(seq), 1) - 1 FROM jobs), ?1, 'done', ?2, ?3, 0, ?4, ?4,
+                     (SELECT COALESCE(MIN(ended), 1) - 1 FROM jobs WHERE finished IS NOT NULL), 1)";
+        let ended = self.read(|reader| {
+            let sql = "SELECT COUNT(*) FROM jobs WHERE finished IS NOT NULL";
+            reader.query_row(sql, [], |row| row.get::<_, i64>(0))
+        })?;
+        let room = keep.saturating_sub(usize::try_from(ended).unwrap_or_default());
+        let (mut adopted, mut left) = (0, 0);
+        for found in self.folder.lost_pictures(|id| Ok(self.state(id)?.is_some()))? {
+            if adopted == room {
+                left += 1;
+                continue;
             }
+            let Some(request) = self.request_in(&found, request_of) else { continue };
+            if !self.folder.take_back(&found)? {
+                continue;
+            }
+            let written_ms = i64::try_from(found.modified.as_millis()).unwrap_or(i64::MAX);
+            let caption = request.caption.as_deref().unwrap_or_default();
+            self.write(|writer| writer.execute(ADOPT, params![found.id, caption, json(&request), written_ms]))?;
+            adopted += 1;
+        }
+        tracing::info!(pictures = adopted, "jobs were made of the pictures that no job named");
+        if left > 0 {
+            tracing::warn!(
+                pictures = left,
+                keep,
+                "left pictures that no job names where they are: there would be more jobs than `--keep` allows, and the oldest would be deleted"
+            );
         }
         Ok(())
+    }
+
+    /// How a picture that no job names was made, if it says so.
+    fn request_in(&self, found: &Found, request_of: &RequestOf<'_>) -> Option<JobRequest> {
+        let request = match self.folder.read_lost(found) {
+            Ok(png) => request_of(&png),
+            Err(error) => {
+                tracing::warn!(picture = found.id, %error, "left alone a picture that cannot be read");
+                return None;
+            }
+        };
+        if request.is_none() {
+            tracing::warn!(picture = found.id, "left alone a picture that does not say how it was made");
+        }
+        request
     }
 
     /// Adds jobs to the queue if they all fit under `max_queued`; nothing if they do not.
@@ -187,33 +277,49 @@ impl Store {
     /// # Errors
     /// [`Error::Record`].
     pub fn enqueue(&self, jobs: &[(String, JobRequest, u64)], max_queued: usize) -> Result<bool> {
-        let mut writer = self.writer();
-        let transaction = self.sql(writer.transaction_with_behavior(TransactionBehavior::Immediate))?;
-        let queued = self.sql(count(&transaction, JobState::Queued))?;
-        if queued + jobs.len() as u64 > max_queued as u64 {
-            return Ok(false);
-        }
-        for (id, request, memory) in jobs {
-            self.sql(transaction.execute(
-                "INSERT INTO jobs (id, state, caption, request, memory, created) VALUES (?1, 'queued', ?2, ?3, ?4, ?5)",
-                params![id, request.caption.as_deref().unwrap_or_default(), json(request), *memory as i64, now_ms()],
-            ))?;
-        }
-        self.sql(transaction.commit())?;
-        Ok(true)
+        self.write(|writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let queued = count(&transaction, JobState::Queued)?;
+            if queued + jobs.len() as u64 > max_queued as u64 {
+                return Ok(false);
+            }
+            for (id, request, memory) in jobs {
+                transaction.execute(
+                    "INSERT INTO jobs (id, state, caption, request, memory, created) VALUES (?1, 'queued', ?2, ?3, ?4, ?5)",
+                    params![id, request.caption.as_deref().unwrap_or_default(), json(request), *memory as i64, now_ms()],
+                )?;
+            }
+            transaction.commit()?;
+            Ok(true)
+        })
     }
 
-    /// The job whose turn it is.
+    /// The job whose turn it is. One whose row makes no sense is given up, so that it does not stand in the way of those behind it.
     ///
     /// # Errors
-    /// [`Error::Record`], [`Error::RecordRow`].
+    /// [`Error::Record`].
     pub fn next(&self) -> Result<Option<Record>> {
-        self.read(|reader| {
-            let sql = format!("SELECT {COLUMNS} FROM jobs WHERE state = 'queued' ORDER BY seq LIMIT 1");
-            reader.query_row(&sql, [], raw).optional()
-        })?
-        .map(|raw| self.record(raw))
-        .transpose()
+        loop {
+            let raw = self.read(|reader| {
+                let sql = format!("SELECT {COLUMNS} FROM jobs WHERE state = 'queued' ORDER BY seq LIMIT 1");
+                reader.query_row(&sql, [], raw).optional()
+            })?;
+            let Some(raw) = raw else { return Ok(None) };
+            let id = raw.id.clone();
+            match self.record(raw) {
+                Ok(record) => return Ok(Some(record)),
+                Err(error) => {
+                    tracing::error!(job = id, error = crate::queue::chain(&error), "gave a job up");
+                    let what = JobError { message: "the record of this job is damaged".to_owned(), hint: None };
+                    self.write(|writer| {
+                        let sql = format!(
+                            "UPDATE jobs SET state = 'failed', request = json_object('caption', caption), finished = ?2, ended = {LAST}, finishes = finishes + 1, error = ?3 WHERE id = ?1"
+                        );
+                        writer.execute(&sql, params![id, now_ms(), json(&what)])
+                    })?;
+                }
+            }
+        }
     }
 
     /// Says that a queued job is being painted. False if it is not queued any more.
@@ -222,7 +328,12 @@ impl Store {
     /// [`Error::Record`].
     pub fn start(&self, id: &str) -> Result<bool> {
         let sql = "UPDATE jobs SET state = 'running', started = ?2, attempts = attempts + 1 WHERE id = ?1 AND state = 'queued'";
-        Ok(self.sql(self.writer().execute(sql, params![id, now_ms()]))? == 1)
+        // Held, so that no end is remembered between the look and the change.
+        let unwritten = self.unwritten();
+        if unwritten.contains_key(id) {
+            return Ok(false);
+        }
+        Ok(self.write(|writer| writer.execute(sql, params![id, now_ms()]))? == 1)
     }
 
     /// Puts a running job back where it was in the queue, as if it had not been begun.
@@ -231,7 +342,7 @@ impl Store {
     /// [`Error::Record`].
     pub fn put_back(&self, id: &str) -> Result<()> {
         let sql = "UPDATE jobs SET state = 'queued', started = NULL, attempts = attempts - 1 WHERE id = ?1 AND state = 'running'";
-        self.sql(self.writer().execute(sql, [id])).map(drop)
+        self.write_surely(|writer| writer.execute(sql, [id])).map(drop)
     }
 
     /// Keeps what became known of a job while it is painted: its layout, its guidance.
@@ -240,31 +351,43 @@ impl Store {
     /// [`Error::Record`].
     pub fn update_request(&self, id: &str, request: &JobRequest) -> Result<()> {
         let sql = "UPDATE jobs SET request = ?2 WHERE id = ?1";
-        self.sql(self.writer().execute(sql, params![id, json(request)])).map(drop)
+        self.write(|writer| writer.execute(sql, params![id, json(request)])).map(drop)
     }
 
     /// Says how a running job ended. False if it was not running.
     ///
     /// # Errors
-    /// [`Error::Record`].
-    pub fn finish(&self, id: &str, ending: &Ending, verdict: Option<&Verdict>, warnings: &[String]) -> Result<bool> {
-        let error = match ending {
-            Ending::Failed(error) => Some(json(error)),
-            _ => None,
-        };
-        let sql = "UPDATE jobs SET state = ?2, finished = ?3, finishes = finishes + 1, error = ?4, verdict = ?5, warnings = ?6
-            WHERE id = ?1 AND state = 'running'";
-        let values = params![id, ending.state().as_str(), now_ms(), error, verdict.map(json), json(&warnings)];
-        Ok(self.sql(self.writer().execute(sql, values))? == 1)
+    /// [`Error::Record`] if the record cannot even be read; what cannot be written now is written later.
+    pub fn finish(&self, id: &str, ending: &Ending, outcome: Outcome) -> Result<bool> {
+        self.end(id, End { from: JobState::Running, ending: ending.clone(), outcome, finished_ms: now_ms() })
     }
 
     /// Cancels a queued job. False if it is not queued any more.
     ///
     /// # Errors
-    /// [`Error::Record`].
+    /// As [`finish`](Self::finish).
     pub fn cancel_queued(&self, id: &str) -> Result<bool> {
-        let sql = "UPDATE jobs SET state = 'cancelled', finished = ?2, finishes = finishes + 1 WHERE id = ?1 AND state = 'queued'";
-        Ok(self.sql(self.writer().execute(sql, params![id, now_ms()]))? == 1)
+        let (ending, outcome) = (Ending::Cancelled, Outcome::default());
+        self.end(id, End { from: JobState::Queued, ending, outcome, finished_ms: now_ms() })
+    }
+
+    fn end(&self, id: &str, end: End) -> Result<bool> {
+        match self.write_surely(|writer| write_end(writer, id, &end)) {
+            Ok(is_written) => Ok(is_written),
+            Err(error) => {
+                let mut unwritten = self.unwritten();
+                let is_due = !unwritten.contains_key(id) && self.state(id)? == Some(end.from);
+                if is_due {
+                    tracing::error!(
+                        job = id,
+                        error = crate::queue::chain(&error),
+                        "remembered how a job ended: it cannot be written down now"
+                    );
+                    unwritten.insert(id.to_owned(), Unwritten::Ended(Box::new(end)));
+                }
+                Ok(is_due)
+            }
+        }
     }
 
     /// Keeps a verdict that was asked for later.
@@ -273,7 +396,7 @@ impl Store {
     /// [`Error::Record`].
     pub fn set_verdict(&self, id: &str, verdict: &Verdict) -> Result<()> {
         let sql = "UPDATE jobs SET verdict = ?2 WHERE id = ?1";
-        self.sql(self.writer().execute(sql, params![id, json(verdict)])).map(drop)
+        self.write(|writer| writer.execute(sql, params![id, json(verdict)])).map(drop)
     }
 
     /// Forgets a job that is not running, and its picture. False if there is none, or it is running.
@@ -281,11 +404,29 @@ impl Store {
     /// # Errors
     /// [`Error::Record`].
     pub fn delete(&self, id: &str) -> Result<bool> {
-        let deleted = self.sql(self.writer().execute("DELETE FROM jobs WHERE id = ?1 AND state <> 'running'", [id]))?;
-        if deleted == 1 {
-            self.delete_picture(id);
+        let has_ended = match self.unwritten().get(id) {
+            Some(Unwritten::Deleted) => return Ok(false),
+            Some(Unwritten::Ended(_)) => true,
+            None => false,
+        };
+        let is_deleted = match self.write_surely(|writer| write_deletion(writer, id, has_ended)) {
+            Ok(is_deleted) => is_deleted,
+            Err(error) if error.is_disk_full() => {
+                let is_there = self.state(id)?.is_some_and(|state| state != JobState::Running || has_ended);
+                if is_there {
+                    // Its picture makes room.
+                    self.unwritten().insert(id.to_owned(), Unwritten::Deleted);
+                    self.delete_picture(id);
+                }
+                return Ok(is_there);
+            }
+            Err(error) => return Err(error),
+        };
+        if is_deleted {
+            self.unwritten().remove(id);
+            self.delete_pictures(&[id.to_owned()]);
         }
-        Ok(deleted == 1)
+        Ok(is_deleted)
     }
 
     /// Forgets all jobs that have ended but the `keep` that ended last, and their pictures. Returns how many.
@@ -293,28 +434,104 @@ impl Store {
     /// # Errors
     /// [`Error::Record`].
     pub fn prune(&self, keep: usize) -> Result<usize> {
-        let sql = "DELETE FROM jobs WHERE seq IN
-            (SELECT seq FROM jobs WHERE finished IS NOT NULL ORDER BY finished DESC, seq DESC LIMIT -1 OFFSET ?1)
-            RETURNING id";
-        let ids = {
-            let writer = self.writer();
-            let delete = || {
-                let mut statement = writer.prepare_cached(sql)?;
-                statement.query_map([keep as i64], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
+        const OLD: &str =
+            "SELECT id FROM jobs WHERE finished IS NOT NULL ORDER BY ended DESC, seq DESC LIMIT -1 OFFSET ?1";
+        let ids = self.write_surely(|writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let ids = {
+                let mut statement = transaction.prepare_cached(OLD)?;
+                statement.query_map([keep as i64], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?
             };
-            self.sql(delete())?
-        };
-        ids.iter().for_each(|id| self.delete_picture(id));
+            for id in &ids {
+                transaction.execute("INSERT OR IGNORE INTO deleted (id) VALUES (?1)", [id])?;
+                transaction.execute("DELETE FROM jobs WHERE id = ?1", [id])?;
+            }
+            transaction.commit()?;
+            Ok(ids)
+        })?;
+        self.delete_pictures(&ids);
         Ok(ids.len())
     }
 
-    /// Deletes the picture of a job whose row is gone. What stays when the process ends in between is swept out at the next start.
-    fn delete_picture(&self, id: &str) {
-        if let Err(error) = fs::remove_file(self.picture_path(id))
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(job = id, %error, "cannot delete the picture; it goes at the next start");
+    /// Deletes the pictures of jobs whose rows are gone, and then the note that they are to be deleted. What is left when the process ends in between goes at the
+    /// next start.
+    fn delete_pictures(&self, ids: &[String]) {
+        let gone: Vec<&String> = ids.iter().filter(|id| self.delete_picture(id)).collect();
+        if gone.is_empty() {
+            return;
         }
+        let forgotten = self.write(|writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for id in &gone {
+                transaction.execute("DELETE FROM deleted WHERE id = ?1", [id])?;
+            }
+            transaction.commit()
+        });
+        if let Err(error) = forgotten {
+            tracing::debug!(error = crate::queue::chain(&error), "the note of what was deleted goes at the next start");
+        }
+    }
+
+    fn delete_picture(&self, id: &str) -> bool {
+        let deleted = self.folder.delete_picture(id);
+        if let Err(error) = &deleted {
+            tracing::warn!(
+                job = id,
+                error = crate::queue::chain(error),
+                "cannot delete the picture; it goes at the next start"
+            );
+        }
+        deleted.is_ok()
+    }
+
+    /// Writes down what could not be written before, and tries whether there is room for more.
+    ///
+    /// # Errors
+    /// Why nothing should be begun.
+    pub fn settle(&self) -> Result<()> {
+        let waiting: Vec<(String, Unwritten)> =
+            self.unwritten().iter().map(|(id, what)| (id.clone(), what.clone())).collect();
+        for (id, what) in waiting {
+            self.settle_one(&id, &what)?;
+        }
+        self.check_room()
+    }
+
+    fn settle_one(&self, id: &str, what: &Unwritten) -> Result<()> {
+        match what {
+            Unwritten::Ended(end) => drop(self.write(|writer| write_end(writer, id, end))?),
+            Unwritten::Deleted => {
+                self.write(|writer| write_deletion(writer, id, true))?;
+                self.delete_pictures(&[id.to_owned()]);
+            }
+        }
+        let mut unwritten = self.unwritten();
+        // It may have been deleted since: that is still to be written.
+        if unwritten.get(id) == Some(what) {
+            unwritten.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Whether there is room on the disk for a painting.
+    ///
+    /// # Errors
+    /// [`Error::Folder`] if there is none.
+    pub fn check_room(&self) -> Result<()> {
+        self.disk.check().map_err(|source| Error::Folder { path: self.folder.pictures(), source })
+    }
+
+    /// The same as it was found at most `max_age` ago: asking again and again costs the disk nothing.
+    ///
+    /// # Errors
+    /// As [`check_room`](Self::check_room).
+    pub fn had_room(&self, max_age: Duration) -> Result<()> {
+        self.disk.checked(max_age).map_err(|source| Error::Folder { path: self.folder.pictures(), source })
+    }
+
+    /// Whether something could not be written down yet.
+    pub fn is_behind(&self) -> bool {
+        !self.unwritten().is_empty()
     }
 
     /// A job.
@@ -322,11 +539,39 @@ impl Store {
     /// # Errors
     /// [`Error::Record`], [`Error::RecordRow`].
     pub fn get(&self, id: &str) -> Result<Option<Record>> {
-        self.read(|reader| {
+        let raw = self.read(|reader| {
             reader.query_row(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1"), [id], raw).optional()
-        })?
-        .map(|raw| self.record(raw))
-        .transpose()
+        })?;
+        Ok(raw.map(|raw| self.record(raw)).transpose()?.and_then(|record| self.as_it_is(record)))
+    }
+
+    /// The state of a job as it is written.
+    fn state(&self, id: &str) -> Result<Option<JobState>> {
+        let text = self.read(|reader| {
+            let mut statement = reader.prepare_cached("SELECT state FROM jobs WHERE id = ?1")?;
+            statement.query_row([id], |row| row.get::<_, String>(0)).optional()
+        })?;
+        // A row that makes no sense is a row all the same.
+        Ok(text.map(|text| JobState::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(JobState::Failed)))
+    }
+
+    /// A record with what could not be written of it; nothing if it is deleted.
+    fn as_it_is(&self, record: Record) -> Option<Record> {
+        match self.unwritten().get(&record.id) {
+            None => Some(record),
+            Some(Unwritten::Deleted) => None,
+            Some(Unwritten::Ended(end)) => {
+                let End { ending, outcome, finished_ms, .. } = (**end).clone();
+                let (state, request) = (ending.state(), outcome.request.unwrap_or(record.request));
+                let error = match ending {
+                    Ending::Failed(error) => Some(error),
+                    Ending::Done | Ending::Cancelled => None,
+                };
+                let (verdict, warnings, finishes) = (outcome.verdict, outcome.warnings, record.finishes + 1);
+                let finished_ms = Some(finished_ms);
+                Some(Record { state, request, error, verdict, warnings, finishes, finished_ms, ..record })
+            }
+        }
     }
 
     /// Jobs, newest first, before the place `before`.
@@ -335,17 +580,41 @@ impl Store {
     /// [`Error::Record`], [`Error::RecordRow`].
     pub fn list(&self, selection: &JobSelection, before: Option<i64>, limit: u32) -> Result<Vec<Record>> {
         let words = selection.q.as_deref().map(|q| format!("%{}%", escaped(q)));
+        let state = selection.state;
+        // What could not be written of a job counts too, so that its written state does not decide.
+        let unwritten = json(&self.unwritten().keys().collect::<Vec<_>>());
         let sql = format!(
             "SELECT {COLUMNS} FROM jobs
-             WHERE (?1 IS NULL OR state = ?1) AND (?2 IS NULL OR caption LIKE ?2 ESCAPE '\\') AND seq < ?3
+             WHERE (?1 IS NULL OR state = ?1 OR id IN (SELECT value FROM json_each(?5)))
+                 AND (?2 IS NULL OR caption LIKE ?2 ESCAPE '\\') AND seq < ?3
              ORDER BY seq DESC LIMIT ?4"
         );
-        let rows = self.read(|reader| {
-            let mut statement = reader.prepare_cached(&sql)?;
-            let values = params![selection.state.map(JobState::as_str), words, before.unwrap_or(i64::MAX), limit];
-            statement.query_map(values, raw)?.collect::<rusqlite::Result<Vec<_>>>()
-        })?;
-        rows.into_iter().map(|raw| self.record(raw)).collect()
+        let mut records = Vec::new();
+        let mut before = before.unwrap_or(i64::MAX);
+        loop {
+            let rows = self.read(|reader| {
+                let mut statement = reader.prepare_cached(&sql)?;
+                let values = params![state.map(JobState::as_str), words, before, limit, unwritten];
+                statement.query_map(values, raw)?.collect::<rusqlite::Result<Vec<_>>>()
+            })?;
+            let last = rows.last().map(|row| row.seq).filter(|_| rows.len() == limit as usize);
+            let shown =
+                rows.into_iter().filter_map(|raw| self.readable(raw)).filter_map(|record| self.as_it_is(record));
+            records.extend(shown.filter(|record| state.is_none_or(|state| record.state == state)));
+            // Some of them may not be shown, and others stand behind them.
+            match last.filter(|_| records.len() < limit as usize) {
+                Some(seq) => before = seq,
+                None => break,
+            }
+        }
+        records.truncate(limit as usize);
+        Ok(records)
+    }
+
+    /// A row, unless it makes no sense.
+    fn readable(&self, raw: Raw) -> Option<Record> {
+        let record = self.record(raw);
+        record.inspect_err(|error| tracing::warn!(error = crate::queue::chain(error), "left a job out")).ok()
     }
 
     /// How many queued jobs come before a place in the queue.
@@ -373,8 +642,8 @@ impl Store {
     /// # Errors
     /// [`Error::Record`].
     pub fn mean_seconds(&self) -> Result<Option<f64>> {
-        let sql = "SELECT AVG(finished - started) / 1000.0 FROM
-            (SELECT finished, started FROM jobs WHERE state = 'done' ORDER BY seq DESC LIMIT 20)";
+        let sql =
+            "SELECT AVG(took) / 1000.0 FROM (SELECT took FROM jobs WHERE took IS NOT NULL ORDER BY seq DESC LIMIT 20)";
         self.read(|reader| reader.query_row(sql, [], |row| row.get(0)))
     }
 
@@ -391,29 +660,27 @@ impl Store {
     /// # Errors
     /// [`Error::Folder`].
     pub fn put_picture(&self, id: &str, png: &[u8]) -> Result<()> {
-        let path = self.picture_path(id);
-        let part = path.with_extension("part");
-        let write = || {
-            let mut file = File::create(&part)?;
-            file.write_all(png)?;
-            file.sync_all()?;
-            fs::rename(&part, &path)
-        };
-        write().map_err(|source| Error::Folder { path: path.clone(), source })
+        #[cfg(test)]
+        if !self.disk.pretends_room_for(png.len()) {
+            self.disk.lacked(png.len());
+            return Err(Error::Folder { path: self.folder.pictures(), source: std::io::ErrorKind::StorageFull.into() });
+        }
+        let put = self.folder.put_picture(id, png);
+        match &put {
+            Ok(()) => self.disk.sufficed(),
+            // The next of its kind is not painted before there is room for it.
+            Err(error) if error.is_disk_full() => self.disk.lacked(png.len()),
+            Err(_) => {}
+        }
+        put
     }
 
-    /// The picture of a job that is done.
+    /// The picture of a job that is done, unless somebody took it away.
     ///
     /// # Errors
-    /// [`Error::Folder`].
-    pub fn picture(&self, record: &Record) -> Result<Vec<u8>> {
-        let path = self.picture_path(&record.id);
-        fs::read(&path).map_err(|source| Error::Folder { path, source })
-    }
-
-    /// Ids come from the record or from [`new_id`], never from a request, so nothing in them leads elsewhere.
-    fn picture_path(&self, id: &str) -> PathBuf {
-        self.folder.join("pictures").join(format!("{id}.png"))
+    /// [`Error::Folder`] if it is there and cannot be read.
+    pub fn picture(&self, record: &Record) -> Result<Option<Vec<u8>>> {
+        self.folder.read_picture(&record.id)
     }
 
     fn writer(&self) -> MutexGuard<'_, Connection> {
@@ -424,23 +691,49 @@ impl Store {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = match idle {
             Some(reader) => reader,
-            None => connect(&record_path(&self.folder))?,
+            None => format::connect(&self.folder.record())?,
         };
         let result = read(&reader);
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         self.sql(result)
     }
 
+    fn write<T>(&self, write: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        #[cfg(test)]
+        if self.disk.pretends() {
+            return self.sql(Err(tests::disk_full()));
+        }
+        let written = write(&mut self.writer());
+        match self.sql(written) {
+            Err(error) if is_failed_write(&error) && is_without_room(&self.disk) => {
+                Err(Error::DiskFull { path: self.folder.record() })
+            }
+            written => written,
+        }
+    }
+
+    /// Writes what has to be written on a full disk too.
+    fn write_surely<T>(&self, write: impl Fn(&mut Connection) -> rusqlite::Result<T>) -> Result<T> {
+        match self.write(&write) {
+            Err(error) if error.is_disk_full() => {
+                self.disk.release();
+                self.write(&write)
+            }
+            written => written,
+        }
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, HashMap<String, Unwritten>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sql<T>(&self, result: rusqlite::Result<T>) -> Result<T> {
-        result.map_err(|source| Error::Record { path: record_path(&self.folder), source })
+        result.map_err(|source| Error::Record { path: self.folder.record(), source })
     }
 
     fn record(&self, raw: Raw) -> Result<Record> {
-        let broken = |what: &str| Error::RecordRow {
-            path: record_path(&self.folder),
-            id: raw.id.clone(),
-            what: what.to_owned(),
-        };
+        let broken =
+            |what: &str| Error::RecordRow { path: self.folder.record(), id: raw.id.clone(), what: what.to_owned() };
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
         Ok(Record {
             state: JobState::ALL
@@ -504,29 +797,46 @@ fn count(connection: &Connection, state: JobState) -> rusqlite::Result<u64> {
     connection.prepare_cached(sql)?.query_row([state.as_str()], |row| row.get::<_, i64>(0)).map(|count| count as u64)
 }
 
-fn record_path(folder: &Path) -> PathBuf {
-    folder.join("jobs.sqlite")
-}
-
-fn connect(path: &Path) -> Result<Connection> {
-    let open = || {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY)?;
-        // Killing the process loses nothing; losing power may lose the last changes, never the order.
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "NORMAL")?;
-        Ok(connection)
+/// Writes how a job ended. False if it ended before.
+fn write_end(writer: &Connection, id: &str, end: &End) -> rusqlite::Result<bool> {
+    let End { from, ending, outcome: Outcome { request, verdict, warnings, took }, finished_ms } = end;
+    let error = match ending {
+        Ending::Failed(error) => Some(json(error)),
+        Ending::Done | Ending::Cancelled => None,
     };
-    open().map_err(|source| Error::Record { path: path.to_owned(), source })
+    let took = took.filter(|_| *ending == Ending::Done).map(|took| took.as_millis() as i64);
+    let sql = format!(
+        "UPDATE jobs SET state = ?3, finished = ?4, ended = {LAST}, took = ?5, finishes = finishes + 1, error = ?6, verdict = ?7, warnings = ?8,
+             request = COALESCE(?9, request)
+         WHERE id = ?1 AND state = ?2"
+    );
+    let (verdict, request) = (verdict.as_ref().map(json), request.as_ref().map(json));
+    let values =
+        params![id, from.as_str(), ending.state().as_str(), finished_ms, took, error, verdict, json(warnings), request];
+    Ok(writer.prepare_cached(&sql)?.execute(values)? == 1)
 }
 
-/// A folder that only its owner can look into: captions and pictures are nobody else's business.
-fn private_folder(path: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+/// Deletes the row of a job that is not running, or `has_ended` although its row does not say so, and notes that its picture has to follow. False if there is none.
+fn write_deletion(writer: &mut Connection, id: &str, has_ended: bool) -> rusqlite::Result<bool> {
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "DELETE FROM jobs WHERE id = ?1 AND (state <> 'running' OR ?2)";
+    let is_deleted = transaction.execute(sql, params![id, has_ended])? == 1;
+    if is_deleted {
+        transaction.execute("INSERT OR IGNORE INTO deleted (id) VALUES (?1)", [id])?;
+    }
+    transaction.commit()?;
+    Ok(is_deleted)
+}
+
+/// Whether SQLite could not write and does not say why: of a quota that is used up, it knows no more than that.
+fn is_failed_write(error: &Error) -> bool {
+    let Error::Record { source, .. } = error else { return false };
+    source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
+}
+
+/// Whether the disk, asked now, has no room.
+fn is_without_room(disk: &Disk) -> bool {
+    disk.check().is_err_and(|error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// Plain data: nothing in it can fail to be written.
@@ -557,7 +867,14 @@ pub fn new_id() -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    /// What SQLite says of a full disk.
+    pub(super) fn disk_full() -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
+    }
 
     fn request(caption: &str) -> JobRequest {
         JobRequest { caption: Some(caption.to_owned()), ..JobRequest::default() }
@@ -565,6 +882,34 @@ mod tests {
 
     fn put(store: &Store, id: &str, caption: &str) {
         assert!(store.enqueue(&[(id.to_owned(), request(caption), 7)], 100).unwrap());
+    }
+
+    fn finish(store: &Store, id: &str, ending: &Ending) -> bool {
+        store.finish(id, ending, Outcome::default()).unwrap()
+    }
+
+    /// A name as jobs have it.
+    fn id(letter: char) -> String {
+        letter.to_string().repeat(32)
+    }
+
+    fn done(store: &Store, id: &str) {
+        put(store, id, id);
+        assert!(store.start(id).unwrap());
+        store.put_picture(id, id.as_bytes()).unwrap();
+        assert!(finish(store, id, &Ending::Done));
+    }
+
+    fn ids(store: &Store) -> Vec<String> {
+        let all = store.list(&JobSelection::default(), None, 10).unwrap();
+        all.into_iter().map(|record| record.id).collect()
+    }
+
+    fn files(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -577,12 +922,20 @@ mod tests {
         assert!(store.start("a").unwrap() && !store.start("a").unwrap());
         assert_eq!(store.queued_before(store.next().unwrap().unwrap().seq).unwrap(), 0);
         store.put_picture("a", b"png").unwrap();
-        assert!(store.finish("a", &Ending::Done, None, &["w".to_owned()]).unwrap());
-        assert!(!store.finish("a", &Ending::Cancelled, None, &[]).unwrap());
+        let outcome = Outcome {
+            request: Some(request("one and more")),
+            warnings: vec!["w".to_owned()],
+            took: Some(Duration::from_secs(3)),
+            ..Outcome::default()
+        };
+        assert!(store.finish("a", &Ending::Done, outcome).unwrap());
+        assert!(!finish(&store, "a", &Ending::Cancelled));
         let record = store.get("a").unwrap().unwrap();
         assert_eq!((record.state, record.finishes, record.memory_bytes), (JobState::Done, 1, 7));
-        assert_eq!(record.warnings, ["w"]);
-        assert_eq!(store.picture(&record).unwrap(), b"png");
+        assert_eq!((record.warnings, record.request.caption.as_deref()), (vec!["w".to_owned()], Some("one and more")));
+        let record = store.get("a").unwrap().unwrap();
+        assert_eq!(store.picture(&record).unwrap().unwrap(), b"png");
+        assert_eq!(store.mean_seconds().unwrap(), Some(3.0), "by a clock that nobody sets");
         assert!(store.cancel_queued("b").unwrap() && !store.start("b").unwrap());
     }
 
@@ -590,16 +943,105 @@ mod tests {
     fn what_was_running_is_queued_again_in_its_old_place() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        put(&store, "a", "one");
-        put(&store, "b", "two");
-        store.start("a").unwrap();
-        store.put_picture("a", b"orphan").unwrap();
-        std::fs::write(folder.path().join("pictures/b.part"), b"half").unwrap();
+        let (a, b) = (id('a'), id('b'));
+        put(&store, &a, "one");
+        put(&store, &b, "two");
+        store.start(&a).unwrap();
+        store.put_picture(&a, b"a kill came before its end was written").unwrap();
+        let pictures = folder.path().join("pictures");
+        fs::write(pictures.join(format!("{b}.part")), b"half").unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         let next = store.next().unwrap().unwrap();
-        assert_eq!((next.id.as_str(), next.attempts, next.started_ms), ("a", 1, None));
-        assert_eq!(std::fs::read_dir(folder.path().join("pictures")).unwrap().count(), 0);
+        assert_eq!((next.id.as_str(), next.attempts, next.started_ms), (a.as_str(), 1, None));
+        assert_eq!(files(&pictures), [format!("{a}.png")], "painting it again writes over it");
+        store.start(&a).unwrap();
+        store.put_picture(&a, b"png").unwrap();
+        assert!(finish(&store, &a, &Ending::Done));
+        assert_eq!(store.picture(&store.get(&a).unwrap().unwrap()).unwrap().unwrap(), b"png");
+    }
+
+    #[test]
+    fn a_start_deletes_nothing_that_others_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let pictures = folder.path().join("pictures");
+        fs::create_dir(&pictures).unwrap();
+        let (ours, unknown) = (format!("{}.png", id('a')), format!("{}.png", id('b')));
+        let half = format!("{}.part", id('c'));
+        for name in ["wedding.jpg", "holiday.png", "notes.part", &unknown, &half] {
+            fs::write(pictures.join(name), b"precious").unwrap();
+        }
+        // With a new record nothing is known of any job, so nothing is moved.
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(files(&pictures), [&unknown, &half, "holiday.png", "notes.part", "wedding.jpg"].map(String::from));
+        done(&store, &id('a'));
+        drop(store);
+        // Later, what no job names is set aside and not deleted.
+        drop(Store::open(folder.path()).unwrap());
+        assert_eq!(files(&pictures), [&ours, "holiday.png", "notes.part", "wedding.jpg"].map(String::from));
+        assert_eq!(files(&folder.path().join("quarantine")), [unknown, half]);
+    }
+
+    #[test]
+    fn a_picture_that_was_to_be_deleted_goes_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (a, b) = (id('a'), id('b'));
+        done(&store, &a);
+        done(&store, &b);
+        // A process that ended between a row and its picture.
+        assert!(store.write(|writer| write_deletion(writer, &a, false)).unwrap());
+        assert!(folder.path().join(format!("pictures/{a}.png")).exists());
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(files(&folder.path().join("pictures")), [format!("{b}.png")]);
+        assert!(files(&folder.path().join("quarantine")).is_empty());
+        let noted =
+            store.read(|reader| reader.query_row("SELECT COUNT(*) FROM deleted", [], |row| row.get::<_, i64>(0)));
+        assert_eq!(noted.unwrap(), 0);
+        assert!(store.delete(&b).unwrap() && !store.delete(&b).unwrap());
+        assert!(files(&folder.path().join("pictures")).is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_followed() {
+        use std::os::unix::fs::symlink;
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = outside.path().join("target.png");
+        fs::write(&target, b"precious").unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (a, b) = (id('a'), id('b'));
+        done(&store, &a);
+        let pictures = folder.path().join("pictures");
+        fs::remove_file(pictures.join(format!("{a}.png"))).unwrap();
+        for name in [format!("{a}.png"), format!("{b}.png"), format!("{b}.part")] {
+            symlink(&target, pictures.join(name)).unwrap();
+        }
+        assert_eq!(store.picture(&store.get(&a).unwrap().unwrap()).unwrap(), None);
+        assert!(store.delete(&a).unwrap());
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(files(&pictures).len(), 3, "links are left alone");
+        // A picture takes the place of a link, and not of what it leads to.
+        done(&store, &b);
+        assert_eq!(store.picture(&store.get(&b).unwrap().unwrap()).unwrap().unwrap(), b.as_bytes());
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        drop(store);
+        // Nor are the folders themselves.
+        fs::rename(&pictures, outside.path().join("pictures")).unwrap();
+        symlink(outside.path().join("pictures"), &pictures).unwrap();
+        assert!(matches!(Store::open(folder.path()), Err(Error::Link { path }) if path == pictures));
+    }
+
+    #[test]
+    fn a_picture_that_somebody_took_away_is_missing_and_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        done(&store, "a");
+        fs::remove_file(folder.path().join("pictures/a.png")).unwrap();
+        assert_eq!(store.picture(&store.get("a").unwrap().unwrap()).unwrap(), None);
+        assert!(store.delete("a").unwrap());
     }
 
     #[test]
@@ -635,27 +1077,35 @@ mod tests {
         for id in ["a", "b", "c", "waited-long"] {
             assert!(store.start(id).unwrap());
             store.put_picture(id, b"png").unwrap();
-            assert!(store.finish(id, &Ending::Done, None, &[]).unwrap());
-            std::thread::sleep(Duration::from_millis(2)); // ends are told apart by milliseconds
+            assert!(finish(&store, id, &Ending::Done));
         }
         store.start("running").unwrap();
         assert_eq!(store.prune(4).unwrap(), 0);
         assert_eq!(store.prune(2).unwrap(), 2);
-        let left = |store: &Store| -> Vec<String> {
-            let all = store.list(&JobSelection::default(), None, 10).unwrap();
-            all.into_iter().map(|record| record.id).collect()
-        };
-        assert_eq!(left(&store), ["queued", "running", "c", "waited-long"]);
+        assert_eq!(ids(&store), ["queued", "running", "c", "waited-long"]);
         let pictures = folder.path().join("pictures");
-        assert!(!pictures.join("a.png").exists() && !pictures.join("b.png").exists());
-        assert!(pictures.join("c.png").exists() && pictures.join("waited-long.png").exists());
-        // A process that ended between a row and its picture: the next one sweeps the picture out.
-        std::fs::write(pictures.join("b.png"), b"png").unwrap();
-        drop(store);
-        let store = Store::open(folder.path()).unwrap();
-        assert!(!pictures.join("b.png").exists() && pictures.join("c.png").exists());
+        assert_eq!(files(&pictures), ["c.png", "waited-long.png"]);
         assert_eq!(store.prune(0).unwrap(), 2);
-        assert_eq!(left(&store), ["queued", "running"]);
+        assert_eq!(ids(&store), ["queued", "running"]);
+    }
+
+    #[test]
+    fn what_ended_last_is_kept_whatever_the_clock_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for id in ["a", "b"] {
+            done(&store, id);
+        }
+        // The clock is set back by ten days: what ended before ended in the future.
+        store.write(|writer| writer.execute("UPDATE jobs SET finished = finished + 864000000", [])).unwrap();
+        done(&store, "new");
+        assert_eq!(store.prune(2).unwrap(), 1);
+        assert_eq!(ids(&store), ["new", "b"]);
+        // And of what ended in the same millisecond.
+        store.write(|writer| writer.execute("UPDATE jobs SET finished = 7", [])).unwrap();
+        done(&store, "newest");
+        assert_eq!(store.prune(1).unwrap(), 2);
+        assert_eq!(ids(&store), ["newest"]);
     }
 
     #[test]
@@ -694,23 +1144,317 @@ mod tests {
         assert!(matches!(Store::open(folder.path()), Err(Error::FolderInUse { .. })));
     }
 
+    /// A store with a finished job, closed, and what was made of it by `damage`.
+    fn damaged(damage: impl FnOnce(&Path)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        done(&Store::open(folder.path()).unwrap(), &id('a'));
+        damage(&folder.path().join("jobs.sqlite"));
+        folder
+    }
+
+    fn garbage(record: &Path) {
+        fs::write(record, b"this is no database, whatever it is called, and never was one").unwrap();
+    }
+
     #[test]
     fn a_newer_record_and_a_damaged_one_are_told_apart() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(Store::open(folder.path()).unwrap());
-        let path = record_path(folder.path());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
-        assert!(matches!(Store::open(folder.path()), Err(Error::RecordFormat { found: 9, .. })));
-        for name in ["jobs.sqlite-wal", "jobs.sqlite-shm"] {
-            let _ = std::fs::remove_file(folder.path().join(name));
+        let newer = damaged(|record| {
+            Connection::open(record).unwrap().pragma_update(None, "user_version", 9).unwrap();
+        });
+        assert!(matches!(Store::open(newer.path()), Err(Error::RecordFormat { found: 9, .. })));
+        // A newer record is not damaged: it is not set aside either.
+        assert!(matches!(Store::recover(newer.path(), &|_| None, 10), Err(Error::RecordFormat { .. })));
+        let middle = |record: &Path| {
+            let mut bytes = fs::read(record).unwrap();
+            bytes[4096..].fill(0xa5);
+            fs::write(record, bytes).unwrap();
+        };
+        let table = |record: &Path| {
+            Connection::open(record).unwrap().execute("DROP TABLE jobs", []).unwrap();
+        };
+        let column = |record: &Path| {
+            Connection::open(record).unwrap().execute("ALTER TABLE jobs DROP COLUMN warnings", []).unwrap();
+        };
+        let lost = |record: &Path| {
+            fs::remove_file(record).unwrap();
+            fs::write(record.with_extension("sqlite-wal"), b"changes to what is lost").unwrap();
+        };
+        for damage in [garbage, middle, table, column, lost] {
+            let folder = damaged(damage);
+            let error = Store::open(folder.path()).unwrap_err();
+            assert!(matches!(&error, Error::RecordDamaged { .. }), "{error:?}");
+            assert!(error.to_string().contains("`sinopia serve --recover`"), "{error}");
+            assert!(folder.path().join(format!("pictures/{}.png", id('a'))).exists(), "a picture is gone");
         }
-        std::fs::write(&path, b"this is no database, whatever it is called, and never was one").unwrap();
-        assert!(matches!(Store::open(folder.path()), Err(Error::Record { .. })));
+    }
+
+    #[test]
+    fn recovering_sets_a_damaged_record_aside_and_makes_jobs_of_pictures() {
+        let folder = damaged(garbage);
+        let request_of =
+            |png: &[u8]| (png == id('a').as_bytes() || png == b"b").then(|| request("read from the picture"));
+        let pictures = folder.path().join("pictures");
+        fs::write(pictures.join("holiday.png"), id('a')).unwrap();
+        fs::write(pictures.join(format!("{}.png", id('c'))), b"of somebody else").unwrap();
+        let store = Store::recover(folder.path(), &request_of, 10).unwrap();
+        assert_eq!(ids(&store), [id('a')]);
+        let record = store.get(&id('a')).unwrap().unwrap();
+        assert_eq!((record.state, record.finishes), (JobState::Done, 1));
+        assert_eq!(record.request.caption.as_deref(), Some("read from the picture"));
+        assert_eq!(store.picture(&record).unwrap().unwrap(), id('a').as_bytes());
+        assert_eq!(files(&pictures).len(), 3, "whatever became no job stays");
+        drop(store);
+        // A second damage writes over nothing.
+        garbage(&folder.path().join("jobs.sqlite"));
+        fs::write(folder.path().join(format!("quarantine/{}.png", id('b'))), b"b").unwrap();
+        drop(Store::recover(folder.path(), &request_of, 10).unwrap());
+        let aside: Vec<_> = files(folder.path()).into_iter().filter(|name| name.contains("damaged")).collect();
+        assert_eq!(aside, ["jobs.sqlite.damaged", "jobs.sqlite.damaged-2"]);
+        // A record that is whole stays where it is, and pictures that were set aside come back.
+        let store = Store::recover(folder.path(), &request_of, 10).unwrap();
+        assert_eq!(ids(&store).len(), 2);
+        assert!(pictures.join(format!("{}.png", id('b'))).exists());
+        assert_eq!(files(folder.path()).into_iter().filter(|name| name.contains("damaged")).count(), 2);
+    }
+
+    #[test]
+    fn a_row_that_makes_no_sense_stops_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for id in ["a", "b"] {
+            put(&store, id, id);
+        }
+        store.write(|writer| writer.execute("UPDATE jobs SET request = 'no json' WHERE id = 'a'", [])).unwrap();
+        assert_eq!(ids(&store), ["b"]);
+        assert_eq!(store.next().unwrap().unwrap().id, "b");
+        let given_up = store.get("a").unwrap().unwrap();
+        assert_eq!((given_up.state, given_up.request), (JobState::Failed, request("a")));
+        assert!(store.delete("a").unwrap());
+    }
+
+    #[test]
+    fn what_ends_while_nothing_can_be_written_is_remembered_and_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for id in ["old", "failing", "waiting"] {
+            put(&store, id, id);
+        }
+        for id in ["old", "failing"] {
+            store.start(id).unwrap();
+        }
+        store.put_picture("old", b"png").unwrap();
+        assert!(finish(&store, "old", &Ending::Done));
+        store.disk.pretend(true);
+        assert!(store.check_room().unwrap_err().is_disk_full() && store.settle().is_err());
+        let refused = store.enqueue(&[("no".to_owned(), request("no"), 0)], 100).unwrap_err();
+        assert!(refused.is_disk_full(), "{refused:?}");
+        let error = JobError { message: "disk full".to_owned(), hint: None };
+        assert!(finish(&store, "failing", &Ending::Failed(error.clone())));
+        assert!(!finish(&store, "failing", &Ending::Done), "it ended once");
+        assert!(store.cancel_queued("waiting").unwrap() && !store.cancel_queued("waiting").unwrap());
+        assert!(store.delete("old").unwrap() && !store.delete("old").unwrap());
+        assert!(!folder.path().join("pictures/old.png").exists(), "deleting it makes room");
+        let check = |store: &Store| {
+            let failed = store.get("failing").unwrap().unwrap();
+            assert_eq!((failed.state, failed.error, failed.finishes), (JobState::Failed, Some(error.clone()), 1));
+            assert_eq!(store.get("waiting").unwrap().unwrap().state, JobState::Cancelled);
+            assert_eq!(
+                (store.get("old").unwrap(), ids(store)),
+                (None, vec!["waiting".to_owned(), "failing".to_owned()])
+            );
+        };
+        check(&store);
+        assert!(store.is_behind());
+        store.disk.pretend(false);
+        store.settle().unwrap();
+        assert!(!store.is_behind());
+        check(&store);
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        check(&store);
+        assert!(store.next().unwrap().is_none());
+        // What ended in memory only can be deleted too.
+        put(&store, "last", "last");
+        store.start("last").unwrap();
+        store.disk.pretend(true);
+        assert!(finish(&store, "last", &Ending::Cancelled) && store.delete("last").unwrap());
+        store.disk.pretend(false);
+        store.settle().unwrap();
+        assert_eq!(store.get("last").unwrap(), None);
     }
 
     #[test]
     fn ids_are_long_and_differ() {
         let (a, b) = (new_id().unwrap(), new_id().unwrap());
         assert!(a != b && a.len() == 32 && a.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+
+    /// Pictures in a folder, named after the letters and written in their order.
+    fn write_pictures(folder: &Path, letters: &str) {
+        for (age, letter) in letters.chars().enumerate() {
+            let path = folder.join(format!("pictures/{}.png", id(letter)));
+            fs::write(&path, b"lost").unwrap();
+            let modified = UNIX_EPOCH + Duration::from_secs(1_000_000 + age as u64);
+            File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+        }
+    }
+
+    #[test]
+    fn recovering_never_causes_a_picture_to_be_deleted() {
+        let request_of = |_: &[u8]| Some(request("found"));
+        let all = ["a", "b", "c", "d", "e"].map(|letter| format!("{}.png", letter.repeat(32)));
+        // Two jobs are known, three pictures are lost, and three jobs are kept.
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        done(&store, &id('a'));
+        done(&store, &id('b'));
+        drop(store);
+        write_pictures(folder.path(), "cde");
+        let store = Store::recover(folder.path(), &request_of, 3).unwrap();
+        assert_eq!(store.prune(3).unwrap(), 0);
+        assert_eq!(ids(&store), [id('b'), id('a'), id('e')], "the newest of the lost, behind those that are known");
+        assert_eq!(files(&folder.path().join("pictures")), all, "the others stay where they are");
+        done(&store, &id('f'));
+        assert_eq!(store.prune(3).unwrap(), 1);
+        assert_eq!(ids(&store), [id('f'), id('b'), id('a')], "what was found goes before what was known");
+        // The record is lost, and there are more pictures than jobs are kept.
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        garbage(&folder.path().join("jobs.sqlite"));
+        for ending in ["-wal", "-shm"] {
+            let _ = fs::remove_file(folder.path().join(format!("jobs.sqlite{ending}")));
+        }
+        write_pictures(folder.path(), "abcde");
+        let store = Store::recover(folder.path(), &request_of, 2).unwrap();
+        assert_eq!(store.prune(2).unwrap(), 0);
+        assert_eq!(ids(&store), [id('e'), id('d')]);
+        assert_eq!(files(&folder.path().join("pictures")), all);
+        drop(store);
+        // With more room the others come too, still in their order.
+        let store = Store::recover(folder.path(), &request_of, 9).unwrap();
+        assert_eq!(
+            (store.prune(9).unwrap(), ids(&store)),
+            (0, ["e", "d", "c", "b", "a"].map(|c| c.repeat(32)).to_vec())
+        );
+        put(&store, "next", "next");
+        assert_eq!(ids(&store)[0], "next");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_was_set_aside_takes_the_place_of_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
+        let name = format!("{}.png", id('a'));
+        let (aside, place) = (folder.path().join("quarantine").join(&name), folder.path().join("pictures").join(&name));
+        fs::write(&aside, b"lost").unwrap();
+        std::os::unix::fs::symlink("elsewhere", &place).unwrap();
+        let store = Store::recover(folder.path(), &|_| Some(request("found")), 10).unwrap();
+        assert!(fs::symlink_metadata(&place).unwrap().is_symlink() && aside.exists() && ids(&store).is_empty());
+    }
+
+    #[test]
+    fn the_picture_of_a_job_that_failed_stays_and_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let a = id('a');
+        put(&store, &a, "one");
+        store.start(&a).unwrap();
+        store.put_picture(&a, b"png").unwrap();
+        assert!(finish(&store, &a, &Ending::Cancelled));
+        drop(store);
+        let store = Store::open(folder.path()).unwrap();
+        let pictures = folder.path().join("pictures");
+        assert_eq!(files(&pictures), [format!("{a}.png")]);
+        assert!(store.delete(&a).unwrap() && files(&pictures).is_empty());
+    }
+
+    #[test]
+    fn a_picture_that_does_not_fit_keeps_the_next_job_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let png = vec![7; 500_000];
+        store.disk.pretend_room(Some(200_000));
+        store.check_room().unwrap();
+        assert!(store.put_picture("a", &png).unwrap_err().is_disk_full());
+        assert!(store.check_room().unwrap_err().is_disk_full());
+        store.disk.pretend_room(None);
+        store.check_room().unwrap();
+        store.put_picture("a", &png).unwrap();
+    }
+
+    #[test]
+    fn what_changes_while_it_is_written_down_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        put(&store, "a", "one");
+        put(&store, "b", "two");
+        store.start("a").unwrap();
+        store.disk.pretend(true);
+        assert!(finish(&store, "a", &Ending::Cancelled));
+        let ended = store.unwritten().get("a").cloned().unwrap();
+        assert!(store.delete("a").unwrap());
+        // A cancel that is only remembered holds too.
+        assert!(store.cancel_queued("b").unwrap());
+        store.disk.pretend(false);
+        assert!(!store.start("b").unwrap());
+        store.settle_one("a", &ended).unwrap();
+        assert!(store.is_behind() && store.get("a").unwrap().is_none());
+        store.settle().unwrap();
+        assert_eq!(store.state("a").unwrap(), None);
+        assert_eq!(store.state("b").unwrap(), Some(JobState::Cancelled));
+    }
+
+    #[test]
+    fn lists_are_of_what_is_so_and_not_of_what_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        for id in ["a", "b", "c", "d"] {
+            put(&store, id, id);
+        }
+        store.disk.pretend(true);
+        for id in ["b", "d"] {
+            assert!(store.cancel_queued(id).unwrap());
+        }
+        let listed = |state, limit| -> Vec<String> {
+            let selection = JobSelection { state: Some(state), ..JobSelection::default() };
+            store.list(&selection, None, limit).unwrap().into_iter().map(|record| record.id).collect()
+        };
+        assert_eq!(listed(JobState::Cancelled, 10), ["d", "b"]);
+        assert_eq!(listed(JobState::Queued, 10), ["c", "a"]);
+        assert_eq!(listed(JobState::Queued, 1), ["c"], "a page is full if there are enough");
+    }
+
+    #[test]
+    fn only_a_write_that_failed_may_mean_a_quota() {
+        let failed = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let is_full = |code| store.write(|_| Err::<(), _>(failed(code))).unwrap_err().is_disk_full();
+        assert!(!is_full(rusqlite::ffi::SQLITE_IOERR_WRITE), "there is room: it is something else");
+        store.disk.pretend_room(Some(1));
+        assert!(is_full(rusqlite::ffi::SQLITE_IOERR_WRITE) && !is_full(rusqlite::ffi::SQLITE_IOERR_READ));
+    }
+
+    #[test]
+    fn a_damaged_record_of_an_older_format_is_left_as_it_was_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.sqlite");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(format::FORMAT_1).unwrap();
+        let insert =
+            "INSERT INTO jobs (id, state, caption, request, memory, created) VALUES ('a', 'done', '', '{}', 0, 0)";
+        old.execute(insert, []).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let sql = "SELECT rootpage FROM sqlite_master WHERE name = 'jobs_by_state'";
+        let page: usize = old.query_row(sql, [], |row| row.get(0)).unwrap();
+        drop(old);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[(page - 1) * 4096..page * 4096].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        assert!(matches!(Store::open(folder.path()), Err(Error::RecordDamaged { .. })));
+        let found = Connection::open(&path).unwrap();
+        let version: i64 = found.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 1);
     }
 }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sinopia_layout::Layout;
+use sinopia_layout::{Layout, limits};
 use utoipa::{IntoParams, ToSchema};
+
+use crate::seed::{self, SeedDoc};
 
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -54,6 +56,13 @@ pub struct Size {
     pub height: u32,
 }
 
+impl Size {
+    /// How many pixels.
+    pub fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+}
+
 /// What stands where, in pixels of its canvas; any canvas will do, boxes scale with the picture.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = Layout)]
@@ -62,13 +71,15 @@ pub struct Size {
 pub(crate) struct LayoutDoc {
     /// What the boxes are measured in.
     canvas: Size,
-    /// The boxes, at most 100.
-    #[schema(max_items = 100)]
+    /// The boxes, at most 200.
+    #[schema(max_items = 200)]
     objects: Vec<ObjectDoc>,
     /// What is around them, in words.
+    #[schema(max_length = 4000)]
     #[serde(default)]
     background: String,
     /// What must not be there.
+    #[schema(max_length = 4000)]
     #[serde(default)]
     negative: String,
 }
@@ -80,7 +91,7 @@ pub(crate) struct LayoutDoc {
 #[expect(dead_code, reason = "as `LayoutDoc`")]
 pub(crate) struct ObjectDoc {
     /// The thing in words, such as `a blue dog`.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 300)]
     phrase: String,
     /// Left, top, width, height.
     #[schema(example = json!([50, 200, 200, 300]))]
@@ -92,6 +103,7 @@ pub(crate) struct ObjectDoc {
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// What the picture shows. May be left out if there is a layout.
+    #[schema(max_length = 4000)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caption: Option<String>,
     /// What stands where; planned from the caption if it is left out and the method paints layouts.
@@ -104,8 +116,9 @@ pub struct JobRequest {
     /// A model that `/api/options` lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Where the noise starts: same seed, same picture.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Where the noise starts: same seed, same picture. A number, or the same as text: JavaScript rounds numbers above 2^53.
+    #[schema(value_type = Option<SeedDoc>)]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "seed::read_optional")]
     pub seed: Option<u64>,
     /// Denoising steps.
     #[schema(minimum = 1)]
@@ -118,7 +131,7 @@ pub struct JobRequest {
     /// A scheduler that `/api/options` lists; by default the method's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
-    /// Options of the method, by name.
+    /// Options of the method, by name. Those that are seeds may be text, as `seed`.
     #[schema(value_type = Object)]
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
@@ -126,6 +139,7 @@ pub struct JobRequest {
     #[serde(default)]
     pub judge: bool,
     /// What must not be in the picture, in place of the default quality keywords.
+    #[schema(max_length = 4000)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negative: Option<String>,
     /// Width in pixels, a multiple of 8; by default the model's own.
@@ -173,13 +187,16 @@ pub struct Job {
     pub model: String,
     /// Where the noise starts.
     pub seed: u64,
+    /// `seed` as text, for JavaScript, which rounds numbers above 2^53.
+    #[serde(default)]
+    pub seed_text: String,
     /// Denoising steps.
     pub steps: u32,
     /// How strictly the picture follows the prompt; null until the model is loaded if the request left it open.
     pub guidance_scale: Option<f64>,
     /// The scheduler; null leaves it to the method.
     pub scheduler: Option<String>,
-    /// Options of the method that the request set.
+    /// Options of the method that the request set; whole numbers above 2^53 are text.
     #[schema(value_type = Object)]
     pub options: Map<String, Value>,
     /// What must not be in the picture, if that was said.
@@ -237,6 +254,67 @@ pub struct Progress {
     pub steps: u64,
     /// A guess, once there is something to guess from.
     pub seconds_left: Option<f64>,
+}
+
+/// Formats of pictures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PictureFormat {
+    /// PNG, with the recipe in it.
+    #[default]
+    Png,
+    /// JPEG, which loses a little.
+    Jpeg,
+    /// WebP without loss.
+    Webp,
+}
+
+impl PictureFormat {
+    /// The word on the wire, and the ending of file names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpeg",
+            Self::Webp => "webp",
+        }
+    }
+
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
+        }
+    }
+}
+
+/// How a picture is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct Rendering {
+    /// Width in pixels, with `height`; what was painted is enlarged or reduced to it. By default it stays as it was painted.
+    #[param(minimum = 8, maximum = 4096)]
+    pub width: Option<u32>,
+    /// Height in pixels, with `width`.
+    #[param(minimum = 8, maximum = 4096)]
+    pub height: Option<u32>,
+    /// How close a JPEG stays to what was painted, 1 to 100 [default: 90].
+    #[param(minimum = 1, maximum = 100)]
+    pub quality: Option<u8>,
+}
+
+impl Rendering {
+    /// Shortest and longest side in pixels.
+    pub const SIDES: std::ops::RangeInclusive<u32> = 8..=4096;
+    /// Quality of a JPEG if nobody says.
+    pub const QUALITY: u8 = 90;
+
+    /// Its size, if it says one.
+    pub fn size(&self) -> Option<Size> {
+        self.width.zip(self.height).map(|(width, height)| Size { width, height })
+    }
 }
 
 /// Why a job has no picture.
@@ -453,7 +531,51 @@ pub struct LayoutReply {
     pub notes: Vec<String>,
 }
 
-/// How a picture was made.
+/// How a picture was made, here or by another program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum RecipeAnswer {
+    /// By another program.
+    Foreign {
+        /// What it wrote into the picture.
+        foreign: Box<ForeignPicture>,
+    },
+    /// Here.
+    Sinopia(Box<RecipeReply>),
+}
+
+/// What another program wrote into a picture. What it did not say is null.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForeignPicture {
+    /// The program's name.
+    pub program: String,
+    /// Its version, as it writes it.
+    pub version: Option<String>,
+    /// The prompt, as it writes it.
+    pub prompt: Option<String>,
+    /// The prompt in plain words: what a caption can keep of it.
+    pub caption: Option<String>,
+    /// The negative prompt in plain words.
+    pub negative: Option<String>,
+    /// Where the noise started, as text: it may have more digits than a JavaScript number holds.
+    pub seed: Option<String>,
+    /// Width in pixels.
+    pub width: Option<u32>,
+    /// Height in pixels.
+    pub height: Option<u32>,
+    /// Denoising steps.
+    pub steps: Option<u32>,
+    /// How strictly it followed the prompt.
+    pub guidance_scale: Option<f64>,
+    /// The sampler by the program's name for it.
+    pub sampler: Option<String>,
+    /// The model by the program's name for it.
+    pub model: Option<String>,
+    /// What cannot be kept when it is painted again here: a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// How a picture was made here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecipeReply {
     /// The caption, if there was one.
@@ -467,13 +589,16 @@ pub struct RecipeReply {
     pub model: String,
     /// Where the noise started.
     pub seed: u64,
+    /// `seed` as text, for JavaScript, which rounds numbers above 2^53.
+    #[serde(default)]
+    pub seed_text: String,
     /// Denoising steps.
     pub steps: u32,
     /// How strictly it followed the prompt.
     pub guidance_scale: f64,
     /// The scheduler.
     pub scheduler: Option<String>,
-    /// All options of the method.
+    /// All options of the method; whole numbers above 2^53 are text.
     #[schema(value_type = Object)]
     pub options: Map<String, Value>,
     /// What replaced the default quality keywords.
@@ -492,6 +617,32 @@ pub struct RecipeReply {
     pub text_encoder: String,
     /// What read the negative prompt, if it was another.
     pub negative_encoder: Option<String>,
+}
+
+impl From<RecipeReply> for JobRequest {
+    /// What asks for the same picture again.
+    fn from(recipe: RecipeReply) -> Self {
+        Self {
+            caption: recipe.caption,
+            layout: recipe.layout,
+            method: Some(recipe.method),
+            model: Some(recipe.model),
+            seed: Some(recipe.seed),
+            steps: Some(recipe.steps),
+            guidance_scale: Some(recipe.guidance_scale),
+            scheduler: recipe.scheduler,
+            options: recipe.options,
+            judge: false,
+            negative: recipe.negative,
+            width: Some(recipe.width),
+            height: Some(recipe.height),
+            guidance_interval: Some(recipe.guidance_interval),
+            deep_every: Some(recipe.deep_every),
+            merge_tokens: Some(recipe.merge_tokens),
+            text_encoder: Some(recipe.text_encoder),
+            negative_encoder: recipe.negative_encoder,
+        }
+    }
 }
 
 /// A job whose picture shall be looked at.
@@ -600,12 +751,15 @@ pub struct Defaults {
     pub guidance_scale: Option<f64>,
     /// Where the noise starts.
     pub seed: u64,
+    /// `seed` as text, for JavaScript, which rounds numbers above 2^53.
+    #[serde(default)]
+    pub seed_text: String,
 }
 
 /// How much may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limits {
-    /// Boxes of a layout.
+    /// Boxes of a layout that is painted.
     pub boxes: usize,
     /// Pixels of a picture.
     pub pixels: u64,
@@ -626,9 +780,25 @@ impl Default for Limits {
             pixels: 1024 * 1024,
             steps: 250,
             body_bytes: 16 * 1024 * 1024,
-            images: 8,
-            caption_chars: 4000,
+            images: 10,
+            caption_chars: limits::CAPTION_CHARS,
         }
+    }
+}
+
+impl Limits {
+    /// The largest picture that OpenAI's clients ask for.
+    const LARGEST_USUAL: u64 = 1792 * 1024;
+
+    /// Pixels of a picture as it is sent, enlarged perhaps: twice what is painted in either direction, and the sizes of OpenAI's clients in any case.
+    pub fn rendered_pixels(&self) -> u64 {
+        self.pixels.saturating_mul(4).max(Self::LARGEST_USUAL)
+    }
+
+    /// Pixels of all pictures that one answer holds: ten of the sizes of OpenAI's clients, or one of any size.
+    pub fn answered_pixels(&self) -> u64 {
+        let side = u64::from(*Rendering::SIDES.end());
+        (10 * Self::LARGEST_USUAL).max(side * side)
     }
 }
 

@@ -72,7 +72,7 @@ fn one_bad_job_takes_nobody_with_it() {
     let record = desk.ended(&good);
     assert_eq!((record.state, record.finishes, record.request.guidance_scale), (JobState::Done, 1, Some(2.0)));
     assert_eq!(record.warnings, ["a word of warning"]);
-    assert_eq!(desk.store.picture(&record).unwrap(), b"good");
+    assert_eq!(desk.store.picture(&record).unwrap().unwrap(), b"good");
 }
 
 #[test]

@@ -4,79 +4,17 @@
 
 mod script;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use sinopia_server::{Server, ServerOptions, Stop};
-use tempfile::TempDir;
-
-use script::{PATIENCE, Script};
+use script::running::{Running, rest};
 
 /// Time after which a slow client is ended here.
 const SHORT: Duration = Duration::from_millis(400);
 /// Pause between the bytes of a client that trickles.
 const DRIP: Duration = Duration::from_millis(20);
-
-struct Running {
-    address: SocketAddr,
-    stop: Stop,
-    thread: Option<JoinHandle<()>>,
-    _folder: TempDir,
-}
-
-impl Running {
-    fn start(change: impl FnOnce(&mut ServerOptions)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut options = ServerOptions::new(folder.path().join("jobs"));
-        options.address = SocketAddr::from(([127, 0, 0, 1], 0));
-        change(&mut options);
-        let server = Server::start(Arc::new(Script::default()), options).unwrap();
-        let (address, stop) = (server.address().unwrap(), Stop::default());
-        let stopped = stop.clone();
-        let thread = spawn(move || server.run(stopped).unwrap());
-        Self { address, stop, thread: Some(thread), _folder: folder }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    fn head(&self, request: &str, headers: &str) -> String {
-        format!("{request} HTTP/1.1\r\nHost: {}\r\n{headers}", self.address)
-    }
-
-    /// What is answered to a whole request.
-    fn ask(&self, request: &str, body: &str) -> String {
-        let headers = format!(
-            "Connection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = self.connect();
-        stream.write_all(self.head(request, &headers).as_bytes()).unwrap();
-        rest(&mut stream)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.stop();
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-/// Everything until the end of the connection; a reset is an end.
-fn rest(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
-        _ => String::from_utf8_lossy(&bytes).into_owned(),
-    }
-}
 
 /// Sends a byte now and then, as long as the server takes them.
 fn trickle(stream: &TcpStream) -> JoinHandle<()> {

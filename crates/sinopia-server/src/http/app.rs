@@ -4,20 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use utoipa::openapi::OpenApi;
 
 use super::problem::Problem;
-use crate::engine::Engine;
+use crate::engine::{Engine, Interrupt, Reason};
 use crate::events::Hub;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::server::ServerOptions;
 use crate::store::Store;
 
-/// Longest wait for others that plan.
+/// Longest wait for others that plan or check.
 const PLAN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pictures that are enlarged, reduced or encoded at once. Each takes a processor, and memory for its pixels.
+const RENDERED_AT_ONCE: usize = 2;
 
 /// What handlers share; clones are the same.
 #[derive(Clone)]
@@ -32,6 +35,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     options: Arc<ServerOptions>,
     planning: Arc<Semaphore>,
+    rendering: Arc<Semaphore>,
     document: Bytes,
 }
 
@@ -44,7 +48,9 @@ impl App {
         options: Arc<ServerOptions>,
     ) -> Self {
         let planning = Arc::new(Semaphore::new(options.plans_at_once.max(1)));
-        Self(Arc::new(Parts { engine, store, queue, hub, metrics, options, planning, document: Bytes::new() }))
+        let rendering = Arc::new(Semaphore::new(RENDERED_AT_ONCE));
+        let document = Bytes::new();
+        Self(Arc::new(Parts { engine, store, queue, hub, metrics, options, planning, rendering, document }))
     }
 
     /// With the OpenAPI document that it serves.
@@ -92,19 +98,55 @@ impl App {
         done.unwrap_or_else(|_| Err(Problem::internal("a fault of the program")))
     }
 
-    /// The same for what computes for a while: a few at once, so that threads are left for those who only read.
-    pub(super) async fn planning<T: Send + 'static>(
+    /// The same for what computes on what was sent: a few at once, so that processors are left for painting and threads for those who only read.
+    ///
+    /// When the client hangs up, work that still waits is never begun, and work under way is interrupted; it keeps its turn until it has ended.
+    pub(super) async fn computing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self, &Interrupt) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = self.turn().await?;
+        let client = Client::default();
+        let interrupt = client.0.clone();
+        let done = self.blocking(move |app| {
+            let _turn = turn;
+            match interrupt.reason() {
+                None => work(app, &interrupt),
+                Some(_) => Err(Problem::unavailable("nobody waits for the answer any more", None)),
+            }
+        });
+        done.await
+    }
+
+    /// The same for finished pictures in other sizes and formats. They have turns of their own and wait for each other as long as it takes: a picture that was
+    /// painted is not refused because others plan.
+    pub(super) async fn rendering<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _turn = self.turn().await?;
-        self.blocking(work).await
+        let turn = self.0.rendering.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| Problem::unavailable("the server stops", None))?;
+        let done = self.blocking(move |app| {
+            let _turn = turn;
+            work(app)
+        });
+        done.await
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        match timeout(PLAN_PATIENCE, self.0.planning.acquire()).await {
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        match timeout(PLAN_PATIENCE, self.0.planning.clone().acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(Problem::unavailable("too many are planning: try again in a while", Some(10))),
         }
+    }
+}
+
+/// Throws its switch when it is dropped, as happens with everything that a request holds when its client hangs up.
+#[derive(Default)]
+struct Client(Arc<Interrupt>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.throw(Reason::Cancelled);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::app::App;
 use super::problem::Problem;
 use crate::wire::{JobRequest, Limits};
-use sinopia_layout::Layout;
+use sinopia_layout::{Layout, limits};
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -25,6 +25,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
             return Err(Problem::unsupported("JSON is expected: send `Content-Type: application/json`"));
         }
         let Raw(bytes) = Raw::from_request(request, app).await?;
+        check_bytes("the request", &bytes, limits::REQUEST_BYTES)?;
         let value = serde_json::from_slice(&bytes);
         value.map(Self).map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
     }
@@ -49,6 +50,14 @@ impl FromRequest<App> for Raw {
                 false => Problem::too_slow("the body did not come, or not in time"),
             }
         })
+    }
+}
+
+/// Refuses a body that is larger than what can be meant by it. It was read to its end, as a client that still sends would miss the answer.
+pub(super) fn check_bytes(what: &str, bytes: &[u8], most: usize) -> Result<(), Problem> {
+    match bytes.len() > most {
+        true => Err(Problem::too_large(format!("{what} has {} bytes; at most {most} are read", bytes.len()))),
+        false => Ok(()),
     }
 }
 
@@ -110,26 +119,17 @@ pub(super) fn check_caption(what: &str, caption: &str, limits: &Limits) -> Resul
     if caption.trim().is_empty() {
         return Err(Problem::bad_request(format!("`{what}` is empty: say what the picture shows")));
     }
-    let found = caption.chars().count();
-    match found > limits.caption_chars {
-        true => Err(Problem::bad_request(format!(
-            "`{what}` has {found} characters, at most {} are read",
-            limits.caption_chars
-        ))),
-        false => Ok(()),
-    }
+    check_chars(what, caption, limits.caption_chars)
 }
 
-/// Refuses a layout with more boxes than allowed.
-pub(super) fn check_layout(layout: &Layout, limits: &Limits) -> Result<(), Problem> {
-    match layout.objects.len() > limits.boxes {
-        true => Err(Problem::bad_request(format!(
-            "the layout has {} boxes, at most {} are painted",
-            layout.objects.len(),
-            limits.boxes
-        ))),
-        false => Ok(()),
-    }
+/// Refuses a text of more than so many characters.
+pub(super) fn check_chars(what: &str, text: &str, max: usize) -> Result<(), Problem> {
+    limits::check_chars(text, max, || format!("`{what}`")).map_err(|error| Problem::bad_request(error.to_string()))
+}
+
+/// Refuses a layout with more boxes or longer texts than are read.
+pub(super) fn check_layout(layout: &Layout) -> Result<(), Problem> {
+    layout.check_size().map_err(|error| Problem::bad_request(error.to_string()))
 }
 
 /// Refuses a job beyond the limits, before the engine looks at it.
@@ -139,15 +139,27 @@ pub(super) fn check_job(request: &JobRequest, limits: &Limits) -> Result<(), Pro
     } else if request.layout.is_none() {
         return Err(Problem::bad_request("there is neither `caption` nor `layout`: say what to paint"));
     }
-    if let Some(negative) = request.negative.as_deref().filter(|text| text.chars().count() > limits.caption_chars) {
-        let found = negative.chars().count();
-        return Err(Problem::bad_request(format!(
-            "`negative` has {found} characters, at most {} are read",
-            limits.caption_chars
-        )));
-    }
+    check_chars("negative", request.negative.as_deref().unwrap_or_default(), limits.caption_chars)?;
     if let Some(layout) = &request.layout {
-        check_layout(layout, limits)?;
+        check_layout(layout)?;
+        if layout.objects.len() > limits.boxes {
+            let (found, max) = (layout.objects.len(), limits.boxes);
+            return Err(Problem::bad_request(format!("the layout has {found} boxes, at most {max} are painted")));
+        }
+    }
+    for (what, name) in [
+        ("method", &request.method),
+        ("model", &request.model),
+        ("scheduler", &request.scheduler),
+        ("text_encoder", &request.text_encoder),
+        ("negative_encoder", &request.negative_encoder),
+    ] {
+        check_chars(what, name.as_deref().unwrap_or_default(), limits::NAME_CHARS)?;
+    }
+    let bytes = serde_json::to_vec(&request.options).map_or(usize::MAX, |json| json.len());
+    if bytes > limits::OPTIONS_BYTES {
+        let message = format!("`options` has {bytes} bytes; at most {} are read", limits::OPTIONS_BYTES);
+        return Err(Problem::bad_request(message));
     }
     if let Some(steps) = request.steps.filter(|steps| !(1..=limits.steps).contains(steps)) {
         return Err(Problem::bad_request(format!("`steps` is {steps}; 1 to {} are allowed", limits.steps)));

@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::app::App;
 use super::problem::Problem;
+use super::proxy::Called;
 use crate::error::{Error, Result};
 
 /// The secret that clients show.
@@ -81,7 +82,8 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
     let origin = request.headers().get(header::ORIGIN).cloned();
     let is_allowed =
         |origin: &HeaderValue| options.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes());
-    let foreign = origin.filter(|origin| !is_own(origin, request.headers()));
+    let called = Called::new(request.headers(), request.extensions(), &options.trusted_proxies);
+    let foreign = origin.filter(|origin| !is_own(origin, called.host.as_deref()));
     if let Some(origin) = &foreign
         && !is_allowed(origin)
     {
@@ -89,6 +91,7 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         return problem.hint("allow this one with `--cors-origin`").into_response();
     }
     let is_question = foreign.is_some() && request.method() == Method::OPTIONS;
+    let asked = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let mut response = if is_question {
         StatusCode::NO_CONTENT.into_response()
     } else if needs_token(request.uri().path()) && !shows_token(&app, request.headers()) {
@@ -97,25 +100,24 @@ pub(super) async fn guard(State(app): State<App>, request: Request, next: Next) 
         next.run(request).await
     };
     if let Some(origin) = foreign {
-        permit(response.headers_mut(), origin);
+        permit(response.headers_mut(), origin, asked);
     }
     response
 }
 
-/// Answers that pages of an allowed origin may read.
-fn permit(headers: &mut HeaderMap, origin: HeaderValue) {
+/// Answers that pages of an allowed origin may read. They may send the headers that they ask for: OpenAI's client sends some of its own.
+fn permit(headers: &mut HeaderMap, origin: HeaderValue, asked: Option<HeaderValue>) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     let methods = HeaderValue::from_static("GET, POST, DELETE");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    let names = HeaderValue::from_static("Authorization, Content-Type");
+    let names = asked.unwrap_or(HeaderValue::from_static("Authorization, Content-Type"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
 }
 
 /// Whether a page that this server sent asks.
-fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+fn is_own(origin: &HeaderValue, host: Option<&str>) -> bool {
     let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     match (origin, host) {
         (Some((_, of_page)), Some(host)) => of_page.eq_ignore_ascii_case(host),
@@ -171,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_page_is_our_own_if_it_came_from_where_it_asks() {
-        let own = |origin: &'static str, host| is_own(&HeaderValue::from_static(origin), &with_host(host));
+        let own = |origin: &'static str, host| is_own(&HeaderValue::from_static(origin), Some(host));
         assert!(own("http://127.0.0.1:7878", "127.0.0.1:7878") && own("https://Paint.example", "paint.example"));
         assert!(!own("http://127.0.0.1:3000", "127.0.0.1:7878") && !own("null", "127.0.0.1:7878"));
     }

@@ -12,6 +12,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
 use serde_json::json;
+use sinopia_layout::limits;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::broadcast::error::RecvError;
@@ -22,17 +23,20 @@ use super::body::{Body, JobId, Params, check_job, no_job};
 use super::problem::{ErrorReply, Problem};
 use crate::engine::Accepted;
 use crate::events::Event;
+use crate::seed::exact_options;
 use crate::store::Record;
-use crate::wire::{EvaluateRequest, Job, JobList, JobRequest, JobSelection, JobState, Verdict};
+use crate::wire::{
+    EvaluateRequest, Job, JobList, JobRequest, JobSelection, JobState, Limits, PictureFormat, Rendering, Size, Verdict,
+};
 
 /// Jobs of a list if nobody says how many.
 const LIST: u32 = 50;
 /// At most.
 const MAX_LIST: u32 = 200;
 /// Events that are on their way to a client.
-const EVENTS: usize = 16;
+pub(super) const EVENTS: usize = 16;
 /// Silence after which a sign of life is sent.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Queue a painting.
 #[utoipa::path(post, path = "/api/jobs", tag = "jobs", request_body = JobRequest, responses(
@@ -73,6 +77,8 @@ pub(super) async fn list(
     if !(1..=MAX_LIST).contains(&limit) {
         return Err(Problem::bad_request(format!("`limit` is {limit}; 1 to {MAX_LIST} are allowed")));
     }
+    limits::check_chars(selection.q.as_deref().unwrap_or_default(), limits::SEARCH_CHARS, || "`q`".to_owned())
+        .map_err(|error| Problem::bad_request(error.to_string()))?;
     let before = selection.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|_| Problem::bad_request("`before` is not the `next` of an earlier answer"))?;
     app.blocking(move |app| {
@@ -112,27 +118,92 @@ pub(super) async fn cancel(State(app): State<App>, JobId(id): JobId) -> Result<J
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
 pub(super) async fn delete(State(app): State<App>, JobId(id): JobId) -> Result<StatusCode, Problem> {
     app.blocking(move |app| {
-        let record = app.store().get(&id)?.ok_or_else(no_job)?;
-        if record.state == JobState::Running || !app.store().delete(&id)? {
+        if !app.queue().delete(&id)? {
+            app.store().get(&id)?.ok_or_else(no_job)?;
             return Err(Problem::conflict("the job is being painted").hint("cancel it first"));
         }
-        app.hub().tell(&id, Event::Changed);
-        app.hub().tell_all_changed();
         Ok(StatusCode::NO_CONTENT)
     })
     .await
 }
 
 /// The picture, its recipe in it.
-#[utoipa::path(get, path = "/api/jobs/{id}/image.png", tag = "jobs", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/jobs/{id}/image.png", tag = "jobs", params(("id" = String, Path), Rendering), responses(
     (status = 200, body = Vec<u8>, content_type = "image/png"),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
-pub(super) async fn image(State(app): State<App>, JobId(id): JobId) -> Result<Response, Problem> {
-    let png = app.blocking(move |app| picture(app, &id).map(|(_, png)| png)).await?;
+pub(super) async fn image(app: State<App>, id: JobId, rendering: Params<Rendering>) -> Result<Response, Problem> {
+    send_picture(app, id, PictureFormat::Png, rendering).await
+}
+
+/// The picture as a JPEG.
+#[utoipa::path(get, path = "/api/jobs/{id}/image.jpeg", tag = "jobs", params(("id" = String, Path), Rendering), responses(
+    (status = 200, body = Vec<u8>, content_type = "image/jpeg"),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn image_jpeg(app: State<App>, id: JobId, rendering: Params<Rendering>) -> Result<Response, Problem> {
+    send_picture(app, id, PictureFormat::Jpeg, rendering).await
+}
+
+/// The picture as a WebP without loss.
+#[utoipa::path(get, path = "/api/jobs/{id}/image.webp", tag = "jobs", params(("id" = String, Path), Rendering), responses(
+    (status = 200, body = Vec<u8>, content_type = "image/webp"),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn image_webp(app: State<App>, id: JobId, rendering: Params<Rendering>) -> Result<Response, Problem> {
+    send_picture(app, id, PictureFormat::Webp, rendering).await
+}
+
+async fn send_picture(
+    State(app): State<App>,
+    JobId(id): JobId,
+    format: PictureFormat,
+    Params(rendering): Params<Rendering>,
+) -> Result<Response, Problem> {
+    check_rendering(&rendering, &app.options().limits)?;
+    let bytes = match format == PictureFormat::Png && rendering.size().is_none() {
+        true => app.blocking(move |app| picture(app, &id).map(|(_, png)| png)).await?,
+        false => {
+            let render = move |app: &App| Ok(app.engine().render(&picture(app, &id)?.1, format, &rendering)?);
+            app.rendering(render).await?
+        }
+    };
     // A picture that is there stays as it is; the browser of its owner may keep it.
     let headers =
-        [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
-    Ok((headers, png).into_response())
+        [(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
+    Ok((headers, bytes).into_response())
+}
+
+fn check_rendering(rendering: &Rendering, limits: &Limits) -> Result<(), Problem> {
+    let (min, max) = (Rendering::SIDES.start(), Rendering::SIDES.end());
+    for (name, side, other) in
+        [("width", rendering.width, rendering.height), ("height", rendering.height, rendering.width)]
+    {
+        match side {
+            Some(side) if !Rendering::SIDES.contains(&side) => {
+                return Err(Problem::bad_request(format!("`{name}` is {side}; {min} to {max} are allowed")));
+            }
+            None if other.is_some() => {
+                return Err(Problem::bad_request(format!("`{name}` is missing: a size has two sides")));
+            }
+            _ => {}
+        }
+    }
+    if let Some(size) = rendering.size() {
+        check_rendered(size, limits)?;
+    }
+    match rendering.quality {
+        Some(quality) if !(1..=100).contains(&quality) => {
+            Err(Problem::bad_request(format!("`quality` is {quality}; 1 to 100 are allowed")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a picture that is larger, as it is sent, than the server makes of what it painted.
+pub(super) fn check_rendered(size: Size, limits: &Limits) -> Result<(), Problem> {
+    let (Size { width, height }, max) = (size, limits.rendered_pixels());
+    match size.pixels() > max {
+        true => Err(Problem::too_large(format!("{width} × {height} pixels are asked for, at most {max} are sent"))),
+        false => Ok(()),
+    }
 }
 
 /// Have a detector look at a finished picture.
@@ -144,7 +215,7 @@ pub(super) async fn evaluate(
     Body(request): Body<EvaluateRequest>,
 ) -> Result<Json<Verdict>, Problem> {
     let JobId(id) = JobId::parse(&request.job)?;
-    app.planning(move |app| {
+    app.computing(move |app, interrupt| {
         let (record, png) = picture(app, &id)?;
         if let Some(verdict) = record.verdict {
             return Ok(Json(verdict));
@@ -152,7 +223,7 @@ pub(super) async fn evaluate(
         let Some(layout) = &record.request.layout else {
             return Err(Problem::bad_request("the job has no layout: there are no boxes to look into"));
         };
-        let verdict = app.engine().judge(&png, layout)?;
+        let verdict = app.engine().judge(&png, layout, interrupt)?;
         app.store().set_verdict(&id, &verdict)?;
         Ok(Json(verdict))
     })
@@ -218,7 +289,7 @@ async fn follow(app: App, id: String, to: mpsc::Sender<sse::Event>) {
 }
 
 /// A channel as a stream.
-struct Events(mpsc::Receiver<sse::Event>);
+pub(super) struct Events(pub(super) mpsc::Receiver<sse::Event>);
 
 impl Stream for Events {
     type Item = Result<sse::Event, Infallible>;
@@ -240,7 +311,10 @@ pub(super) fn picture(app: &App, id: &str) -> Result<(Record, Vec<u8>), Problem>
         let message = format!("the job has no picture: it is {}", record.state.as_str());
         return Err(Problem::not_found(message));
     }
-    let png = app.store().picture(&record)?;
+    let png = app.store().picture(&record)?.ok_or_else(|| {
+        Problem::gone("the picture is not there any more: somebody took it out of the server's folder")
+            .hint("paint it again with the same settings, or delete the job")
+    })?;
     Ok((record, png))
 }
 
@@ -253,7 +327,7 @@ fn shown(app: &App, record: Record) -> Result<Job, Problem> {
     };
     Ok(Job {
         progress: if state == JobState::Running { app.queue().progress(&record.id) } else { None },
-        image: (state == JobState::Done).then(|| image_path(&record.id)),
+        image: (state == JobState::Done).then(|| image_path(&record.id, PictureFormat::Png)),
         id: record.id,
         state,
         caption: request.caption.unwrap_or_default(),
@@ -261,10 +335,11 @@ fn shown(app: &App, record: Record) -> Result<Job, Problem> {
         method: request.method.unwrap_or_default(),
         model: request.model.unwrap_or_default(),
         seed: request.seed.unwrap_or_default(),
+        seed_text: request.seed.unwrap_or_default().to_string(),
         steps: request.steps.unwrap_or_default(),
         guidance_scale: request.guidance_scale,
         scheduler: request.scheduler,
-        options: request.options,
+        options: exact_options(request.options),
         negative: request.negative,
         width: request.width,
         height: request.height,
@@ -284,8 +359,8 @@ fn shown(app: &App, record: Record) -> Result<Job, Problem> {
 }
 
 /// Where a picture is.
-pub(super) fn image_path(id: &str) -> String {
-    format!("/api/jobs/{id}/image.png")
+pub(super) fn image_path(id: &str, format: PictureFormat) -> String {
+    format!("/api/jobs/{id}/image.{}", format.as_str())
 }
 
 /// RFC 3339, in UTC.

@@ -4,13 +4,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use sinopia_layout::limits;
+use sinopia_layout::media::picture_kind;
 
 use super::app::App;
-use super::body::{Body, Params, Raw, check_caption, check_layout};
+use super::body::{Body, Params, Raw, check_bytes, check_caption, check_layout};
 use super::problem::{ErrorReply, Problem};
 use crate::wire::{
     CheckRequest, Composed, ConvertParams, Converted, EditRequest, Findings, LayoutReply, Limits, Options, PlanReply,
-    PlanRequest, RecipeReply, Repaired,
+    PlanRequest, RecipeAnswer, Repaired,
 };
 
 /// Most layouts to choose from.
@@ -34,7 +36,7 @@ pub(super) async fn plan(State(app): State<App>, Body(request): Body<PlanRequest
         let message = format!("`candidates` is {candidates}; 1 to {MAX_CANDIDATES} are allowed");
         return Err(Problem::bad_request(message));
     }
-    app.planning(move |app| Ok(Json(app.engine().plan(&request)?))).await
+    app.computing(move |app, interrupt| Ok(Json(app.engine().plan(&request, interrupt)?))).await
 }
 
 /// Change a layout as an instruction says.
@@ -45,8 +47,8 @@ pub(super) async fn edit(State(app): State<App>, Body(request): Body<EditRequest
     let limits = &app.options().limits;
     check_caption("instruction", &request.instruction, limits)?;
     check_optional(request.caption.as_deref(), limits)?;
-    check_layout(&request.layout, limits)?;
-    app.planning(move |app| Ok(Json(app.engine().edit(&request)?))).await
+    check_layout(&request.layout)?;
+    app.computing(move |app, interrupt| Ok(Json(app.engine().edit(&request, interrupt)?))).await
 }
 
 /// Say what is wrong with a layout.
@@ -58,7 +60,7 @@ pub(super) async fn check(
     Body(request): Body<CheckRequest>,
 ) -> Result<Json<Findings>, Problem> {
     check_both(&request, &app.options().limits)?;
-    app.blocking(move |app| Ok(Json(app.engine().check(&request)?))).await
+    app.computing(move |app, _| Ok(Json(app.engine().check(&request)?))).await
 }
 
 /// Mend a layout by the rules that need no model.
@@ -70,7 +72,7 @@ pub(super) async fn repair(
     Body(request): Body<CheckRequest>,
 ) -> Result<Json<Repaired>, Problem> {
     check_both(&request, &app.options().limits)?;
-    app.blocking(move |app| Ok(Json(app.engine().repair(&request)?))).await
+    app.computing(move |app, _| Ok(Json(app.engine().repair(&request)?))).await
 }
 
 /// The prompts that methods make of a layout.
@@ -82,7 +84,7 @@ pub(super) async fn compose(
     Body(request): Body<CheckRequest>,
 ) -> Result<Json<Composed>, Problem> {
     check_both(&request, &app.options().limits)?;
-    app.blocking(move |app| Ok(Json(app.engine().compose(&request)?))).await
+    app.computing(move |app, _| Ok(Json(app.engine().compose(&request)?))).await
 }
 
 /// Read a layout of any format (found out from the text) and write another.
@@ -96,8 +98,9 @@ pub(super) async fn convert(
     Params(params): Params<ConvertParams>,
     Raw(bytes): Raw,
 ) -> Result<Response, Problem> {
-    let converted = app.blocking(move |app| {
-        let text = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("the layout is not text in UTF-8"))?;
+    check_bytes("the layout", &bytes, limits::CONVERTED_BYTES)?;
+    let converted = app.computing(move |app, _| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request(no_text(&bytes)))?;
         Ok(app.engine().convert(text, params.to)?)
     });
     Ok(match converted.await? {
@@ -106,18 +109,26 @@ pub(super) async fn convert(
     })
 }
 
-/// How a picture of ours was made.
+/// How a picture was made, here or by another program.
 #[utoipa::path(post, path = "/api/recipe", tag = "layouts",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"), responses(
-    (status = 200, body = RecipeReply),
+    (status = 200, body = RecipeAnswer),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
-pub(super) async fn recipe(State(app): State<App>, Raw(png): Raw) -> Result<Json<RecipeReply>, Problem> {
-    app.blocking(move |app| Ok(Json(app.engine().recipe(&png)?))).await
+pub(super) async fn recipe(State(app): State<App>, Raw(png): Raw) -> Result<Json<RecipeAnswer>, Problem> {
+    app.computing(move |app, _| Ok(Json(app.engine().recipe(&png)?))).await
+}
+
+/// Why bytes that are no text are no layout.
+fn no_text(bytes: &[u8]) -> String {
+    match picture_kind(bytes) {
+        Some(kind) => format!("this is a {kind} picture, not a layout; `/api/recipe` reads how a PNG was made"),
+        None => "the layout is not text in UTF-8".to_owned(),
+    }
 }
 
 fn check_both(request: &CheckRequest, limits: &Limits) -> Result<(), Problem> {
     check_optional(request.caption.as_deref(), limits)?;
-    check_layout(&request.layout, limits)
+    check_layout(&request.layout)
 }
 
 fn check_optional(caption: Option<&str>, limits: &Limits) -> Result<(), Problem> {

@@ -10,10 +10,12 @@ mod jobs;
 mod layouts;
 mod pages;
 mod problem;
+mod proxy;
 mod record;
 
 pub(crate) use app::App;
 pub use guard::Token;
+pub(crate) use proxy::Peer;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -31,6 +33,10 @@ pub(crate) fn router(app: App) -> Router {
     let pause_timeout = app.options().pause_timeout;
     router
         .route("/openapi.json", axum::routing::get(docs::document))
+        .route("/v1/images/edits", axum::routing::post(images::not_yet))
+        .route("/v1/images/variations", axum::routing::post(images::not_yet))
+        .route("/v1/{*path}", axum::routing::any(images::no_such_route))
+        .route("/images/generations", axum::routing::any(images::no_such_route))
         .merge(docs::routes())
         .merge(pages::routes())
         .fallback(pages::anything_else)
@@ -59,6 +65,8 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::events))
         .routes(routes!(jobs::image))
+        .routes(routes!(jobs::image_jpeg))
+        .routes(routes!(jobs::image_webp))
         .routes(routes!(jobs::evaluate))
         .routes(routes!(images::generate))
         .routes(routes!(images::models))

@@ -12,6 +12,9 @@ use crate::engine::{Fault, Refusal};
 use crate::error::Error;
 use crate::queue::{Refused, chain};
 
+/// Most characters of a message.
+const MESSAGE_CHARS: usize = 1000;
+
 /// Something that is wrong, as it goes over the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ErrorReply {
@@ -30,7 +33,7 @@ pub(crate) struct ErrorBody {
     pub(crate) code: String,
     /// Whose fault it is, in OpenAI's words: `invalid_request_error` or `server_error`.
     pub(crate) r#type: String,
-    /// Always null; OpenAI's clients look for it.
+    /// The field of the request that it is about, where it is about one.
     pub(crate) param: Option<String>,
 }
 
@@ -41,20 +44,33 @@ pub(crate) struct Problem {
     code: &'static str,
     message: String,
     hint: Option<String>,
+    param: Option<String>,
     retry_after_secs: Option<u64>,
 }
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), hint: None, retry_after_secs: None }
+        Self { status, code, message: cut(message.into()), hint: None, param: None, retry_after_secs: None }
     }
 
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
+    /// With a code of OpenAI's, for clients that look at it.
+    pub(super) fn code(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
+    /// A message that begins with a field's name in backticks is about that field, and so is `unknown method …` about `method`.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
+        let message = message.into();
+        let problem = Self::new(StatusCode::BAD_REQUEST, "bad_request", message);
+        Self { param: field(&problem.message), ..problem }
+    }
+
+    pub(super) fn not_implemented(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", message)
     }
 
     pub(super) fn too_large(message: impl Into<String>) -> Self {
@@ -71,6 +87,10 @@ impl Problem {
 
     pub(super) fn not_found(what: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", what)
+    }
+
+    pub(super) fn gone(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "gone", what)
     }
 
     pub(super) fn method_not_allowed() -> Self {
@@ -94,9 +114,37 @@ impl Problem {
         Self { retry_after_secs, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message) }
     }
 
+    pub(super) fn disk_full() -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "disk full: the server cannot take this up")
+            .hint("make room on the server's disk, by deleting jobs for example")
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
+
+    /// What goes over the wire.
+    pub(super) fn into_reply(self) -> ErrorReply {
+        let r#type = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
+        let (r#type, code) = (r#type.to_owned(), self.code.to_owned());
+        ErrorReply { error: ErrorBody { message: self.message, hint: self.hint, code, r#type, param: self.param } }
+    }
+}
+
+/// A message, not longer than anybody reads: some repeat what was sent.
+fn cut(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    }
+}
+
+/// The field that a message begins with.
+fn field(message: &str) -> Option<String> {
+    let quoted = message.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+    let (name, _) = quoted.or_else(|| message.strip_prefix("unknown ")?.split_once(" `"))?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then(|| name.to_owned())
 }
 
 impl From<Refusal> for Problem {
@@ -117,7 +165,11 @@ impl From<Refusal> for Problem {
 impl From<Error> for Problem {
     /// Paths and causes go to the log; clients are told that it is the server's fault.
     fn from(error: Error) -> Self {
-        tracing::error!(error = chain(&error), "the record of jobs failed");
+        if error.is_disk_full() {
+            // The log has it from when it became full.
+            return Self::disk_full();
+        }
+        tracing::error!(error = chain(&error), "the folder of jobs failed");
         Self::internal("the server cannot use its record of jobs; its log says why")
     }
 }
@@ -137,15 +189,18 @@ impl From<Refused> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let r#type = if self.status.is_server_error() { "server_error" } else { "invalid_request_error" };
-        let (r#type, code) = (r#type.to_owned(), self.code.to_owned());
-        let error = ErrorBody { message: self.message, hint: self.hint, code, r#type, param: None };
-        let mut response = (self.status, Json(ErrorReply { error })).into_response();
-        if let Some(seconds) = self.retry_after_secs {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        let (status, retry_after_secs) = (self.status, self.retry_after_secs);
+        let mut response = (status, Json(self.into_reply())).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = retry_after_secs {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::NOT_IMPLEMENTED {
+            // OpenAI's own clients ask again after a 5xx unless they are told.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         response
     }
@@ -155,4 +210,24 @@ impl IntoResponse for Problem {
 pub(super) fn of_panic(_panic: Box<dyn Any + Send>) -> Response {
     tracing::error!("a handler panicked");
     Problem::internal("a fault of the program").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_its_field_first() {
+        assert_eq!(Problem::bad_request("`n` is 99; 1 to 10 are allowed").param.as_deref(), Some("n"));
+        assert_eq!(Problem::bad_request("unknown method `magic`: choose one of sd").param.as_deref(), Some("method"));
+        assert_eq!(Problem::bad_request("there is no model `x` here").param, None);
+        assert_eq!(Problem::bad_request("`--flag x` is wrong").param, None);
+    }
+
+    #[test]
+    fn a_message_does_not_repeat_all_that_was_sent() {
+        let message = Problem::bad_request(format!("unknown field `{}`", "ü".repeat(100_000))).message;
+        assert_eq!(message.chars().count(), MESSAGE_CHARS + 1);
+        assert!(message.starts_with("unknown field `ü") && message.ends_with('…'));
+    }
 }
