@@ -16,6 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod pictures;
+
 use sinopia_models::Weights;
 use sinopia_models::checkpoint::{Checkpoint, OpenOptions};
 use sinopia_models::ella::Ella;

@@ -17,7 +17,10 @@ static ALLOCATOR: Allocator = Allocator;
 fn main() -> ExitCode {
     quiet_tensor_library();
     keep_freed();
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::mistyped::report(error),
+    };
     cli::settings::warn_of_unknown_variables();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,7 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
+    match cli.command.plain()? {
         Command::Generate(args) => cli::generate::run(*args),
         Command::Paint(args) => cli::paint::run(*args),
         Command::Plan(args) => cli::plan::run(*args),

@@ -161,6 +161,25 @@ fn what_the_language_model_is_given_is_a_choice_that_shows() {
 }
 
 #[test]
+fn the_miniatures_ella_on_another_model_is_painted_again() {
+    let desk = Desk::new();
+    for (name, bytes) in sinopia_miniature::FILES {
+        let path = desk.path("model").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let how = ["generate", "a red car", "--method", "sd", "--steps", "1", "--quiet", "--text-encoder", "ella"];
+    let named = ["--model", "model", "--t5", "miniature", "--ella", "Miniature", "--out", "a.png"];
+    desk.ok(&[&how[..], &named].concat());
+    desk.ok(&["generate", "--from", "a.png", "--quiet", "--out", "b.png"]);
+    assert_eq!(desk.bytes("a.png"), desk.bytes("b.png"));
+    // What the miniature brings by itself stays with it.
+    desk.ok(&[&how[..], &["--out", "c.png"]].concat());
+    let other = ["generate", "--from", "c.png", "--quiet", "--out", "d.png", "--model", "model"];
+    desk.refuses(&other, &["the miniature alone brings an ELLA"]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_any_work() {
     let desk = Desk::new();
     desk.refuses(
@@ -197,6 +216,61 @@ fn a_comfyui_graph_paints_the_same_picture() {
         check("a red car on a beach", &[], &["--method", "sd"], encoder);
         check(CAPTION, &["--layout", "layout.json"], &gligen, encoder);
     }
+    // Levels of noise by name, of a sampler with a history; and the model's own of a scheduler that nobody named.
+    let settings = ["--seed", "5", "--steps", "3", "--scheduler", "dpm-solver++-karras"];
+    desk.ok(&[&["export", "a red car", "--comfyui", "--out", "karras.json"], &settings[..]].concat());
+    desk.ok(&["run", "karras.json", "--quiet", "--out", "graph.png"]);
+    desk.ok(&[&["generate", "a red car", "--method", "sd", "--quiet", "--out", "typed.png"], &settings[..]].concat());
+    assert_eq!(desk.pixels("graph.png"), desk.pixels("typed.png"));
+    let shown = desk.run(&["inspect", "graph.png"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("3 with dpm-solver++-karras"));
+    desk.ok(&["generate", "--from", "graph.png", "--quiet", "--out", "again.png"]);
+    assert_eq!(desk.bytes("graph.png"), desk.bytes("again.png"));
+    desk.ok(&["run", "karras.json", "--scheduler", "dpm-solver++", "--quiet", "--out", "own.png"]);
+    assert_ne!(desk.pixels("graph.png"), desk.pixels("own.png"));
+}
+
+/// Of a graph that names files which are not here, with what is built in in their place.
+#[test]
+fn the_miniatures_ella_stands_in_for_a_graphs() {
+    let desk = Desk::new();
+    let how =
+        ["--text-encoder", "ella", "--steps", "2", "--scheduler", "euler", "--guidance-scale", "2", "--seed", "1"];
+    desk.ok(&[&["export", "a red car", "--comfyui", "--out", "graph.json"], &how[..]].concat());
+    let graph = std::fs::read_to_string(desk.path("graph.json")).unwrap();
+    let named =
+        graph.replace("\"miniature\"", "\"flan-t5-xl\"").replace("miniature.safetensors", "there/is/none.safetensors");
+    std::fs::write(desk.path("named.json"), named).unwrap();
+    let model = ["--model", "miniature"];
+    desk.refuses(&[&["run", "named.json", "--t5", "miniature"], &model[..]].concat(), &["go with each other alone"]);
+    let ella = ["--ella", "miniature", "--t5", "miniature"];
+    desk.ok(&[&["run", "named.json", "--quiet", "--out", "stand-in.png"], &model[..], &ella].concat());
+    desk.ok(&["run", "graph.json", "--quiet", "--out", "own.png"]);
+    assert_eq!(desk.pixels("stand-in.png"), desk.pixels("own.png"));
+    desk.ok(&[&["generate", "a red car", "--method", "sd", "--quiet", "--out", "typed.png"], &how[..], &ella].concat());
+    assert_eq!(desk.pixels("typed.png"), desk.pixels("own.png"));
+}
+
+/// Warnings are told though progress is not, and a flag stands in for what could not be used.
+#[test]
+fn boxes_that_a_graph_loses_are_told() {
+    let desk = Desk::new();
+    let settings = ["--steps", "1", "--seed", "1"];
+    desk.ok(&[&["export", "--layout", "layout.json", "--comfyui", "--out", "graph.json"], &settings[..]].concat());
+    let graph = std::fs::read_to_string(desk.path("graph.json")).unwrap();
+    let spoiled = graph
+        .replace("\"text\": \"a blue dog\",\n      \"width\": 40", "\"text\": \"a blue dog\",\n      \"width\": -40");
+    assert_ne!(spoiled, graph);
+    let spoiled = spoiled.replace("\"sampler_name\": \"ddim\"", "\"sampler_name\": \"uni_pc\"");
+    std::fs::write(desk.path("spoiled.json"), spoiled).unwrap();
+    desk.refuses(&["run", "spoiled.json"], &["`sampler_name` of node", "is `uni_pc`; there is euler"]);
+    let output = desk.run(&["run", "spoiled.json", "--scheduler", "ddim", "--quiet", "--out", "one.png"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && told.contains("dropped `a blue dog`") && told.contains("no area"), "{told}");
+    let shown = desk.run(&["inspect", "one.png"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let objects: Vec<&str> = shown.lines().filter(|line| line.starts_with("object ")).collect();
+    assert!(objects.len() == 1 && objects[0].contains("a red car"), "{shown}");
 }
 
 #[test]
@@ -204,7 +278,7 @@ fn graphs_that_are_not_understood_are_refused_by_name() {
     let desk = Desk::new();
     let graph = r#"{"1": {"class_type": "LoraLoader", "inputs": {}}, "2": {"class_type": "SaveImage", "inputs": {}}}"#;
     std::fs::write(desk.path("lora.json"), graph).unwrap();
-    desk.refuses(&["run", "lora.json"], &["node `1` is a `LoraLoader`"]);
+    desk.refuses(&["run", "lora.json"], &["a node is not understood: LoraLoader (node `1`)", "`images` of node `2`"]);
     std::fs::write(desk.path("none.json"), "{}").unwrap();
     desk.refuses(&["run", "none.json"], &["`none.json` is no ComfyUI graph: it has no nodes"]);
     desk.refuses(&["run", "nowhere.json"], &["nowhere.json"]);

@@ -25,7 +25,7 @@ const SOURCES: [(&str, &[(&str, &str)]); 7] = [
 const HEAD: &str = "\
 # Every option of every method
 
-`--set NAME=VALUE` sets one, `--set` may come often; a settings file has them under `options`. `sinopia inspect PICTURE` shows those that a picture was made with.
+`--set NAME=VALUE` sets one, `--set` may come often, and NAME may be written as you like (`--set Loss-Scale=30`). `sinopia inspect PICTURE` shows those that a picture was made with.
 Numbers of steps are of 50 and are stretched to the steps of a run, unless `stretch_schedule` is off. *Published* is what `--reference` sets. What the mends are for and
 what each changes is in [methods.md](methods.md) and [results.md](results.md).
 

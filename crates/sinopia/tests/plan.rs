@@ -116,6 +116,38 @@ fn generate_asks_the_planner_only_where_there_is_no_layout() {
 }
 
 #[test]
+fn no_server_is_asked_for_what_can_be_refused() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    for (flags, word) in [
+        (["--width", "500"], "multiples of 8"),
+        (["--out", "cats.jpg"], "PNG"),
+        (["--out", "no/cats.png"], "no folder"),
+        (["--model", "sdxl"], "no model `sdxl`"),
+        (["--sam", "nowhere"], "--sam nowhere"),
+        (["--set", "colour=red"], "no option `colour`"),
+        (["--scheduler", "heun"], "unknown scheduler"),
+        (["--method", "lmdd"], "did you mean `lmd`?"),
+    ] {
+        let told = desk.refuses(&[&["generate", CAPTION], &flags[..]].concat(), 2, &[word]);
+        assert!(!told.contains("asking"), "{told}");
+    }
+    assert!(desk.server.asked().is_empty());
+}
+
+#[test]
+fn all_that_is_wrong_with_a_template_is_told_at_once() {
+    let desk = Desk::new(vec![chat(TWO_CATS)]);
+    desk.put("mine.jinja", "{% block prompt %}{{ captoin }} in the mood of {{ mood }}{% endblock %}");
+    let told = desk.refuses(&["plan", CAPTION, "--template", "mine.jinja"], 2, &["`mine.jinja` cannot be used"]);
+    for fault in
+        ["no version", "no format", "`repair`", "`edit`", "did you mean `caption`?", "`mood` stands for nothing"]
+    {
+        assert!(told.contains(fault), "`{fault}` is missing in\n{told}");
+    }
+    assert!(desk.server.asked().is_empty());
+}
+
+#[test]
 fn without_a_language_model_the_built_in_planner_plans() {
     let desk = Desk::new(vec![chat(TWO_CATS)]);
     desk.put("sinopia.toml", "");
@@ -317,7 +349,7 @@ fn a_wrong_request_is_answered_before_anything_is_sent() {
     for (args, words) in [
         (vec!["plan", CAPTION, "--llm-base-url", "https://me:hunter2@host/v1"], ["SINOPIA_LLM_API_KEY", "…"]),
         (vec!["plan", CAPTION, "--llm-base-url", "gopher"], ["http://", "ollama"]),
-        (vec!["plan", CAPTION, "--template", "broken.jinja"], ["broken.jinja", "undefined"]),
+        (vec!["plan", CAPTION, "--template", "broken.jinja"], ["broken.jinja", "did you mean `caption`?"]),
         (vec!["plan", "  "], ["caption", "empty"]),
         (vec!["plan"], ["CAPTION", "required"]),
         (vec!["plan", CAPTION, "--canvas", "wide"], ["768x512", "wide"]),
@@ -429,9 +461,13 @@ fn layouts_are_converted_there_and_back() {
     let desk = Desk::new(vec![]);
     desk.put("cats.txt", TWO_CATS);
     desk.ok(&["convert", "cats.txt", "--to", "json", "--out", "cats.json"]);
-    for (format, file) in
-        [("coco", "cats.coco.json"), ("ideogram", "cats.ideogram.json"), ("omost", "cats.py"), ("text", "t.txt")]
-    {
+    for (format, file) in [
+        ("coco", "cats.coco.json"),
+        ("ideogram", "cats.ideogram.json"),
+        ("omost", "cats.py"),
+        ("labelme", "l.json"),
+        ("text", "t.txt"),
+    ] {
         desk.ok(&["convert", "cats.json", "--to", format, "--caption", CAPTION, "--out", file]);
         let back: Value = serde_json::from_str(&desk.ok(&["convert", file, "--to", "json"])).unwrap();
         let phrases: Vec<_> =
@@ -445,4 +481,38 @@ fn layouts_are_converted_there_and_back() {
     assert_eq!(desk.ok(&["convert", "cats.coco.json", "--to", "text"]).trim_end(), TWO_CATS.trim_end());
     desk.put("broken.py", "canvas.add_local_description(location=3)");
     desk.refuses(&["convert", "broken.py", "--to", "json"], 2, &["broken.py", "1:"]);
+}
+
+#[test]
+fn imports_keep_what_is_good_and_tell_the_rest() {
+    let desk = Desk::new(vec![]);
+    desk.put(
+        "coco.json",
+        r#"{"images": [{"id": "a7", "width": 640, "height": 480}, {"id": 9, "width": 64, "height": 48}],
+        "categories": [{"id": 1, "name": "car"}], "annotations": [
+            {"image_id": "a7", "category_id": 1, "bbox": [300.1, 200, 500, 150]}, {"image_id": "a7", "category_id": 1, "bbox": []},
+            {"image_id": "a7", "category_id": 1, "bbox": [1, 2, 30, 40], "iscrowd": 1}, {"image_id": 9, "category_id": 1, "bbox": [1, 2, 3, 4]}]}"#,
+    );
+    desk.refuses(&["convert", "coco.json", "--to", "json"], 2, &["2 images", "a7, 9"]);
+    let output = desk.run(&["convert", "coco.json", "--to", "json", "--image", "a7"]);
+    let layout: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(layout["objects"], json!([{"phrase": "car", "bbox": [300.1, 200, 339.9, 150]}]));
+    let told = stderr(&output);
+    for note in [
+        "note: `car` is left out: its box [] is not 4 numbers",
+        "a crowd of `car`",
+        "1 annotation of other images",
+        "cut `car`",
+    ] {
+        assert!(told.contains(note), "{told} without {note}");
+    }
+    // Detections say no size; numbers are short, and a caption stands in its fence.
+    desk.put("found.json", r#"[{"image_id": 42, "category_id": 18, "bbox": [25.6, 41.3, 300, 240], "score": 0.9}]"#);
+    desk.refuses(&["convert", "found.json", "--to", "json"], 2, &["--canvas"]);
+    assert!(
+        desk.ok(&["convert", "found.json", "--to", "text", "--canvas", "640x480"])
+            .contains("('dog', [25.6, 41.3, 300, 240])")
+    );
+    desk.put("caption.txt", "Here:\n```json\n{\"background\": \"A sea\", \"elements\": [{\"bbox\": [60, 80, 260, 920], \"desc\": \"a boat\"}]}\n```\n");
+    assert!(desk.ok(&["convert", "caption.txt", "--to", "json"]).contains("[40.96, 30.72, 430.08, 102.4]"));
 }

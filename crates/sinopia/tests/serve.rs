@@ -1,6 +1,6 @@
 //! The server as its clients meet it: the real program on the real miniature, asked over real sockets, killed where it hurts.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "these are tests")]
 
 #[path = "../../sinopia-planner/tests/scripted/mod.rs"]
 mod scripted;
@@ -17,12 +17,19 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const LAYOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/blue-dog-white-bowl.json");
+const SMALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../parity/fixtures/models/small");
 const TOKEN: &str = "correct-horse-battery";
 /// Longest that anything here is waited for. Nothing is expected to take nearly as long.
 const PATIENCE: Duration = Duration::from_secs(240);
 
+const SERVE: [&str; 7] = ["serve", "--listen", "127.0.0.1:0", "--data", "jobs", "--log-level", "debug"];
+
 fn program(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sinopia"));
+    through(folder, Command::new(env!("CARGO_BIN_EXE_sinopia")))
+}
+
+/// A command that runs the program, or becomes it, in a folder.
+fn through(folder: &Path, mut command: Command) -> Command {
     command.current_dir(folder).env("HF_HUB_OFFLINE", "1").env_remove("SINOPIA_TOKEN").env_remove("SINOPIA_CONFIG");
     command.stdin(Stdio::null());
     command
@@ -70,8 +77,13 @@ impl Server {
     }
 
     fn start_in(folder: Arc<TempDir>, args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = program(folder.path());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data", "jobs", "--log-level", "debug"]).args(args);
+        let command = program(folder.path());
+        Self::start_with(command, folder, args, variables)
+    }
+
+    /// Runs the program by a command that names it.
+    fn start_with(mut command: Command, folder: Arc<TempDir>, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        command.args(SERVE).args(args);
         command.envs(variables.iter().copied()).stderr(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -229,6 +241,51 @@ fn a_job_is_painted_as_the_command_line_paints_it_and_can_be_followed() {
     assert_eq!((&recipe["seed"], &recipe["caption"], &recipe["layout"]), (&json!(5), &json!("a dog"), &job["layout"]));
     assert_eq!(server.post("/api/evaluate", &json!({"job": id})).expect(200).json(), job["verdict"]);
     server.raw("POST", "/api/recipe", &[], b"no picture").expect(400);
+}
+
+/// A PNG of one pixel with a text in it, as it is or deflated.
+fn picture(keyword: &str, text: &str, is_deflated: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
+    match is_deflated {
+        true => encoder.add_ztxt_chunk(keyword.to_owned(), text.to_owned()).unwrap(),
+        false => encoder.add_itxt_chunk(keyword.to_owned(), text.to_owned()).unwrap(),
+    }
+    encoder.write_header().unwrap().write_image_data(&[0]).unwrap();
+    bytes
+}
+
+#[test]
+fn pictures_say_how_they_were_made_and_bombs_do_not() {
+    let server = Server::start(&[]);
+    let ask = |bytes: &[u8]| server.raw("POST", "/api/recipe", &[], bytes);
+    let parameters =
+        "a (red:1.2) car\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 18446744073709551615, Size: 512x640";
+    let foreign = ask(&picture("parameters", parameters, false)).expect(200).json();
+    assert_eq!(foreign["foreign"]["program"], "Stable Diffusion web UI");
+    assert_eq!(
+        (&foreign["foreign"]["caption"], &foreign["foreign"]["seed"]),
+        (&json!("a red car"), &json!("18446744073709551615"))
+    );
+    assert!(foreign["foreign"]["notes"].to_string().contains("Euler a"), "{foreign:#}");
+    let refused = |bytes: &[u8], word: &str| {
+        let message = ask(bytes).expect(400).json()["error"]["message"].to_string();
+        assert!(message.contains(word), "{word} is missing in {message}");
+    };
+    refused(&picture("sinopia", &" ".repeat(64 << 20), true), "1048576 bytes");
+    refused(&picture("Comment", "hello", false), "nothing about how it was made");
+    refused(b"\xff\xd8\xff\xe0", "JPEG");
+    let recipe = |method: &str, options: Value| {
+        let sampling = json!({"seed": 1, "width": 64, "height": 64, "num_inference_steps": 1, "guidance_scale": 1.0});
+        let model = json!({"id": "miniature", "hash": "00"});
+        let recipe = json!({"format": 1, "sinopia": "0.1.0", "method": method, "options": options, "sampling": sampling, "model": model, "precision": "f32"});
+        picture("sinopia", &recipe.to_string(), false)
+    };
+    assert_eq!(ask(&recipe("sd", json!({}))).expect(200).json()["method"], "sd");
+    refused(&recipe("dreamt-up", json!({})), "unknown method `dreamt-up`");
+    refused(&recipe("sd", json!({"dreamt_up": 1})), "dreamt_up");
+    let convert = server.raw("POST", "/api/layouts/convert?to=json", &[], b"\xff\xd8\xff\xe0");
+    assert!(convert.expect(400).text().contains("JPEG picture, not a layout"));
 }
 
 #[test]
@@ -414,9 +471,39 @@ fn a_full_queue_says_when_to_come_again() {
     server.post(&format!("/api/jobs/{running}/cancel"), &json!({})).expect(200);
 }
 
+/// The model's answer to a request in OpenAI's protocol. Few steps without boxes, unless it says otherwise.
+fn painted(server: &Server, fields: Value) -> Value {
+    let mut request = json!({"prompt": "a red car", "method": "sd", "steps": 2});
+    request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    server.post("/v1/images/generations", &request).expect(200).json()
+}
+
+/// The bytes of a picture of an answer.
+fn bytes(reply: &Value, index: usize) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(reply["data"][index]["b64_json"].as_str().unwrap()).unwrap()
+}
+
+/// Width and height of a PNG, a JPEG or a WebP without loss.
+fn picture_size(bytes: &[u8]) -> (u32, u32) {
+    let big = |at: usize, len: usize| bytes[at..at + len].iter().fold(0, |n, byte| (n << 8) | u32::from(*byte));
+    if bytes.starts_with(b"\x89PNG") {
+        return (big(16, 4), big(20, 4));
+    }
+    if bytes.starts_with(b"RIFF") && &bytes[8..16] == b"WEBPVP8L" {
+        let bits = u32::from_le_bytes(bytes[21..25].try_into().unwrap());
+        return ((bits & 0x3fff) + 1, ((bits >> 14) & 0x3fff) + 1);
+    }
+    assert!(bytes.starts_with(&[0xff, 0xd8, 0xff]), "{:?}", &bytes[..16]);
+    let mut at = 2;
+    while bytes[at + 1] != 0xc0 && bytes[at + 1] != 0xc2 {
+        at += 2 + big(at + 2, 2) as usize;
+    }
+    (big(at + 7, 2), big(at + 5, 2))
+}
+
 #[test]
 fn openai_clients_get_their_pictures() {
-    use base64::Engine as _;
     let server = Server::start(&[]);
     let models = server.get("/v1/models").expect(200).json();
     assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("miniature")));
@@ -424,20 +511,284 @@ fn openai_clients_get_their_pictures() {
         json!({"model": "miniature", "prompt": "a dog", "n": 2, "size": "128x128", "layout": layout(), "steps": 2});
     let reply = server.post("/v1/images/generations", &request).expect(200).json();
     assert_eq!(reply["data"].as_array().unwrap().len(), 2);
-    let of = |index: usize| {
-        let text = reply["data"][index]["b64_json"].as_str().unwrap();
-        base64::engine::general_purpose::STANDARD.decode(text).unwrap()
-    };
-    assert_ne!(of(0), of(1), "seeds count up");
+    assert_ne!(bytes(&reply, 0), bytes(&reply, 1), "seeds count up");
+    let seed = |index: usize| reply["data"][index]["seed"].as_u64().unwrap();
+    assert_eq!(seed(1), seed(0) + 1);
     let url = reply["data"][1]["url"].as_str().unwrap();
     let path = url.strip_prefix(&format!("http://{}", server.address)).unwrap();
-    assert!(server.get(path).expect(200).body == of(1));
+    assert!(server.get(path).expect(200).body == bytes(&reply, 1));
     let revised = reply["data"][0]["revised_prompt"].as_str().unwrap();
     assert!(revised.contains("a blue dog"), "{revised}");
-    let error = server.post("/v1/images/generations", &json!({"prompt": "a dog", "size": "huge"})).expect(400).json();
-    assert_eq!(error["error"]["type"], "invalid_request_error");
-    server.post("/v1/images/generations", &json!({"prompt": "a dog", "n": 99})).expect(400);
-    server.get("/v1/models/dall-e-3").expect(404);
+    assert_eq!((&reply["size"], &reply["notes"]), (&json!("128x128"), &json!([])));
+    let unknown = server.get("/v1/models/dall-e-3").expect(404).json();
+    assert_eq!(unknown["error"]["code"], "model_not_found");
+}
+
+#[test]
+fn what_image_clients_send_is_painted() {
+    let server = Server::start(&[]);
+    for fields in [
+        // Open WebUI, LibreChat, LangChain, n8n and others, with what their users left open.
+        json!({"model": "", "n": 1, "size": "128x128", "response_format": "b64_json"}),
+        json!({"model": "dall-e-2", "n": "1", "size": "128x128", "quality": "standard"}),
+        json!({"n": 1, "size": "auto", "quality": "auto", "background": "auto", "moderation": "auto"}),
+        json!({"size": null, "n": null, "response_format": null, "quality": null, "style": null, "user": null, "model": null,
+            "seed": null, "stream": null, "background": null}),
+        json!({"stream": false, "background": "transparent", "moderation": "low", "user": "somebody"}),
+        json!({"quality": "hd", "style": "vivid", "seed": -1, "width": 128, "height": 128}),
+        json!({"step": 2, "negative_prompt": "blurry", "cfg_scale": 4}),
+    ] {
+        let reply = painted(&server, fields.clone());
+        assert_eq!(picture_size(&bytes(&reply, 0)), (128, 128), "{fields}");
+        assert_eq!(
+            (&reply["model"], &reply["output_format"], &reply["background"]),
+            (&json!("miniature"), &json!("png"), &json!("opaque"))
+        );
+    }
+    // Names that are not served are told, and so is what was not looked at.
+    let notes = |fields: Value| painted(&server, fields)["notes"].to_string();
+    assert!(notes(json!({"model": "gpt-image-1"})).contains("there is no model `gpt-image-1` here"));
+    assert!(notes(json!({"background": "transparent"})).contains("opaque"));
+    // Who asks for OpenAI's own model gets what that sends: the picture, and no address.
+    let reply = painted(&server, json!({"model": "gpt-image-1"}));
+    assert!(reply["data"][0]["b64_json"].is_string() && reply["data"][0].get("url").is_none());
+    let reply = painted(&server, json!({"response_format": "url"}));
+    assert!(reply["data"][0]["url"].is_string() && reply["data"][0].get("b64_json").is_none());
+    // Other words for the same things mean the same things.
+    let job = |reply: &Value| server.job(reply["data"][0]["job"].as_str().unwrap());
+    let request =
+        json!({"prompt": "a red car", "method": "sd", "sample_steps": 3, "cfg_scale": "4", "negative_prompt": "fog"});
+    let told = job(&server.post("/v1/images/generations", &request).expect(200).json());
+    assert_eq!((&told["steps"], &told["guidance_scale"], &told["negative"]), (&json!(3), &json!(4.0), &json!("fog")));
+}
+
+#[test]
+fn without_a_seed_every_call_is_another_picture_and_with_it_the_same() {
+    let server = Server::start(&[]);
+    let of_seed = |fields: Value| bytes(&painted(&server, fields), 0);
+    assert_ne!(of_seed(json!({})), of_seed(json!({})));
+    assert_ne!(of_seed(json!({"seed": -1})), of_seed(json!({"seed": "-1"})));
+    assert!(of_seed(json!({"seed": 7})) == of_seed(json!({"seed": "7"})));
+    let reply = painted(&server, json!({}));
+    assert!(of_seed(json!({"seed": reply["data"][0]["seed_text"]})) == bytes(&reply, 0));
+}
+
+#[test]
+fn sizes_far_from_the_models_own_are_enlarged_and_told() {
+    let server = Server::start(&[]);
+    for (size, painted_size, pixels) in
+        [("256x256", (128, 128), (256, 256)), ("1792x1024", (168, 96), (1792, 1024)), ("64x64", (128, 128), (64, 64))]
+    {
+        let reply = painted(&server, json!({"size": size}));
+        assert_eq!((picture_size(&bytes(&reply, 0)), &reply["size"]), (pixels, &json!(size)));
+        let note = reply["notes"][0].as_str().unwrap();
+        assert!(note.contains(&format!("painted at {} × {} pixels", painted_size.0, painted_size.1)), "{note}");
+        let job = server.job(reply["data"][0]["job"].as_str().unwrap());
+        assert_eq!((&job["width"], &job["height"]), (&json!(painted_size.0), &json!(painted_size.1)));
+        let url = reply["data"][0]["url"].as_str().unwrap();
+        let path = url.strip_prefix(&format!("http://{}", server.address)).unwrap();
+        assert!(server.get(path).expect(200).body == bytes(&reply, 0), "{url} is another picture");
+        // Larger or not, the picture says how it was made.
+        let recipe = server.raw("POST", "/api/recipe", &[], &bytes(&reply, 0)).expect(200).json();
+        assert_eq!((&recipe["width"], &recipe["seed_text"]), (&job["width"], &job["seed_text"]));
+    }
+    let near = painted(&server, json!({"size": "160x128"}));
+    assert_eq!((picture_size(&bytes(&near, 0)), &near["notes"]), ((160, 128), &json!([])));
+}
+
+#[test]
+fn pictures_come_in_the_format_that_was_asked_for() {
+    let server = Server::start(&[]);
+    let same = json!({"seed": 5, "size": "256x256"});
+    let of_format = |more: Value| {
+        let mut fields = same.clone();
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        painted(&server, fields)
+    };
+    let webp = of_format(json!({"output_format": "webp", "output_compression": 80}));
+    assert_eq!((picture_size(&bytes(&webp, 0)), &webp["output_format"]), ((256, 256), &json!("webp")));
+    assert!(webp["notes"].to_string().contains("`output_compression` is for jpeg"));
+    let coarse = of_format(json!({"output_format": "jpeg", "output_compression": 10}));
+    let fine = of_format(json!({"output_format": "jpeg", "output_compression": 95}));
+    assert_eq!((picture_size(&bytes(&coarse, 0)), &coarse["output_format"]), ((256, 256), &json!("jpeg")));
+    assert!(2 * bytes(&coarse, 0).len() < bytes(&fine, 0).len());
+    for (reply, media_type) in [(&webp, "image/webp"), (&coarse, "image/jpeg"), (&fine, "image/jpeg")] {
+        let url = reply["data"][0]["url"].as_str().unwrap();
+        let sent = server.get(url.strip_prefix(&format!("http://{}", server.address)).unwrap()).expect(200);
+        assert_eq!(sent.header("content-type").as_deref(), Some(media_type));
+        assert!(sent.body == bytes(reply, 0), "{url} is another picture");
+    }
+    let id = webp["data"][0]["job"].as_str().unwrap();
+    for (query, name) in [("width=7&height=8", "width"), ("width=64", "height"), ("quality=101", "quality")] {
+        let refused = server.get(&format!("/api/jobs/{id}/image.jpeg?{query}")).expect(400).json();
+        assert_eq!(refused["error"]["param"], *name);
+    }
+    assert_eq!(picture_size(&server.get(&format!("/api/jobs/{id}/image.png")).expect(200).body), (128, 128));
+}
+
+/// Names and data of server-sent events.
+fn events(text: &str) -> Vec<(String, Value)> {
+    let event = |text: &str| {
+        let (name, data) = text.strip_prefix("event: ")?.split_once("\ndata: ")?;
+        Some((name.to_owned(), serde_json::from_str(data).unwrap()))
+    };
+    text.split("\n\n").filter_map(event).collect()
+}
+
+#[test]
+fn pictures_are_streamed_with_unfinished_ones_before() {
+    let server = Server::start(&[]);
+    let request = json!({"prompt": "a red car", "method": "sd", "steps": 8, "seed": 3, "n": 2, "size": "256x256",
+        "output_format": "jpeg", "stream": true, "partial_images": 1});
+    let reply = server.post("/v1/images/generations", &request).expect(200);
+    assert_eq!(reply.header("content-type").as_deref(), Some("text/event-stream"));
+    let events = events(&reply.text());
+    let (partial, whole) = ("image_generation.partial_image", "image_generation.completed");
+    let completed: Vec<&Value> = events.iter().filter(|(name, _)| name == whole).map(|(_, data)| data).collect();
+    let of_partial: Vec<&Value> = events.iter().filter(|(name, _)| name == partial).map(|(_, data)| data).collect();
+    assert_eq!((completed.len(), completed.len() + of_partial.len()), (2, events.len()), "{events:?}");
+    assert!(of_partial.len() <= 2);
+    for (name, data) in &events {
+        assert_eq!(
+            (&data["type"], &data["size"], &data["output_format"]),
+            (&json!(name), &json!("256x256"), &json!("jpeg"))
+        );
+        assert_eq!(picture_size(&bytes(&json!({"data": [data]}), 0)), (256, 256));
+        assert!(data["created_at"].as_u64().unwrap() > 1_700_000_000);
+        assert_eq!((&data["background"], &data["quality"]), (&json!("opaque"), &json!("auto")));
+    }
+    assert!(of_partial.iter().all(|data| data["partial_image_index"] == 0));
+    assert_eq!([0, 1].map(|index| completed[index]["seed"].as_u64().unwrap()), [3, 4]);
+    assert_eq!(completed[0]["usage"]["total_tokens"], 0);
+    let plain = json!({"prompt": "a red car", "method": "sd", "steps": 8, "seed": 3, "size": "256x256", "output_format": "jpeg"});
+    let plain = server.post("/v1/images/generations", &plain).expect(200).json();
+    assert_eq!(completed[0]["b64_json"], plain["data"][0]["b64_json"], "streamed or not, it is the same picture");
+    // What is wrong with the request is no event, it is told before.
+    let refused = json!({"prompt": "a red car", "stream": true, "partial_images": 4});
+    let refused = server.post("/v1/images/generations", &refused).expect(400).json();
+    assert_eq!(refused["error"]["param"], "partial_images");
+}
+
+#[test]
+fn an_unfinished_picture_is_seen_before_the_picture() {
+    // The first preview of a painting is never left out, whatever the pace, and half of two steps is done by then.
+    let server = Server::start(&[]);
+    let request = json!({"prompt": "a red car", "method": "sd", "steps": 2, "stream": true, "partial_images": 1});
+    let events = events(&server.post("/v1/images/generations", &request).expect(200).text());
+    let names: Vec<&str> = events.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["image_generation.partial_image", "image_generation.completed"]);
+    assert_ne!(events[0].1["b64_json"], events[1].1["b64_json"]);
+}
+
+#[test]
+fn whoever_hangs_up_on_a_stream_wants_no_picture() {
+    let server = Server::start(&[]);
+    let body = json!({"prompt": "two dogs", "layout": layout(), "steps": 250, "stream": true}).to_string();
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let head = format!(
+        "POST /v1/images/generations HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        server.address,
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).unwrap();
+    let mut first = [0; 12];
+    stream.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    let id = server.get("/api/jobs").expect(200).json()["jobs"][0]["id"].as_str().unwrap().to_owned();
+    server.wait(&id, |job| job["state"] == "running");
+    drop(stream);
+    server.wait(&id, |job| job["state"] == "cancelled");
+}
+
+#[test]
+fn what_is_wrong_with_a_request_for_pictures_is_named() {
+    let server = Server::start(&["--model", "miniature", "--model", SMALL]);
+    for (fields, name) in [
+        (json!({"size": "huge"}), "size"),
+        (json!({"size": "7x7"}), "size"),
+        (json!({"n": 99}), "n"),
+        (json!({"model": "dall-e-3"}), "model"), // where several are served
+        (json!({"prompt": " "}), "prompt"),
+        (json!({"prompt": "x".repeat(5000)}), "prompt"),
+        (json!({"seed": "1.5"}), "seed"),
+        (json!({"seed": u64::MAX, "n": 2}), "seed"),
+        (json!({"output_format": "gif"}), "output_format"),
+        (json!({"output_format": "jpeg", "output_compression": 101}), "output_compression"),
+        (json!({"method": "magic"}), "method"),
+        (json!({"setps": 4}), "setps"),
+    ] {
+        let mut request = json!({"prompt": "a red car", "method": "sd", "steps": 1});
+        request.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let error = server.post("/v1/images/generations", &request).expect(400).json()["error"].clone();
+        assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!(name)), "{error}");
+        assert!(error["message"].as_str().unwrap().contains(name), "{error}");
+    }
+    let missing = server.post("/v1/images/generations", &json!({})).expect(400).json();
+    assert_eq!(missing["error"]["code"], "missing_required_parameter");
+    assert!(server.get("/api/jobs").expect(200).json()["jobs"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_not_there_yet_says_so_in_openais_words() {
+    let server = Server::start(&[]);
+    let form = [("Content-Type", "multipart/form-data; boundary=x")];
+    let picture =
+        [b"--x\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n".as_slice(), &[7; 3_000_000]].concat();
+    for path in ["/v1/images/edits", "/v1/images/variations"] {
+        let reply = server.raw("POST", path, &form, &picture).expect(501);
+        assert_eq!(reply.header("x-should-retry").as_deref(), Some("false"));
+        let error = reply.json()["error"].clone();
+        assert!(error["message"].as_str().unwrap().contains("does not change them"), "{error}");
+        server.get(path).expect(405);
+    }
+    for path in ["/v1/chat/completions", "/v1/v1/images/generations", "/images/generations"] {
+        let error = server.post(path, &json!({"prompt": "a red car"})).expect(404).json()["error"].clone();
+        assert!(error["hint"].as_str().unwrap().contains("/v1/images/generations"), "{error}");
+    }
+}
+
+#[test]
+fn seeds_that_javascript_would_round_come_and_go_as_text() {
+    let server = Server::start(&[]);
+    let largest = u64::MAX.to_string();
+    let picture = |job: &Value| server.get(job["image"].as_str().unwrap()).expect(200).body;
+    let of_seed = |seed: Value| {
+        let mut request = short(0);
+        request["seed"] = seed;
+        server.done(&server.create(&request))
+    };
+    let job = of_seed(json!(largest));
+    assert_eq!((&job["seed"], &job["seed_text"]), (&json!(u64::MAX), &json!(largest)));
+    assert!(picture(&job) == picture(&of_seed(json!(u64::MAX))), "text is another seed than the number");
+    // 2^53 + 1 is the first that a number of JavaScript is not.
+    let rounded = of_seed(json!("9007199254740993"));
+    assert_eq!(rounded["seed_text"], "9007199254740993");
+    assert_ne!(picture(&rounded), picture(&of_seed(json!("9007199254740992"))));
+    let recipe = server.raw("POST", "/api/recipe", &[], &picture(&job)).expect(200).json();
+    assert_eq!((&recipe["seed"], &recipe["seed_text"]), (&json!(u64::MAX), &json!(largest)));
+    let told = server.get(&format!("/api/jobs/{}/events", job["id"].as_str().unwrap())).expect(200).text();
+    assert_eq!(events(&told).last().unwrap().1["seed_text"], json!(largest));
+    assert_eq!(server.get("/api/jobs").expect(200).json()["jobs"][3]["seed_text"], json!(largest));
+    assert_eq!(server.get("/api/options").expect(200).json()["defaults"]["seed_text"], "0");
+    let reply = painted(&server, json!({"seed": largest}));
+    assert_eq!((&reply["data"][0]["seed_text"], &reply["data"][0]["seed"]), (&json!(largest), &json!(u64::MAX)));
+    // Options that are seeds, too.
+    let mut request =
+        json!({"caption": "a dog", "layout": layout(), "steps": 1, "options": {"fg_seed_start": largest}});
+    let with_text = server.done(&server.create(&request));
+    request["options"]["fg_seed_start"] = json!(u64::MAX);
+    let with_number = server.done(&server.create(&request));
+    assert!(picture(&with_text) == picture(&with_number));
+    assert_eq!(
+        [&with_text, &with_number].map(|job| &job["options"]["fg_seed_start"]),
+        [&json!(largest), &json!(largest)]
+    );
+    let recipe = server.raw("POST", "/api/recipe", &[], &picture(&with_text)).expect(200).json();
+    assert_eq!(recipe["options"]["fg_seed_start"], json!(largest));
+    for seed in [json!(-1), json!(0.5), json!("18446744073709551616"), json!(1e19), json!("one")] {
+        let refused = server.post("/api/jobs", &json!({"caption": "a cat", "method": "sd", "seed": seed})).expect(400);
+        assert!(refused.text().contains("`seed` is "), "{}", refused.text());
+    }
 }
 
 #[test]
@@ -458,6 +809,169 @@ fn the_command_line_as_a_client_writes_the_same_file() {
     let bad = program(folder).args(["generate", "a dog", "--server", &url, "--model", "/etc/passwd"]).output().unwrap();
     assert_eq!(bad.status.code(), Some(2), "{}", String::from_utf8_lossy(&bad.stderr));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("there is no model `/etc/passwd` here"));
+}
+
+// What becomes of the folder of jobs.
+
+#[test]
+fn a_start_leaves_alone_what_others_wrote_and_says_so() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let pictures = folder.path().join("jobs/pictures");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let lost = "0123456789abcdef0123456789abcdef.png";
+    for name in ["wedding.jpg", "holiday.png", lost] {
+        std::fs::write(pictures.join(name), b"precious").unwrap();
+    }
+    let server = Server::start_in(folder.clone(), &[], &[]);
+    for name in ["wedding.jpg", "holiday.png", lost] {
+        assert_eq!(std::fs::read(pictures.join(name)).unwrap(), b"precious", "{name}");
+    }
+    let log = server.log.lock().unwrap().clone();
+    assert!(log.contains("left alone what this server did not write"), "{log}");
+    assert!(["wedding.jpg", "holiday.png", lost, "--recover"].iter().all(|word| log.contains(word)), "{log}");
+    server.done(&server.create(&short(1)));
+    let server = Server::start_in(server.kill(), &[], &[]);
+    assert!(pictures.join("wedding.jpg").exists() && pictures.join("holiday.png").exists());
+    assert_eq!(std::fs::read(folder.path().join("jobs/quarantine").join(lost)).unwrap(), b"precious");
+    let log = server.log.lock().unwrap().clone();
+    assert!(log.contains("set aside a picture that no job names"), "{log}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_can_look_into_gets_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let jobs = folder.path().join("jobs");
+    std::fs::create_dir(&jobs).unwrap();
+    std::fs::set_permissions(&jobs, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let warning = "others on this machine can look into the folder of jobs";
+    let server = Server::start_in(folder.clone(), &[], &[]);
+    assert!(server.log.lock().unwrap().contains(warning));
+    let mode = |name: &str| std::fs::metadata(jobs.join(name)).unwrap().permissions().mode() & 0o077;
+    assert_eq!((mode("jobs.sqlite"), mode("pictures"), mode("quarantine")), (0, 0, 0));
+    std::fs::set_permissions(&jobs, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let server = Server::start_in(server.kill(), &[], &[]);
+    assert!(!server.log.lock().unwrap().contains(warning));
+}
+
+#[test]
+fn a_damaged_record_has_a_way_out() {
+    let server = Server::start(&[]);
+    let mut request = short(7);
+    request["negative"] = json!("blurry");
+    let id = server.create(&request);
+    let before = server.done(&id);
+    let picture = server.get(&format!("/api/jobs/{id}/image.png")).expect(200).body;
+    let folder = server.kill();
+    let jobs = folder.path().join("jobs");
+    for name in ["jobs.sqlite-wal", "jobs.sqlite-shm"] {
+        let _ = std::fs::remove_file(jobs.join(name));
+    }
+    std::fs::write(jobs.join("jobs.sqlite"), b"damaged beyond anything that could be read").unwrap();
+
+    let refused = program(folder.path()).args(SERVE).output().unwrap();
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(message.contains("jobs.sqlite` is damaged") && message.contains("`sinopia serve --recover`"), "{message}");
+
+    let server = Server::start_in(folder, &["--recover"], &[]);
+    assert_eq!(std::fs::read(jobs.join("jobs.sqlite.damaged")).unwrap(), b"damaged beyond anything that could be read");
+    let after = server.job(&id);
+    for name in ["state", "caption", "seed", "steps", "method", "model", "negative", "width"] {
+        assert_eq!(after[name], before[name], "{name}");
+    }
+    assert!(server.get(&format!("/api/jobs/{id}/image.png")).expect(200).body == picture);
+    server.done(&server.create(&short(8)));
+    // A record that is whole stays where it is.
+    let server = Server::start_in(server.kill(), &["--recover"], &[]);
+    assert_eq!(server.get("/api/jobs").expect(200).json()["jobs"].as_array().unwrap().len(), 2);
+    assert!(!jobs.join("jobs.sqlite.damaged-2").exists());
+}
+
+#[test]
+fn a_picture_that_somebody_took_away_is_gone_and_no_fault_of_the_server() {
+    let server = Server::start(&[]);
+    let id = server.create(&short(1));
+    server.done(&id);
+    std::fs::remove_file(server.folder.path().join(format!("jobs/pictures/{id}.png"))).unwrap();
+    let gone = server.get(&format!("/api/jobs/{id}/image.png")).expect(410);
+    assert_eq!(gone.json()["error"]["code"], "gone");
+    server.post("/api/evaluate", &json!({"job": id})).expect(410);
+    assert_eq!(server.job(&id)["state"], "done");
+    server.raw("DELETE", &format!("/api/jobs/{id}"), &[], b"").expect(204);
+    server.get(&format!("/api/jobs/{id}")).expect(404);
+}
+
+/// A server whose folder of jobs is a disk of its own, and where that is to be found; nothing where the system does not let us make one.
+#[cfg(target_os = "linux")]
+fn on_a_small_disk(size: &str) -> Option<(Server, PathBuf)> {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    std::fs::create_dir(folder.path().join("jobs")).unwrap();
+    let script = "mount -t tmpfs -o mode=700,size=\"$0\" tmpfs jobs && exec \"$@\"";
+    // As root, or as what is root in a namespace of its own. What is mounted there goes with the process.
+    let ways: [&[&str]; 2] = [&["--mount"], &["--mount", "--map-root-user"]];
+    let command = |way: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(way).args(["sh", "-c", script, size]);
+        through(folder.path(), command)
+    };
+    let way = ways.into_iter().find(|way| command(way).arg("true").status().is_ok_and(|status| status.success()))?;
+    let mut command = command(way);
+    command.arg(env!("CARGO_BIN_EXE_sinopia"));
+    let server = Server::start_with(command, folder.clone(), &[], &[]);
+    let inside = folder.path().strip_prefix("/").unwrap().join("jobs");
+    let disk = Path::new("/proc").join(server.child.id().to_string()).join("root").join(inside);
+    Some((server, disk))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_ends_the_job_with_that_reason_and_work_goes_on_when_there_is_room() {
+    let Some((server, disk)) = on_a_small_disk("1m") else {
+        eprintln!("not tried: no disk of its own can be mounted here");
+        return;
+    };
+    let old = server.create(&short(1));
+    server.done(&old);
+    let ready = server.get("/readyz").expect(200).text();
+    assert!(ready.contains("ok"));
+    let mut request = short(2);
+    request["steps"] = json!(60);
+    let (failing, waiting) = (server.create(&request), server.create(&short(3)));
+    server.wait(&failing, |job| job["progress"]["step"].as_u64().unwrap_or(0) > 0);
+    let fill = |name: &str| {
+        let mut file = std::fs::File::create(disk.join(name)).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    };
+    fill("fill");
+    let failed = server.wait(&failing, |job| job["state"] != "running");
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    assert!(failed["error"]["message"].as_str().unwrap().contains("disk full"), "{failed:#}");
+    // Somebody takes the room that was kept back, too.
+    fill("more");
+    let unready = server.get("/readyz").expect(503);
+    assert!(unready.text().contains("disk full"), "{}", unready.text());
+    let refused = server.post("/api/jobs", &short(4));
+    assert!(refused.status == 507 && refused.text().contains("disk full"), "{}: {}", refused.status, refused.text());
+    // Nothing is begun that could not be kept; what is not wanted any more goes.
+    assert_eq!(server.job(&waiting)["state"], "queued");
+    server.post(&format!("/api/jobs/{waiting}/cancel"), &json!({})).expect(200);
+    assert_eq!(server.job(&waiting)["state"], "cancelled");
+    server.raw("DELETE", &format!("/api/jobs/{old}"), &[], b"").expect(204);
+    server.get(&format!("/api/jobs/{old}")).expect(404);
+    assert!(!disk.join(format!("pictures/{old}.png")).exists());
+    for name in ["fill", "more"] {
+        std::fs::remove_file(disk.join(name)).unwrap();
+    }
+    // It looks again once in a while.
+    while server.get("/readyz").status != 200 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server.done(&server.create(&short(5)));
+    assert_eq!(server.job(&failing)["state"], "failed");
+    server.raw("DELETE", &format!("/api/jobs/{failing}"), &[], b"").expect(204);
+    assert_eq!(server.job(&waiting)["state"], "cancelled");
 }
 
 // What docs/security.md promises, a test each.
@@ -522,9 +1036,46 @@ fn pages_of_other_origins_are_refused_unless_configured() {
     assert_eq!(allowed.header("access-control-allow-origin").as_deref(), Some("https://paint.example"));
     let asked = server.raw("OPTIONS", "/api/jobs", &[("Origin", "https://paint.example")], b"").expect(204);
     assert!(asked.header("access-control-allow-headers").unwrap().contains("Authorization"));
+    // OpenAI's client in a page has headers of its own; other pages are not asked what they would like.
+    let own = "authorization,content-type,x-stainless-lang";
+    let asks = |origin| [("Origin", origin), ("Access-Control-Request-Headers", own)];
+    let asked = server.raw("OPTIONS", "/v1/images/generations", &asks("https://paint.example"), b"").expect(204);
+    assert_eq!(asked.header("access-control-allow-headers").as_deref(), Some(own));
+    let refused = server.raw("OPTIONS", "/v1/images/generations", &asks("https://evil.example"), b"").expect(403);
+    assert_eq!(refused.header("access-control-allow-headers"), None);
     // A form of another page can send text, so text is not read.
     server.raw("POST", "/api/jobs", &[("Content-Type", "text/plain")], short(1).to_string().as_bytes()).expect(415);
     assert!(server.get("/api/jobs").expect(200).json()["jobs"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn proxies_say_what_the_server_is_called_only_if_they_are_configured() {
+    let forwarded =
+        [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "paint.example"), ("Content-Type", "application/json")];
+    let body = json!({"prompt": "a red car", "method": "sd", "steps": 1, "response_format": "url"}).to_string();
+    let address = |server: &Server| {
+        let reply = server.raw("POST", "/v1/images/generations", &forwarded, body.as_bytes()).expect(200).json();
+        reply["data"][0]["url"].as_str().unwrap().to_owned()
+    };
+    let from_page = |server: &Server| {
+        let headers = [("Origin", "https://paint.example"), ("X-Forwarded-Host", "paint.example")];
+        server.raw("GET", "/api/options", &headers, b"")
+    };
+    let server = Server::start(&[]);
+    assert!(address(&server).starts_with(&format!("http://{}/api/jobs/", server.address)));
+    from_page(&server).expect(403);
+    let elsewhere = Server::start(&["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "::1"]);
+    assert!(address(&elsewhere).starts_with(&format!("http://{}/", elsewhere.address)));
+    let behind = Server::start(&["--trusted-proxy", "127.0.0.0/8"]);
+    assert!(address(&behind).starts_with("https://paint.example/api/jobs/"));
+    from_page(&behind).expect(200);
+    // A name that was pointed at this machine is refused all the same.
+    let rebound = [("Host", "evil.example"), ("X-Forwarded-Host", "localhost")];
+    behind.raw("GET", "/api/options", &rebound, b"").expect(403);
+    let folder = behind.folder.path();
+    let bad = program(folder).args(["serve", "--trusted-proxy", "proxy.example"]).output().unwrap();
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("10.0.0.0/8"));
 }
 
 #[test]
@@ -594,11 +1145,13 @@ fn a_picture_that_does_not_fit_the_memory_is_refused() {
 
 #[test]
 fn places_come_from_the_configuration_and_never_from_a_request() {
-    let server = Server::start(&[]);
+    // Where a single model is served, it paints whatever OpenAI's clients call it: here there are two.
+    let server = Server::start(&["--model", "miniature", "--model", SMALL]);
     for model in ["/etc/passwd", "../miniature", "http://127.0.0.1:1/model", "owner/name", "file:///etc"] {
         let reply = server.post("/api/jobs", &json!({"caption": "a cat", "method": "sd", "model": model})).expect(400);
         assert!(reply.text().contains("there is no model"), "{}", reply.text());
-        server.post("/v1/images/generations", &json!({"prompt": "a cat", "model": model})).expect(400);
+        let reply = server.post("/v1/images/generations", &json!({"prompt": "a cat", "model": model})).expect(400);
+        assert!(reply.text().contains("there is no model"), "{}", reply.text());
     }
     for field in ["sam", "t5", "ella", "out", "template", "llm_base_url", "llm_model", "base_url", "path", "config"] {
         let mut job = short(1);
@@ -650,6 +1203,8 @@ fn the_document_names_every_route_and_the_page_shows_it_by_itself() {
         "/api/jobs/{id}/cancel",
         "/api/jobs/{id}/events",
         "/api/jobs/{id}/image.png",
+        "/api/jobs/{id}/image.jpeg",
+        "/api/jobs/{id}/image.webp",
         "/api/recipe",
         "/api/evaluate",
         "/v1/images/generations",

@@ -1,19 +1,21 @@
 //! What can be typed. Parsing does no work; [`super::settings`] turns it into what the program works with.
 
-use std::path::PathBuf;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinopia_diffusion::{Shortcuts, TextEncoderKind, TextEncoding};
-use sinopia_layout::Canvas;
+use sinopia_layout::{Canvas, names};
 use sinopia_models::Precision;
 use sinopia_models::ella::TextLength;
 use sinopia_models::t5::StateRange;
 use sinopia_nn::Arithmetic;
 use sinopia_planner::Prices;
 
-use super::eval::args::EvalArgs;
+use super::eval::args::{EvalArgs, EvalCommand};
 use super::failure::bad_request;
+use super::model::{self, NO_SAM};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +24,7 @@ Examples:
   Take the layout from a cache of LLM answers
       sinopia generate \"A photo of a cat left of a dog\" --replay answers.json --out pets.png
   Have the built-in planner lay out the caption
-      sinopia generate \"two red apples to the left of a sleeping cat, no dogs\" --out cat.png
+      sinopia generate \"two red apples to the left of a sleeping cat, no dogs\" -o cat.png
   Let a language model lay out the caption
       sinopia generate \"two cats beside a red ball\" --llm-base-url ollama --llm-model qwen3:8b --out cats.png
   Plain Stable Diffusion from a folder of weights
@@ -77,6 +79,27 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// The same with [`PaintingArgs::plain`] flags: whoever asks whether something was typed, asks of these.
+    pub(crate) fn plain(mut self) -> anyhow::Result<Self> {
+        let painting = match &mut self {
+            Self::Generate(args) => &mut args.painting,
+            Self::Paint(args) => &mut args.painting,
+            Self::Run(args) => &mut args.painting,
+            Self::Export(args) => &mut args.painting,
+            Self::Eval(EvalArgs { command: EvalCommand::Image(args) }) => &mut args.painting,
+            Self::Serve(args) => {
+                args.make_plain();
+                return Ok(self);
+            }
+            Self::Eval(_) | Self::Plan(_) | Self::Convert(_) | Self::Cache(_) => return Ok(self),
+            Self::Inspect(_) | Self::Models(_) | Self::Completions { .. } => return Ok(self),
+        };
+        *painting = std::mem::take(painting).plain()?;
+        Ok(self)
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -115,7 +138,8 @@ pub(crate) struct LayoutSource {
     #[arg(long, value_name = "CACHE", help_heading = "Layout", conflicts_with = "layout")]
     pub(crate) replay: Option<PathBuf>,
 
-    /// Image made by Sinopia: repeat it; flags given beside it change that one thing
+    /// Image made by Sinopia: repeat it; flags given beside it change that one thing. Of a PNG that another program made, caption, negative,
+    /// seed, size, steps and guidance scale are taken over, and the rest is told
     #[arg(long, value_name = "IMAGE", help_heading = "Layout")]
     pub(crate) from: Option<PathBuf>,
 }
@@ -152,11 +176,11 @@ pub(crate) struct TextArgs {
     #[arg(long, value_name = "KIND", value_parser = text_encoder, hide_short_help = true)]
     pub(crate) negative_encoder: Option<TextEncoderKind>,
 
-    /// ELLA's language model: a folder of a T5 1.1 or FLAN-T5 (`config.json`, weights, `tokenizer.json` or `spiece.model`) [default: the miniature's]
+    /// ELLA's language model: a folder of a T5 1.1 or FLAN-T5 (`config.json`, weights, `tokenizer.json` or `spiece.model`), or `miniature` [default: the miniature's]
     #[arg(long, value_name = "DIR")]
     pub(crate) t5: Option<String>,
 
-    /// ELLA's connector: `ella-sd1.5-tsc-t5xl.safetensors`, or a folder with `config.json` [default: the miniature's]
+    /// ELLA's connector: `ella-sd1.5-tsc-t5xl.safetensors`, a folder with `config.json`, or `miniature` [default: the miniature's]
     #[arg(long, value_name = "FILE")]
     pub(crate) ella: Option<String>,
 
@@ -187,8 +211,9 @@ pub(crate) enum RangeArg {
 
 fn text_encoder(name: &str) -> Result<TextEncoderKind, String> {
     let all = TextEncoderKind::ALL;
-    let known = || all.map(TextEncoderKind::as_str).join(", ");
-    all.into_iter().find(|kind| kind.as_str() == name).ok_or_else(|| format!("choose one of {}", known()))
+    let known = all.map(TextEncoderKind::as_str);
+    let found = names::find(name, known);
+    all.into_iter().find(|kind| found == Some(kind.as_str())).ok_or_else(|| names::choice(name, &known))
 }
 
 impl TextArgs {
@@ -231,21 +256,26 @@ pub(crate) struct PaintingArgs {
     #[arg(long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
 
+    /// Which edition of the model's weights, `bf16` for files named `….bf16.safetensors`; `--model MODEL#bf16` is the same [default: full precision if it
+    /// is there, else fp16, else bf16]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) variant: Option<String>,
+
     /// What outlines the objects of `lmd` and `lmd-plus`: a SAM, as a folder (`config.json`, `model.safetensors`) or a file of weights, `miniature`
     /// (built in, for the miniature's pictures) or `none` (attention and box alone) [default: none]
     #[arg(long, value_name = "SAM")]
     pub(crate) sam: Option<String>,
 
-    /// Where the noise starts: same seed, same image (0 to 18446744073709551615) [default: 0]
-    #[arg(long, allow_negative_numbers = true, value_name = "N")]
+    /// Where the noise starts: same seed, same image (0 to 18446744073709551615, or `random`: one is drawn and told) [default: 0]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = seed)]
     pub(crate) seed: Option<u64>,
 
     /// Denoising steps: more is finer and takes proportionally longer (1 to 1000) [default: 50]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, alias = "num-inference-steps", allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) steps: Option<u32>,
 
     /// How strictly the picture follows the prompt; 1 turns classifier-free guidance off [default: 7.5; 3.5 for small models]
-    #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
+    #[arg(long, aliases = ["cfg-scale", "cfg"], allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
     pub(crate) guidance_scale: Option<f64>,
 
     /// Classifier-free guidance in this share of the steps only, as `0.1..0.8`; the other steps cost half [default: 0..1]
@@ -260,15 +290,16 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     pub(crate) merge_tokens: Option<u32>,
 
-    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]
-    #[arg(long, value_name = "NAME")]
+    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]. Behind all but pndm may stand `-karras`,
+    /// `-exponential`, `-normal`, `-simple`, `-sgm-uniform`, `-ddim-uniform` or `-kl-optimal` for ComfyUI's noise levels of that name in place of the model's own
+    #[arg(long, alias = "sampler", value_name = "NAME")]
     pub(crate) scheduler: Option<String>,
 
     #[command(flatten)]
     pub(crate) text: TextArgs,
 
     /// What must not be in the picture, in place of the default quality keywords; the layout's negative caption comes first
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, alias = "negative-prompt", value_name = "TEXT")]
     pub(crate) negative: Option<String>,
 
     /// Leave the layout's negative caption out (the `sd` baseline that depends on no LLM)
@@ -283,8 +314,12 @@ pub(crate) struct PaintingArgs {
     #[arg(long, allow_negative_numbers = true, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
     pub(crate) height: Option<u32>,
 
+    /// Width and height at once, as WIDTHxHEIGHT in pixels
+    #[arg(long, value_name = "SIZE", value_parser = picture_size, conflicts_with_all = ["width", "height"])]
+    pub(crate) size: Option<(u32, u32)>,
+
     /// What the networks compute in: `bf16` is faster where the processor has it and halves the memory [default: auto]
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", ignore_case = true)]
     pub(crate) precision: Option<PrecisionArg>,
 
     /// Behave as published, known faults included, instead of with their mends; `--set` still wins
@@ -316,12 +351,34 @@ pub(crate) enum PrecisionArg {
     /// As the checkpoint stores its weights
     Stored,
     /// 32-bit floats: the reference
+    #[value(aliases = ["fp32", "float32"])]
     F32,
     /// 16-bit brain floats, sums in 32 bits: half the memory, about twice the speed with AVX-512 BF16
+    #[value(alias = "bfloat16")]
     Bf16,
 }
 
 impl PaintingArgs {
+    /// What stands for something else, as that: `--size` as width and height, `--variant` as a part of the model's name, our own words as we write
+    /// them. A variant stays where no model is named: which one is meant shows later.
+    pub(crate) fn plain(self) -> anyhow::Result<Self> {
+        let (width, height) = self.size.unzip();
+        let (model, variant) = match (self.model.map(own_model), self.variant) {
+            (Some(model), Some(variant)) => (Some(model::with_variant(&model, &variant)?), None),
+            named => named,
+        };
+        Ok(Self {
+            width: self.width.or(width),
+            height: self.height.or(height),
+            size: None,
+            model,
+            variant,
+            sam: self.sam.map(own_sam),
+            text: TextArgs { t5: self.text.t5.map(own_model), ella: self.text.ella.map(own_model), ..self.text },
+            ..self
+        })
+    }
+
     /// `base` with what is given.
     pub(crate) fn shortcuts(&self, base: Shortcuts) -> Shortcuts {
         Shortcuts {
@@ -376,7 +433,7 @@ impl From<PrecisionArg> for Precision {
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
     /// Image to write (PNG); `-` writes it to stdout. With `--count`, a number is put before the ending
-    #[arg(long, value_name = "FILE", default_value = "painting.png")]
+    #[arg(short, long, alias = "output", value_name = "FILE", default_value = "painting.png")]
     pub(crate) out: PathBuf,
 
     /// Also write a contact sheet beside it: the layout, each object on its own, the result
@@ -405,7 +462,7 @@ pub(crate) struct OutputArgs {
 #[command(next_help_heading = "Planning")]
 pub(crate) struct PlannerArgs {
     /// Who plans [default: openai or gguf by the name of `--llm-model`, built-in without one]
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", ignore_case = true)]
     pub(crate) planner: Option<PlannerKind>,
 
     /// The language model, by the name its server knows, or a GGUF file (llama, mistral, mixtral, qwen 2 and 3, gemma 3, phi 3)
@@ -417,11 +474,11 @@ pub(crate) struct PlannerArgs {
     pub(crate) llm_base_url: Option<String>,
 
     /// Ask for a chat message, for the continuation of a text, or by the Responses API [default: by model]
-    #[arg(long, value_name = "KIND", hide_short_help = true)]
+    #[arg(long, value_name = "KIND", ignore_case = true, hide_short_help = true)]
     pub(crate) llm_endpoint: Option<EndpointArg>,
 
     /// How the model writes a layout [default: by model]
-    #[arg(long, value_name = "KIND", hide_short_help = true, conflicts_with = "template")]
+    #[arg(long, value_name = "KIND", ignore_case = true, hide_short_help = true, conflicts_with = "template")]
     pub(crate) llm_format: Option<FormatArg>,
 
     /// Randomness of the model's answers, 0 to 2 [default: 0.25]
@@ -474,6 +531,7 @@ pub(crate) struct PlannerArgs {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PlannerKind {
     /// The small model inside the program: English captions, no network
+    #[value(alias = "builtin")]
     BuiltIn,
     /// A model file of your own, run in process
     Gguf,
@@ -541,7 +599,7 @@ pub(crate) struct PlanArgs {
     pub(crate) planner: PlannerArgs,
 
     /// Layout to write; `-` is stdout
-    #[arg(long, value_name = "FILE", default_value = "-", help_heading = "Output")]
+    #[arg(short, long, alias = "output", value_name = "FILE", default_value = "-", help_heading = "Output")]
     pub(crate) out: PathBuf,
 
     /// Print a report as JSON on stdout: layout, findings, tokens
@@ -567,27 +625,27 @@ pub(crate) struct ConvertArgs {
     pub(crate) layout: PathBuf,
 
     /// Format to write
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", ignore_case = true)]
     pub(crate) to: LayoutFormat,
 
     /// Format to read [default: by what the file says]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", ignore_case = true)]
     pub(crate) from: Option<LayoutFormat>,
 
-    /// Canvas for formats that do not name one, as WIDTHxHEIGHT in pixels [default: 512x512]
+    /// Canvas for formats that do not name one, as WIDTHxHEIGHT in pixels [default: 512x512; detections and labelme files without a size need it]
     #[arg(long, value_name = "SIZE", value_parser = canvas, allow_hyphen_values = true)]
     pub(crate) canvas: Option<Canvas>,
 
     /// Image of a COCO file with several, by its id
-    #[arg(long, value_name = "ID")]
-    pub(crate) image: Option<u64>,
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    pub(crate) image: Option<String>,
 
     /// Caption for formats that describe the whole picture [default: the background]
     #[arg(long, value_name = "TEXT")]
     pub(crate) caption: Option<String>,
 
     /// File to write; `-` is stdout
-    #[arg(long, value_name = "FILE", default_value = "-")]
+    #[arg(short, long, alias = "output", value_name = "FILE", default_value = "-")]
     pub(crate) out: PathBuf,
 
     /// Only warnings and errors on stderr
@@ -606,8 +664,10 @@ pub(crate) enum LayoutFormat {
     Coco,
     /// Ideogram-style JSON caption
     Ideogram,
-    /// Omost canvas (parsed, never executed)
+    /// Omost canvas (parsed, never executed); ComfyUI_omost's JSON is read too
     Omost,
+    /// labelme annotation
+    Labelme,
     /// A drawing, to write only
     Svg,
 }
@@ -674,10 +734,11 @@ pub(crate) enum CacheCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Image made by Sinopia
+    /// Image made by Sinopia, or a PNG of another program that writes how it was made (Stable Diffusion web UI, ComfyUI, InvokeAI, NovelAI, Fooocus,
+    /// SwarmUI, Draw Things, Easy Diffusion)
     pub(crate) image: PathBuf,
 
-    /// Print the recipe as JSON
+    /// Print it as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -698,7 +759,7 @@ pub(crate) enum ModelsCommand {
     },
     /// What a model holds: family, parts, parameters, precision, size
     Info {
-        /// `miniature`, a folder, a file or a Hub id
+        /// `miniature`, a folder, a file or a Hub id; `MODEL#bf16` for one edition of its weights
         #[arg(default_value = "miniature")]
         model: String,
         /// Print as JSON
@@ -707,7 +768,7 @@ pub(crate) enum ModelsCommand {
     },
     /// Fetch a model from the Hub into the cache
     Pull {
-        /// Hub id, `owner/name`
+        /// Hub id, `owner/name`, or `owner/name#bf16` for one edition of its weights
         model: String,
     },
 }
@@ -734,10 +795,59 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn canvas(text: &str) -> Result<Canvas, String> {
-    let sides =
-        text.split_once(['x', '×']).and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    let (width, height) = sides.ok_or("WIDTHxHEIGHT in pixels is expected, such as 768x512")?;
+    let (width, height) = sides(text)?;
     Canvas::new(width, height).map_err(|error| error.to_string())
+}
+
+fn picture_size(text: &str) -> Result<(u32, u32), String> {
+    let (width, height) = sides(text)?;
+    match [width, height].iter().all(|side| (8..=4096).contains(side)) {
+        true => Ok((width, height)),
+        false => Err("width and height are from 8 to 4096 pixels".to_owned()),
+    }
+}
+
+/// `768x512`, or one number for a square.
+fn sides(text: &str) -> Result<(u32, u32), String> {
+    let side = |text: &str| text.trim().parse().ok();
+    let sides = match text.split_once(['x', 'X', '×', '*']) {
+        Some((width, height)) => side(width).zip(side(height)),
+        None => side(text).map(|side| (side, side)),
+    };
+    sides.ok_or_else(|| "WIDTHxHEIGHT in pixels is expected, such as 768x512".to_owned())
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(seed) => Ok(seed),
+        Err(_) if text.eq_ignore_ascii_case("random") => Ok(drawn_seed()),
+        Err(_) => Err("a whole number from 0 to 18446744073709551615 is expected, or `random`".to_owned()),
+    }
+}
+
+/// A seed that nobody chose, short enough to be typed again.
+fn drawn_seed() -> u64 {
+    // The keys of a hash map come from the system's random numbers.
+    let drawn = RandomState::new().build_hasher().finish();
+    drawn % (1 << 32)
+}
+
+/// A model's name, the built-in one's as we write it.
+pub(super) fn own_model(typed: String) -> String {
+    own_word(typed, &[sinopia_miniature::NAME])
+}
+
+/// A SAM's name, our own words as we write them.
+pub(super) fn own_sam(typed: String) -> String {
+    own_word(typed, &[sinopia_miniature::NAME, NO_SAM])
+}
+
+/// The one of `known` that was typed in another spelling, unless a file is called so.
+fn own_word(typed: String, known: &[&str]) -> String {
+    match names::find(&typed, known.iter().copied()) {
+        Some(word) if !Path::new(&typed).exists() => word.to_owned(),
+        _ => typed,
+    }
 }
 
 /// Two rising shares, `0.1..0.8`.
@@ -751,5 +861,106 @@ fn guidance_scale(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (1.0..=100.0).contains(&value) => Ok(value),
         _ => Err("a number from 1 to 100 is expected".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    fn painting(flags: &[&str]) -> Result<PaintingArgs, String> {
+        let cli = Cli::try_parse_from([&["sinopia", "generate", "a cat"], flags].concat());
+        match cli.map_err(|error| error.to_string())?.command {
+            Command::Generate(args) => args.painting.plain().map_err(|error| error.to_string()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_size_is_a_width_and_a_height() {
+        for (size, sides) in
+            [("768x512", (768, 512)), ("768X512", (768, 512)), ("64 × 32", (64, 32)), ("128", (128, 128))]
+        {
+            let args = painting(&["--size", size]).unwrap();
+            assert_eq!((args.width, args.height), (Some(sides.0), Some(sides.1)), "{size}");
+        }
+        for (size, words) in [("big", "such as 768x512"), ("512x", "such as 768x512"), ("0x8", "from 8 to 4096")] {
+            let error = painting(&["--size", size]).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(painting(&["--size", "64x64", "--width", "64"]).unwrap_err().contains("cannot be used with"));
+    }
+
+    #[test]
+    fn flags_are_plain_for_every_command_that_paints() {
+        for command in [
+            &["generate", "a cat"][..],
+            &["paint", "x.json"],
+            &["run", "x.json"],
+            &["export", "a cat", "--comfyui"],
+            &["eval", "image", "--out", "run"],
+        ] {
+            let flags = ["--size", "128x96", "--model", "owner/name", "--variant", "bf16", "--t5", "MINIATURE"];
+            let typed = [&["sinopia"], command, &flags].concat();
+            let painting = match Cli::try_parse_from(typed).unwrap().command.plain().unwrap() {
+                Command::Generate(args) => args.painting,
+                Command::Paint(args) => args.painting,
+                Command::Run(args) => args.painting,
+                Command::Export(args) => args.painting,
+                Command::Eval(EvalArgs { command: EvalCommand::Image(args) }) => args.painting,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((painting.width, painting.height, painting.size), (Some(128), Some(96), None), "{command:?}");
+            assert_eq!((painting.model.as_deref(), painting.variant), (Some("owner/name#bf16"), None), "{command:?}");
+            assert_eq!(painting.text.t5.as_deref(), Some("miniature"), "{command:?}");
+        }
+        assert!(
+            painting(&["--model", "a#fp16", "--variant", "bf16"]).unwrap_err().contains("names an edition already")
+        );
+        assert_eq!(painting(&["--variant", "bf16"]).unwrap().variant.as_deref(), Some("bf16"));
+    }
+
+    #[test]
+    fn a_seed_is_a_number_or_drawn() {
+        assert_eq!(painting(&["--seed", "18446744073709551615"]).unwrap().seed, Some(u64::MAX));
+        let drawn: Vec<u64> = (0..8).filter_map(|_| painting(&["--seed", "Random"]).unwrap().seed).collect();
+        assert!(drawn.iter().any(|seed| *seed != drawn[0]) && drawn.iter().all(|seed| *seed < 1 << 32), "{drawn:?}");
+        for seed in ["-1", "one", "18446744073709551616"] {
+            assert!(painting(&["--seed", seed]).unwrap_err().contains("or `random`"));
+        }
+    }
+
+    #[test]
+    fn what_other_programs_call_it_is_understood() {
+        let args = painting(&[
+            "--sampler",
+            "euler_a",
+            "--cfg-scale",
+            "5",
+            "--negative-prompt",
+            "dogs",
+            "--num-inference-steps",
+            "9",
+            "--precision",
+            "BFloat16",
+            "--model",
+            "Miniature",
+            "--sam",
+            "None",
+            "--text-encoder",
+            "ELLA_plus_CLIP",
+        ]);
+        let args = args.unwrap();
+        assert_eq!((args.scheduler.as_deref(), args.guidance_scale), (Some("euler_a"), Some(5.0)));
+        assert_eq!((args.negative.as_deref(), args.steps), (Some("dogs"), Some(9)));
+        assert_eq!((args.precision, args.model.as_deref()), (Some(PrecisionArg::Bf16), Some("miniature")));
+        assert_eq!((args.sam.as_deref(), args.text.text_encoder), (Some("none"), Some(TextEncoderKind::EllaAndClip)));
     }
 }

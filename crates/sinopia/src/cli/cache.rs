@@ -60,7 +60,7 @@ fn clear(cache: &Cache, selection: SelectionArgs, all: bool) -> anyhow::Result<(
 }
 
 fn export(cache: &Cache, out: &Path, selection: SelectionArgs) -> anyhow::Result<()> {
-    output::check_writable(out)?;
+    output::check_text(out, &[cache.path()])?;
     // Of several answers to the same question (by other models or templates) the newest is written.
     let mut newest: BTreeMap<(String, usize), Stored> = BTreeMap::new();
     let rows = cache.list(&selection.into())?;

@@ -1,66 +1,75 @@
 //! `sinopia convert`: layouts from and to the formats of other programs.
 
-use sinopia_layout::exchange::{Imported, coco, ideogram, omost};
-use sinopia_layout::{Canvas, Error, Layout, parse_answer_on, repair, svg, write_answer};
+use sinopia_layout::exchange::{self, Format, Hints, Imported, coco, ideogram, labelme, omost};
+use sinopia_layout::{Canvas, Error, Layout, repair, svg, write_answer};
 
 use super::args::{ConvertArgs, LayoutFormat};
-use super::failure::bad_request;
+use super::failure::{bad_request, with_hint};
+use super::kinds::{self, Kind};
 use super::progress::Bars;
 use super::{input, output};
 
 pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
-    output::check_writable(&args.out)?;
-    let text = input::read(&args.layout)?;
-    let from = match args.from {
-        Some(LayoutFormat::Svg) => {
-            return Err(bad_request("a drawing cannot be read back: `--from` is another format"));
-        }
-        Some(format) => format,
-        None => guess(&text),
-    };
+    output::check_text(&args.out, &[&args.layout])?;
+    // Layouts of all programs are in their place here.
+    let kind = Kind::of(&args.layout).filter(|kind| kind.is_layout()).unwrap_or(Kind::Layout);
+    let hinted = |error| with_hint(error, kinds::hint(&args.layout, kind));
+    let text = input::read(&args.layout).map_err(hinted)?;
+    let from = args.from.map(readable).transpose()?;
     let origin = args.layout.display().to_string();
-    let canvas = args.canvas.unwrap_or(Canvas::PUBLISHED);
-    let read = read(&text, from, canvas, args.image)
-        .map_err(|error| input::fault("cannot use the layout", &error, &origin))?;
+    let hints = Hints { canvas: args.canvas, image: args.image.clone() };
+    let Imported { layout, notes } =
+        import(&text, from, &hints).map_err(|error| hinted(input::fault("cannot use the layout", &error, &origin)))?;
     let bars = Bars::new(args.quiet);
-    bars.lines(&read.left_out, "left out: ");
-    let (layout, changes) = repair(read.layout);
-    bars.lines(&changes.to_string().lines().map(str::to_owned).collect::<Vec<_>>(), "layout mended: ");
-    if matches!(args.to, LayoutFormat::Ideogram | LayoutFormat::Omost) && !layout.negative.is_empty() {
-        bars.warn(&format!("this format has no negative caption; `{}` is lost", layout.negative));
-    }
-    if args.to == LayoutFormat::Text && layout.canvas != Canvas::PUBLISHED {
-        bars.warn(&format!("this format does not name its canvas; it is {}", layout.canvas));
+    bars.lines(&notes, "note: ");
+    for lost in lost_by(&layout, args.to) {
+        bars.warn(&lost);
     }
     output::write(&args.out, write(&layout, args.to, args.caption.as_deref())?.as_bytes())
 }
 
-/// The format that a text is in, by words that only that format has.
-pub(super) fn guess(text: &str) -> LayoutFormat {
-    let is_json = text.trim_start().starts_with('{');
-    if text.contains(".add_local_description") || text.contains(".set_global_description") {
-        LayoutFormat::Omost
-    } else if is_json && text.contains("\"compositional_deconstruction\"") {
-        LayoutFormat::Ideogram
-    } else if is_json && text.contains("\"images\"") {
-        LayoutFormat::Coco
-    } else if is_json {
-        LayoutFormat::Json
-    } else {
-        LayoutFormat::Text
-    }
+/// A layout in any format that is read, every box inside its canvas; what was left out and mended is in the notes.
+pub(super) fn import(text: &str, from: Option<Format>, hints: &Hints) -> Result<Imported, Error> {
+    let Imported { layout, mut notes } = exchange::read(text, from, hints)?;
+    let (layout, changes) = repair(layout);
+    notes.extend(changes.to_string().lines().map(str::to_owned));
+    Ok(Imported { layout, notes })
 }
 
-/// A layout in a format; `canvas` is for formats that do not name one, `image` for COCO files with several.
-pub(super) fn read(text: &str, from: LayoutFormat, canvas: Canvas, image: Option<u64>) -> Result<Imported, Error> {
-    let whole = |layout: Layout| Imported { layout, left_out: Vec::new() };
-    match from {
-        LayoutFormat::Json => Layout::from_json(text).map(whole),
-        LayoutFormat::Text | LayoutFormat::Svg => parse_answer_on(text, canvas).map(whole),
-        LayoutFormat::Coco => coco::read(text, image).map(whole),
-        LayoutFormat::Ideogram => ideogram::read(text, canvas),
-        LayoutFormat::Omost => omost::read(text, canvas),
+fn readable(format: LayoutFormat) -> anyhow::Result<Format> {
+    Ok(match format {
+        LayoutFormat::Json => Format::Json,
+        LayoutFormat::Text => Format::Text,
+        LayoutFormat::Coco => Format::Coco,
+        LayoutFormat::Ideogram => Format::Ideogram,
+        LayoutFormat::Omost => Format::Omost,
+        LayoutFormat::Labelme => Format::Labelme,
+        LayoutFormat::Svg => return Err(bad_request("a drawing cannot be read back: `--from` is another format")),
+    })
+}
+
+/// What a format has no place for, a sentence each.
+fn lost_by(layout: &Layout, to: LayoutFormat) -> Vec<String> {
+    let mut lost = Vec::new();
+    let canvas = layout.canvas;
+    if matches!(to, LayoutFormat::Ideogram | LayoutFormat::Omost) && !layout.negative.is_empty() {
+        lost.push(format!("this format has no negative caption; `{}` is lost", layout.negative));
     }
+    let has_another_canvas = match to {
+        LayoutFormat::Text => canvas != Canvas::PUBLISHED,
+        LayoutFormat::Ideogram | LayoutFormat::Omost => canvas.width() != canvas.height(),
+        _ => false,
+    };
+    if has_another_canvas {
+        lost.push(format!("this format does not name its canvas; it is {canvas}"));
+    }
+    if to == LayoutFormat::Omost {
+        let moved = omost::read(&omost::write(layout), canvas).is_ok_and(|back| back.layout.objects != layout.objects);
+        if moved {
+            lost.push("this format has words for places: boxes are moved to the nearest ones".to_owned());
+        }
+    }
+    lost
 }
 
 /// A layout in a format; `caption` is for formats that describe the whole picture.
@@ -71,6 +80,7 @@ pub(super) fn write(layout: &Layout, to: LayoutFormat, caption: Option<&str>) ->
         LayoutFormat::Coco => coco::write(layout),
         LayoutFormat::Ideogram => ideogram::write(layout, caption.unwrap_or(&layout.background))?,
         LayoutFormat::Omost => omost::write(layout),
+        LayoutFormat::Labelme => labelme::write(layout),
         LayoutFormat::Svg => svg::render(layout),
     })
 }

@@ -4,14 +4,18 @@
 //! working (the network, a language model, the disk, numbers that overflow) or was cancelled. In short: after 2 the command has to change.
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use super::output::NobodyReads;
 use super::terminal;
 
 /// Something typed or given that cannot be used: exit code 2.
 #[derive(Debug)]
 pub(crate) struct BadRequest {
     message: String,
+    hint: Option<String>,
     cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -29,7 +33,15 @@ impl std::error::Error for BadRequest {
 
 /// An error that says what is wrong with the request.
 pub(crate) fn bad_request(message: impl Into<String>) -> anyhow::Error {
-    anyhow::Error::new(BadRequest { message: message.into(), cause: None })
+    anyhow::Error::new(BadRequest { message: message.into(), hint: None, cause: None })
+}
+
+/// A bad request with what to do about it, if something is known to help.
+pub(crate) fn with_hint(mut error: anyhow::Error, hint: Option<String>) -> anyhow::Error {
+    if let (Some(bad), Some(hint)) = (error.downcast_mut::<BadRequest>(), hint) {
+        bad.hint = Some(hint);
+    }
+    error
 }
 
 /// What was done with something given: if that failed, it cannot be used.
@@ -40,37 +52,94 @@ pub(crate) trait Given<T> {
 
 impl<T, E: Into<anyhow::Error>> Given<T> for Result<T, E> {
     fn given(self, what: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|cause| anyhow::Error::new(BadRequest { message: what(), cause: Some(cause.into().into()) }))
+        self.map_err(|cause| {
+            // What the system says stays recognizable.
+            let cause = cause.into().downcast::<std::io::Error>().map_or_else(Into::into, Into::into);
+            anyhow::Error::new(BadRequest { message: what(), hint: None, cause: Some(cause) })
+        })
     }
 }
 
 /// Prints `error` with its causes to stderr and returns the exit code that fits it.
-#[expect(clippy::print_stderr, reason = "errors of the program go to stderr")]
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", terminal::message(&error.to_string()));
-    let mut shown = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Many libraries repeat their cause in their own message; once is enough.
-        if !shown.contains(&cause) {
-            eprintln!("  caused by: {}", terminal::message(&cause).replace('\n', "\n  "));
-        }
-        shown = cause;
+    if error.chain().any(|cause| cause.is::<NobodyReads>()) {
+        return ExitCode::SUCCESS;
+    }
+    for (index, cause) in causes(error).iter().enumerate() {
+        let cause = terminal::message(cause);
+        terminal::tell(&match index {
+            0 => format!("error: {cause}"),
+            _ => format!("  caused by: {}", cause.replace('\n', "\n  ")),
+        });
     }
     if let Some(hint) = error.chain().find_map(hint) {
-        eprintln!("hint: {}", terminal::message(&hint));
+        terminal::tell(&format!("hint: {}", terminal::message(&hint).replace('\n', "\n      ")));
     }
     if error.chain().any(is_bad_request) { ExitCode::from(2) } else { ExitCode::from(1) }
 }
 
 /// `error` with its causes in one line, and what to do about it: for those who do not sit at this terminal.
 pub(crate) fn told(error: &anyhow::Error) -> (String, Option<String>) {
-    let mut message = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !message.contains(&cause) {
-            message = format!("{message}: {cause}");
+    (causes(error).join(": "), error.chain().find_map(hint))
+}
+
+/// What went wrong, from the outside in. Somebody who is not there is one sentence, and what the system says of that is part of it.
+fn causes(error: &anyhow::Error) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        if let Some(sentence) = unreached(cause) {
+            causes.push(sentence);
+            break;
+        }
+        let text = cause.downcast_ref().map_or_else(|| cause.to_string(), of_system);
+        // Many libraries repeat their cause in their own message; once is enough.
+        if !causes.last().is_some_and(|outer| outer.contains(&text)) {
+            causes.push(text);
         }
     }
-    (message, error.chain().find_map(hint))
+    causes
+}
+
+/// What the system says of a file, in plain words.
+fn of_system(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        ErrorKind::NotADirectory => "it lies in a file, not in a folder".to_owned(),
+        ErrorKind::AlreadyExists => "a file of that name is there".to_owned(),
+        ErrorKind::InvalidData if error.to_string().contains("valid UTF-8") => "it is not text in UTF-8".to_owned(),
+        _ => plain(&error.to_string()),
+    }
+}
+
+/// Who could not be reached, and why, in a sentence.
+fn unreached(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(sinopia_models::Error::Unreachable { repo, endpoint, problem }) = model_error(cause) {
+        let why = plain(problem);
+        return Some(format!("no network: {endpoint} cannot be reached ({why}), so `{repo}` cannot be fetched"));
+    }
+    use sinopia_planner::{CallError, Error};
+    match cause.downcast_ref()? {
+        Error::Call { server, source: CallError::Connection(problem) | CallError::Absent(problem), .. } => {
+            // Behind the kind of server stands its address.
+            let address = server.split_whitespace().last().unwrap_or(server);
+            Some(format!("no language model answers at {address}: {}", plain(problem)))
+        }
+        _ => None,
+    }
+}
+
+/// What a library says of the system or a connection, in plain words.
+pub(crate) fn plain(problem: &str) -> String {
+    let text = problem.strip_prefix("io: ").unwrap_or(problem);
+    let text = text.split(" (os error").next().unwrap_or(text);
+    let says = |words: &[&str]| words.iter().any(|word| text.to_lowercase().contains(word));
+    match () {
+        () if says(&["lookup", "resolve", "host not found"]) => "its name is not found".to_owned(),
+        () if says(&["connection refused"]) => "nothing listens there".to_owned(),
+        () if says(&["timed out", "timeout"]) => "it does not answer".to_owned(),
+        () => text.to_owned(),
+    }
 }
 
 /// Whether the fault is with what was asked for.
@@ -79,10 +148,37 @@ pub(crate) fn is_refused(error: &anyhow::Error) -> bool {
 }
 
 fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(bad) = cause.downcast_ref::<BadRequest>() {
+        return bad.hint.clone();
+    }
+    if let Some(sinopia_server::Error::Listen { address, source }) = cause.downcast_ref() {
+        return listen_hint(*address, source.kind());
+    }
     if let Some(error) = cause.downcast_ref::<sinopia_planner::Error>() {
         return error.hint();
     }
     model_error(cause)?.hint()
+}
+
+/// What to do about an address that cannot be listened on.
+fn listen_hint(address: SocketAddr, problem: ErrorKind) -> Option<String> {
+    let another = |port: u16| SocketAddr::new(address.ip(), port);
+    match problem {
+        ErrorKind::AddrInUse => {
+            let next = another(address.port().checked_add(1).unwrap_or(7878));
+            Some(format!(
+                "another program listens there, perhaps another `sinopia serve`: `--listen {next}` takes another port, `--listen {}` any free one",
+                another(0)
+            ))
+        }
+        ErrorKind::PermissionDenied => {
+            Some(format!("ports below 1024 are for the administrator: `--listen {}` takes another", another(7878)))
+        }
+        ErrorKind::AddrNotAvailable => Some(
+            "this machine has no such address: `127.0.0.1` is itself, `0.0.0.0` every address that it has".to_owned(),
+        ),
+        _ => None,
+    }
 }
 
 /// The error of a model, also where another crate passes it on as its own.
@@ -102,6 +198,7 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
         return !matches!(
             error,
             Error::Offline { .. }
+                | Error::Unreachable { .. }
                 | Error::Download { .. }
                 | Error::Input { .. }
                 | Error::Interrupted
@@ -125,10 +222,12 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
         return matches!(
             error,
             Error::Template { .. }
-                | Error::TemplateLacks { .. }
+                | Error::TemplateFaults { .. }
                 | Error::BaseUrl { .. }
                 | Error::Key { .. }
                 | Error::CacheFormat { .. }
+                | Error::NotACache { .. }
+                | Error::CacheFolder { .. }
                 | Error::Unable { .. }
                 | Error::Model(_)
                 | Error::Layout(_)
@@ -137,7 +236,7 @@ fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref() {
         use sinopia_server::Error;
         // Where to listen, with which token, on which folder: all of it was given.
-        return !matches!(error, Error::System { .. } | Error::RecordRow { .. });
+        return !matches!(error, Error::System { .. } | Error::RecordRow { .. } | Error::DiskFull { .. });
     }
     cause.is::<BadRequest>() || cause.is::<sinopia_layout::Error>()
 }
@@ -167,6 +266,34 @@ mod tests {
         let error = unreadable.context("outside").unwrap_err();
         assert!(error.chain().any(is_bad_request));
         assert_eq!(format!("{error:#}"), "outside: cannot read `x`: broken");
+    }
+
+    #[test]
+    fn nobody_there_is_one_sentence() {
+        use sinopia_planner::{CallError, Error};
+        let refused = || "io: Connection refused (os error 111)".to_owned();
+        let server = "openai http://localhost:11434/v1".to_owned();
+        let error = anyhow::Error::new(Error::Call { server, calls: 1, source: CallError::Absent(refused()) });
+        assert_eq!(causes(&error), ["no language model answers at http://localhost:11434/v1: nothing listens there"]);
+        let (repo, endpoint) = ("a/b".to_owned(), "https://huggingface.co".to_owned());
+        let problem = "io: failed to lookup address information: Name or service not known".to_owned();
+        let error = anyhow::Error::new(sinopia_models::Error::Unreachable { repo, endpoint, problem });
+        let sentence =
+            "no network: https://huggingface.co cannot be reached (its name is not found), so `a/b` cannot be fetched";
+        assert_eq!(causes(&error), [sentence]);
+        assert_eq!(plain("timeout: connect"), "it does not answer");
+        assert_eq!(plain("tls: bad certificate"), "tls: bad certificate");
+    }
+
+    #[test]
+    fn what_the_system_says_is_put_in_plain_words() {
+        let told = |kind: ErrorKind| causes(&anyhow::Error::from(std::io::Error::from(kind)));
+        assert_eq!(told(ErrorKind::NotFound), ["there is no such file"]);
+        assert_eq!(told(ErrorKind::IsADirectory), ["it is a folder"]);
+        let not_text: std::io::Result<()> =
+            Err(std::io::Error::new(ErrorKind::InvalidData, "stream did not contain valid UTF-8"));
+        let error = not_text.given(|| "cannot read `x`".to_owned()).unwrap_err();
+        assert_eq!(causes(&error), ["cannot read `x`", "it is not text in UTF-8"]);
     }
 
     #[test]

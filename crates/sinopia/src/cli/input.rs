@@ -1,15 +1,26 @@
 //! What is read before painting: captions, layouts and caches of answers, from files or stdin.
 
-use std::io::Read;
+use std::fs::File;
 use std::path::Path;
 
+use sinopia_layout::limits::{ANSWER_CACHE_BYTES, read_up_to};
+use sinopia_layout::media::picture_kind;
 use sinopia_layout::{Error, Layout, LayoutCache, parse_answer, repair};
 
-use super::failure::{Given, bad_request};
+use super::failure::{Given, bad_request, with_hint};
+use super::kinds::{self, Kind};
 use super::output::is_stdout as is_stdin;
 
-/// A caption as typed, or from stdin for `-`. It must say something.
+/// Bytes of a text: what its format allows is checked by its reader, and caches of answers are the largest of them.
+const TEXT_BYTES: u64 = ANSWER_CACHE_BYTES;
+
+/// A caption as typed, or from stdin for `-`. It must say something, and is no file that was put in its place.
 pub(crate) fn caption(typed: &str) -> anyhow::Result<String> {
+    let path = Path::new(typed);
+    if path.extension().is_some() && path.is_file() {
+        let hint = Kind::of(path).map(|kind| kind.use_of(path));
+        return Err(with_hint(bad_request(format!("`{typed}` is a file, not a caption")), hint));
+    }
     let caption = if typed == "-" { read(Path::new("-"))? } else { typed.to_owned() };
     let caption = caption.trim();
     if caption.is_empty() {
@@ -20,15 +31,17 @@ pub(crate) fn caption(typed: &str) -> anyhow::Result<String> {
 
 /// A layout from a file (JSON or an LLM's answer), every box inside its canvas; what was mended is in the lines.
 pub(crate) fn layout(path: &Path) -> anyhow::Result<(Layout, Vec<String>)> {
-    let text = read(path)?;
+    let hinted = |error| with_hint(error, kinds::hint(path, Kind::Layout));
+    let text = read(path).map_err(hinted)?;
     let layout = if text.trim_start().starts_with('{') { Layout::from_json(&text) } else { parse_answer(&text) };
-    mended(layout, &shown(path))
+    mended(layout, &shown(path)).map_err(hinted)
 }
 
 /// The layout that a cache of answers holds for `caption`.
 pub(crate) fn replay(cache: &Path, caption: &str) -> anyhow::Result<(Layout, Vec<String>)> {
-    let cached = LayoutCache::from_json(&read(cache)?).and_then(|answers| answers.layout(caption, 0));
-    mended(cached, &shown(cache))
+    let hinted = |error| with_hint(error, kinds::hint(cache, Kind::Answers));
+    let cached = LayoutCache::from_json(&read(cache).map_err(hinted)?).and_then(|answers| answers.layout(caption, 0));
+    mended(cached, &shown(cache)).map_err(hinted)
 }
 
 fn mended(layout: Result<Layout, Error>, origin: &str) -> anyhow::Result<(Layout, Vec<String>)> {
@@ -48,12 +61,25 @@ pub(crate) fn fault(what: &str, error: &Error, origin: &str) -> anyhow::Error {
 
 /// The text of a file, or of stdin for `-`.
 pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
-    if is_stdin(path) {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).given(|| "cannot read stdin".to_owned())?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(path).given(|| format!("cannot read `{}`", path.display()))
+    text(path, TEXT_BYTES)
+}
+
+/// The same, if it has at most `limit` bytes.
+pub(crate) fn text(path: &Path, limit: u64) -> anyhow::Result<String> {
+    let bytes = bytes(path, limit)?;
+    String::from_utf8(bytes).map_err(|error| match picture_kind(error.as_bytes()) {
+        Some(kind) => bad_request(format!("`{}` is a {kind} picture, not a text", shown(path))),
+        None => bad_request(format!("`{}` is not text in UTF-8", shown(path))),
+    })
+}
+
+/// The bytes of a file, or of stdin for `-`, if there are at most `limit`.
+pub(crate) fn bytes(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
+    let read = match is_stdin(path) {
+        true => read_up_to(std::io::stdin(), limit),
+        false => File::open(path).and_then(|file| read_up_to(file, limit)),
+    };
+    read.given(|| format!("cannot read `{}`", shown(path)))
 }
 
 fn shown(path: &Path) -> String {

@@ -1,18 +1,32 @@
-//! `sinopia inspect IMAGE`: the recipe in an image, for people or as JSON.
+//! `sinopia inspect IMAGE`: how an image was made, for people or as JSON.
 
 use anyhow::Context;
+use serde_json::json;
+use sinopia::pictures::Origin;
 use sinopia_diffusion::Recipe;
 
 use super::args::InspectArgs;
-use super::{output, painting_file, terminal};
+use super::progress::Bars;
+use super::{foreign, output, painting_file, terminal};
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
-    let text = painting_file::read_recipe(&args.image)?;
+    let text = match painting_file::read(&args.image)? {
+        Origin::Sinopia { recipe } => recipe,
+        Origin::Foreign(made) if args.json => {
+            return output::print(&format!("{:#}", json!({ "foreign": foreign::wire(&made) })));
+        }
+        Origin::Foreign(made) => return output::print(&foreign::lines(&made).join("\n")),
+    };
     let recipe = Recipe::from_json(&text).with_context(|| format!("cannot read `{}`", args.image.display()))?;
-    if args.json {
-        return output::print(&format!("{:#}", serde_json::to_value(&recipe)?));
+    match args.json {
+        true => output::print(&format!("{:#}", serde_json::to_value(&recipe)?))?,
+        false => output::print(&lines(&recipe).join("\n"))?,
     }
-    output::print(&lines(&recipe).join("\n"))
+    // What it says may be of use even where it cannot be painted again.
+    if let Err(error) = recipe.build_method() {
+        Bars::new(false).warn(&format!("this version cannot paint it again: {error}"));
+    }
+    Ok(())
 }
 
 fn lines(recipe: &Recipe) -> Vec<String> {
@@ -33,7 +47,7 @@ fn lines(recipe: &Recipe) -> Vec<String> {
     say("method", recipe.method.clone());
     say("seed", sampling.seed.0.to_string());
     say("size", format!("{} × {} px", sampling.width, sampling.height));
-    let scheduler = sampling.scheduler.map_or("the model's own", |kind| kind.name());
+    let scheduler = sampling.scheduler_name().map_or("the model's own".to_owned(), |name| name.to_string());
     say(
         "steps",
         format!("{} with {scheduler}, guidance scale {}", sampling.num_inference_steps, sampling.guidance_scale),

@@ -7,14 +7,15 @@ use image::RgbImage;
 use serde_json::{Map, Value, json};
 use sinopia_diffusion::methods::{self, Method};
 use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::schedulers::SchedulerKind;
-use sinopia_diffusion::{Image, PaintRequest, Painting, Recipe, Run, Sampling, Shortcuts, TextEncoding};
-use sinopia_layout::{Layout, counted, says_something, svg};
+use sinopia_diffusion::schedulers::{SchedulerKind, SchedulerName};
+use sinopia_diffusion::{Image, PaintRequest, Painting, Pipeline, Recipe, Run, Sampling, Shortcuts, TextEncoding};
+use sinopia_layout::{Layout, counted, names, says_something, svg};
+use sinopia_models::checkpoint::Checkpoint;
 
 use super::args::{OutputArgs, PaintingArgs, PrecisionArg};
 use super::contact_sheet::{self, Panel};
 use super::debug_maps::MapKeeper;
-use super::failure::bad_request;
+use super::failure::{bad_request, with_hint};
 use super::model::{self, EllaSource, Model, NO_SAM};
 use super::progress::{Bars, cancellation_on_interrupt};
 use super::{output, painting_file, vocabulary};
@@ -49,7 +50,7 @@ struct Settings {
     guidance_rescale: f64,
     shortcuts: Shortcuts,
     text_encoding: TextEncoding,
-    scheduler: Option<SchedulerKind>,
+    scheduler: Option<SchedulerName>,
     width: Option<usize>,
     height: Option<usize>,
 }
@@ -63,13 +64,9 @@ impl Job {
         args: PaintingArgs,
     ) -> anyhow::Result<Self> {
         set_threads(&args)?;
-        let name = args.method.as_deref().unwrap_or("lmd");
-        let info = methods::find(name)?;
-        if info.needs_layout && layout.is_none() {
-            return Err(bad_request(NO_LAYOUT));
-        }
+        let name = methods::find(args.method.as_deref().unwrap_or(methods::Lmd::NAME))?.name;
         check_seeds(args.seed.unwrap_or(0), args.count.unwrap_or(1))?;
-        check_there_is_something(name, caption.as_deref(), layout.as_ref())?;
+        check_there_is_something(caption.as_deref(), layout.as_ref())?;
         let preset = preset_options(name, &args)?.unwrap_or_default();
         let method = methods::build(name, Value::Object(method_options(name, preset, &args)?))?;
         let shortcuts = args.shortcuts(Shortcuts::default());
@@ -109,13 +106,17 @@ impl Job {
         image: &Path,
         (caption, layout): (Option<String>, Option<Layout>),
         changes: Vec<String>,
-        args: PaintingArgs,
+        mut args: PaintingArgs,
     ) -> anyhow::Result<Self> {
         set_threads(&args)?;
         let recipe = Recipe::from_json(recipe_json).with_context(|| format!("cannot repeat `{}`", image.display()))?;
+        if let Some(variant) = args.variant.take() {
+            args.model = Some(model::with_variant(model::without_variant(&recipe.model.id), &variant)?);
+        }
         let sampling = &recipe.sampling;
         let of_preset = args.preset.as_deref().map(methods::find_preset).transpose()?.map(|preset| preset.method);
-        let name = args.method.as_deref().or(of_preset).unwrap_or(&recipe.method);
+        let info = methods::find(args.method.as_deref().or(of_preset).unwrap_or(&recipe.method))?;
+        let name = info.name;
         let same_method = name == recipe.method;
         let options = match (preset_options(name, &args)?, recipe.options.clone()) {
             (Some(preset), _) => preset,
@@ -123,16 +124,17 @@ impl Job {
             _ => Map::new(),
         };
         let layout = layout.or_else(|| recipe.layout.clone());
-        if methods::find(name)?.needs_layout && layout.is_none() {
-            return Err(bad_request(NO_LAYOUT));
+        if info.needs_layout && layout.is_none() {
+            let message = format!("`{}` was painted without a layout, and `{name}` paints one", image.display());
+            return Err(with_hint(bad_request(message), Some(NO_LAYOUT.to_owned())));
         }
         let caption = caption.or_else(|| recipe.caption.clone());
-        check_there_is_something(name, caption.as_deref(), layout.as_ref())?;
+        check_there_is_something(caption.as_deref(), layout.as_ref())?;
         check_seeds(args.seed.unwrap_or(sampling.seed.0), args.count.unwrap_or(1))?;
         let method = methods::build(name, Value::Object(method_options(name, options, &args)?))?;
         // Another method or model brings its own scheduler, another model its own size.
         let same_model = args.model.as_ref().is_none_or(|model| *model == recipe.model.id);
-        let recorded = sampling.scheduler.filter(|_| same_method && same_model);
+        let recorded = sampling.scheduler_name().filter(|_| same_method && same_model);
         let side = |given: Option<u32>, recorded: usize| match given {
             Some(px) => Some(px as usize),
             None => same_model.then_some(recorded),
@@ -140,7 +142,11 @@ impl Job {
         let shortcuts = args.shortcuts(sampling.shortcuts);
         let text_encoding = args.text.encoding(sampling.text_encoding);
         let model = args.model.clone().unwrap_or_else(|| recipe.model.id.clone());
-        let ella = EllaSource::new((&args.text, recipe.ella.as_ref()), &text_encoding, &model)?;
+        let ella = EllaSource::new(
+            (&args.text, recipe.ella.as_ref().map(|ella| (ella, &recipe.model))),
+            &text_encoding,
+            &model,
+        )?;
         // What is named on the command line is a choice; otherwise it must be the very same.
         let same_ella =
             args.text.t5.is_none() && args.text.ella.is_none() && args.text.t5_range.is_none() && ella.is_some();
@@ -179,6 +185,33 @@ impl Job {
         })
     }
 
+    /// Whether its method paints a layout, and there is none yet.
+    pub(crate) fn lacks_layout(&self) -> bool {
+        self.layout.is_none() && methods::find(self.method.name()).is_ok_and(|info| info.needs_layout)
+    }
+
+    /// The same with a layout that was planned, and what had to be mended in it.
+    pub(crate) fn with_layout(self, layout: Layout, changes: Vec<String>) -> Self {
+        Self { layout: Some(layout), changes, ..self }
+    }
+
+    /// Refuses what a checkpoint cannot paint, as far as its files tell before its networks are loaded.
+    fn check_model(&self, checkpoint: &Checkpoint) -> anyhow::Result<()> {
+        let method = methods::find(self.method.name())?;
+        if method.needs_adapters && !checkpoint.describe().has_grounding_adapters {
+            return Err(sinopia_diffusion::Error::NoAdapters { method: method.name }.into());
+        }
+        let multiple = checkpoint.vae.config.scale_factor();
+        let (height, width) = checkpoint.unet.config.sample_hw().unwrap_or((64, 64));
+        let side = |given: Option<usize>, native: usize| given.unwrap_or(native * multiple);
+        let size = (side(self.settings.width, width), side(self.settings.height, height));
+        Pipeline::check_size(size, multiple)?;
+        let is_plain = method.name == methods::Sd::NAME;
+        let usual = (!is_plain).then_some(SchedulerName { kind: SchedulerKind::Ddim, sigmas: None });
+        let scheduler = self.settings.scheduler.or(usual);
+        Ok(Pipeline::check_scheduler(&checkpoint.scheduler, scheduler, self.settings.steps)?)
+    }
+
     /// The sampling settings of image number `index`.
     fn sampling(&self, index: u32, model: &Model) -> Sampling {
         let native = model.pipeline.native_size();
@@ -191,7 +224,8 @@ impl Job {
             guidance_rescale: settings.guidance_rescale,
             shortcuts: settings.shortcuts,
             text_encoding: settings.text_encoding,
-            scheduler: settings.scheduler,
+            scheduler: settings.scheduler.map(|name| name.kind),
+            sigmas: settings.scheduler.and_then(|name| name.sigmas),
             ..Sampling::new(Seed(seed), width, height)
         }
     }
@@ -243,12 +277,12 @@ pub(super) struct Png {
 }
 
 /// Refuses to paint nothing.
-fn check_there_is_something(method: &str, caption: Option<&str>, layout: Option<&Layout>) -> anyhow::Result<()> {
+fn check_there_is_something(caption: Option<&str>, layout: Option<&Layout>) -> anyhow::Result<()> {
     if caption.is_some() {
         return Ok(());
     }
     match layout {
-        None => Err(bad_request(format!("the method `{method}` paints a caption: say what to paint"))),
+        None => Err(bad_request("there is no caption and no layout: say what to paint")),
         Some(layout) if layout.objects.is_empty() && !says_something(&layout.background) => {
             Err(bad_request("the layout is empty: it has neither objects nor a background, and there is no caption"))
         }
@@ -275,38 +309,55 @@ fn check_seeds(first: u64, count: u32) -> anyhow::Result<()> {
     }
 }
 
+const MOVED: &str = "the recipe's model or SAM is not where it was; say where with `--model` or `--sam`";
 const NO_LAYOUT: &str = "\
-there is no layout to paint, and Sinopia never invents one
-hint: give one with `--layout FILE` (JSON or an LLM's answer),
-      take one from a cache of answers with `--replay CACHE.json`,
-      let a language model write one with `--llm-model NAME` (and `--llm-base-url URL`),
-      or paint the caption alone with `--method sd`";
+give one with `--layout FILE` (JSON or an LLM's answer) or `--replay CACHE.json`,
+or have the caption laid out anew: `sinopia generate \"CAPTION\"` without `--from`";
 
 /// Paints the job and writes its files.
 ///
 /// `inputs` are files it was read from: they are not written over.
 pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Result<()> {
+    let bars = Bars::new(output.quiet);
+    let checkpoint = check(&job, inputs, output, &bars)?;
+    paint(job, &checkpoint, output, &bars)
+}
+
+/// Refuses what can be refused before any work, and opens the model.
+pub(crate) fn check(job: &Job, inputs: &[&Path], output: &OutputArgs, bars: &Bars) -> anyhow::Result<Checkpoint> {
     let to_stdout = output::is_stdout(&output.out);
     if to_stdout && (output.json || output.preview || output.grid || job.count > 1) {
         return Err(bad_request(
             "with `--out -` stdout holds one image: `--json`, `--preview`, `--grid` and `--count` need a file",
         ));
     }
-    output::check_all_writable(&files(&job, output))?;
+    output::check_picture_name(&output.out)?;
+    // With several images `--out` itself is not written, but it says in which folder.
+    output::check_writable(&output.out)?;
+    let files = files(job, output);
+    output::check_all_writable(&files)?;
+    output::refuse_inputs(&files, inputs)?;
     if let Some(folder) = output.debug_maps.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
         return Err(bad_request(format!("`--debug-maps {}`: that is a file; name a folder", folder.display())));
     }
-    if inputs.iter().any(|input| output::is_same_file(input, &output.out)) {
-        return Err(bad_request(format!(
-            "`--out {}` would write over the layout it is painted from",
-            output.out.display()
-        )));
+    let sam = sam_for(job.method.as_ref(), job.sam.as_deref()).map_or(Ok(()), model::check_sam);
+    match &job.repeated {
+        Some(_) => sam.context(MOVED)?,
+        None => sam?,
     }
-    let ending = output.out.extension().map(|ending| ending.to_ascii_lowercase());
-    if ending.is_some_and(|ending| ["jpg", "jpeg", "webp", "gif", "bmp", "tiff"].iter().any(|other| ending == *other)) {
-        return Err(bad_request(format!("`--out {}`: images are written as PNG; name it .png", output.out.display())));
-    }
-    let bars = Bars::new(output.quiet);
+    job.ella.as_ref().map_or(Ok(()), EllaSource::check)?;
+    let checkpoint = model::checkpoint(&job.model, job.precision, bars);
+    let checkpoint = match &job.repeated {
+        Some(_) => checkpoint.context(MOVED)?,
+        None => checkpoint?,
+    };
+    job.check_model(&checkpoint)?;
+    Ok(checkpoint)
+}
+
+/// Paints a job that was checked and writes its files.
+pub(crate) fn paint(job: Job, checkpoint: &Checkpoint, output: &OutputArgs, bars: &Bars) -> anyhow::Result<()> {
+    let to_stdout = output::is_stdout(&output.out);
     if let Some(warning) = &job.warning {
         bars.warn(warning);
     }
@@ -314,11 +365,10 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     if let Some(layout) = &job.layout {
         bars.show_layout(layout);
     }
-    let model = model::open(&job.model, sam_for(job.method.as_ref(), job.sam.as_deref()), job.precision, &bars);
+    let sam = sam_for(job.method.as_ref(), job.sam.as_deref());
+    let model = model::load((&job.model, checkpoint), sam, job.precision, bars);
     let model = match &job.repeated {
-        Some(_) => {
-            model.context("the recipe's model or SAM is not where it was; say where with `--model` or `--sam`")?
-        }
+        Some(_) => model.context(MOVED)?,
         None => model?,
     };
     if let Some(recipe) = &job.repeated {
@@ -331,16 +381,20 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
     }
     job.vocabulary_warning().iter().for_each(|warning| bars.warn(warning));
     let first = job.sampling(0, &model);
-    warn_of_size(&first, &model, &bars);
+    warn_of_size(&first, &model, bars);
     // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
-    let cancellation = cancellation_on_interrupt(&bars)?;
+    let cancellation = cancellation_on_interrupt(bars)?;
     model.pipeline.latent_size(&first)?;
     let steps = counted(job.settings.steps, "step");
-    bars.line(&format!("painting with {} on {}, {steps}", job.method.name(), job.model));
+    let seeds = match (first.seed.0, job.count) {
+        (seed, 1) => format!("seed {seed}"),
+        (seed, count) => format!("seeds {seed} to {}", seed + u64::from(count - 1)),
+    };
+    bars.line(&format!("painting with {} on {}, {steps}, {seeds}", job.method.name(), job.model));
     let mut made = Vec::new();
     for index in 0..job.count {
         let request = job.request(index, &model);
-        let keeper = MapKeeper::new(&bars, output.debug_maps.is_some());
+        let keeper = MapKeeper::new(bars, output.debug_maps.is_some());
         let run = Run::new(&keeper, &cancellation);
         let painting = job.method.generate(&request, &model.pipeline, &run)?;
         bars.finish();
@@ -349,7 +403,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         description["unet_work"] = unet_work(&run)?;
         made.push(description);
         if let Some(folder) = &output.debug_maps {
-            write_maps(&keeper, folder, request.sampling.seed, (&bars, job.method.name()))?;
+            write_maps(&keeper, folder, request.sampling.seed, (bars, job.method.name()))?;
         }
         if output.preview {
             bars.preview(&painting);
@@ -367,6 +421,7 @@ pub(crate) fn run(job: Job, inputs: &[&Path], output: &OutputArgs) -> anyhow::Re
         bars.line(&format!("wrote {}", image["file"].as_str().unwrap_or_default()));
     }
     if output.json {
+        let svg = svg.map(|path| path.to_string_lossy().into_owned());
         let report = json!({ "images": made, "layout_svg": svg });
         output::print(&format!("{report:#}"))?;
     }
@@ -404,14 +459,14 @@ fn files(job: &Job, output: &OutputArgs) -> Vec<PathBuf> {
     if output::is_stdout(&output.out) {
         return Vec::new();
     }
-    // With several images `--out` itself is not written, but it says in which folder.
-    let mut files = vec![output.out.clone()];
+    let mut files = Vec::new();
     for index in 0..job.count {
         let image = image_file(job, output, index);
-        files.extend(output.grid.then(|| grid_file(&image)));
+        let grid = output.grid.then(|| grid_file(&image));
         files.push(image);
+        files.extend(grid);
     }
-    files.extend(job.layout.is_some().then(|| drawing_file(output)));
+    files.extend((job.layout.is_some() || job.lacks_layout()).then(|| drawing_file(output)));
     files
 }
 
@@ -448,8 +503,8 @@ fn deliver(
         false => None,
     };
     Ok(json!({
-        "file": path,
-        "grid": grid,
+        "file": path.to_string_lossy(),
+        "grid": grid.map(|path| path.to_string_lossy().into_owned()),
         "seed": request.sampling.seed,
         "recipe": recipe,
         "prompts": painting.prompts,
@@ -505,13 +560,17 @@ pub(super) fn method_options(
     if let (true, Value::Object(published)) = (args.reference, methods::reference_options(method)?) {
         options.extend(published);
     }
+    let known = methods::build(method, Value::Null)?.options();
+    let known: Vec<&str> =
+        known.as_object().map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default();
     for given in &args.set {
         let Some((name, value)) = given.split_once('=') else {
             return Err(bad_request(format!("`--set {given}`: `name=value` is expected")));
         };
         // A value that is not JSON is a word.
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        options.insert(name.trim().to_owned(), value);
+        let name = name.trim();
+        options.insert(names::find(name, known.iter().copied()).unwrap_or(name).to_owned(), value);
     }
     if args.ignore_negative_prompt {
         if method != methods::Sd::NAME {
@@ -529,8 +588,16 @@ pub(super) fn sam_for<'a>(method: &dyn Method, sam: Option<&'a str>) -> Option<&
     sam.filter(|_| method.options().get("mask_prompt").is_some())
 }
 
-pub(super) fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerKind>> {
-    Ok(name.map(str::parse).transpose()?)
+/// The scheduler that was named, if one was.
+pub(super) fn scheduler(name: Option<&str>) -> anyhow::Result<Option<SchedulerName>> {
+    let scheduler: Option<SchedulerName> = name.map(str::parse).transpose()?;
+    match scheduler {
+        Some(SchedulerName { kind: SchedulerKind::Pndm, sigmas: Some(_) }) => Err(bad_request(format!(
+            "`--scheduler {}`: pndm has noise levels of its own alone; take ddim, euler, euler-ancestral or dpm-solver++ with others",
+            name.unwrap_or_default()
+        ))),
+        scheduler => Ok(scheduler),
+    }
 }
 
 pub(super) fn set_threads(args: &PaintingArgs) -> anyhow::Result<()> {

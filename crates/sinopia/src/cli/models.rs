@@ -22,7 +22,7 @@ fn list(as_json: bool) -> anyhow::Result<()> {
     let cached = hub::cached_models(&options);
     if as_json {
         let mut models = vec![json!({ "name": sinopia_miniature::NAME, "where": "built in" })];
-        models.extend(cached.iter().map(|name| json!({ "name": name, "where": options.cache })));
+        models.extend(cached.iter().map(|name| json!({ "name": name, "where": options.cache.to_string_lossy() })));
         return output::print(&format!("{:#}", json!(models)));
     }
     output::print(&format!("{:<48} built in", sinopia_miniature::NAME))?;
@@ -67,7 +67,7 @@ fn pull(name: &str) -> anyhow::Result<()> {
         return Err(bad_request(format!("`{name}` is built in: there is nothing to fetch")));
     }
     let bars = Bars::new(false);
-    match ModelSource::parse(name)? {
+    match model::source(model::without_variant(name))? {
         ModelSource::Hub(_) => {
             model::checkpoint(name, PrecisionArg::Auto, &bars)?;
             bars.finish();

@@ -1,7 +1,7 @@
 //! Files that are either old or complete: written beside their place, then renamed into it.
 
 use std::fs::Permissions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +13,7 @@ use super::terminal;
 /// Writes `bytes` to `path`, or to stdout for `-`.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     if is_stdout(path) {
-        let mut stdout = std::io::stdout().lock();
-        return stdout.write_all(bytes).and_then(|()| stdout.flush()).context("cannot write to stdout");
+        return to_stdout(bytes);
     }
     if is_special(path) {
         return std::fs::write(path, bytes).with_context(|| format!("cannot write `{}`", path.display()));
@@ -36,16 +35,36 @@ pub(crate) fn hold_writes() -> MutexGuard<'static, ()> {
 
 /// Prints lines, or JSON, on stdout: nothing in them is obeyed by a terminal.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", terminal::escaped(text)).context("cannot write to stdout")
+    to_stdout(format!("{}\n", terminal::escaped(text)).as_bytes())
 }
+
+/// Bytes on stdout.
+fn to_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        written => written.context("cannot write to stdout"),
+    }
+}
+
+/// Who read stdout has seen enough, as `head` has: nothing has failed, and there is nothing more to say.
+#[derive(Debug)]
+pub(crate) struct NobodyReads;
+
+impl std::fmt::Display for NobodyReads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nobody reads stdout any more")
+    }
+}
+
+impl std::error::Error for NobodyReads {}
 
 /// Fails now, before any work, if nothing can be written at `path` later.
 pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
     if is_stdout(path) {
         return Ok(());
     }
-    refuse_folder(path)?;
+    refuse_place(path)?;
     if !is_special(path) {
         check_folder(path)?;
         temporary(path).given(|| format!("cannot write `{}`", path.display()))?;
@@ -56,7 +75,54 @@ pub(crate) fn check_writable(path: &Path) -> anyhow::Result<()> {
 /// The same for several files of one folder.
 pub(crate) fn check_all_writable(paths: &[PathBuf]) -> anyhow::Result<()> {
     paths.first().map_or(Ok(()), |first| check_writable(first))?;
-    paths.iter().try_for_each(|path| refuse_folder(path))
+    paths.iter().try_for_each(|path| refuse_place(path))
+}
+
+/// The same for a file of text that is made from `inputs`: it is none of them, and is not named as a picture.
+pub(crate) fn check_text(path: &Path, inputs: &[&Path]) -> anyhow::Result<()> {
+    check_writable(path)?;
+    refuse_inputs(&[path.to_owned()], inputs)?;
+    match ending(path) {
+        Some(ending) if ending == "png" || OTHER_PICTURES.contains(&ending.as_str()) => Err(bad_request(format!(
+            "cannot write `{}`: what is written here is text, not a picture; `sinopia generate` and `sinopia paint` write pictures",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses names that promise another kind of file than a PNG.
+pub(crate) fn check_picture_name(path: &Path) -> anyhow::Result<()> {
+    let is_other = |ending: String| OTHER_PICTURES.iter().chain(&TEXTS).any(|other| ending == *other);
+    match ending(path).is_some_and(is_other) {
+        true => Err(bad_request(format!(
+            "`--out {}`: images are written as PNG; name it `{}`",
+            path.display(),
+            path.with_extension("png").display()
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// Refuses to write over what something is made from.
+pub(crate) fn refuse_inputs(outputs: &[PathBuf], inputs: &[&Path]) -> anyhow::Result<()> {
+    let is_input = |path: &&PathBuf| inputs.iter().any(|input| is_same_file(input, path));
+    match outputs.iter().find(is_input) {
+        Some(path) => Err(bad_request(format!(
+            "this would write over `{}`, which it is made from: name another file with `--out`",
+            path.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Endings of pictures that are not PNGs.
+const OTHER_PICTURES: [&str; 10] = ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "jxl"];
+/// Endings of files that are no pictures, or drawn ones.
+const TEXTS: [&str; 10] = ["json", "txt", "svg", "html", "md", "pdf", "toml", "csv", "safetensors", "gguf"];
+
+fn ending(path: &Path) -> Option<String> {
+    path.extension().map(|ending| ending.to_string_lossy().to_lowercase())
 }
 
 /// Refuses a file in a folder that does not exist.
@@ -72,10 +138,15 @@ fn check_folder(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn refuse_folder(path: &Path) -> anyhow::Result<()> {
+/// Refuses folders, and files that their owner has protected: a rename would replace them all the same.
+fn refuse_place(path: &Path) -> anyhow::Result<()> {
     let is_named_as_folder = path.to_string_lossy().ends_with(std::path::is_separator);
-    match path.is_dir() || is_named_as_folder {
-        true => Err(bad_request(format!("cannot write `{}`: it is a folder; name a file in it", path.display()))),
+    let refused = |why: &str| Err(bad_request(format!("cannot write `{}`: {why}", path.display())));
+    if path.is_dir() || is_named_as_folder {
+        return refused("it is a folder; name a file in it");
+    }
+    match path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().readonly()) {
+        true => refused("the file is write-protected; name another one"),
         false => Ok(()),
     }
 }
@@ -86,7 +157,7 @@ fn is_special(path: &Path) -> bool {
 }
 
 /// Whether both names lead to the same existing file.
-pub(crate) fn is_same_file(a: &Path, b: &Path) -> bool {
+fn is_same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
@@ -97,9 +168,13 @@ pub(crate) fn is_stdout(path: &Path) -> bool {
 
 /// `dog.png` with index 3 becomes `dog-003.png`.
 pub(crate) fn numbered(path: &Path, number: u32) -> PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let ending = path.extension().map(|e| format!(".{}", e.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{number:03}{ending}"))
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{number:03}"));
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
 }
 
 fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {

@@ -1,7 +1,7 @@
 //! `sinopia plan`: the layout of a caption, a changed layout, or the layouts of a file of captions.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
@@ -10,7 +10,8 @@ use sinopia_planner::batch::{self, BatchItem};
 use sinopia_planner::{Plan, PlanEvent, Usage};
 
 use super::args::PlanArgs;
-use super::failure::bad_request;
+use super::failure::{bad_request, with_hint};
+use super::kinds::{self, Kind};
 use super::planning::Planning;
 use super::progress::Bars;
 use super::{input, output, settings};
@@ -21,7 +22,8 @@ pub(crate) fn run(args: PlanArgs) -> anyhow::Result<()> {
             "`--batch` with `--json` prints a report on stdout: name a file for the layouts with `--out`",
         ));
     }
-    output::check_writable(&args.out)?;
+    let inputs: Vec<&Path> = args.edit.iter().chain(&args.batch).map(PathBuf::as_path).collect();
+    output::check_text(&args.out, &inputs)?;
     let bars = Bars::new(args.quiet);
     let planning = Planning::new(settings::merge_planner(args.planner.clone(), args.config.as_deref())?, &bars)?;
     match &args.batch {
@@ -74,7 +76,8 @@ fn run_one(args: &PlanArgs, planning: &Planning, bars: &Bars) -> anyhow::Result<
 }
 
 fn run_batch(args: &PlanArgs, captions: &Path, planning: &Planning, bars: &Bars) -> anyhow::Result<()> {
-    let items = batch::items(&input::read(captions)?);
+    let hinted = |error| with_hint(error, kinds::hint(captions, Kind::Captions));
+    let items = batch::items(&input::read(captions).map_err(hinted)?);
     if items.is_empty() {
         return Err(bad_request(format!("`{}` has no caption; one a line is expected", captions.display())));
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sinopia_layout::Canvas;
+use sinopia_layout::limits::TEMPLATE_BYTES;
 use sinopia_planner::address::{ApiKey, BaseUrl};
 use sinopia_planner::built_in::BuiltIn;
 use sinopia_planner::gguf::{Gguf, GgufOptions};
@@ -17,7 +18,7 @@ use sinopia_planner::{Cache, CallError, Plan, PlanOptions, Planner, Prices, Prov
 use super::args::{EndpointArg, FormatArg, PlannerArgs, PlannerKind};
 use super::failure::{Given, bad_request};
 use super::progress::Bars;
-use super::settings;
+use super::{input, settings};
 
 const NO_MODEL: &str = "\
 no language model is named
@@ -77,35 +78,47 @@ impl Planning {
         let cache = if is_cached { Some(Cache::open(&cache_path(&args))?) } else { None };
         let is_held_to_canvas = kind == PlannerKind::Gguf;
         let can_edit = kind != PlannerKind::BuiltIn;
-        let name = name(&args, kind);
-        Ok(Self { provider, template, options, cache, prices: args.llm_price, is_held_to_canvas, can_edit, name })
+        let (name, prices) = (name(&args, kind), args.llm_price);
+        Ok(Self { provider, template, options, cache, prices, is_held_to_canvas, can_edit, name })
     }
 
     pub(crate) fn planner(&self) -> Planner<'_> {
         Planner::new(self.provider.as_ref(), &self.template, self.options.clone(), self.cache.as_ref())
     }
 
-    /// The layout for a caption. Once `is_over` is set, nothing more is asked, and what was being asked is waited for.
+    /// The layout for a caption. Once `is_over` is set, nothing more is asked, and a model in process gives up what it was asked.
     ///
     /// # Errors
     /// As [`Planner::plan`].
     pub(crate) fn plan_until(&self, is_over: &AtomicBool, caption: &str) -> sinopia_planner::Result<Plan> {
-        let provider = Endable { provider: self.provider.as_ref(), is_over };
-        Planner::new(&provider, &self.template, self.options.clone(), self.cache.as_ref()).plan(caption, 0, &|_| {})
+        Planner::new(&self.until(is_over), &self.template, self.options.clone(), self.cache.as_ref()).plan(
+            caption,
+            0,
+            &|_| {},
+        )
     }
 
-    /// The same planner on another canvas, which takes the best answer even if it fails a check.
+    /// Who is asked, and asked nothing any more once `is_over` is set.
+    pub(crate) fn until<'a>(&'a self, is_over: &'a AtomicBool) -> Endable<'a> {
+        Endable { provider: self.provider.as_ref(), is_over }
+    }
+
+    /// The planner on another canvas, which asks `provider` and takes the best answer even if it fails a check.
     ///
     /// # Errors
     /// If the planner is held to its canvas: a model file's answers are, token by token.
-    pub(crate) fn lenient_planner(&self, canvas: Option<Canvas>) -> anyhow::Result<Planner<'_>> {
+    pub(crate) fn lenient_planner<'a>(
+        &'a self,
+        provider: &'a Endable<'a>,
+        canvas: Option<Canvas>,
+    ) -> anyhow::Result<Planner<'a>> {
         let own = self.options.canvas;
         let canvas = canvas.unwrap_or(own);
         if self.is_held_to_canvas && canvas != own {
             return Err(bad_request(format!("this planner lays out on {own} only, not on {canvas}")));
         }
         let options = PlanOptions { canvas, lenient: true, ..self.options.clone() };
-        Ok(Planner::new(self.provider.as_ref(), &self.template, options, self.cache.as_ref()))
+        Ok(Planner::new(provider, &self.template, options, self.cache.as_ref()))
     }
 
     /// Whether it changes layouts as it is told in words.
@@ -144,7 +157,7 @@ impl Planning {
 }
 
 /// A provider that is asked nothing any more once nobody waits for the answer.
-struct Endable<'a> {
+pub(crate) struct Endable<'a> {
     provider: &'a dyn Provider,
     is_over: &'a AtomicBool,
 }
@@ -155,10 +168,11 @@ impl Provider for Endable<'_> {
     }
 
     fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError> {
-        if self.is_over.load(Ordering::Relaxed) {
+        let is_over = || self.is_over.load(Ordering::Relaxed);
+        if is_over() {
             return Err(CallError::Unable("nobody waits for the layout any more".to_owned()));
         }
-        self.provider.complete(conversation, draw, timeout)
+        self.provider.complete_unless(conversation, draw, timeout, &is_over)
     }
 }
 
@@ -251,7 +265,8 @@ fn template(args: &PlannerArgs, preset: AnswerFormat) -> anyhow::Result<Template
         return Ok(Template::built_in(format)?);
     };
     let name = path.display().to_string();
-    let source = std::fs::read_to_string(path).given(|| format!("cannot read the prompt template `{name}`"))?;
+    let source = input::text(path, TEMPLATE_BYTES as u64);
+    let source = source.given(|| format!("cannot read the prompt template `{name}`"))?;
     Ok(Template::new(&name, &source)?)
 }
 

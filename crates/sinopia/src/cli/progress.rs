@@ -116,11 +116,10 @@ impl Bars {
         }
     }
 
-    #[expect(clippy::print_stderr, reason = "people read progress on stderr")]
     fn print(&self, text: &str) {
         let text = terminal::message(text);
         match self.lock().is_empty() {
-            true => eprintln!("{text}"),
+            true => terminal::tell(&text),
             false => print_above(&self.bars, &text),
         }
     }
@@ -141,13 +140,12 @@ fn draw(_: &Painting) -> anyhow::Result<()> {
 }
 
 /// A line above bars, if there are any and they can be seen.
-#[expect(clippy::print_stderr, reason = "people read progress on stderr")]
 fn print_above(bars: &MultiProgress, text: &str) {
     if !std::io::stderr().is_terminal() {
-        return eprintln!("{text}");
+        return terminal::tell(text);
     }
     // A line that cannot be put above the bars goes where it can.
-    bars.println(text).unwrap_or_else(|_| eprintln!("{text}"));
+    bars.println(text).unwrap_or_else(|_| terminal::tell(text));
 }
 
 fn on_a_line(text: &str) -> String {

@@ -1,20 +1,19 @@
 //! `sinopia generate --server URL`: the same request, painted by a server.
 
-use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sinopia_diffusion::Cancellation;
+use sinopia_diffusion::{Cancellation, methods};
+use sinopia_layout::limits::{SERVER_REPLY_BYTES, read_up_to};
 use sinopia_layout::{Layout, svg};
 use sinopia_server::wire::{Job, JobRequest, JobState};
 use ureq::Agent;
 use ureq::http::StatusCode;
 
 use super::args::{GenerateArgs, PaintingArgs};
-use super::failure::bad_request;
+use super::failure::{bad_request, plain};
 use super::progress::{Bars, cancellation_on_interrupt};
 use super::{job, output, settings};
 
@@ -22,8 +21,6 @@ use super::{job, output, settings};
 const PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for an answer. Painting is not waited for in one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest answer that is read: a picture.
-const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Has the server at `url` paint.
 pub(super) fn run(
@@ -40,7 +37,9 @@ pub(super) fn run(
             "with `--out -` stdout holds one image: `--json`, `--preview` and `--count` need a file",
         ));
     }
-    output::check_writable(&args.output.out)?;
+    let out = &args.output.out;
+    output::check_picture_name(out)?;
+    output::check_writable(out)?;
     let server = Server::new(url)?;
     let first = request(caption, layout, painting)?;
     let bars = Bars::new(args.output.quiet);
@@ -57,7 +56,7 @@ pub(super) fn run(
         };
         output::write(&path, &png)?;
         job.warnings.iter().for_each(|warning| bars.warn(warning));
-        bars.line(&format!("wrote {}", path.display()));
+        bars.line(&format!("wrote {}, seed {seed}", path.display()));
         made.push((path, job));
     }
     if let Some(layout) = made.first().and_then(|(_, job)| job.layout.as_ref()).filter(|_| !to_stdout) {
@@ -65,7 +64,8 @@ pub(super) fn run(
         output::write(&path, svg::render(layout).as_bytes())?;
     }
     if args.output.json {
-        let images: Vec<Value> = made.iter().map(|(path, job)| json!({ "file": path, "job": job })).collect();
+        let images: Vec<Value> =
+            made.iter().map(|(path, job)| json!({ "file": path.to_string_lossy(), "job": job })).collect();
         output::print(&format!("{:#}", json!({ "images": images })))?;
     }
     Ok(())
@@ -98,7 +98,7 @@ fn refuse_local_flags(args: &GenerateArgs) -> anyhow::Result<()> {
 
 /// The request in the server's words. Defaults are this program's, so that the picture is the one that it would paint itself.
 fn request(caption: Option<String>, layout: Option<Layout>, args: &PaintingArgs) -> anyhow::Result<JobRequest> {
-    let method = args.method.clone().unwrap_or_else(|| "lmd".to_owned());
+    let method = methods::find(args.method.as_deref().unwrap_or(methods::Lmd::NAME))?.name.to_owned();
     let preset = job::preset_options(&method, args)?.unwrap_or_default();
     Ok(JobRequest {
         caption,
@@ -131,8 +131,10 @@ struct Server {
 
 impl Server {
     fn new(url: &str) -> anyhow::Result<Self> {
+        let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let base = url.trim_end_matches('/');
-        if !base.starts_with("http://") && !base.starts_with("https://") {
+        let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://")).unwrap_or_default();
+        if host.is_empty() || host.contains(char::is_whitespace) {
             return Err(bad_request(format!(
                 "`--server {url}`: an address such as `http://127.0.0.1:7878` is expected"
             )));
@@ -196,12 +198,17 @@ impl Server {
             .with_context(|| format!("`{}` does not answer as a Sinopia server does", self.base))
     }
 
+    /// One sentence for a server that is not there.
+    fn unreached(&self, error: &ureq::Error) -> anyhow::Error {
+        let why = plain(&error.to_string());
+        anyhow!("no server answers at {}: {why}\nhint: `sinopia serve` starts one and says its address", self.base)
+    }
+
     fn answer(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Vec<u8>> {
-        let mut answer = answer.with_context(|| format!("cannot reach the server `{}`", self.base))?;
+        let mut answer = answer.map_err(|error| self.unreached(&error))?;
         let status = answer.status();
-        let mut bytes = Vec::new();
-        let read = answer.body_mut().as_reader().take(MAX_ANSWER_BYTES).read_to_end(&mut bytes);
-        read.with_context(|| format!("the answer of the server `{}` broke off", self.base))?;
+        let read = read_up_to(answer.body_mut().as_reader(), SERVER_REPLY_BYTES);
+        let bytes = read.with_context(|| format!("the answer of the server `{}` broke off", self.base))?;
         if status.is_success() { Ok(bytes) } else { Err(refused(status, &bytes)) }
     }
 }
@@ -219,13 +226,5 @@ fn refused(status: StatusCode, bytes: &[u8]) -> anyhow::Error {
     match status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
         true => bad_request(told),
         false => anyhow!(told),
-    }
-}
-
-/// Whether a file that was read would be written over.
-pub(super) fn check_inputs(inputs: &[&Path], out: &Path) -> anyhow::Result<()> {
-    match inputs.iter().any(|input| output::is_same_file(input, out)) {
-        true => Err(bad_request(format!("`--out {}` would write over the layout it is painted from", out.display()))),
-        false => Ok(()),
     }
 }

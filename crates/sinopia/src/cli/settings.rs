@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use sinopia_diffusion::methods;
+use sinopia_layout::limits::SETTINGS_BYTES;
 
 use clap::ValueEnum;
 
 use super::args::{EndpointArg, FormatArg, PaintingArgs, PlannerArgs, PlannerKind, PrecisionArg, prices};
 use super::failure::{Given, bad_request};
+use super::input;
 use super::progress::Bars;
 
 /// Name of the settings file looked for in the working directory.
@@ -166,6 +168,8 @@ fn settings_file(named: Option<&Path>, env: &impl Fn(&str) -> Option<String>) ->
     }
 }
 
+const NO_MODEL: &str = "`--variant` says which of a model's weights are taken: name the model with `--model`";
+
 fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> anyhow::Result<PaintingArgs> {
     let variables = SettingsFile::from_env(&env)?;
     let file = settings_file(args.config.as_deref(), &env)?;
@@ -180,11 +184,16 @@ fn merge_with(mut args: PaintingArgs, env: impl Fn(&str) -> Option<String>) -> a
     args.scheduler = args.scheduler.or(variables.scheduler).or(file.scheduler);
     args.precision = args.precision.or(variables.precision).or(file.precision);
     args.threads = args.threads.or(variables.threads).or(file.threads);
+    // The words of the file and the environment are no plainer than what is typed.
+    let args = args.plain()?;
+    if args.variant.is_some() {
+        return Err(bad_request(NO_MODEL));
+    }
     Ok(args)
 }
 
 fn read(path: &Path) -> anyhow::Result<SettingsFile> {
-    let text = std::fs::read_to_string(path).given(|| format!("cannot read the settings `{}`", path.display()))?;
+    let text = input::text(path, SETTINGS_BYTES).given(|| format!("cannot read the settings `{}`", path.display()))?;
     let wrong = |what: String| bad_request(format!("in the settings `{}`: {what}", path.display()));
     let file: SettingsFile = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     file.check().map_err(wrong)?;

@@ -3,6 +3,8 @@
 //! Captions, layouts, answers and recipes come from files, servers and other people's images. An escape sequence in one could move the cursor,
 //! colour the rest of the session or pretend to be a message of this program.
 
+use std::io::Write;
+
 /// Longest line of a message. What is longer was not written to be read.
 const MAX_LINE_CHARS: usize = 4000;
 
@@ -24,6 +26,11 @@ pub(crate) fn one_line(text: &str) -> String {
 pub(crate) fn message(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(|line| sinopia_layout::excerpt(line, MAX_LINE_CHARS)).collect();
     escaped(&lines.join("\n"))
+}
+
+/// A line on stderr. If nobody reads it any more, it is lost, and no work ends for that.
+pub(crate) fn tell(line: &str) {
+    writeln!(std::io::stderr().lock(), "{line}").ok();
 }
 
 fn push_visible(shown: &mut String, c: char) {

@@ -1,98 +1,62 @@
 //! From a graph to what `generate` is given: followed backwards from the image that is saved.
 
+use serde_json::Value;
 use sinopia_diffusion::TextEncoderKind;
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, repair};
+use sinopia_diffusion::schedulers::SchedulerName;
+use sinopia_layout::repair::{Change, repair};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox};
 
-use super::graph::{Graph, Link, Node};
+use super::conditioning::{Condition, EllaFiles};
+use super::graph::Graph;
+use super::reader::{Place, Reader};
+use super::{nodes, sampling};
 use crate::cli::args::{LengthArg, PaintingArgs, RangeArg, TextArgs};
 use crate::cli::failure::bad_request;
 
-/// Samplers of ComfyUI, and the schedulers of the same steps here.
-pub(super) const SAMPLERS: [(&str, &str); 4] =
-    [("euler", "euler"), ("euler_ancestral", "euler-ancestral"), ("ddim", "ddim"), ("dpmpp_2m", "dpm-solver++")];
-/// ComfyUI's names for timesteps that are spread evenly, as they are here.
-const EVEN: [&str; 3] = ["normal", "simple", "ddim_uniform"];
+/// Pixels that a latent stands for.
+const LATENT: f64 = 8.0;
+
+/// Where `export` notes the scheduler that it was given: ComfyUI has no name for the spacing of a model's own config.
+pub(super) const SCHEDULER_NOTE: &str = "sinopia_scheduler";
 
 /// What a graph asks for.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) caption: Option<String>,
     pub(super) layout: Option<Layout>,
+    /// What had to be mended in the layout, in words.
+    pub(super) changes: Vec<String>,
+    /// What is not as in ComfyUI, in words.
+    pub(super) notes: Vec<String>,
     pub(super) args: PaintingArgs,
 }
 
-/// A conditioning: what each encoder reads, and boxes.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Condition {
-    clip: Option<String>,
-    ella: Option<String>,
-    /// Words, and x, y, width, height in pixels.
-    boxes: Vec<(String, [f64; 4])>,
-    files: EllaFiles,
-}
-
-/// The loaders that ELLA's nodes lead to.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct EllaFiles {
-    connector: Option<String>,
-    t5: Option<String>,
-    /// 0 is flexible.
-    max_length: Option<f64>,
-    dtype: Option<String>,
-}
-
-impl EllaFiles {
-    fn or(self, other: Self) -> Self {
-        Self {
-            connector: self.connector.or(other.connector),
-            t5: self.t5.or(other.t5),
-            max_length: self.max_length.or(other.max_length),
-            dtype: self.dtype.or(other.dtype),
-        }
-    }
-}
-
-impl Condition {
-    /// Both together, the first's texts first.
-    fn join(self, other: Self) -> Self {
-        let boxes = self.boxes.into_iter().chain(other.boxes).collect();
-        let (clip, ella) = (self.clip.or(other.clip), self.ella.or(other.ella));
-        Self { clip, ella, boxes, files: self.files.or(other.files) }
-    }
-
-    fn encoder(&self) -> TextEncoderKind {
-        match (&self.clip, &self.ella) {
-            (Some(_), Some(_)) => TextEncoderKind::EllaAndClip,
-            (None, Some(_)) => TextEncoderKind::Ella,
-            _ => TextEncoderKind::Clip,
-        }
-    }
-}
-
-/// What the graph's one saved image is made of.
-pub(super) fn read(graph: &Graph) -> anyhow::Result<Wanted> {
-    graph.check_classes()?;
-    let saved = graph.of_classes(&["SaveImage", "PreviewImage"]);
-    let [saved] = saved.as_slice() else {
-        let found = saved.len();
-        return Err(bad_request(format!("the graph saves {found} images; `sinopia run` paints graphs that save one")));
-    };
-    let reader = Reader { graph };
-    let decode = reader.follow(graph.node(saved)?, (saved, "images"), &["VAEDecode"])?;
-    let sampler_id = decode.0;
-    let sampler = reader.follow(decode.1, (&sampler_id, "samples"), &["KSampler"])?;
-    reader.paint(&sampler.0, sampler.1)
+/// What the graph's one image is made of. What `flags` say is not asked of the graph, so that it cannot be wrong there.
+pub(super) fn read(graph: &Graph, flags: &PaintingArgs) -> anyhow::Result<Wanted> {
+    let reader = Reader::new(graph);
+    let decoder = reader.saved(graph)?;
+    let sampler = reader.follow(decoder, "samples", &["KSampler"])?;
+    let wanted = reader.paint(sampler, decoder, flags)?;
+    Ok(Wanted { notes: reader.into_notes(), ..wanted })
 }
 
 /// The graph's settings where no flag says otherwise.
 pub(super) fn merged(of_graph: PaintingArgs, flags: PaintingArgs) -> PaintingArgs {
+    let text_encoder = flags.text.text_encoder.or(of_graph.text.text_encoder);
+    let negative_encoder = match flags.text.text_encoder {
+        // What the graph has the negative side read by belongs to its own encoder.
+        Some(_) => flags.text.negative_encoder,
+        None => flags.text.negative_encoder.or(of_graph.text.negative_encoder),
+    };
+    let needs_ella = [text_encoder, negative_encoder].into_iter().flatten().any(TextEncoderKind::needs_ella);
+    let of_ella = of_graph.text;
     let text = TextArgs {
-        text_encoder: flags.text.text_encoder.or(of_graph.text.text_encoder),
-        negative_encoder: flags.text.negative_encoder.or(of_graph.text.negative_encoder),
-        t5: flags.text.t5.or(of_graph.text.t5),
-        ella: flags.text.ella.or(of_graph.text.ella),
-        t5_length: flags.text.t5_length.or(of_graph.text.t5_length),
-        t5_range: flags.text.t5_range.or(of_graph.text.t5_range),
+        text_encoder,
+        negative_encoder,
+        t5: flags.text.t5.or(of_ella.t5.filter(|_| needs_ella)),
+        ella: flags.text.ella.or(of_ella.ella.filter(|_| needs_ella)),
+        t5_length: flags.text.t5_length.or(of_ella.t5_length),
+        t5_range: flags.text.t5_range.or(of_ella.t5_range),
     };
     PaintingArgs {
         method: of_graph.method,
@@ -111,186 +75,235 @@ pub(super) fn merged(of_graph: PaintingArgs, flags: PaintingArgs) -> PaintingArg
     }
 }
 
-struct Reader<'a> {
-    graph: &'a Graph,
-}
-
 impl<'a> Reader<'a> {
-    /// The node that an input is linked to, which must be of one of some classes.
-    fn follow(&self, node: &Node, (id, input): (&str, &str), classes: &[&str]) -> anyhow::Result<(String, &'a Node)> {
-        let Some(Link { node: from, .. }) = node.link(input) else {
-            return Err(bad_request(format!("`{input}` of node `{id}` ({}) is linked to nothing", node.class)));
-        };
-        let found = self.graph.node(&from)?;
-        if !classes.contains(&found.class.as_str()) {
-            return Err(bad_request(format!(
-                "`{input}` of node `{id}` ({}) comes from a `{}`; understood is {}",
-                node.class,
-                found.class,
-                classes.join(" or ")
-            )));
+    /// The node that decodes the image which is saved or, if none is, shown. Several nodes may save the same.
+    fn saved(&self, graph: &Graph) -> anyhow::Result<Place<'a>> {
+        for class in nodes::OUTPUTS {
+            let mut decoders: Vec<(Place<'a>, Vec<&str>)> = Vec::new();
+            for output in self.of_class(class)? {
+                let decoder = self.follow(output, "images", &["VAEDecode"])?;
+                match decoders.iter_mut().find(|(known, _)| known.id == decoder.id) {
+                    Some((_, outputs)) => outputs.push(output.id),
+                    None => decoders.push((decoder, vec![output.id])),
+                }
+            }
+            match decoders.as_slice() {
+                [] => {}
+                [(decoder, _)] => return Ok(*decoder),
+                several => {
+                    let each: Vec<String> =
+                        several.iter().map(|(_, outputs)| format!("`{}`", outputs.join("`, `"))).collect();
+                    let also = graph.unknown().map(|unknown| format!("\n  and {unknown}")).unwrap_or_default();
+                    return Err(bad_request(format!(
+                        "the graph makes {} pictures, at the nodes {}; `sinopia run` paints one: mute or delete the others{also}",
+                        several.len(),
+                        each.join(" and ")
+                    )));
+                }
+            }
         }
-        Ok((from, found))
+        let nothing = "the graph saves no image: it has neither a SaveImage nor a PreviewImage that is not muted";
+        Err(bad_request(match graph.unknown() {
+            Some(unknown) => format!("{unknown}\n  and {nothing}"),
+            None => nothing.to_owned(),
+        }))
     }
 
-    fn paint(&self, id: &str, sampler: &Node) -> anyhow::Result<Wanted> {
-        let (_, latent) = self.follow(sampler, (id, "latent_image"), &["EmptyLatentImage"])?;
-        let canvas = |name: &str| {
-            let side = latent.number(name).filter(|side| (8.0..=4096.0).contains(side));
-            side.map(|side| side as u32)
-                .ok_or_else(|| bad_request(format!("`{name}` of the EmptyLatentImage is no size")))
-        };
-        let (width, height) = (canvas("width")?, canvas("height")?);
-        let denoise = sampler.number("denoise").unwrap_or(1.0);
+    fn paint(&self, sampler: Place<'a>, decoder: Place<'a>, flags: &PaintingArgs) -> anyhow::Result<Wanted> {
+        let latent = self.follow(sampler, "latent_image", &["EmptyLatentImage"])?;
+        let denoise = self.number(sampler, "denoise")?.unwrap_or(1.0);
         if denoise != 1.0 {
             return Err(bad_request(format!(
-                "`denoise` of node `{id}` is {denoise}; pictures are painted from noise alone, 1"
+                "`denoise` of {} is {denoise}; pictures are painted from noise alone, 1",
+                sampler.shown()
             )));
         }
-        let [positive, negative] = ["positive", "negative"].map(|side| self.condition(sampler, (id, side), 0));
-        let (mut positive, negative) = (positive?, negative?);
+        let (model, applied) = self.model(sampler)?;
+        let mut positive = self.condition(sampler, "positive")?;
+        let negative = self.condition(sampler, "negative")?;
+        self.check_parts(decoder, model)?;
         if !negative.boxes.is_empty() {
             return Err(bad_request(format!(
-                "`negative` of node `{id}` has boxes; GLIGEN's belong to the positive side"
+                "`negative` of {} has boxes; GLIGEN's belong to the positive side",
+                sampler.shown()
             )));
         }
-        let (model, applied) = self.model(sampler, id)?;
         positive.files = positive.files.or(applied).or(negative.files.clone());
-        let words = one_text(&negative, id)?;
-        let number = |name: &str, most: f64| {
-            let found = sampler.number(name).filter(|value| (0.0..=most).contains(value));
-            found.ok_or_else(|| bad_request(format!("`{name}` of node `{id}` is not a number from 0 to {most}")))
-        };
-        let seed = sampler.inputs.get("seed").and_then(serde_json::Value::as_u64);
-        let mut args = PaintingArgs {
-            model: Some(model_name(&model)),
-            seed: Some(seed.ok_or_else(|| bad_request(format!("`seed` of node `{id}` is not a whole number")))?),
-            steps: Some(number("steps", 1000.0)? as u32),
-            guidance_scale: Some(number("cfg", 100.0)?),
-            scheduler: Some(scheduler(id, sampler)?),
-            negative: Some(words),
+        let width = given_or(flags.width, || self.side(latent, "width"))?;
+        let height = given_or(flags.height, || self.side(latent, "height"))?;
+        let args = PaintingArgs {
+            model: unless(flags.model.as_ref(), || Ok(model_name(&self.text(model, "ckpt_name")?)))?,
+            seed: unless(flags.seed.as_ref(), || self.seed(sampler))?,
+            steps: unless(flags.steps.as_ref(), || Ok(self.number_from(sampler, "steps", (1.0, 1000.0))? as u32))?,
+            guidance_scale: unless(flags.guidance_scale.as_ref(), || self.number_from(sampler, "cfg", (1.0, 100.0)))?,
+            scheduler: match flags.scheduler {
+                Some(_) => None,
+                None => self.scheduler(sampler, &positive.files)?.map(|name| name.to_string()),
+            },
+            negative: unless(flags.negative.as_ref(), || one_text(&negative, sampler))?,
             width: Some(width),
             height: Some(height),
-            count: latent.number("batch_size").map(|size| size as u32),
-            text: text_args(&positive, &negative)?,
+            count: unless(flags.count.as_ref(), || self.count(latent))?,
+            text: text_args(&positive, &negative, flags)?,
             ..PaintingArgs::default()
         };
         let at_length = positive.ella.clone();
         let words = positive.clip.clone().or_else(|| at_length.clone()).unwrap_or_default();
-        if positive.boxes.is_empty() {
-            args.method = Some("sd".to_owned());
-            if at_length.as_ref().is_some_and(|text| *text != words) {
-                args.set.push(option("words", &words));
-            }
-            return Ok(Wanted { caption: Some(at_length.unwrap_or(words)), layout: None, args });
-        }
-        args.method = Some("gligen".to_owned());
-        // ComfyUI's adapters are on to the end.
-        args.set = vec!["gligen_scheduled_sampling_beta=1".to_owned(), option("overall_prompt", &words)];
-        let layout = layout(&positive.boxes, Canvas::new(width, height)?)?;
-        Ok(Wanted { caption: Some(at_length.unwrap_or(words)), layout: Some(layout), args })
+        // Without boxes nothing is asked of the graph's size that a flag says.
+        let canvas =
+            if positive.boxes.is_empty() { Canvas::new(width, height)? } else { self.canvas(latent, (width, height))? };
+        let (layout, changes) = self.layout(&positive.boxes, canvas)?;
+        Ok(with_boxes(args, (words, at_length), layout, changes))
     }
 
-    /// The checkpoint behind `model`, past nodes that do nothing here.
-    fn model(&self, node: &Node, id: &str) -> anyhow::Result<(String, EllaFiles)> {
-        let (from, found) = self.follow(node, (id, "model"), &["CheckpointLoaderSimple", "EllaApply"])?;
-        if found.class == "EllaApply" {
-            let (name, files) = self.model(found, &from)?;
-            let (ella_id, ella) = self.follow(found, (&from, "ella"), &["ELLALoader", "SetEllaTimesteps"])?;
-            return Ok((name, files.or(self.connector(&ella_id, ella)?)));
+    /// The checkpoint behind `model`, and the ELLA on the way to it.
+    fn model(&self, sampler: Place<'a>) -> anyhow::Result<(Place<'a>, EllaFiles)> {
+        let mut files = EllaFiles::default();
+        let mut place = self.follow(sampler, "model", &["CheckpointLoaderSimple", "EllaApply"])?;
+        while place.is("EllaApply") {
+            files = files.or(self.connector(place)?);
+            place = self.follow(place, "model", &["CheckpointLoaderSimple", "EllaApply"])?;
         }
-        let name = found.text("ckpt_name").ok_or_else(|| bad_request(format!("node `{from}` names no checkpoint")))?;
-        Ok((name.to_owned(), EllaFiles::default()))
+        Ok((place, files))
     }
 
-    fn connector(&self, id: &str, node: &Node) -> anyhow::Result<EllaFiles> {
-        if node.class == "ELLALoader" {
-            return Ok(EllaFiles { connector: node.text("name").map(str::to_owned), ..EllaFiles::default() });
+    /// Tells of another CLIP or VAE than the checkpoint's, which are the ones that read and decode.
+    fn check_parts(&self, decoder: Place<'a>, model: Place<'a>) -> anyhow::Result<()> {
+        for loader in self.encoders().into_iter().filter(|loader| loader.id != model.id) {
+            let name = self.text(loader, "ckpt_name")?;
+            self.note(format!(
+                "the CLIP of `{name}` of {} is not loaded: the model's own reads prompts",
+                loader.shown()
+            ));
         }
-        let (id, loader) = self.follow(node, (id, "ella"), &["ELLALoader"])?;
-        self.connector(&id, loader)
+        let vae = self.follow_if_linked(decoder, "vae", &["CheckpointLoaderSimple", "VAELoader"])?;
+        let Some(vae) = vae.filter(|vae| vae.id != model.id) else { return Ok(()) };
+        let name = self.text(vae, if vae.is("VAELoader") { "vae_name" } else { "ckpt_name" })?;
+        self.note(format!("the VAE `{name}` of {} is not loaded: the model's own decodes the picture", vae.shown()));
+        Ok(())
     }
 
-    /// The text that ELLA's language model is given.
-    fn embeds(&self, node: &Node, (id, input): (&str, &str), depth: usize) -> anyhow::Result<Condition> {
-        let (from, found) = self.follow(node, (id, input), &["T5TextEncode #ELLA", "CombineClipEllaEmbeds"])?;
-        if found.class == "CombineClipEllaEmbeds" {
-            let words = self.condition(found, (&from, "cond"), depth + 1)?;
-            return Ok(self.embeds(found, (&from, "embeds"), depth + 1)?.join(words));
-        }
-        if found.link("embeds").is_some() {
-            return Err(bad_request(format!("`embeds` of node `{from}` ({}) is not understood", found.class)));
-        }
-        let text = self.prompt(&from, found, "text")?;
-        Ok(Condition { ella: Some(text), files: self.language_model(&from, found)?, ..Condition::default() })
-    }
-
-    fn language_model(&self, id: &str, node: &Node) -> anyhow::Result<EllaFiles> {
-        let (_, loader) = self.follow(node, (id, "text_encoder"), &["T5TextEncoderLoader #ELLA"])?;
-        Ok(EllaFiles {
-            t5: loader.text("name").map(str::to_owned),
-            max_length: loader.number("max_length"),
-            dtype: loader.text("dtype").map(str::to_owned),
-            connector: None,
+    fn seed(&self, sampler: Place<'a>) -> anyhow::Result<u64> {
+        let value = self.value(sampler, "seed")?.unwrap_or(&Value::Null);
+        let text = || value.as_str()?.trim().parse().ok();
+        // Whole numbers that a program wrote with a fraction; beyond 2⁵³ they are what is left of the seed.
+        let whole = || value.as_f64().filter(|seed| (0.0..1.8e19).contains(seed) && seed.fract() == 0.0);
+        let seed = value.as_u64().or_else(text).or_else(|| whole().map(|seed| seed as u64));
+        seed.ok_or_else(|| {
+            bad_request(format!("`seed` of {} is {value}; a whole number from 0 is expected", sampler.shown()))
         })
     }
 
-    fn prompt(&self, id: &str, node: &Node, name: &str) -> anyhow::Result<String> {
-        let text = node
-            .text(name)
-            .ok_or_else(|| bad_request(format!("`{name}` of node `{id}` ({}) is no text", node.class)))?;
-        Ok(text.trim().to_owned())
+    /// A side in pixels, of whole latents.
+    fn side(&self, latent: Place<'a>, name: &str) -> anyhow::Result<u32> {
+        let side = self.number_from(latent, name, (LATENT, 4096.0))?;
+        let whole = (side / LATENT).floor() * LATENT;
+        if whole != side {
+            self.note(format!("`{name}` of {} is {side}: as in ComfyUI, {whole} pixels are painted", latent.shown()));
+        }
+        Ok(whole as u32)
     }
 
-    /// What a conditioning says.
-    fn condition(&self, node: &Node, (id, input): (&str, &str), depth: usize) -> anyhow::Result<Condition> {
-        if depth > 200 {
-            return Err(bad_request(format!("the graph goes in circles at node `{id}`")));
+    /// The canvas that boxes are counted on: the graph's, whatever size is painted.
+    fn canvas(&self, latent: Place<'a>, painted: (u32, u32)) -> anyhow::Result<Canvas> {
+        let side = |name: &str| self.side(latent, name).ok();
+        let (width, height) = side("width").zip(side("height")).unwrap_or(painted);
+        Ok(Canvas::new(width, height)?)
+    }
+
+    /// The boxes as a layout, every one inside its canvas, and how they were mended. Those that are lost are told apart.
+    fn layout(&self, boxes: &[(String, [f64; 4])], canvas: Canvas) -> anyhow::Result<(Layout, Vec<String>)> {
+        let object = |(phrase, [x, y, width, height]): &(String, [f64; 4])| {
+            Ok(LayoutObject { phrase: phrase.clone(), bbox: PixelBox::new(*x, *y, *width, *height)? })
+        };
+        let objects = boxes.iter().map(object).collect::<Result<_, sinopia_layout::Error>>()?;
+        let layout = Layout { canvas, objects, background: String::new(), negative: String::new() };
+        let (layout, report) = repair(layout);
+        let (lost, mended): (Vec<_>, Vec<_>) =
+            report.changes.iter().partition(|change| matches!(change, Change::Dropped { .. }));
+        lost.iter().for_each(|change| self.note(change.to_string()));
+        Ok((layout, mended.iter().map(ToString::to_string).collect()))
+    }
+
+    fn count(&self, latent: Place<'a>) -> anyhow::Result<u32> {
+        let count = match self.number(latent, "batch_size")? {
+            None => 1.0,
+            Some(_) => self.number_from(latent, "batch_size", (1.0, 10_000.0))?.floor(),
+        };
+        if count > 1.0 {
+            self.note(format!(
+                "{} asks for {count} pictures: each has the next seed here; ComfyUI draws the noise of all from the first",
+                latent.shown()
+            ));
         }
-        let classes =
-            ["CLIPTextEncode", "GLIGENTextBoxApply", "ConditioningConcat", "EllaEncode", "EllaTextEncode", "EllaApply"];
-        let output = node.link(input).map_or(0, |link| link.output);
-        let (id, found) = self.follow(node, (id, input), &classes)?;
-        let next = |input: &str| self.condition(found, (&id, input), depth + 1);
-        match found.class.as_str() {
-            "CLIPTextEncode" => Ok(Condition { clip: Some(self.prompt(&id, found, "text")?), ..Condition::default() }),
-            "ConditioningConcat" => Ok(next("conditioning_to")?.join(next("conditioning_from")?)),
-            "GLIGENTextBoxApply" => {
-                let mut condition = next("conditioning_to")?;
-                let side = |name: &str| {
-                    found.number(name).ok_or_else(|| bad_request(format!("`{name}` of node `{id}` is no number")))
-                };
-                let bbox = [side("x")?, side("y")?, side("width")?, side("height")?];
-                condition.boxes.push((self.prompt(&id, found, "text")?, bbox));
-                Ok(condition)
-            }
-            "EllaEncode" => {
-                let (ella_id, ella) = self.follow(found, (&id, "ella"), &["SetEllaTimesteps", "ELLALoader"])?;
-                let files = self.connector(&ella_id, ella)?;
-                let mut condition = self.embeds(found, (&id, "embeds"), depth)?;
-                condition.files = condition.files.or(files);
-                Ok(condition)
-            }
-            // The second output is CLIP's reading of `text_clip`.
-            "EllaTextEncode" if output == 1 => {
-                Ok(Condition { clip: Some(self.prompt(&id, found, "text_clip")?), ..Condition::default() })
-            }
-            "EllaTextEncode" => {
-                let (ella_id, ella) = self.follow(found, (&id, "ella"), &["SetEllaTimesteps", "ELLALoader"])?;
-                let files = self.language_model(&id, found)?.or(self.connector(&ella_id, ella)?);
-                Ok(Condition { ella: Some(self.prompt(&id, found, "text")?), files, ..Condition::default() })
-            }
-            // Outputs: model, positive, negative.
-            _ => self.embeds(found, (&id, if output == 2 { "negative" } else { "positive" }), depth),
+        Ok(count as u32)
+    }
+
+    /// The scheduler; `None` is the model's own, as `export` noted it.
+    fn scheduler(&self, sampler: Place<'a>, files: &EllaFiles) -> anyhow::Result<Option<SchedulerName>> {
+        let name = self.text(sampler, "sampler_name")?;
+        let levels = self.text(sampler, "scheduler")?;
+        let refused = |key: &str, found: &str, known: &str| {
+            bad_request(format!("`{key}` of {} is `{found}`; there is {known}", sampler.shown()))
+        };
+        let kind = sampling::sampler(&name).map_err(|known| refused("sampler_name", &name, &known))?;
+        let sigmas = sampling::levels(&levels).map_err(|known| refused("scheduler", &levels, &known))?;
+        let steps = self.number(sampler, "steps").ok().flatten();
+        let differs = |(_, of_ella, count): &&(String, String, f64)| *of_ella != levels || Some(*count) != steps;
+        if let Some((shown, of_ella, count)) = files.timesteps.as_ref().filter(differs) {
+            self.note(format!(
+                "{shown} has ELLA's tokens made for {count} steps of `{of_ella}`, {} takes others: here they are made for each step that is taken",
+                sampler.shown()
+            ));
+        }
+        let read = SchedulerName { kind, sigmas: Some(sigmas) };
+        let noted = sampler.node.meta.get(SCHEDULER_NOTE).and_then(Value::as_str);
+        match noted {
+            Some("") if (name.as_str(), levels.as_str()) == ("ddim", "normal") => Ok(None),
+            // The note counts as long as what it stands for is unchanged.
+            Some(noted) => match noted.parse::<SchedulerName>() {
+                Ok(noted) if sampling::names(noted) == sampling::names(read) => Ok(Some(noted)),
+                _ => Ok(Some(read)),
+            },
+            None => Ok(Some(read)),
         }
     }
 }
 
+/// `flag`, or what the graph says.
+fn given_or<T: Copy>(flag: Option<T>, of_graph: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    flag.map_or_else(of_graph, Ok)
+}
+
+/// What the graph says, unless a flag does.
+fn unless<T>(flag: Option<&T>, of_graph: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<Option<T>> {
+    if flag.is_some() { Ok(None) } else { of_graph().map(Some) }
+}
+
+/// The method that fits: GLIGEN for boxes, plain Stable Diffusion without.
+fn with_boxes(
+    mut args: PaintingArgs,
+    (words, at_length): (String, Option<String>),
+    layout: Layout,
+    changes: Vec<String>,
+) -> Wanted {
+    let layout = Some(layout).filter(|layout| !layout.objects.is_empty());
+    args.method = Some(if layout.is_some() { "gligen" } else { "sd" }.to_owned());
+    if layout.is_some() {
+        // ComfyUI's adapters are on to the end.
+        args.set = vec!["gligen_scheduled_sampling_beta=1".to_owned(), option("overall_prompt", &words)];
+    } else if at_length.as_ref().is_some_and(|text| *text != words) {
+        args.set.push(option("words", &words));
+    }
+    Wanted { caption: Some(at_length.unwrap_or(words)), layout, changes, notes: Vec::new(), args }
+}
+
 /// The negative side's words, which must be the same for both encoders.
-fn one_text(condition: &Condition, id: &str) -> anyhow::Result<String> {
+fn one_text(condition: &Condition, sampler: Place<'_>) -> anyhow::Result<String> {
     match (&condition.clip, &condition.ella) {
         (Some(clip), Some(ella)) if clip != ella => Err(bad_request(format!(
-            "`negative` of node `{id}` has one text for CLIP and another for ELLA: give both the same"
+            "`negative` of {} has one text for CLIP and another for ELLA: give both the same, or `--negative TEXT`",
+            sampler.shown()
         ))),
         (clip, ella) => Ok(clip.as_ref().or(ella.as_ref()).cloned().unwrap_or_default()),
     }
@@ -298,25 +311,7 @@ fn one_text(condition: &Condition, id: &str) -> anyhow::Result<String> {
 
 /// An option with a text for a value, as after `--set`.
 fn option(name: &str, text: &str) -> String {
-    format!("{name}={}", serde_json::Value::from(text))
-}
-
-fn scheduler(id: &str, sampler: &Node) -> anyhow::Result<String> {
-    let (name, spacing) =
-        (sampler.text("sampler_name").unwrap_or_default(), sampler.text("scheduler").unwrap_or_default());
-    if !EVEN.contains(&spacing) {
-        let known = EVEN.join(", ");
-        return Err(bad_request(format!(
-            "`scheduler` of node `{id}` is `{spacing}`; there is {known}, all of them even"
-        )));
-    }
-    match SAMPLERS.iter().find(|(theirs, _)| *theirs == name) {
-        Some((_, ours)) => Ok((*ours).to_owned()),
-        None => {
-            let known: Vec<&str> = SAMPLERS.iter().map(|(theirs, _)| *theirs).collect();
-            Err(bad_request(format!("`sampler_name` of node `{id}` is `{name}`; there is {}", known.join(", "))))
-        }
-    }
+    format!("{name}={}", Value::from(text))
 }
 
 /// What this program calls a checkpoint: `miniature` may have an ending, as ComfyUI lists files.
@@ -327,13 +322,13 @@ fn model_name(name: &str) -> String {
     }
 }
 
-fn text_args(positive: &Condition, negative: &Condition) -> anyhow::Result<TextArgs> {
+fn text_args(positive: &Condition, negative: &Condition, flags: &PaintingArgs) -> anyhow::Result<TextArgs> {
     let (of_positive, of_negative) = (positive.encoder(), negative.encoder());
     let needs_ella = of_positive.needs_ella() || of_negative.needs_ella();
     let files = &positive.files;
-    let file =
-        |name: &Option<String>| name.clone().filter(|name| needs_ella && model_name(name) != sinopia_miniature::NAME);
+    let file = |name: &Option<String>| name.as_deref().filter(|_| needs_ella).map(model_name);
     let length = match files.max_length {
+        _ if flags.text.t5_length.is_some() => LengthArg::Flexible,
         None | Some(0.0) => LengthArg::Flexible,
         Some(128.0) => LengthArg::Fixed,
         Some(other) => {
@@ -353,137 +348,5 @@ fn text_args(positive: &Condition, negative: &Condition) -> anyhow::Result<TextA
     })
 }
 
-fn layout(boxes: &[(String, [f64; 4])], canvas: Canvas) -> anyhow::Result<Layout> {
-    let object = |(phrase, [x, y, width, height]): &(String, [f64; 4])| {
-        Ok(LayoutObject { phrase: phrase.clone(), bbox: PixelBox::new(*x, *y, *width, *height)? })
-    };
-    let objects = boxes.iter().map(object).collect::<Result<_, sinopia_layout::Error>>()?;
-    let layout = Layout { canvas, objects, background: String::new(), negative: String::new() };
-    Ok(repair(layout).0)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A graph whose sampler's positive side is node 6.
-    fn graph(positive: &str) -> Graph {
-        let text = format!(
-            r#"{{"3": {{"class_type": "KSampler", "inputs": {{"seed": 7, "steps": 20, "cfg": 8, "sampler_name": "euler", "scheduler": "normal", "denoise": 1,
-                "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}}}},
-            "4": {{"class_type": "CheckpointLoaderSimple", "inputs": {{"ckpt_name": "miniature.safetensors"}}}},
-            "5": {{"class_type": "EmptyLatentImage", "inputs": {{"width": 128, "height": 128, "batch_size": 1}}}},
-            "7": {{"class_type": "CLIPTextEncode", "inputs": {{"text": "blurry", "clip": ["4", 1]}}}},
-            "8": {{"class_type": "VAEDecode", "inputs": {{"samples": ["3", 0], "vae": ["4", 2]}}}},
-            "9": {{"class_type": "SaveImage", "inputs": {{"images": ["8", 0], "filename_prefix": "x"}}}},
-            {positive}}}"#
-        );
-        Graph::parse(&text).unwrap()
-    }
-
-    const ELLA: &str = r#""10": {"class_type": "ELLALoader", "inputs": {"name": "ella.safetensors"}},
-        "11": {"class_type": "T5TextEncoderLoader #ELLA", "inputs": {"name": "flan-t5", "max_length": 0, "dtype": "FP16"}},
-        "12": {"class_type": "T5TextEncode #ELLA", "inputs": {"text": "A red car on a wide beach.", "text_encoder": ["11", 0]}},
-        "13": {"class_type": "SetEllaTimesteps", "inputs": {"model": ["4", 0], "ella": ["10", 0], "scheduler": "normal", "steps": 20, "denoise": 1}}"#;
-
-    #[test]
-    fn a_plain_graph_is_sd() {
-        let wanted =
-            read(&graph(r#""6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car", "clip": ["4", 1]}}"#))
-                .unwrap();
-        let args = wanted.args;
-        assert_eq!((args.method.as_deref(), args.model.as_deref()), (Some("sd"), Some("miniature")));
-        assert_eq!((wanted.caption.as_deref(), args.negative.as_deref()), (Some("a red car"), Some("blurry")));
-        assert_eq!(
-            (args.scheduler.as_deref(), args.seed, args.steps, args.guidance_scale),
-            (Some("euler"), Some(7), Some(20), Some(8.0))
-        );
-        assert_eq!(args.text.text_encoder, Some(TextEncoderKind::Clip));
-    }
-
-    #[test]
-    fn boxes_are_gligens() {
-        let wanted = read(&graph(
-            r#""6": {"class_type": "GLIGENTextBoxApply", "inputs": {"conditioning_to": ["14", 0], "clip": ["4", 1], "gligen_textbox_model": ["15", 0],
-                "text": "a red car", "width": 64, "height": 48, "x": 8, "y": 16}},
-            "14": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car on a beach", "clip": ["4", 1]}},
-            "15": {"class_type": "GLIGENLoader", "inputs": {"gligen_name": "gligen.safetensors"}}"#,
-        ))
-        .unwrap();
-        let layout = wanted.layout.unwrap();
-        let bbox = &layout.objects[0].bbox;
-        assert_eq!((bbox.x(), bbox.y(), bbox.width(), bbox.height()), (8.0, 16.0, 64.0, 48.0));
-        assert_eq!(wanted.args.set, ["gligen_scheduled_sampling_beta=1", "overall_prompt=\"a red car on a beach\""]);
-    }
-
-    #[test]
-    fn ella_alone_and_with_clip() {
-        let alone = format!(
-            r#"{ELLA}, "6": {{"class_type": "EllaEncode", "inputs": {{"ella": ["13", 0], "embeds": ["12", 0]}}}}"#
-        );
-        let wanted = read(&graph(&alone)).unwrap();
-        let text = wanted.args.text;
-        assert_eq!(
-            (text.text_encoder, text.negative_encoder),
-            (Some(TextEncoderKind::Ella), Some(TextEncoderKind::Clip))
-        );
-        assert_eq!((text.t5.as_deref(), text.ella.as_deref()), (Some("flan-t5"), Some("ella.safetensors")));
-        assert_eq!(wanted.caption.as_deref(), Some("A red car on a wide beach."));
-
-        let both = format!(
-            r#"{ELLA}, "16": {{"class_type": "EllaEncode", "inputs": {{"ella": ["13", 0], "embeds": ["12", 0]}}}},
-            "17": {{"class_type": "CLIPTextEncode", "inputs": {{"text": "a red car", "clip": ["4", 1]}}}},
-            "6": {{"class_type": "ConditioningConcat", "inputs": {{"conditioning_to": ["16", 0], "conditioning_from": ["17", 0]}}}}"#
-        );
-        let wanted = read(&graph(&both)).unwrap();
-        assert_eq!(wanted.args.text.text_encoder, Some(TextEncoderKind::EllaAndClip));
-        assert_eq!(wanted.args.set, ["words=\"a red car\""]);
-    }
-
-    #[test]
-    fn ella_applied_to_the_model_gives_both_sides() {
-        let text = r#""6": {"class_type": "EllaApply", "inputs": {"model": ["4", 0], "ella": ["10", 0], "positive": ["12", 0], "negative": ["18", 0]}},
-            "18": {"class_type": "T5TextEncode #ELLA", "inputs": {"text": "low quality", "text_encoder": ["11", 0]}}"#;
-        let mut json = graph(&format!("{ELLA}, {text}")).to_json();
-        json["3"]["inputs"]["model"] = serde_json::json!(["6", 0]);
-        json["3"]["inputs"]["positive"] = serde_json::json!(["6", 1]);
-        json["3"]["inputs"]["negative"] = serde_json::json!(["6", 2]);
-        let wanted = read(&Graph::parse(&json.to_string()).unwrap()).unwrap();
-        assert_eq!(
-            (wanted.args.text.text_encoder, wanted.args.text.negative_encoder),
-            (Some(TextEncoderKind::Ella), None)
-        );
-        assert_eq!(wanted.args.negative.as_deref(), Some("low quality"));
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named() {
-        let plain = r#""6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car", "clip": ["4", 1]}}"#;
-        let refusal = |node: &str, input: &str, value: serde_json::Value| {
-            let mut json = graph(plain).to_json();
-            json[node]["inputs"][input] = value;
-            read(&Graph::parse(&json.to_string()).unwrap()).unwrap_err().to_string()
-        };
-        assert!(
-            refusal("3", "sampler_name", "heun".into())
-                .contains("`sampler_name` of node `3` is `heun`; there is euler")
-        );
-        assert!(refusal("3", "scheduler", "karras".into()).contains("`scheduler` of node `3` is `karras`"));
-        assert!(refusal("3", "denoise", 0.5.into()).contains("`denoise` of node `3` is 0.5"));
-        assert!(
-            refusal("3", "positive", "x".into()).contains("`positive` of node `3` (KSampler) is linked to nothing")
-        );
-        assert!(refusal("3", "positive", serde_json::json!(["99", 0])).contains("node `99`, which it does not have"));
-        assert!(
-            refusal("3", "latent_image", serde_json::json!(["4", 0])).contains("comes from a `CheckpointLoaderSimple`")
-        );
-        assert!(refusal("3", "seed", (-1).into()).contains("`seed` of node `3`"));
-        assert!(refusal("9", "images", serde_json::json!(["3", 0])).contains("comes from a `KSampler`"));
-    }
-
-    #[test]
-    fn a_circle_ends() {
-        let circle = r#""6": {"class_type": "ConditioningConcat", "inputs": {"conditioning_to": ["6", 0], "conditioning_from": ["6", 0]}}"#;
-        assert!(read(&graph(circle)).unwrap_err().to_string().contains("goes in circles"));
-    }
-}
+mod tests;

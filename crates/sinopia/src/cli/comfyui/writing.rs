@@ -2,18 +2,23 @@
 
 use serde_json::json;
 use sinopia_diffusion::TextEncoderKind;
+use sinopia_diffusion::schedulers::{SchedulerKind, SchedulerName};
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Canvas, Layout, Scene, SceneOptions};
 
 use super::graph::Graph;
-use super::painting::SAMPLERS;
+use super::painting::SCHEDULER_NOTE;
+use super::{prompt, sampling};
 use crate::cli::args::{LengthArg, PaintingArgs, RangeArg};
 use crate::cli::failure::bad_request;
+use crate::cli::{job, model};
 
 /// Side of a picture where nobody says, in pixels.
 const SIDE: u32 = 512;
 /// Boxes are counted in cells of this many pixels by ComfyUI.
 const CELL: f64 = 8.0;
+/// The scheduler of most methods where nobody says.
+const DDIM: SchedulerName = SchedulerName { kind: SchedulerKind::Ddim, sigmas: None };
 
 /// The graph of a caption, or of a layout's boxes with GLIGEN's file `gligen`.
 pub(super) fn graph(
@@ -32,16 +37,7 @@ pub(super) fn graph(
         Some(scene) => scene.overall_negative().to_owned(),
         None => args.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim().to_owned(),
     };
-    let sampler = match args.scheduler.as_deref() {
-        None => "ddim",
-        Some(ours) => {
-            SAMPLERS.iter().find(|(_, known)| *known == ours).map(|(theirs, _)| *theirs).ok_or_else(|| {
-                bad_request(format!(
-                    "ComfyUI has no sampler of `{ours}`'s steps: take ddim, euler, euler-ancestral or dpm-solver++"
-                ))
-            })?
-        }
-    };
+    let sampler = Sampler::new(args.scheduler.as_deref())?;
     let encoder = args.text.text_encoder.unwrap_or_default();
     let of_negative = args.text.negative_encoder.unwrap_or(encoder);
 
@@ -62,24 +58,50 @@ fn compose(layout: &Layout, args: &PaintingArgs) -> anyhow::Result<Scene> {
     Ok(Scene::compose_with(layout, &SceneOptions { overall_negative: keywords, ..SceneOptions::default() })?)
 }
 
+/// A KSampler's sampler and noise levels, and what they stand for.
+struct Sampler {
+    name: &'static str,
+    levels: String,
+    /// The scheduler as it was given; empty if it was not.
+    given: String,
+}
+
+impl Sampler {
+    fn new(given: Option<&str>) -> anyhow::Result<Self> {
+        let scheduler = job::scheduler(given)?;
+        let given = scheduler.map(|name| name.to_string()).unwrap_or_default();
+        let Some((name, levels)) = sampling::names(scheduler.unwrap_or(DDIM)) else {
+            return Err(bad_request(format!(
+                "ComfyUI has no sampler of `{given}`'s steps: take ddim, euler, euler-ancestral or dpm-solver++"
+            )));
+        };
+        Ok(Self { name, levels, given })
+    }
+}
+
 struct Writer<'a> {
     graph: Graph,
     args: &'a PaintingArgs,
-    sampler: &'static str,
+    sampler: Sampler,
     checkpoint: String,
     size: (u32, u32),
+    /// What suits the model where nobody says.
+    guidance_scale: f64,
     /// ELLA with its timesteps, and the language model, once they are needed.
     ella: Option<(String, String)>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(args: &'a PaintingArgs, sampler: &'static str) -> Self {
+    fn new(args: &'a PaintingArgs, sampler: Sampler) -> Self {
         let mut graph = Graph::default();
         let name = args.model.as_deref().unwrap_or(sinopia_miniature::NAME);
         let checkpoint = graph.add("CheckpointLoaderSimple", json!({ "ckpt_name": with_ending(name) }));
-        let native = if name == sinopia_miniature::NAME { 128 } else { SIDE };
+        let (native, guidance_scale) = match name {
+            sinopia_miniature::NAME => (128, model::SMALL_GUIDANCE_SCALE),
+            _ => (SIDE, model::PUBLISHED_GUIDANCE_SCALE),
+        };
         let size = (args.width.unwrap_or(native), args.height.unwrap_or(native));
-        Self { graph, args, sampler, checkpoint, size, ella: None }
+        Self { graph, args, sampler, checkpoint, size, guidance_scale, ella: None }
     }
 
     fn steps(&self) -> u32 {
@@ -89,7 +111,9 @@ impl<'a> Writer<'a> {
     /// The node whose first output is the conditioning of a text.
     fn condition(&mut self, encoder: TextEncoderKind, words: &str, at_length: &str) -> String {
         if encoder == TextEncoderKind::Clip {
-            return self.graph.add("CLIPTextEncode", json!({ "text": words, "clip": [self.checkpoint, 1] }));
+            return self
+                .graph
+                .add("CLIPTextEncode", json!({ "text": prompt::escaped(words), "clip": [self.checkpoint, 1] }));
         }
         let (ella, t5) = self.ella();
         let embeds = self.graph.add("T5TextEncode #ELLA", json!({ "text": at_length, "text_encoder": [t5, 0] }));
@@ -97,7 +121,8 @@ impl<'a> Writer<'a> {
         if encoder == TextEncoderKind::Ella {
             return encoded;
         }
-        let clip = self.graph.add("CLIPTextEncode", json!({ "text": words, "clip": [self.checkpoint, 1] }));
+        let clip =
+            self.graph.add("CLIPTextEncode", json!({ "text": prompt::escaped(words), "clip": [self.checkpoint, 1] }));
         // ELLA's first: its conditionings carry the steps that they are for.
         self.graph.add("ConditioningConcat", json!({ "conditioning_to": [encoded, 0], "conditioning_from": [clip, 0] }))
     }
@@ -114,7 +139,7 @@ impl<'a> Writer<'a> {
         let t5 = text.t5.clone().unwrap_or_else(|| sinopia_miniature::NAME.to_owned());
         let t5 = json!({ "name": t5, "max_length": max_length, "dtype": dtype });
         let t5 = self.graph.add("T5TextEncoderLoader #ELLA", t5);
-        let timed = json!({ "model": [self.checkpoint, 0], "ella": [loader, 0], "scheduler": "normal", "steps": self.steps(), "denoise": 1.0 });
+        let timed = json!({ "model": [self.checkpoint, 0], "ella": [loader, 0], "scheduler": self.sampler.levels, "steps": self.steps(), "denoise": 1.0 });
         let timed = self.graph.add("SetEllaTimesteps", timed);
         self.ella.insert((timed, t5)).clone()
     }
@@ -126,7 +151,7 @@ impl<'a> Writer<'a> {
         Ok(self.graph.add(
             "GLIGENTextBoxApply",
             json!({
-                "conditioning_to": [positive, 0], "clip": [self.checkpoint, 1], "gligen_textbox_model": [loader, 0], "text": name,
+                "conditioning_to": [positive, 0], "clip": [self.checkpoint, 1], "gligen_textbox_model": [loader, 0], "text": prompt::escaped(name),
                 "width": cell(pixels.width(), CELL), "height": cell(pixels.height(), CELL),
                 "x": cell(pixels.x(), 0.0), "y": cell(pixels.y(), 0.0),
             }),
@@ -140,11 +165,14 @@ impl<'a> Writer<'a> {
         let latent = self.graph.add("EmptyLatentImage", latent);
         let steps = self.steps();
         let sampled = json!({
-            "seed": args.seed.unwrap_or(0), "steps": steps, "cfg": args.guidance_scale.unwrap_or(7.5), "sampler_name": self.sampler,
-            "scheduler": "normal", "denoise": 1.0, "model": [self.checkpoint, 0], "positive": [positive, 0], "negative": [negative, 0],
+            "seed": args.seed.unwrap_or(0), "steps": steps, "cfg": args.guidance_scale.unwrap_or(self.guidance_scale), "sampler_name": self.sampler.name,
+            "scheduler": self.sampler.levels, "denoise": 1.0, "model": [self.checkpoint, 0], "positive": [positive, 0], "negative": [negative, 0],
             "latent_image": [latent, 0],
         });
         let sampled = self.graph.add("KSampler", sampled);
+        if let Some(node) = self.graph.node_mut(&sampled) {
+            node.meta.insert(SCHEDULER_NOTE.to_owned(), self.sampler.given.clone().into());
+        }
         let decoded = self.graph.add("VAEDecode", json!({ "samples": [sampled, 0], "vae": [self.checkpoint, 2] }));
         self.graph.add("SaveImage", json!({ "images": [decoded, 0], "filename_prefix": "sinopia" }));
         self.graph
@@ -179,7 +207,8 @@ mod tests {
     fn what_is_written_is_read_again() {
         for encoder in TextEncoderKind::ALL {
             let graph = graph(Some("A long caption."), Some(&layout()), &args(encoder), "gligen.safetensors").unwrap();
-            let wanted = painting::read(&Graph::parse(&graph.to_json().to_string()).unwrap()).unwrap();
+            let wanted =
+                painting::read(&Graph::parse(&graph.to_json().to_string()).unwrap(), &PaintingArgs::default()).unwrap();
             let mut objects: Vec<_> = wanted.layout.unwrap().objects;
             objects.sort_by(|a, b| a.bbox.x().total_cmp(&b.bbox.x()));
             assert_eq!(objects, layout().objects);

@@ -81,7 +81,7 @@ pub(crate) struct ImageArgs {
     pub(crate) layouts: Option<PathBuf>,
 
     /// Run folder: new, or one that was made with the same options
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(short, long, alias = "output", value_name = "FOLDER")]
     pub(crate) out: PathBuf,
 
     /// Paint part 2 of 8 only
@@ -161,7 +161,7 @@ pub(crate) struct ReportArgs {
     pub(crate) runs: Vec<PathBuf>,
 
     /// Where to write, without the ending
-    #[arg(long, value_name = "PATH", default_value = "report")]
+    #[arg(short, long, alias = "output", value_name = "PATH", default_value = "report")]
     pub(crate) out: PathBuf,
 }
 

@@ -135,12 +135,14 @@ fn sampling(args: &PaintingArgs, seed_offset: u64, model: &Model) -> anyhow::Res
     let width = args.width.map_or(native.0, |px| px as usize);
     let height = args.height.map_or(native.1, |px| px as usize);
     let published = Sampling::new(Seed(seed_offset), width, height);
+    let scheduler = job::scheduler(args.scheduler.as_deref())?;
     Ok(Sampling {
         num_inference_steps: args.steps.map_or(published.num_inference_steps, |steps| steps as usize),
         guidance_scale: args.guidance_scale.unwrap_or(model.guidance_scale),
         shortcuts: args.shortcuts(Shortcuts::default()),
         text_encoding: args.text.encoding(TextEncoding::default()),
-        scheduler: job::scheduler(args.scheduler.as_deref())?,
+        scheduler: scheduler.map(|name| name.kind),
+        sigmas: scheduler.and_then(|name| name.sigmas),
         ..published
     })
 }

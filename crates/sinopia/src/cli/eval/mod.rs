@@ -11,8 +11,11 @@ use std::path::Path;
 
 use args::{EvalArgs, EvalCommand};
 use sinopia_layout::LayoutCache;
+use sinopia_layout::limits::ANSWER_CACHE_BYTES;
 
-use super::failure::{Given, bad_request};
+use super::failure::{bad_request, with_hint};
+use super::input;
+use super::kinds::{self, Kind};
 
 pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     match args.command {
@@ -26,11 +29,12 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
 /// A cache of layouts and the bytes it was read from.
 fn read_cache(path: &Path) -> anyhow::Result<(LayoutCache, Vec<u8>)> {
     let origin = path.display().to_string();
-    let bytes = std::fs::read(path).given(|| format!("cannot read `{origin}`"))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| bad_request(format!("`{origin}` is not text")))?;
+    let hinted = |error| with_hint(error, kinds::hint(path, Kind::Answers));
+    let bytes = input::bytes(path, ANSWER_CACHE_BYTES).map_err(hinted)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| hinted(bad_request(format!("`{origin}` is not text"))))?;
     let cache = LayoutCache::from_json(text).map_err(|error| match error.fault() {
-        Some(fault) => bad_request(format!("`{origin}` is not a cache of answers\n{}", fault.snippet(&origin))),
-        None => bad_request(format!("`{origin}` is not a cache of answers: {error}")),
+        Some(fault) => hinted(bad_request(format!("`{origin}` is not a cache of answers\n{}", fault.snippet(&origin)))),
+        None => hinted(bad_request(format!("`{origin}` is not a cache of answers: {error}"))),
     })?;
     Ok((cache, bytes))
 }

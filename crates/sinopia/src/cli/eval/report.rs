@@ -100,6 +100,7 @@ pub(super) fn score_and_print(
 }
 
 pub(super) fn report(args: &ReportArgs) -> anyhow::Result<()> {
+    output::check_writable(&args.out.with_extension("md"))?;
     let report = Report::open(&args.runs)?;
     let files = [("md", markdown(&report)), ("json", format!("{:#}\n", json(&report))), ("html", html(&report)?)];
     for (ending, text) in files {

@@ -1,6 +1,5 @@
 //! The engine of the server: the same planning and painting that the other commands do.
 
-use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,30 +8,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
-use image::{ImageFormat, ImageReader};
 use serde_json::Value;
-use sinopia_diffusion::schedulers::SchedulerKind;
+use sinopia::pictures::{self, Origin};
+use sinopia_diffusion::schedulers::SchedulerName;
 use sinopia_diffusion::{Cancellation, Recipe, Run, Shortcuts, TextEncoderKind, methods};
 use sinopia_eval::Detector;
+use sinopia_layout::exchange::{Hints, Imported};
 use sinopia_layout::{Canvas, Layout, Scene, repair};
 use sinopia_models::Precision;
 use sinopia_nn::threads;
 use sinopia_planner::{Error as PlanError, Plan, checks};
-use sinopia_server::engine::{Accepted, Kept, Painted};
+use sinopia_server::engine::{Accepted, Interrupt, Kept, Painted};
+use sinopia_server::seed::exact_options;
 use sinopia_server::wire::{
     Candidate, CheckRequest, Composed, ComposedObject, Converted, Defaults, EditRequest, Finding, Findings, JobRequest,
-    LayoutFormat, LayoutReply, Limits, ModelDoc, Options, PlanReply, PlanRequest, PlannerDoc, RecipeReply, Repaired,
-    Severity, Size, Verdict,
+    LayoutFormat, LayoutReply, Limits, ModelDoc, Options, PictureFormat, PlanReply, PlanRequest, PlannerDoc,
+    RecipeAnswer, RecipeReply, Rendering, Repaired, Severity, Size, Verdict,
 };
 use sinopia_server::{Answer, Engine, Fault, Refusal, Watch};
 
 use super::observer::Teller;
 use super::shelf::{Listed, Ready, Shelf};
-use super::{options, verdict};
+use super::{options, rendering, verdict};
 use crate::cli::args::{self, PaintingArgs};
 use crate::cli::job::Job;
 use crate::cli::planning::Planning;
-use crate::cli::{convert, failure, painting_file};
+use crate::cli::{convert, failure, foreign, painting_file};
 
 /// Everything that paints and plans.
 pub(super) struct Painter {
@@ -52,11 +53,13 @@ pub(super) struct Painter {
 }
 
 /// What `--detector` is called when nobody shall look.
-const NO_DETECTOR: &str = "none";
+pub(super) const NO_DETECTOR: &str = "none";
 /// The method if nobody says.
 const DEFAULT_METHOD: &str = "lmd";
 /// Steps if nobody says.
 const DEFAULT_STEPS: u32 = 50;
+/// What a recipe is that asks for a method or an option that is not there.
+const NOT_REPEATABLE: &str = "this version cannot paint the picture again";
 
 impl Painter {
     fn model(&self, name: Option<&str>) -> Answer<&Listed> {
@@ -121,24 +124,43 @@ impl Painter {
         Ok(Some(plan.layout))
     }
 
-    /// The plan for a caption. An interrupt ends the wait at once: a language model may take minutes. The question that is open then ends by its own
-    /// time limit, and no other follows it.
+    /// The plan for a caption.
     fn plan_for(&self, caption: &str, watch: &dyn Watch) -> anyhow::Result<Plan> {
+        let caption = caption.to_owned();
+        Ok(self.aside(watch.interrupt(), move |planning, is_over| planning.plan_until(is_over, &caption))??)
+    }
+
+    /// What the planner answers. After an interrupt nothing more is asked; what is open then is waited for, at a language model elsewhere too, so that those who
+    /// come and go leave no work behind them.
+    fn ask<T>(&self, interrupt: &Interrupt, ask: impl FnOnce(&Planning, &AtomicBool) -> T) -> T {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let to_stop = is_over.clone();
+        interrupt.on_throw(move || to_stop.store(true, Ordering::Relaxed));
+        ask(&self.planning, &is_over)
+    }
+
+    /// The same for a job, on a thread of its own. An interrupt ends the wait at once: a language model may take minutes. The question that is open then ends by its own
+    /// time limit, and no other follows it.
+    fn aside<T: Send + 'static>(
+        &self,
+        interrupt: &Interrupt,
+        ask: impl FnOnce(&Planning, &AtomicBool) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
         let (sender, receiver) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let (to_stop, interrupted) = (is_over.clone(), sender.clone());
-        watch.interrupt().on_throw(move || {
+        interrupt.on_throw(move || {
             to_stop.store(true, Ordering::Relaxed);
             let _ = interrupted.send(None); // unless the plan was there first
         });
-        let (planning, caption) = (self.planning.clone(), caption.to_owned());
+        let planning = self.planning.clone();
         let plan = move || {
-            let plan = catch_unwind(AssertUnwindSafe(|| planning.plan_until(&is_over, &caption)));
+            let plan = catch_unwind(AssertUnwindSafe(|| ask(&planning, &is_over)));
             let _ = sender.send(Some(plan)); // unless nobody waits any more
         };
         thread::Builder::new().name("planner".to_owned()).spawn(plan).context("there is no thread to plan on")?;
         match receiver.recv()? {
-            Some(Ok(plan)) => Ok(plan?),
+            Some(Ok(plan)) => Ok(plan),
             Some(Err(panic)) => resume_unwind(panic),
             None => Err(Refusal::new(Fault::Interrupted, "the planning was interrupted").into()),
         }
@@ -173,7 +195,7 @@ impl Painter {
         Ok(eye.clone())
     }
 
-    fn judge_picture(&self, png: &[u8], layout: &Layout) -> anyhow::Result<Verdict> {
+    fn judge_picture(&self, png: &[u8], layout: &Layout, interrupt: &Interrupt) -> anyhow::Result<Verdict> {
         let recipe = Recipe::from_json(&painting_file::recipe_in(png)?)?;
         if self.detector.is_none() && recipe.model.id != sinopia_miniature::NAME {
             return Err(refused("no detector knows pictures of this model: start the server with `--detector`").into());
@@ -181,8 +203,9 @@ impl Painter {
         let Some(detector) = self.detector()? else {
             return Err(refused("this server looks at no pictures: it was started with `--detector none`").into());
         };
-        let image = ImageReader::with_format(Cursor::new(png), ImageFormat::Png).decode()?.to_rgb8();
-        Ok(verdict::look(detector.as_ref(), &image, layout)?)
+        let image = sinopia_eval::picture(Path::new("the picture"), png)?.to_rgb8();
+        let cancellation = cancellation(interrupt);
+        Ok(verdict::look(detector.as_ref(), &image, layout, cancellation.interrupt())?)
     }
 }
 
@@ -191,13 +214,19 @@ fn paint_with(job: &Job, ready: &Ready, watch: &dyn Watch) -> anyhow::Result<Pai
     let model = &ready.model;
     let request = job.request(0, model);
     model.pipeline.latent_size(&request.sampling)?;
-    let cancellation = Cancellation::default();
-    let switch = cancellation.clone();
-    watch.interrupt().on_throw(move || switch.cancel());
+    let cancellation = cancellation(watch.interrupt());
     let teller = Teller::new(watch, &ready.preview, request.sampling.num_inference_steps);
     let painting = job.method().generate(&request, &model.pipeline, &Run::new(&teller, &cancellation))?;
     let guidance_scale = request.sampling.guidance_scale;
     Ok(Painted { png: job.png(&request, &painting, model)?.bytes, guidance_scale })
+}
+
+/// What the networks look at, cancelled when the server's switch is thrown.
+fn cancellation(interrupt: &Interrupt) -> Cancellation {
+    let cancellation = Cancellation::default();
+    let switch = cancellation.clone();
+    interrupt.on_throw(move || switch.cancel());
+    cancellation
 }
 
 fn size(request: &JobRequest, listed: &Listed) -> (u32, u32) {
@@ -216,7 +245,7 @@ impl Engine for Painter {
         Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: options::methods(),
-            schedulers: SchedulerKind::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
+            schedulers: SchedulerName::all().iter().map(SchedulerName::to_string).collect(),
             text_encoders: TextEncoderKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect(),
             defaults: Defaults {
                 method: self.defaults.method.clone().unwrap_or_else(|| DEFAULT_METHOD.to_owned()),
@@ -225,6 +254,7 @@ impl Engine for Painter {
                 steps: self.defaults.steps.unwrap_or(DEFAULT_STEPS),
                 guidance_scale: self.defaults.guidance_scale,
                 seed: 0,
+                seed_text: "0".to_owned(),
             },
             models,
             limits: Limits::default(),
@@ -240,26 +270,36 @@ impl Engine for Painter {
         self.shelf.kept()
     }
 
-    fn plan(&self, request: &PlanRequest) -> Answer<PlanReply> {
+    fn plan(&self, request: &PlanRequest, interrupt: &Interrupt) -> Answer<PlanReply> {
         let canvas = request.canvas.map(|Size { width, height }| Canvas::new(width, height)).transpose();
-        let planner = self.planning.lenient_planner(canvas.map_err(|error| refused(error.to_string()))?);
-        let planner = planner.map_err(|error| told(&error))?;
-        let mut plans = Vec::new();
-        for occurrence in 0..request.candidates.unwrap_or(1) as usize {
-            match planner.plan(request.caption.trim(), occurrence, &|_| {}) {
-                Ok(plan) => plans.push(plan),
-                // What was found is worth more than what went wrong later.
-                Err(error) if plans.is_empty() => return Err(unplanned(error)),
-                Err(_) => break,
+        let canvas = canvas.map_err(|error| refused(error.to_string()))?;
+        let (caption, candidates) = (request.caption.trim().to_owned(), request.candidates.unwrap_or(1) as usize);
+        let plans = move |planning: &Planning, is_over: &AtomicBool| {
+            let provider = planning.until(is_over);
+            let planner = planning.lenient_planner(&provider, canvas).map_err(|error| told(&error))?;
+            let mut plans = Vec::new();
+            for occurrence in 0..candidates {
+                match planner.plan(&caption, occurrence, &|_| {}) {
+                    Ok(plan) => plans.push(plan),
+                    // What was found is worth more than what went wrong later.
+                    Err(error) if plans.is_empty() => return Err(unplanned(error)),
+                    Err(_) => break,
+                }
             }
-        }
-        reply(plans)
+            Ok(plans)
+        };
+        reply(self.ask(interrupt, plans)?)
     }
 
-    fn edit(&self, request: &EditRequest) -> Answer<PlanReply> {
-        let planner = self.planning.lenient_planner(None).map_err(|error| told(&error))?;
+    fn edit(&self, request: &EditRequest, interrupt: &Interrupt) -> Answer<PlanReply> {
         let (layout, _) = repair(request.layout.clone());
-        let mut plan = planner.edit(&layout, request.instruction.trim(), 0, &|_| {}).map_err(unplanned)?;
+        let instruction = request.instruction.trim().to_owned();
+        let edit = move |planning: &Planning, is_over: &AtomicBool| {
+            let provider = planning.until(is_over);
+            let planner = planning.lenient_planner(&provider, None).map_err(|error| told(&error))?;
+            planner.edit(&layout, &instruction, 0, &|_| {}).map_err(unplanned)
+        };
+        let mut plan = self.ask(interrupt, edit)?;
         if let Some(caption) = &request.caption {
             plan.findings = checks::check(caption, &plan.layout);
         }
@@ -292,18 +332,14 @@ impl Engine for Painter {
     }
 
     fn convert(&self, text: &str, to: LayoutFormat) -> Answer<Converted> {
-        let read = convert::read(text, convert::guess(text), Canvas::PUBLISHED, None);
-        let read = read.map_err(|error| match error.fault() {
+        let read = convert::import(text, None, &Hints::default());
+        let Imported { layout, notes } = read.map_err(|error| match error.fault() {
             Some(fault) => refused(format!("this is no layout: {fault}")),
             None => refused(format!("this is no layout: {error}")),
         })?;
-        let (layout, changes) = repair(read.layout);
+        layout.check_size().map_err(|error| refused(error.to_string()))?;
         let (to, media_type) = match to {
-            LayoutFormat::Sinopia => {
-                let left_out = read.left_out.iter().map(|what| format!("left out: {what}"));
-                let notes = left_out.chain(changes.to_string().lines().map(str::to_owned)).collect();
-                return Ok(Converted::Layout(LayoutReply { layout, notes }));
-            }
+            LayoutFormat::Sinopia => return Ok(Converted::Layout(LayoutReply { layout, notes })),
             LayoutFormat::Json => (args::LayoutFormat::Json, "application/json"),
             LayoutFormat::Coco => (args::LayoutFormat::Coco, "application/json"),
             LayoutFormat::Ideogram => (args::LayoutFormat::Ideogram, "application/json"),
@@ -315,22 +351,27 @@ impl Engine for Painter {
         Ok(Converted::Text { text, media_type })
     }
 
-    fn recipe(&self, png: &[u8]) -> Answer<RecipeReply> {
-        let text = painting_file::recipe_in(png).map_err(|error| refused(format!("{error:#}")))?;
+    fn recipe(&self, png: &[u8]) -> Answer<RecipeAnswer> {
+        let text = match pictures::read(png).map_err(|error| refused(error.to_string()))? {
+            Origin::Sinopia { recipe } => recipe,
+            Origin::Foreign(made) => return Ok(RecipeAnswer::Foreign { foreign: Box::new(foreign::wire(&made)) }),
+        };
         let recipe = Recipe::from_json(&text).map_err(|error| told(&error.into()))?;
+        recipe.build_method().map_err(|error| told(&anyhow::Error::new(error).context(NOT_REPEATABLE)))?;
         let Recipe { caption, layout, negative, method, options, sampling, model, .. } = recipe;
         let Shortcuts { guidance_interval, deep_every, merge_tokens } = sampling.shortcuts;
         let text = sampling.text_encoding;
-        Ok(RecipeReply {
+        Ok(RecipeAnswer::Sinopia(Box::new(RecipeReply {
             caption,
             layout,
             method,
             model: model.id,
             seed: sampling.seed.0,
+            seed_text: sampling.seed.0.to_string(),
             steps: sampling.num_inference_steps as u32,
             guidance_scale: sampling.guidance_scale,
-            scheduler: sampling.scheduler.map(|kind| kind.name().to_owned()),
-            options: options.as_object().cloned().unwrap_or_default(),
+            scheduler: sampling.scheduler_name().map(|name| name.to_string()),
+            options: exact_options(options.as_object().cloned().unwrap_or_default()),
             negative,
             width: sampling.width as u32,
             height: sampling.height as u32,
@@ -339,7 +380,17 @@ impl Engine for Painter {
             merge_tokens: merge_tokens as u32,
             text_encoder: text.encoder.as_str().to_owned(),
             negative_encoder: text.negative.map(|kind| kind.as_str().to_owned()),
-        })
+        })))
+    }
+
+    fn fitting_size(&self, model: Option<&str>, size: Size, max_pixels: u64) -> Answer<Size> {
+        let listed = self.model(model)?;
+        let native = Size { width: listed.native_size.0, height: listed.native_size.1 };
+        Ok(rendering::fitting_size(size, native, listed.multiple, max_pixels))
+    }
+
+    fn render(&self, png: &[u8], format: PictureFormat, rendering: &Rendering) -> Answer<Vec<u8>> {
+        rendering::render(png, format, rendering).map_err(|error| Refusal::new(Fault::Engine, format!("{error:#}")))
     }
 
     fn accept(&self, mut request: JobRequest) -> Answer<Accepted> {
@@ -382,8 +433,8 @@ impl Engine for Painter {
         self.paint_job(request, watch).map_err(|error| told(&error))
     }
 
-    fn judge(&self, png: &[u8], layout: &Layout) -> Answer<Verdict> {
-        self.judge_picture(png, layout).map_err(|error| told(&error))
+    fn judge(&self, png: &[u8], layout: &Layout, interrupt: &Interrupt) -> Answer<Verdict> {
+        self.judge_picture(png, layout, interrupt).map_err(|error| told(&error))
     }
 }
 
@@ -475,6 +526,7 @@ fn told(error: &anyhow::Error) -> Refusal {
                     | sinopia_diffusion::Error::Model(sinopia_models::Error::Interrupted)
             )
         ) || matches!(cause.downcast_ref(), Some(sinopia_models::Error::Interrupted))
+            || matches!(cause.downcast_ref(), Some(sinopia_eval::Error::Model(sinopia_models::Error::Interrupted)))
     });
     let fault = match error.downcast_ref::<PlanError>() {
         _ if is_interrupted => Fault::Interrupted,

@@ -1,29 +1,35 @@
 //! `sinopia serve`: the server, with this program's planning and painting behind it.
 
 mod engine;
+mod listen;
 mod observer;
 mod options;
+mod rendering;
 mod shelf;
 mod verdict;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use sinopia_diffusion::methods;
+use sinopia_layout::limits::TOKEN_BYTES;
 use sinopia_nn::threads;
 use sinopia_server::queue::QueueOptions;
 use sinopia_server::wire::Limits;
 use sinopia_server::{Server, ServerOptions, Stop, Token};
 
-use super::args::{PaintingArgs, PlannerArgs, PrecisionArg, TextArgs};
+use super::args::{PaintingArgs, PlannerArgs, PrecisionArg, TextArgs, own_model, own_sam};
 use super::eval::jobs::available_memory;
 use super::failure::{Given, bad_request};
 use super::planning::Planning;
 use super::progress::Bars;
-use super::{job, settings};
+use super::{input, job, model, settings};
 use engine::Painter;
+use listen::Place;
 use shelf::{Listed, Shelf};
 
 #[derive(Debug, Args)]
@@ -34,9 +40,9 @@ Examples:
   openssl rand -hex 16 > token && sinopia serve --listen 0.0.0.0:7878 --token-file token
 Put it behind a proxy that speaks TLS before others reach it over a network: the token is sent as it is.")]
 pub(crate) struct ServeArgs {
-    /// Address to listen on; others than this machine's own need a token
+    /// Address to listen on, or a host's name, or a port alone; others than this machine's own need a token
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7878")]
-    listen: SocketAddr,
+    listen: Place,
 
     /// File with the token that clients have to show (16 characters or more) [default: SINOPIA_TOKEN]
     #[arg(long, value_name = "FILE")]
@@ -46,9 +52,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ORIGIN")]
     cors_origin: Vec<String>,
 
+    /// Proxy whose `X-Forwarded-Host` and `X-Forwarded-Proto` say what the server is called, an address or a network such as `10.0.0.0/8`. Repeatable [default: nobody's]
+    #[arg(long, value_name = "ADDRESS", value_parser = network)]
+    trusted_proxy: Vec<IpNet>,
+
     /// Folder of jobs and their pictures [default: sinopia/server in the user's data folder]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+
+    /// Set a damaged record of jobs aside, and make jobs of the pictures that no job names, the newest first and no more than `--keep` leaves alone
+    #[arg(long)]
+    recover: bool,
 
     #[command(flatten)]
     models: ModelsArgs,
@@ -70,6 +84,17 @@ pub(crate) struct ServeArgs {
     /// Settings file [default: ./sinopia.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+impl ServeArgs {
+    /// Our own words as we write them.
+    pub(crate) fn make_plain(&mut self) {
+        let ModelsArgs { model, sam, t5, ella, .. } = &mut self.models;
+        for name in model.iter_mut().chain(t5).chain(ella) {
+            *name = own_model(std::mem::take(name));
+        }
+        *sam = sam.take().map(own_sam);
+    }
 }
 
 /// What paints, and how if a request does not say.
@@ -137,8 +162,8 @@ struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     job_timeout: u64,
 
-    /// Most boxes of a layout
-    #[arg(long, value_name = "N", default_value_t = Limits::default().boxes as u32, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Most boxes of a layout that is painted
+    #[arg(long, value_name = "N", default_value_t = Limits::default().boxes as u32, value_parser = clap::value_parser!(u32).range(1..=200))]
     max_boxes: u32,
 
     /// Most pixels of a picture
@@ -160,10 +185,12 @@ enum LogFormat {
 
 pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let token = token(&args)?;
+    let address = args.listen.resolve()?;
     check_origins(&args.cors_origin)?;
     let bars = Bars::new(false);
     let painting = settings::merge(painting_args(&args))?;
     job::set_threads(&painting)?;
+    check_defaults(&painting, args.models.detector.as_deref())?;
     let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
     let names = match (args.models.model.is_empty(), &painting.model) {
         (false, _) => args.models.model.clone(),
@@ -177,7 +204,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let budget = budget.or_else(|| available_memory().map(|bytes| bytes as u64));
     let workers = args.limits.jobs as usize;
     let heaviest = models.iter().map(|listed| listed.weight_bytes).max().unwrap_or(0);
-    let options = options(&args, token, budget.map(|budget| budget.saturating_sub(heaviest)));
+    let options = options(&args, (address, token), budget.map(|budget| budget.saturating_sub(heaviest)));
     let painter = Painter {
         shelf: Shelf::new(budget, painting.sam.clone(), precision),
         defaults: painting,
@@ -195,11 +222,31 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     Ok(server.run(Stop::default())?)
 }
 
+/// Refuses now what every request would be refused for.
+fn check_defaults(painting: &PaintingArgs, detector: Option<&str>) -> anyhow::Result<()> {
+    if let Some(method) = &painting.method {
+        methods::find(method)?;
+    }
+    job::scheduler(painting.scheduler.as_deref())?;
+    painting.sam.as_deref().map_or(Ok(()), model::check_sam)?;
+    let PaintingArgs { text: TextArgs { t5, ella, .. }, .. } = painting;
+    let built_in = [sinopia_miniature::NAME, engine::NO_DETECTOR];
+    let named = [
+        ("--detector", detector.filter(|name| !built_in.contains(name))),
+        ("--t5", t5.as_deref()),
+        ("--ella", ella.as_deref()),
+    ];
+    match named.into_iter().find_map(|(flag, name)| Some((flag, name.filter(|name| !Path::new(name).exists())?))) {
+        Some((flag, name)) => Err(bad_request(format!("`{flag} {name}`: there is no such folder or file"))),
+        None => Ok(()),
+    }
+}
+
 /// The token of the file that is named, or of the environment.
 fn token(args: &ServeArgs) -> anyhow::Result<Option<Token>> {
     let text = match &args.token_file {
         Some(path) => {
-            let text = std::fs::read_to_string(path);
+            let text = input::text(path, TOKEN_BYTES);
             Some(text.given(|| format!("cannot read the token file `{}`", path.display()))?)
         }
         None => settings::server_token(),
@@ -239,13 +286,19 @@ fn painting_args(args: &ServeArgs) -> PaintingArgs {
     }
 }
 
-fn options(args: &ServeArgs, token: Option<Token>, memory_budget: Option<u64>) -> ServerOptions {
+fn options(
+    args: &ServeArgs,
+    (address, token): (SocketAddr, Option<Token>),
+    memory_budget: Option<u64>,
+) -> ServerOptions {
     let limits = &args.limits;
     let data = args.data.clone().unwrap_or_else(|| settings::user_data_folder().join("server"));
     ServerOptions {
-        address: args.listen,
+        address,
         token,
         origins: args.cors_origin.clone(),
+        trusted_proxies: args.trusted_proxy.clone(),
+        recover: args.recover,
         queue: QueueOptions {
             max_queued: limits.max_queued as usize,
             workers: limits.jobs as usize,
@@ -267,10 +320,18 @@ fn options(args: &ServeArgs, token: Option<Token>, memory_budget: Option<u64>) -
 /// Structured lines on stderr.
 fn start_log(format: LogFormat, level: tracing::Level) {
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // A log that nobody reads any more ends nothing; told of on the same stderr, it would.
+    let log = log.log_internal_errors(false);
     match format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => log.json().init(),
     }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    let network = address.or_else(|_| text.parse::<IpNet>().map(|network| network.trunc()));
+    network.map_err(|_| "an address such as 127.0.0.1, or a network such as 10.0.0.0/8, is expected".to_owned())
 }
 
 fn gigabytes(text: &str) -> Result<f64, String> {

@@ -4,10 +4,23 @@ use image::RgbImage;
 use sinopia_eval::eye::{Eye, Question};
 use sinopia_eval::{Protocol, Query, Seen};
 use sinopia_layout::{Canvas, Layout, PixelBox};
+use sinopia_models::Interrupt;
 use sinopia_server::wire::{ObjectVerdict, Verdict};
 
-/// Looks for every object of a layout. One that is seen is found if the centre of what was seen lies in its box.
-pub(super) fn look(eye: &dyn Eye, image: &RgbImage, layout: &Layout) -> sinopia_eval::Result<Verdict> {
+/// A thing that is surely there has at least this score by the miniature's detector, which is calibrated: faint doubles of drawn scenes have 0.15 to 0.5, real things 0.9.
+const SURE_BY_MINIATURE: f64 = 0.5;
+/// The same by other OWL-ViT weights, whose scores are lower.
+const SURE: f64 = 0.25;
+/// The intersection over union that a thing has at least with its box to be found in it.
+const MIN_IOU: f64 = 0.3;
+
+/// Looks for every object of a layout. One is found if what was seen is sure, has its centre in the object's box and overlaps it well.
+pub(super) fn look(
+    eye: &dyn Eye,
+    image: &RgbImage,
+    layout: &Layout,
+    interrupt: Interrupt,
+) -> sinopia_eval::Result<Verdict> {
     let mut phrases: Vec<&str> = Vec::new();
     for object in &layout.objects {
         if !phrases.contains(&object.phrase.as_str()) {
@@ -21,9 +34,10 @@ pub(super) fn look(eye: &dyn Eye, image: &RgbImage, layout: &Layout) -> sinopia_
     let queries = || texts.iter().cloned().enumerate().map(|(group, text)| Query { text, group }).collect();
     let question = |protocol| Question { protocol, queries: queries() };
     let questions = [question(Protocol::Published), question(Protocol::Strict)];
-    let mut seen = eye.read(&texts)?.look(&[image], &[questions])?;
+    let mut seen = eye.read_unless(&texts, interrupt)?.look(&[image], &[questions])?;
     let seen = seen.pop().map_or_else(Vec::new, |[_, strict]| strict);
-    Ok(assign(layout, &seen, image.dimensions()))
+    let sure = if eye.id().id == sinopia_miniature::NAME { SURE_BY_MINIATURE } else { SURE };
+    Ok(assign(layout, &seen, image.dimensions(), sure))
 }
 
 /// What the detector is asked for a phrase, in the words of its training.
@@ -38,7 +52,7 @@ fn query(phrase: &str) -> String {
 }
 
 /// Gives each object one of the things seen, those that overlap most first. Nothing is given twice.
-fn assign(layout: &Layout, seen: &[Seen], (width, height): (u32, u32)) -> Verdict {
+fn assign(layout: &Layout, seen: &[Seen], (width, height): (u32, u32), sure: f64) -> Verdict {
     let canvas = layout.canvas;
     let seen: Vec<(&Seen, PixelBox)> =
         seen.iter().filter_map(|seen| Some((seen, on_canvas(&seen.bbox, (width, height), canvas)?))).collect();
@@ -63,7 +77,9 @@ fn assign(layout: &Layout, seen: &[Seen], (width, height): (u32, u32)) -> Verdic
         ObjectVerdict {
             phrase: object.phrase.clone(),
             r#box: sides(&object.bbox),
-            found: thing.is_some_and(|(_, bbox)| holds_centre(&object.bbox, bbox)),
+            found: thing.is_some_and(|(seen, bbox)| {
+                seen.score >= sure && holds_centre(&object.bbox, bbox) && overlap(&object.bbox, bbox) >= MIN_IOU
+            }),
             score: thing.map_or(0.0, |(seen, _)| seen.score),
             detected_box: thing.map(|(_, bbox)| sides(bbox)),
         }
@@ -113,19 +129,29 @@ mod tests {
         let layout = layout(&[("a red car", [0.0, 0.0, 200.0, 200.0]), ("a red car", [300.0, 0.0, 200.0, 200.0])]);
         let both =
             [seen("a red car", 0.9, [300.0, 10.0, 180.0, 180.0]), seen("a red car", 0.5, [0.0, 10.0, 180.0, 180.0])];
-        let verdict = assign(&layout, &both, (512, 512));
+        let verdict = assign(&layout, &both, (512, 512), 0.5);
         let scores: Vec<(bool, f64)> = verdict.objects.iter().map(|object| (object.found, object.score)).collect();
         assert_eq!(scores, [(true, 0.5), (true, 0.9)]);
-        let one = assign(&layout, &both[..1], (512, 512));
+        let one = assign(&layout, &both[..1], (512, 512), 0.5);
         assert!(!one.objects[0].found && one.objects[0].detected_box.is_none() && one.objects[1].found);
     }
 
     #[test]
     fn a_thing_elsewhere_is_seen_and_not_found() {
         let layout = layout(&[("a cat", [0.0, 0.0, 100.0, 100.0])]);
-        let verdict = assign(&layout, &[seen("a cat", 0.7, [100.0, 100.0, 20.0, 20.0])], (128, 128));
+        let verdict = assign(&layout, &[seen("a cat", 0.7, [100.0, 100.0, 20.0, 20.0])], (128, 128), 0.5);
         let object = &verdict.objects[0];
         assert_eq!((object.found, object.detected_box), (false, Some([400.0, 400.0, 80.0, 80.0])));
+    }
+
+    #[test]
+    fn a_faint_thing_or_a_sliver_in_the_box_is_not_found() {
+        let layout = layout(&[("a cat", [0.0, 0.0, 200.0, 200.0])]);
+        let found = |score, bbox| assign(&layout, &[seen("a cat", score, bbox)], (512, 512), 0.5).objects[0].found;
+        assert!(found(0.9, [20.0, 20.0, 170.0, 170.0]));
+        assert!(!found(0.16, [20.0, 20.0, 170.0, 170.0]), "faint");
+        assert!(!found(0.9, [90.0, 90.0, 30.0, 30.0]), "a sliver of its box");
+        assert!(!found(0.9, [0.0, 0.0, 390.0, 390.0]), "far larger than its box");
     }
 
     #[test]
