@@ -30,8 +30,8 @@ export interface Options {
   schedulers: string[];
   /** What can read the prompts, the default first. */
   text_encoders: string[];
-  defaults: { method: string; model: string; scheduler: string | null; steps: number; guidance_scale: number | null; seed: number };
-  limits: { boxes: number; pixels: number; steps: number; body_bytes: number; images: number; caption_chars: number };
+  defaults: { method: string; model: string; scheduler: string | null; steps: number; guidance_scale: number | null; seed: number; seed_text?: string };
+  limits: { boxes: number; pixels: number; steps: number; body_bytes: number; images: number; caption_chars: number; phrase_chars?: number };
   planner: { name: string; edits: boolean };
 }
 
@@ -42,7 +42,10 @@ export interface Verdict { phrase: string; box: BBox; found: boolean; score: num
 export interface Sampling {
   method: string;
   model: string;
+  /** Rounded by JavaScript above 2^53: see `seedOf`. */
   seed: number;
+  /** The same seed, exactly. */
+  seed_text?: string;
   steps: number;
   guidance_scale: number | null;
   scheduler: string | null;
@@ -77,8 +80,10 @@ export interface Job extends Sampling {
   verdict: { objects: Verdict[] } | null;
   warnings: string[];
 }
-export interface JobRequest extends Partial<Sampling> {
+export interface JobRequest extends Partial<Omit<Sampling, "seed" | "seed_text">> {
   caption: string;
+  /** As text, which is exact. */
+  seed?: string;
   layout?: Layout;
   judge?: boolean;
 }
@@ -86,6 +91,25 @@ export interface JobRequest extends Partial<Sampling> {
 export interface Recipe extends Sampling {
   caption: string | null;
   layout: Layout | null;
+}
+
+/** What a picture of another program says of itself. */
+export interface ForeignPicture {
+  program: string;
+  version: string | null;
+  prompt: string | null;
+  /** The prompt without weights and tags. */
+  caption: string | null;
+  negative: string | null;
+  seed: string | null;
+  width: number | null;
+  height: number | null;
+  steps: number | null;
+  guidance_scale: number | null;
+  sampler: string | null;
+  model: string | null;
+  /** What cannot be kept, a sentence each. */
+  notes: string[];
 }
 
 /** A call that was answered with an error, or not at all (`status` 0). */
@@ -154,9 +178,9 @@ export const api = {
   async convert(body: Blob | string, to: string): Promise<string> {
     return (await send(`api/layouts/convert?to=${encodeURIComponent(to)}`, { method: "POST", body })).text();
   },
-  async recipe(png: Blob): Promise<Recipe> {
+  async recipe(png: Blob): Promise<Recipe | { foreign: ForeignPicture }> {
     const init = { method: "POST", headers: { "Content-Type": "image/png" }, body: png };
-    return (await send("api/recipe", init)).json() as Promise<Recipe>;
+    return (await send("api/recipe", init)).json() as Promise<Recipe | { foreign: ForeignPicture }>;
   },
   paint: (body: JobRequest): Promise<Job> => post("api/jobs", body),
   jobs(search: string, limit: number, before: string | null): Promise<{ jobs: Job[]; next: string | null }> {

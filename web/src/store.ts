@@ -29,6 +29,11 @@ export const options = signal<Options | null>(null);
 export const settings = signal<Settings | null>(null);
 export const method = computed(() => options.value?.methods.find((other) => other.name === settings.value?.method) ?? null);
 
+/** How much the server reads: boxes of a layout, letters of a box's words, letters of captions. */
+export const boxLimit = computed(() => options.value?.limits.boxes ?? 200);
+export const phraseLimit = computed(() => options.value?.limits.phrase_chars ?? 300);
+export const captionLimit = computed(() => options.value?.limits.caption_chars ?? 4000);
+
 export const planning = signal<Planning | null>(null);
 export const candidates = signal<readonly Candidate[]>([]);
 export const chosenCandidate = signal(0);

@@ -1,8 +1,10 @@
 // Files in and out: our pictures, layouts in any format, scenes to share.
-import { type Job, type Layout, type Recipe, api, send } from "../api";
+import { type ForeignPicture, type Job, type Layout, type Recipe, api, send } from "../api";
 import { type Doc, boxesFromLayout, layoutFromDoc } from "../model/document";
 import { idOfFile, isFromFile } from "../model/job";
-import { settingsFromRecipe } from "../model/settings";
+import { isPng, otherPicture } from "../model/media";
+import { readSeed, seedOf } from "../model/seed";
+import { notOffered, settingsFromForeign, settingsFromRecipe } from "../model/settings";
 import { readShared, writeShared } from "../model/share";
 import { announcement, candidates, dismissErrors, doc, edit, notify, options, putJob, selectedId, settings, shownId, strip, view } from "../store";
 import { report } from "./connection";
@@ -29,8 +31,10 @@ const MAX_TEXT_BYTES = 16 * 1024 * 1024;
 export async function open(file: File): Promise<void> {
   dismissErrors();
   try {
-    const isPng = file.type === "image/png" || file.name.toLowerCase().endsWith(".png");
-    await (isPng ? openPicture(file) : openText(file));
+    const start = new Uint8Array(await file.slice(0, 16).arrayBuffer());
+    const other = otherPicture(start);
+    if (other) throw new Error(`it is a ${other} picture. Only PNG pictures keep how they were made.`);
+    await (isPng(start) ? openPicture(file) : openText(file));
     candidates.value = [];
     selectedId.value = null;
   } catch (error) {
@@ -40,13 +44,28 @@ export async function open(file: File): Promise<void> {
 
 async function openPicture(file: File): Promise<void> {
   const recipe = await api.recipe(file);
+  if ("foreign" in recipe) return takeForeign(file, recipe.foreign);
   const id = idOfFile(file);
   restore(recipe);
   putJob(jobFromRecipe(id, recipe, URL.createObjectURL(file), file.lastModified));
   strip.value = [id, ...strip.value.filter((other) => other !== id)];
   shownId.value = id;
   view.value = "picture";
-  notify("info", `${file.name}: caption, layout and settings are as they were.`);
+  const missing = options.value ? notOffered(recipe, options.value) : [];
+  if (missing.length === 0) notify("info", `${file.name}: caption, layout and settings are as they were.`);
+  else notify("info", `${file.name}: caption and layout are as they were.`, `This server does not have ${missing.join(", ")}: a picture painted here will be another.`);
+}
+
+/** A picture of another program: what it says is taken over as far as it means something here. */
+function takeForeign(file: File, picture: ForeignPicture): void {
+  const caption = picture.caption ?? picture.prompt ?? "";
+  edit({ kind: "replace", doc: { ...doc.value, caption, boxes: [], background: "", negative: picture.negative ?? "" } });
+  if (settings.value) settings.value = settingsFromForeign(picture, settings.value);
+  view.value = "layout";
+  const program = [picture.program, picture.version].filter(Boolean).join(" ");
+  const notes = picture.notes.join("; ");
+  notify("info", `${file.name} was made by ${program}: its ${caption ? "prompt, " : ""}seed and size were taken over.`, notes || null);
+  announcement.value = `Taken over from ${program}`;
 }
 
 function jobFromRecipe(id: string, recipe: Recipe, image: string, lastModified: number): Job {
@@ -54,15 +73,16 @@ function jobFromRecipe(id: string, recipe: Recipe, image: string, lastModified: 
   return { ...recipe, caption: recipe.caption ?? "", id, state: "done", created: time, started: null, finished: time, position: null, progress: null, error: null, image, verdict: null, warnings: [] };
 }
 
-/** Brings back everything that a picture was made with. */
+/** Brings back everything that a picture was made with; throws, and changes nothing, if this server cannot. */
 export function restore(recipe: Recipe): void {
   const { layout } = recipe;
+  const how = options.value && settings.value ? settingsFromRecipe(recipe, options.value, settings.value) : null;
   const now = doc.value;
   const next: Doc = layout
     ? { caption: recipe.caption ?? "", canvas: layout.canvas, boxes: boxesFromLayout(layout, now.boxes), background: layout.background, negative: layout.negative }
     : { ...now, caption: recipe.caption ?? "", boxes: [], background: "", negative: "" };
   edit({ kind: "replace", doc: next });
-  if (options.value && settings.value) settings.value = settingsFromRecipe(recipe, options.value, settings.value);
+  if (how) settings.value = how;
   announcement.value = "Caption, layout and settings were restored";
 }
 
@@ -76,8 +96,14 @@ async function openText(file: File): Promise<void> {
     if (shared.paint && settings.value && options.value) {
       const { methods, models, text_encoders: encoders } = options.value;
       const paint = { ...shared.paint };
+      const seed = readSeed(String(paint.seed));
+      if (seed !== null) paint.seed = seed;
+      else delete paint.seed;
       // Another server may offer other things.
-      if (!methods.some((method) => method.name === paint.method)) delete paint.method;
+      if (!methods.some((method) => method.name === paint.method)) {
+        notes.push(`the method “${paint.method}” is not known here: “${settings.value.method}” is kept`);
+        delete paint.method;
+      }
       if (!models.some((model) => model.id === paint.model)) delete paint.model;
       if (paint.textEncoder && !encoders.includes(paint.textEncoder)) delete paint.textEncoder;
       if (paint.negativeEncoder && !encoders.includes(paint.negativeEncoder)) delete paint.negativeEncoder;
@@ -114,7 +140,7 @@ export function share(): void {
 }
 
 export async function download(job: Job): Promise<void> {
-  const name = `${fileName(job.caption)}-${job.method}-${job.seed}.png`;
+  const name = `${fileName(job.caption)}-${job.method}-${seedOf(job)}.png`;
   try {
     if (isFromFile(job)) saveAddress(job.image ?? "", name);
     else save(await (await send(api.imagePath(job.id))).blob(), name);

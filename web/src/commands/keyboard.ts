@@ -2,7 +2,7 @@
 import { type Box, newId } from "../model/document";
 import { type Rect, keepInside, moveRect, resizeRect } from "../model/geometry";
 import { GRID } from "../model/snap";
-import { announcement, doc, edit, endEdit, helpOpen, notify, redoEdit, selected, selectedId, snapping, undoEdit, view, wanted } from "../store";
+import { announcement, boxLimit, doc, edit, endEdit, helpOpen, notify, redoEdit, selected, selectedId, snapping, undoEdit, view, wanted } from "../store";
 import { paint } from "./paint";
 import { plan } from "./plan";
 
@@ -91,7 +91,8 @@ export const inWords = ({ x, y, width, height }: Rect): string => `left ${Math.r
 
 /** Adds a box and asks for its words. */
 export function addBox(rect?: Rect): void {
-  const { canvas } = doc.value;
+  const { canvas, boxes } = doc.value;
+  if (boxes.length >= boxLimit.value) return notify("info", `A layout has at most ${boxLimit.value} boxes.`);
   const side = Math.min(canvas.width, canvas.height) * 0.375;
   const middle = { x: (canvas.width - side) / 2, y: (canvas.height - side) / 2, width: side, height: side };
   const id = newId();
@@ -116,6 +117,7 @@ export function removeBox(id: string): void {
 }
 
 export function duplicateBox(id: string): void {
+  if (doc.value.boxes.length >= boxLimit.value) return notify("info", `A layout has at most ${boxLimit.value} boxes.`);
   endEdit();
   const copy = newId();
   edit({ kind: "duplicate", id, newId: copy });

@@ -55,6 +55,3 @@ export async function judge(id: string): Promise<void> {
     report(error, "Cannot look for the objects");
   }
 }
-
-/** Large enough not to meet twice, short enough to read out. */
-export const newSeed = (): number => Math.floor(Math.random() * 1_000_000);

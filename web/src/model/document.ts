@@ -17,6 +17,24 @@ let nextId = 0;
 /** A name for a box, for this page's life. */
 export const newId = (): string => `box-${++nextId}`;
 
+/** The frame of a thing whose words name its colour: a blue dog in a red frame would look as if it were to be red. */
+const TAG_OF_COLOR: readonly (readonly [Tag, RegExp])[] = [
+  ["sinopia", /\b(red|scarlet|crimson|maroon)\b/i],
+  ["azurite", /\b(blue|navy|cyan|turquoise|azure)\b/i],
+  ["verdigris", /\b(green|teal|olive|emerald)\b/i],
+  ["ochre", /\b(yellow|orange|gold|golden|beige)\b/i],
+  ["violet", /\b(purple|violet|lilac|lavender)\b/i],
+  ["rose", /\b(pink|magenta|rose)\b/i],
+  ["slate", /\b(gr[ae]y|black|white|silver)\b/i],
+  ["umber", /\b(brown|bronze|tan)\b/i],
+];
+
+/** The frame colour nearest to the first colour that the words name; null if they name none. */
+export function tagOfWords(phrase: string): Tag | null {
+  const found = TAG_OF_COLOR.map(([tag, words]) => ({ tag, at: phrase.search(words) })).filter(({ at }) => at >= 0);
+  return found.sort((a, b) => a.at - b.at)[0]?.tag ?? null;
+}
+
 /** The first colour that the fewest boxes have. */
 export function freeTag(boxes: readonly Box[]): Tag {
   const count = (tag: Tag): number => boxes.filter((box) => box.tag === tag).length;
@@ -41,7 +59,7 @@ export function boxesFromLayout(layout: Layout, previous: readonly Box[] = []): 
     const known = index < 0 ? null : unused.splice(index, 1)[0];
     const rect = rectFromBBox(object.bbox);
     if (known) boxes.push({ ...known, rect });
-    else boxes.push({ id: newId(), phrase: object.phrase, rect, tag: freeTag(boxes), locked: false });
+    else boxes.push({ id: newId(), phrase: object.phrase, rect, tag: tagOfWords(object.phrase) ?? freeTag(boxes), locked: false });
   }
   return boxes;
 }

@@ -1,6 +1,6 @@
 // The edits of a document, as data, and the one function that applies them.
 import type { Canvas, Layout } from "../api";
-import { type Box, type Doc, type Tag, boxesFromLayout, freeTag, keepLocked } from "./document";
+import { type Box, type Doc, type Tag, boxesFromLayout, freeTag, keepLocked, tagOfWords } from "./document";
 import { type Rect, moveRect, scaleRect } from "./geometry";
 
 export type Edit =
@@ -33,13 +33,13 @@ export function applyEdit(doc: Doc, edit: Edit): Doc {
     case "negative": return { ...doc, negative: edit.negative };
     case "canvas": return resizeCanvas(doc, edit.canvas);
     case "add": {
-      const box: Box = { id: edit.id, phrase: edit.phrase, rect: edit.rect, tag: freeTag(doc.boxes), locked: false };
+      const box: Box = { id: edit.id, phrase: edit.phrase, rect: edit.rect, tag: tagOfWords(edit.phrase) ?? freeTag(doc.boxes), locked: false };
       return { ...doc, boxes: [...doc.boxes, box] };
     }
     case "remove": return changeFree(doc, edit.id, () => []);
     case "duplicate": return change(doc, edit.id, (box) => [box, copyOf(box, edit.newId, doc.canvas)]);
     case "rect": return changeFree(doc, edit.id, (box) => [{ ...box, rect: edit.rect }]);
-    case "phrase": return change(doc, edit.id, (box) => [{ ...box, phrase: edit.phrase }]);
+    case "phrase": return change(doc, edit.id, (box) => [reworded(box, edit.phrase)]);
     case "tag": return change(doc, edit.id, (box) => [{ ...box, tag: edit.tag }]);
     case "lock": return change(doc, edit.id, (box) => [{ ...box, locked: edit.locked }]);
     case "reorder": return reorder(doc, edit.id, edit.to);
@@ -47,6 +47,12 @@ export function applyEdit(doc: Doc, edit: Edit): Doc {
     case "replace": return edit.doc;
     case "clear": return { ...doc, boxes: doc.boxes.filter((box) => box.locked) };
   }
+}
+
+/** Another colour in its words is another frame. */
+function reworded(box: Box, phrase: string): Box {
+  const tag = tagOfWords(phrase);
+  return { ...box, phrase, tag: tag !== null && tag !== tagOfWords(box.phrase) ? tag : box.tag };
 }
 
 function change(doc: Doc, id: string, by: (box: Box) => Box[]): Doc {

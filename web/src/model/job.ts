@@ -1,5 +1,6 @@
 // What can be said of a job by looking at it.
 import { type Canvas, type Job, type Verdict, api } from "../api";
+import { seedOf } from "./seed";
 
 export const isLive = (job: Job): boolean => job.state === "queued" || job.state === "running";
 
@@ -22,6 +23,16 @@ export function verdictsOf(job: Job): readonly Verdict[] {
   return job.verdict?.objects ?? [];
 }
 
+/** What the detector says of one object. */
+export function verdictWords({ found, score, box, detected_box: seen }: Verdict): string {
+  if (!seen) return "not seen";
+  const sure = `${Math.round(100 * score)} % sure`;
+  if (found) return `seen in its box, ${sure}`;
+  const [x, y] = [seen[0] + seen[2] / 2, seen[1] + seen[3] / 2];
+  const isInside = x >= box[0] && x <= box[0] + box[2] && y >= box[1] && y <= box[1] + box[3];
+  return isInside ? `perhaps seen: ${sure}, or a small part of its box` : `seen elsewhere, ${sure}`;
+}
+
 export function verdictInWords(verdicts: readonly Verdict[]): string {
   if (verdicts.length === 0) return "";
   const found = verdicts.filter((verdict) => verdict.found).length;
@@ -31,7 +42,7 @@ export function verdictInWords(verdicts: readonly Verdict[]): string {
 
 /** How a picture is painted, in short: what is as usual is left out. */
 export function madeWith(job: Job): string[] {
-  const parts = [job.method, job.model, `seed ${job.seed}`, `${job.steps} steps`];
+  const parts = [job.method, job.model, `seed ${seedOf(job)}`, `${job.steps} steps`];
   if (job.scheduler !== null) parts.push(job.scheduler);
   if (job.guidance_scale !== null) parts.push(`guidance ${job.guidance_scale}`);
   const [from, to] = job.guidance_interval ?? [0, 1];

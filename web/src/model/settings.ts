@@ -1,10 +1,12 @@
 // How to paint: what is sent with a job beside caption and layout.
-import type { JobRequest, Method, MethodOption, OptionValue, Options, Recipe } from "../api";
+import type { ForeignPicture, JobRequest, Method, MethodOption, OptionValue, Options, Recipe } from "../api";
+import { readSeed, seedOf } from "./seed";
 
 export interface Settings {
   method: string;
   model: string;
-  seed: number;
+  /** In decimal, up to 2^64 − 1. */
+  seed: string;
   steps: number;
   guidanceScale: number | null;
   scheduler: string | null;
@@ -26,9 +28,6 @@ export interface Settings {
   mergeTokens: number | null;
 }
 
-/** Largest seed that a number of JavaScript and a u32 both hold. */
-export const MAX_SEED = 2 ** 32 - 1;
-
 /** Options shown beside the seed and the steps; the others are folded. Names that a method lacks are skipped. */
 const THAT_MATTER = ["frozen_step_ratio", "loss_scale", "gligen_scheduled_sampling_beta", "overall_gligen_scheduled_sampling_beta", "bootstrapping", "max_index_step"];
 const SHOWN = 3;
@@ -39,7 +38,8 @@ export function settingsFromOptions(options: Options, previous: Settings | null)
   return {
     method: known(previous?.method, options.methods.map((method) => method.name), defaults.method),
     model: known(previous?.model, options.models.map((model) => model.id), defaults.model),
-    seed: previous?.seed ?? defaults.seed,
+    // Sessions of before seeds were text have a number.
+    seed: readSeed(String(previous?.seed)) ?? seedOf(defaults),
     steps: previous?.steps ?? defaults.steps,
     guidanceScale: previous?.guidanceScale ?? defaults.guidance_scale,
     scheduler: known(previous?.scheduler ?? undefined, options.schedulers, defaults.scheduler),
@@ -101,10 +101,15 @@ export function requestFromSettings(settings: Settings): Omit<JobRequest, "capti
   return request;
 }
 
-/** The settings that a picture was made with. What this server does not offer is left as it was. */
+/** The settings that a picture was made with. What belongs to this server alone (model, scheduler, text encoder) is left as it was where it is not offered.
+ * Throws with a sentence if the method or one of its options is not known here: another picture would be painted under the name of this one. */
 export function settingsFromRecipe(recipe: Recipe, options: Options, now: Settings): Settings {
   const method = options.methods.find((other) => other.name === recipe.method);
-  let next: Settings = { ...now, seed: recipe.seed, steps: recipe.steps, guidanceScale: recipe.guidance_scale ?? now.guidanceScale };
+  if (!method) throw new Error(`it was painted with the method “${recipe.method}”, which this server does not have.`);
+  const given = Object.entries(recipe.options ?? {});
+  const unknown = given.map(([name]) => name).find((name) => !method.options.some((option) => option.name === name));
+  if (unknown !== undefined) throw new Error(`it was painted with the option “${unknown}” of ${method.name}, which this server does not know.`);
+  let next: Settings = { ...now, method: method.name, seed: seedOf(recipe), steps: recipe.steps, guidanceScale: recipe.guidance_scale ?? now.guidanceScale };
   const model = options.models.find((other) => other.id === recipe.model);
   if (model) next.model = model.id;
   // The model's own size is left to it, so that another model can have its own.
@@ -119,10 +124,28 @@ export function settingsFromRecipe(recipe: Recipe, options: Options, now: Settin
   next.deepEvery = moreThanOne(recipe.deep_every);
   next.mergeTokens = moreThanOne(recipe.merge_tokens);
   if (recipe.scheduler && options.schedulers.includes(recipe.scheduler)) next.scheduler = recipe.scheduler;
-  if (!method) return next;
-  next = { ...next, method: method.name, options: { ...next.options, [method.name]: {} } };
-  for (const [name, value] of Object.entries(recipe.options ?? {})) {
-    if (method.options.some((option) => option.name === name)) next = withOption(next, method, name, value);
-  }
+  next.options = { ...next.options, [method.name]: {} };
+  for (const [name, value] of given) next = withOption(next, method, name, value);
   return next;
+}
+
+/** What of a recipe this server cannot offer, in words: its picture would be another. */
+export function notOffered(recipe: Recipe, options: Options): string[] {
+  const missing: string[] = [];
+  if (!options.models.some((model) => model.id === recipe.model)) missing.push(`the model “${recipe.model}”`);
+  if (recipe.scheduler && !options.schedulers.includes(recipe.scheduler)) missing.push(`the scheduler “${recipe.scheduler}”`);
+  for (const name of [recipe.text_encoder, recipe.negative_encoder]) if (name && !options.text_encoders.includes(name)) missing.push(`the text encoder “${name}”`);
+  return missing;
+}
+
+/** What can be taken over from a picture of another program. */
+export function settingsFromForeign(picture: ForeignPicture, now: Settings): Settings {
+  return {
+    ...now,
+    seed: (picture.seed !== null ? readSeed(picture.seed) : null) ?? now.seed,
+    steps: picture.steps ?? now.steps,
+    guidanceScale: picture.guidance_scale ?? now.guidanceScale,
+    width: picture.width ?? now.width,
+    height: picture.height ?? now.height,
+  };
 }

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { duplicateBox, removeBox, reorderBox, toggleLock } from "../commands/keyboard";
 import { type Box, TAGS } from "../model/document";
 import { type Rect, keepInside } from "../model/geometry";
-import { doc, edit, endEdit, selectedId } from "../store";
+import { doc, edit, endEdit, phraseLimit, selectedId } from "../store";
 import { IconButton, NumberField } from "./controls";
 import { Icon } from "./icons";
 import { useWanted } from "./useWanted";
@@ -55,7 +55,7 @@ function Words({ box, index }: { box: Box; index: number }) {
   const input = useWanted<HTMLInputElement>(box.id, "words");
   return (
     <input
-      ref={input} class="words" value={box.phrase} maxLength={1000} aria-label={`Words of box ${index + 1}`} placeholder="What is here?"
+      ref={input} class="words" value={box.phrase} maxLength={phraseLimit.value} aria-label={`Words of box ${index + 1}`} placeholder="What is here?"
       onFocus={() => { selectedId.value = box.id; }}
       onInput={(event) => edit({ kind: "phrase", id: box.id, phrase: event.currentTarget.value }, `phrase:${box.id}`)}
       onBlur={endEdit}
@@ -82,7 +82,8 @@ function Properties({ box, index, count }: BoxRowProps) {
         <NumberField label="Width" value={Math.round(box.rect.width)} min={1} max={canvas.width} disabled={box.locked} onChange={(width) => set({ width })} />
         <NumberField label="Height" value={Math.round(box.rect.height)} min={1} max={canvas.height} disabled={box.locked} onChange={(height) => set({ height })} />
       </div>
-      <div class="swatches" role="radiogroup" aria-label={`Colour tag of ${name}`}>
+      <div class="swatches" role="radiogroup" aria-label={`Frame colour of ${name}, on this page only`}>
+        <span class="field-label" title="It tells the boxes apart on this page. What colour a thing has is said in its words">Frame</span>
         {TAGS.map((tag) => (
           <label key={tag} class={`swatch tag-${tag}`} title={tag}>
             <input type="radio" name={`tag-${box.id}`} checked={box.tag === tag} aria-label={tag} onChange={() => edit({ kind: "tag", id: box.id, tag })} />

@@ -22,9 +22,12 @@ export function Candidates() {
 
 const faults = (candidate: Candidate): number => candidate.findings.filter((finding) => finding.severity === "fault").length;
 
+/** What the checks found. That they found nothing is all that can be said for a layout: they do not understand every caption. */
 function note(candidate: Candidate): string {
   const count = faults(candidate);
-  return count === 0 ? "as the caption says" : `${count} ${count === 1 ? "fault" : "faults"}`;
+  if (count > 0) return `${count} ${count === 1 ? "fault" : "faults"}`;
+  const remarks = candidate.findings.length;
+  return remarks > 0 ? `${remarks} ${remarks === 1 ? "remark" : "remarks"}` : "no fault found";
 }
 
 function inWords(candidate: Candidate, index: number): string {

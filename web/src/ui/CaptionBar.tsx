@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { paint } from "../commands/paint";
 import { plan } from "../commands/plan";
 import { EXAMPLES } from "../examples";
-import { candidateCount, doc, edit, endEdit, planning, settings } from "../store";
+import { candidateCount, captionLimit, doc, edit, endEdit, planning, settings } from "../store";
 
 const COUNTS = [1, 2, 3, 4];
 
@@ -50,7 +50,7 @@ function CaptionInput({ caption }: { caption: string }) {
     <label class="caption-field">
       <span class="unseen">Caption: what the picture shows</span>
       <textarea
-        ref={area} rows={1} maxLength={4000} spellcheck={true} value={caption} placeholder="What should the picture show? Say how many, which colours, what stands where, what must not be there."
+        ref={area} rows={1} maxLength={captionLimit.value} spellcheck={true} value={caption} placeholder="What should the picture show? Say how many, which colours, what stands where, what must not be there."
         onInput={(event) => edit({ kind: "caption", caption: event.currentTarget.value }, "caption")}
         onBlur={endEdit}
         onKeyDown={(event) => {

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Job } from "../api";
 import { pictureOf, sizeOf } from "../model/job";
+import { seedOf } from "../model/seed";
 import { compared, jobs, previews, shownId, strip } from "../store";
 import { Select } from "./controls";
 import { Image } from "./Image";
@@ -22,7 +23,7 @@ export function Compare() {
   }
   const right = all.find((job) => job.id === (compared.value[1] ?? shownId.value)) ?? (all[0] as Job);
   const left = all.find((job) => job.id === compared.value[0]) ?? (all.find((job) => job !== right) as Job);
-  const choices = all.map((job) => [job.id, `${job.method}, seed ${job.seed}: ${job.caption}`] as const);
+  const choices = all.map((job) => [job.id, `${job.method}, seed ${seedOf(job)}: ${job.caption}`] as const);
   return (
     <>
       <div class="pair compared">
@@ -35,12 +36,12 @@ export function Compare() {
         <div class="parting" style={{ left: `${percent}%` }} />
         <input type="range" min={0} max={100} value={percent} aria-label="How much of the left picture is seen" onInput={(event) => setPercent(Number(event.currentTarget.value))} />
       </Paper>
-      <div class="sides" aria-hidden="true"><span>{left.method} · seed {left.seed}</span><span>{right.method} · seed {right.seed}</span></div>
+      <div class="sides" aria-hidden="true"><span>{left.method} · seed {seedOf(left)}</span><span>{right.method} · seed {seedOf(right)}</span></div>
     </>
   );
 }
 
 function Picture({ job }: { job: Job }) {
   const address = pictureOf(job, previews.value);
-  return address && <Image address={address} alt={`${job.method}, seed ${job.seed}: ${job.caption}`} />;
+  return address && <Image address={address} alt={`${job.method}, seed ${seedOf(job)}: ${job.caption}`} />;
 }

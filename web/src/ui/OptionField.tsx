@@ -44,7 +44,9 @@ function ValueField({ label, hint, isText, value, onChange }: { label: string; h
 function parse(text: string): OptionValue {
   if (text.trim() === "") return null;
   try {
-    return JSON.parse(text) as OptionValue;
+    const value = JSON.parse(text) as OptionValue;
+    // A whole number that JavaScript would round goes as it was typed.
+    return typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value) ? text.trim() : value;
   } catch {
     return text;
   }

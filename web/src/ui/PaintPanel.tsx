@@ -1,6 +1,7 @@
 // How to paint: what most people change first, the rest folded.
-import { newSeed } from "../commands/paint";
-import { MAX_SEED, type Settings, interval, splitOptions } from "../model/settings";
+import { MAX_SEED, newSeed, readSeed } from "../model/seed";
+import { type Settings, interval, splitOptions } from "../model/settings";
+import { useState } from "preact/hooks";
 import { method, options, settings } from "../store";
 import { Composed } from "./Composed";
 import { Check, Field, IconButton, NumberField, Select } from "./controls";
@@ -32,7 +33,7 @@ function Fields() {
       <Select label="Model" value={now.model} choices={offered.models.map(({ id, image_size: size }) => [id, `${id} · ${size.width} × ${size.height}`] as const)} onChange={(model) => set({ model })} />
       <div class="pair">
         <div class="with-button">
-          <NumberField label="Seed" value={now.seed} min={0} max={MAX_SEED} hint="The same seed paints the same picture" onChange={(seed) => set({ seed })} />
+          <SeedField seed={now.seed} />
           <IconButton icon="dice" label="Another seed" onClick={() => set({ seed: newSeed() })} />
         </div>
         <NumberField label="Steps" value={now.steps} min={1} max={offered.limits.steps} hint="More steps take longer and show more detail" onChange={(steps) => set({ steps })} />
@@ -47,6 +48,25 @@ function Fields() {
       <SpeedAndText />
       <Composed />
     </>
+  );
+}
+
+/** Not a field of numbers: a browser rounds those above 2^53. */
+function SeedField({ seed }: { seed: string }) {
+  const [typed, setTyped] = useState<string | null>(null);
+  const isWrong = typed !== null && readSeed(typed) === null;
+  return (
+    <Field label="Seed" hint={`The same seed paints the same picture. A whole number up to ${MAX_SEED}`}>
+      <input
+        inputMode="numeric" spellcheck={false} autocomplete="off" maxLength={30} aria-invalid={isWrong} value={typed ?? seed}
+        onInput={(event) => {
+          setTyped(event.currentTarget.value);
+          const read = readSeed(event.currentTarget.value);
+          if (read !== null) set({ seed: read });
+        }}
+        onBlur={() => setTyped(null)}
+      />
+    </Field>
   );
 }
 

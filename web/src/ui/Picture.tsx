@@ -1,11 +1,12 @@
 // A job's picture with its boxes over it: while it is painted, and when it is there.
 import type { Job, Verdict } from "../api";
+import { report } from "../commands/connection";
 import { download, restore } from "../commands/files";
 import { removeJob } from "../commands/gallery";
 import { judge } from "../commands/paint";
 import { tagsOfLayout } from "../model/document";
 import { rectFromBBox } from "../model/geometry";
-import { isFromFile, isLive, madeWith, pictureOf, sizeOf, verdictInWords, verdictsOf } from "../model/job";
+import { isFromFile, isLive, madeWith, pictureOf, sizeOf, verdictInWords, verdictWords, verdictsOf } from "../model/job";
 import { boxesOverPicture, compared, doc, jobs, previews, shown, strip, view } from "../store";
 import { Check, IconButton } from "./controls";
 import { Icon } from "./icons";
@@ -20,7 +21,7 @@ export function Picture() {
   return (
     <>
       <Paper canvas={sizeOf(job)} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
-        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} /> : <p class="canvas-note high">{waitingWords(job)}</p>}
+        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} missing={<p class="canvas-note high">The picture is not in the server's folder any more. Paint it again from its settings.</p>} /> : <p class="canvas-note high">{waitingWords(job)}</p>}
         {boxesOverPicture.value && <BoxesOver job={job} />}
       </Paper>
       <JobProgress job={job} />
@@ -83,7 +84,7 @@ function Verdicts({ job }: { job: Job }) {
       <ul>
         {verdicts.map((verdict, index) => (
           <li key={index}>
-            <VerdictMark verdict={verdict} /> {verdict.phrase} <small>{verdict.found ? "seen in its box" : verdict.detected_box ? "seen elsewhere" : "not seen"}{verdict.found && verdict.score ? `, ${Math.round(100 * verdict.score)} % sure` : ""}</small>
+            <VerdictMark verdict={verdict} /> {verdict.phrase} <small>{verdictWords(verdict)}</small>
           </li>
         ))}
       </ul>
@@ -99,10 +100,19 @@ function Actions({ job }: { job: Job }) {
       {isDone && <button type="button" class="second" onClick={() => void download(job)}><Icon name="download" /> Download</button>}
       {isDone && <button type="button" class="quiet" onClick={() => compareWith(job)}><Icon name="compare" /> Compare</button>}
       {isDone && !isFromFile(job) && verdictsOf(job).length === 0 && job.layout && <button type="button" class="quiet" onClick={() => void judge(job.id)}><Icon name="eye" /> Look for the objects</button>}
-      <button type="button" class="quiet" title="Caption, layout and settings as they were for this picture" onClick={() => { restore(job); view.value = "layout"; }}><Icon name="restore" /> Edit this</button>
+      <button type="button" class="quiet" title="Caption, layout and settings as they were for this picture" onClick={() => editAgain(job)}><Icon name="restore" /> Edit this</button>
       {!isLive(job) && <IconButton icon="trash" label="Delete this picture" onClick={() => void removeJob(job)} />}
     </div>
   );
+}
+
+function editAgain(job: Job): void {
+  try {
+    restore(job);
+    view.value = "layout";
+  } catch (error) {
+    report(error, "Cannot bring this picture's settings back");
+  }
 }
 
 /** Beside the newest finished picture that is another one. */

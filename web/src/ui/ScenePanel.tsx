@@ -1,6 +1,6 @@
 // The boxes as a list, and the captions of what is around and what must not be there.
 import { addBox } from "../commands/keyboard";
-import { doc, edit, endEdit } from "../store";
+import { boxLimit, captionLimit, doc, edit, endEdit } from "../store";
 import { BoxRow } from "./BoxRow";
 import { Field, IconButton, NumberField } from "./controls";
 
@@ -10,7 +10,7 @@ export function ScenePanel() {
     <aside class="panel scene-panel" aria-label="Scene">
       <div class="panel-head">
         <h2>Boxes{boxes.length > 0 && <span class="count-note">{boxes.length}</span>}</h2>
-        <IconButton icon="plus" label="New box" onClick={() => addBox()} />
+        <IconButton icon="plus" label={boxes.length < boxLimit.value ? "New box" : `No more than ${boxLimit.value} boxes`} disabled={boxes.length >= boxLimit.value} onClick={() => addBox()} />
       </div>
       {boxes.length === 0 ? (
         <p class="empty">Each box is one thing of the picture, in its place. A plan makes them; you move, name and add to them before anything is painted.</p>
@@ -19,11 +19,11 @@ export function ScenePanel() {
       )}
       <h2>Around them</h2>
       <Field label="Background">
-        <textarea rows={2} maxLength={1000} value={background} placeholder="A photo of a beach" onBlur={endEdit}
+        <textarea rows={2} maxLength={captionLimit.value} value={background} placeholder="A photo of a beach" onBlur={endEdit}
           onInput={(event) => edit({ kind: "background", background: event.currentTarget.value }, "background")} />
       </Field>
       <Field label="Must not be there">
-        <textarea rows={1} maxLength={1000} value={negative} placeholder="people, text" onBlur={endEdit}
+        <textarea rows={1} maxLength={captionLimit.value} value={negative} placeholder="people, text" onBlur={endEdit}
           onInput={(event) => edit({ kind: "negative", negative: event.currentTarget.value }, "negative")} />
       </Field>
       <CanvasSize />

@@ -7,6 +7,7 @@ import { Compare } from "./Compare";
 import { Editor } from "./Editor";
 import { EditorTools } from "./EditorTools";
 import { Findings } from "./Findings";
+import { LiveJob } from "./LiveJob";
 import { Picture } from "./Picture";
 
 const VIEWS: readonly (readonly [View, string])[] = [["layout", "Layout"], ["picture", "Picture"], ["compare", "Compare"]];
@@ -18,6 +19,7 @@ export function Stage() {
         <Tabs />
         {view.value === "layout" && <EditorTools />}
       </div>
+      <LiveJob />
       <div class="stage-view" role="tabpanel" id={`view-${view.value}`} aria-labelledby={`tab-${view.value}`}>
         {view.value === "layout" && <><div class="beside"><Editor /><Candidates /></div><Findings /><AskBar /></>}
         {view.value === "picture" && <Picture />}

@@ -4,6 +4,7 @@ import type { Job } from "../api";
 import { loadMore, searchFor } from "../commands/gallery";
 import { show } from "../commands/paint";
 import { isLive, pictureOf, stateInWords } from "../model/job";
+import { seedOf } from "../model/seed";
 import { jobs, previews, search, shownId, strip, stripNext } from "../store";
 import { IconButton } from "./controls";
 import { Icon } from "./icons";
@@ -38,7 +39,7 @@ export function Strip() {
 
 function Card({ job }: { job: Job }) {
   const picture = pictureOf(job, previews.value);
-  const words = job.state === "done" ? `${job.method} · seed ${job.seed}` : stateInWords(job);
+  const words = job.state === "done" ? `${job.method} · seed ${seedOf(job)}` : stateInWords(job);
   const share = job.progress && job.progress.steps > 0 ? job.progress.step / job.progress.steps : 0;
   return (
     <li>

@@ -83,6 +83,31 @@ it("one press of Paint is enough: the server plans, and its layout is there to e
   await page.context().close();
 });
 
+it("a seed above 2^53 paints the same picture from the page as it did before", async () => {
+  const { page, complaints } = await openPage(browser, program.url);
+  const seed = "9007199254740993"; // 2^53 + 1: a number of JavaScript is one less
+  await plan(page);
+  await setSteps(page, 2);
+  await page.getByLabel("Seed", { exact: true }).fill(seed);
+  const painted: Buffer[] = [];
+  for (let turn = 0; turn < 2; turn++) {
+    await paint(page);
+    await page.getByText(`seed ${seed}`).first().waitFor();
+    await pictureIsFinished(page);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+    expect(download.suggestedFilename()).toContain(`-${seed}.png`);
+    painted.push(await bytesOf(download));
+    // The second time from the picture: its settings are taken up from the gallery.
+    await page.getByLabel("Seed", { exact: true }).fill("7");
+    await page.getByRole("button", { name: "Edit this" }).click();
+    expect(await page.getByLabel("Seed", { exact: true }).inputValue()).toBe(seed);
+  }
+  expect(painted[1]?.equals(painted[0] as Buffer)).toBe(true);
+  expectNoComplaints(complaints);
+  for (const job of (await jobs()).slice(0, 2)) await fetch(`${program.url}api/jobs/${job.id}`, { method: "DELETE" });
+  await page.context().close();
+});
+
 it("two seeds are compared, the gallery is searched, a picture deleted", async () => {
   const { page, complaints } = await openPage(browser, program.url);
   await plan(page);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { crc32, deflateSync } from "node:zlib";
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { boxNamed, boxes, drop, expectNoComplaints, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
@@ -32,6 +33,44 @@ it("a painting is cancelled", async () => {
   await page.getByText("Cancelled.", { exact: true }).waitFor();
   expect(await page.getByRole("progressbar").count()).toBe(0);
   expectNoComplaints(complaints);
+  await page.context().close();
+});
+
+it("a painting is seen in every view, and cancelled from any", async () => {
+  program = await Program.start();
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  await setSteps(page, 200);
+  await paint(page);
+  await page.getByText(/, \d+ %$/).first().waitFor();
+  for (const view of ["Layout", "Compare", "Layout"]) {
+    await page.getByRole("tab", { name: view }).click();
+    await page.getByRole("progressbar", { name: "Painting" }).waitFor();
+    expect(await page.getByRole("button", { name: "Cancel", exact: true }).count()).toBe(1);
+  }
+  await keepScreenshot(page, "painting-seen-from-layout");
+  await page.getByRole("button", { name: "Cancel", exact: true }).click();
+  await expect.poll(() => page.getByRole("button", { name: "Cancel", exact: true }).count()).toBe(0);
+  expect(await page.getByRole("progressbar").count()).toBe(0);
+  expectNoComplaints(complaints);
+  await page.context().close();
+});
+
+it("pictures of other kinds and of other programs are told for what they are", async () => {
+  program = await Program.start();
+  const { page, complaints } = await openPage(browser, program.url);
+  await drop(page, "holiday.png", "image/png", Buffer.from("\xff\xd8\xff\xe0\0\x10JFIF\0", "latin1"));
+  await page.getByText("Cannot open holiday.png: it is a JPEG picture.").waitFor();
+  const parameters = "a red (fox:1.3), <lora:paint:0.8>\nNegative prompt: people\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 9007199254740993, Size: 512x512, Model: dreamy";
+  await drop(page, "fox.png", "image/png", pngWithText("parameters", parameters));
+  await page.getByText(/^fox.png was made by Stable Diffusion web UI/).waitFor();
+  expect(await page.getByLabel("Caption: what the picture shows").inputValue()).toContain("fox");
+  expect(await page.getByLabel("Seed", { exact: true }).inputValue()).toBe("9007199254740993");
+  await keepScreenshot(page, "picture-of-another-program");
+  const bomb = pngWithText("sinopia", " ".repeat(8 * 1024 * 1024));
+  await drop(page, "bomb.png", "image/png", bomb);
+  await page.getByText(/^Cannot open bomb.png: /).waitFor();
+  expectNoComplaints(complaints, ...REQUESTS);
   await page.context().close();
 });
 
@@ -153,3 +192,18 @@ it("a server with a token asks for it, once, and refuses a wrong one", async () 
   await context.close();
   rmSync(folder, { recursive: true });
 });
+
+/** A black pixel as PNG with one compressed text chunk. */
+function pngWithText(keyword: string, text: string): Buffer {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const body = Buffer.concat([Buffer.from(type, "latin1"), data]);
+    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    sum.writeUInt32BE(crc32(body));
+    return Buffer.concat([length, body, sum]);
+  };
+  const header = Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0]); // 1 × 1, 8 bits of gray
+  const words = Buffer.concat([Buffer.from(`${keyword}\0\x01\0\0\0`, "latin1"), deflateSync(text)]);
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([signature, chunk("IHDR", header), chunk("iTXt", words), chunk("IDAT", deflateSync(Buffer.from([0, 0]))), chunk("IEND", Buffer.alloc(0))]);
+}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { boxesFromLayout, freeTag, keepLocked, layoutFromDoc, tagsOfLayout } from "../../src/model/document";
+import { boxesFromLayout, freeTag, keepLocked, layoutFromDoc, tagOfWords, tagsOfLayout } from "../../src/model/document";
 import { applyEdit } from "../../src/model/edits";
 import { box, cat, dog, scene } from "./documents";
 
@@ -103,4 +103,13 @@ it("tags are handed out evenly", () => {
   expect(new Set(boxes.slice(0, 8).map((other) => other.tag)).size).toBe(8);
   expect(boxes[8]?.tag).toBe("sinopia");
   expect(freeTag(boxes)).toBe("azurite");
+});
+
+it("a frame has the colour that the words name, and follows them", () => {
+  expect(["a blue dog", "two grey cats", "a rose in a red vase", "a dog"].map(tagOfWords)).toEqual(["azurite", "slate", "rose", null]);
+  const dogs = applyEdit(scene(dog), { kind: "phrase", id: "dog", phrase: "a blue dog" });
+  expect(dogs.boxes[0]?.tag).toBe("azurite");
+  // A frame that was chosen by hand stays while the colour in the words does.
+  const chosen = applyEdit(dogs, { kind: "tag", id: "dog", tag: "umber" });
+  expect(applyEdit(chosen, { kind: "phrase", id: "dog", phrase: "a blue dog runs" }).boxes[0]?.tag).toBe("umber");
 });

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Job, Verdict } from "../../src/api";
-import { madeWith, pictureOf, sizeOf, stateInWords, timeLeft, verdictInWords } from "../../src/model/job";
+import { madeWith, pictureOf, sizeOf, stateInWords, timeLeft, verdictInWords, verdictWords } from "../../src/model/job";
 
 const job: Job = {
   id: "a/b", state: "done", caption: "a dog", layout: null, method: "lmd", model: "miniature", seed: 1, steps: 20, guidance_scale: null, scheduler: null, options: {},
@@ -38,6 +38,15 @@ it("verdicts are counted", () => {
   expect(verdictInWords([])).toBe("");
   expect(verdictInWords([verdict(true)])).toBe("The object is where it was meant to be.");
   expect(verdictInWords([verdict(true), verdict(false)])).toBe("1 of 2 objects are where they were meant to be.");
+});
+
+it("what the detector says of one object", () => {
+  const seen = { phrase: "a dog", box: [0, 0, 100, 100], score: 0.92 } as const;
+  const told = (found: boolean, at: [number, number, number, number] | null): string => verdictWords({ ...seen, box: [0, 0, 100, 100], found, detected_box: at });
+  expect(told(true, [0, 0, 90, 90])).toBe("seen in its box, 92 % sure");
+  expect(told(false, [45, 45, 10, 10])).toContain("perhaps seen");
+  expect(told(false, [200, 0, 90, 90])).toBe("seen elsewhere, 92 % sure");
+  expect(told(false, null)).toBe("not seen");
 });
 
 it("how it was made is told without what is as usual", () => {
