@@ -1,4 +1,4 @@
-"""Paints the benchmark with every method on the miniature, scores it, and writes the tables of docs/results.md: `python results.py RUNS`.
+"""Paints the benchmark with every method on the miniature, scores it, and writes the tables of docs/results.md and the figures that other pages quote: `python results.py RUNS`.
 
 RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. Layouts by the built-in planner are
 taken from RUNS/built-in.json, a cache as `sinopia plan --batch` writes it, and left out without one. It needs nothing but
@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
+
+import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -227,6 +229,7 @@ def main():
         write_table("strict", table_of_methods(scores, {}, "strict"))
     for group in (group for group in wanted if group != "methods"):
         write_table(group, table_of_pairs(scores, groups[group], "layouts by" if group == "layouts" else "with"))
+    figures.fill()
 
 
 if __name__ == "__main__":
