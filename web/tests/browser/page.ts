@@ -54,6 +54,14 @@ export async function paint(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Paint", exact: true }).click();
 }
 
+/** Plans and paints; the painting is under way, and takes as long as its steps. */
+export async function startPainting(page: Page, steps: number): Promise<void> {
+  await plan(page);
+  await setSteps(page, steps);
+  await paint(page);
+  await page.getByText(/, \d+ %$/).first().waitFor();
+}
+
 export async function pictureIsFinished(page: Page): Promise<void> {
   await page.getByRole("button", { name: "Download" }).waitFor({ timeout: PAINT_MS });
 }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { crc32, deflateSync } from "node:zlib";
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { boxNamed, boxes, drop, expectNoComplaints, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps } from "./page";
+import { boxNamed, boxes, drop, expectNoComplaints, keepScreenshot, launch, numbersOf, openPage, paint, pictureIsFinished, plan, setSteps, startPainting } from "./page";
 import { Program } from "./program";
 
 let browser: Browser;
@@ -25,10 +25,7 @@ const REQUESTS = [/Failed to load resource/, /net::ERR_/];
 it("a painting is cancelled", async () => {
   program = await Program.start();
   const { page, complaints } = await openPage(browser, program.url);
-  await plan(page);
-  await setSteps(page, 200);
-  await paint(page);
-  await page.getByText(/, \d+ %$/).first().waitFor();
+  await startPainting(page, 200);
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.getByText("Cancelled.", { exact: true }).waitFor();
   expect(await page.getByRole("progressbar").count()).toBe(0);
@@ -39,10 +36,7 @@ it("a painting is cancelled", async () => {
 it("a painting is seen in every view, and cancelled from any", async () => {
   program = await Program.start();
   const { page, complaints } = await openPage(browser, program.url);
-  await plan(page);
-  await setSteps(page, 200);
-  await paint(page);
-  await page.getByText(/, \d+ %$/).first().waitFor();
+  await startPainting(page, 200);
   for (const view of ["Layout", "Compare", "Layout"]) {
     await page.getByRole("tab", { name: view }).click();
     await page.getByRole("progressbar", { name: "Painting" }).waitFor();
@@ -77,10 +71,7 @@ it("pictures of other kinds and of other programs are told for what they are", a
 it("the server is killed while it paints and the page is open: edits are kept, and the picture is finished when it is back", async () => {
   program = await Program.start();
   const { page, complaints } = await openPage(browser, program.url);
-  await plan(page);
-  await setSteps(page, 30);
-  await paint(page);
-  await page.getByText(/, \d+ %$/).first().waitFor();
+  await startPainting(page, 30);
   await program.kill();
   const banner = page.getByText("The server does not answer.");
   await banner.waitFor();
