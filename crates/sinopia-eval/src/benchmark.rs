@@ -64,24 +64,24 @@ impl Sample {
     }
 }
 
-/// What a benchmark needs to know of an image, and what an eye can tell.
+/// What a benchmark needs to know of an image, and what an evaluator can tell of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum Capability {
     /// Where things are: queries are names.
     Boxes,
     /// Whether something is so: queries are questions for yes or no.
     Answers,
     /// How alike image and text are: queries are texts.
-    Likeness,
+    ClipScore,
 }
 
-impl Sight {
-    /// The words for what has this sight.
+impl Capability {
+    /// The words for what has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Boxes => "a detector",
             Self::Answers => "a vision model that answers questions",
-            Self::Likeness => "a CLIP model",
+            Self::ClipScore => "a CLIP model",
         }
     }
 }
@@ -89,18 +89,46 @@ impl Sight {
 /// Something to look for in an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// The words given to the eye; what is seen carries them as its name.
+    /// The words given to the evaluator; a prediction carries them as its label.
     pub text: String,
     /// Detections of one group that overlap are one thing seen twice: only the best stays.
     pub group: usize,
 }
 
-/// A box with a name, seen by a detector or written by a language model.
+/// The size of an image in pixels. In files it is a list, width first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32)", into = "(u32, u32)")]
+pub struct ImageSize {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+impl From<(u32, u32)> for ImageSize {
+    fn from((width, height): (u32, u32)) -> Self {
+        Self { width, height }
+    }
+}
+
+impl From<ImageSize> for (u32, u32) {
+    fn from(size: ImageSize) -> Self {
+        (size.width, size.height)
+    }
+}
+
+impl fmt::Display for ImageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}", self.width, self.height)
+    }
+}
+
+/// A labelled box, predicted by an evaluator or written by a language model.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct Prediction {
     /// What it is said to be.
-    pub name: String,
-    /// How sure the detector is, 0..=1; 1 for boxes of a layout.
+    pub label: String,
+    /// How sure the evaluator is, 0..=1; 1 for boxes of a layout.
     pub score: f64,
     /// Where, in pixels.
     pub bbox: PixelBox,
@@ -137,8 +165,8 @@ pub trait Benchmark: fmt::Debug + Send + Sync {
     fn note(&self) -> &'static str;
 
     /// What must look at its images.
-    fn sight(&self) -> Sight {
-        Sight::Boxes
+    fn capability(&self) -> Capability {
+        Capability::Boxes
     }
 
     /// Every caption, in order.
@@ -147,8 +175,8 @@ pub trait Benchmark: fmt::Debug + Send + Sync {
     /// What to look for in the sample's images.
     fn queries(&self, sample: &Sample, protocol: Protocol) -> Vec<Query>;
 
-    /// Judges what was seen, the surest first, on a picture of (width, height) pixels.
-    fn judge(&self, sample: &Sample, seen: &[Seen], size: (u32, u32), protocol: Protocol) -> Verdict;
+    /// Judges what was predicted, by descending score, of a picture of that size.
+    fn judge(&self, sample: &Sample, seen: &[Prediction], size: ImageSize, protocol: Protocol) -> Verdict;
 
     /// Figures of others under the published protocol.
     fn published(&self) -> &'static [Published] {
@@ -165,28 +193,4 @@ pub fn tasks(benchmark: &dyn Benchmark) -> Vec<&str> {
         }
     }
     tasks
-}
-
-/// Centre of a box in pixels.
-pub(crate) fn centre(bbox: &PixelBox) -> (f64, f64) {
-    (bbox.x() + bbox.width() / 2.0, bbox.y() + bbox.height() / 2.0)
-}
-
-/// Overlap of two boxes divided by their union, 0..=1.
-pub(crate) fn iou(a: &PixelBox, b: &PixelBox) -> f64 {
-    let shared = intersection(a, b);
-    let union = area(a) + area(b) - shared;
-    if union > 0.0 { shared / union } else { 0.0 }
-}
-
-/// Square pixels that two boxes share.
-pub(crate) fn intersection(a: &PixelBox, b: &PixelBox) -> f64 {
-    let width = (a.right().min(b.right()) - a.x().max(b.x())).max(0.0);
-    let height = (a.bottom().min(b.bottom()) - a.y().max(b.y())).max(0.0);
-    width * height
-}
-
-/// Square pixels of a box.
-pub(crate) fn area(bbox: &PixelBox) -> f64 {
-    bbox.width().max(0.0) * bbox.height().max(0.0)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sinopia_layout::names;
 
-use crate::benchmarks;
+use crate::benchmark::ImageSize;
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -57,10 +57,12 @@ pub enum Error {
         path: PathBuf,
     },
     /// A benchmark nobody here knows.
-    #[error("unknown benchmark `{name}`: {}", benchmarks::choice(name))]
+    #[error("unknown benchmark `{name}`: {choice}")]
     UnknownBenchmark {
         /// What was asked for.
         name: String,
+        /// Which there are, and which was probably meant.
+        choice: String,
     },
     /// A task that the benchmark does not have.
     #[error("the benchmark {benchmark} has no task `{task}`: {}", names::choice(task, &known.split(", ").collect::<Vec<_>>()))]
@@ -145,14 +147,14 @@ pub enum Error {
         problem: String,
     },
     /// An image of another size than the run's.
-    #[error("the image `{}` has {}×{} pixels, the run paints {}×{}: it was not made by this run; delete it and run again", path.display(), found.0, found.1, expected.0, expected.1)]
+    #[error("the image `{}` has {found} pixels, the run paints {expected}: it was not made by this run; delete it and run again", path.display())]
     ImageSize {
         /// The file.
         path: PathBuf,
-        /// (width, height) in pixels.
-        found: (u32, u32),
-        /// (width, height) in pixels.
-        expected: (u32, u32),
+        /// Its size.
+        found: ImageSize,
+        /// The size that the run paints.
+        expected: ImageSize,
     },
     /// Two runs of different benchmarks in one report.
     #[error("the runs `{first}` and `{second}` are of different benchmarks: make a report for each")]
@@ -165,15 +167,15 @@ pub enum Error {
     /// A network refused its input.
     #[error(transparent)]
     Model(#[from] sinopia_models::Error),
-    /// A benchmark that wants to know what this eye cannot tell.
-    #[error("the benchmark {benchmark} is judged by {needed}; `{eye}` is {found}")]
-    OtherEye {
+    /// A benchmark that wants to know what this evaluator cannot tell.
+    #[error("the benchmark {benchmark} is judged by {needed}; `{evaluator}` is {found}")]
+    OtherCapability {
         /// The benchmark.
         benchmark: &'static str,
         /// What it needs.
         needed: &'static str,
         /// What was given.
-        eye: String,
+        evaluator: String,
         /// What that is.
         found: &'static str,
     },
@@ -199,4 +201,44 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl Error {
+    /// Whether the fault is with what was given: captions, folders, names. The rest failed while it was worked on.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Error::Write { .. } | Error::Painting { .. } | Error::Answer { .. } => false,
+            Error::Model(error) => error.is_bad_input(),
+            Error::Read { .. }
+            | Error::Json { .. }
+            | Error::Caption { .. }
+            | Error::NoCaptions { .. }
+            | Error::UnknownBenchmark { .. }
+            | Error::UnknownTask { .. }
+            | Error::LayoutsMissing { .. }
+            | Error::Layout { .. }
+            | Error::Shard { .. }
+            | Error::NotARun { .. }
+            | Error::ForeignFolder { .. }
+            | Error::RunVersion { .. }
+            | Error::RunDiffers { .. }
+            | Error::Image { .. }
+            | Error::ImageSize { .. }
+            | Error::MixedRuns { .. }
+            | Error::OtherCapability { .. } => true,
+        }
+    }
+
+    /// Whether somebody asked for the end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Error::Model(error) if error.is_cancelled())
+    }
+
+    /// What to do about it, if something is known to help.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use sinopia_layout::{Layout, LayoutCache, RepairMode, repair, repair_with};
 
-use crate::benchmark::{Benchmark, Protocol, Sample, Seen, Verdict};
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Sample, Verdict};
 use crate::{Error, Result};
 
 /// The cached layout of every sample, as it was answered.
@@ -37,8 +37,11 @@ pub fn judge(benchmark: &dyn Benchmark, sample: &Sample, layout: Layout, protoco
         Protocol::Published => repair_with(layout, RepairMode::Published { scale: false }),
         Protocol::Strict => repair(layout),
     };
-    let size = (layout.canvas.width(), layout.canvas.height());
-    let seen: Vec<Seen> =
-        layout.objects.into_iter().map(|object| Seen { name: object.phrase, score: 1.0, bbox: object.bbox }).collect();
+    let size = ImageSize { width: layout.canvas.width(), height: layout.canvas.height() };
+    let seen: Vec<Prediction> = layout
+        .objects
+        .into_iter()
+        .map(|object| Prediction { label: object.phrase, score: 1.0, bbox: object.bbox })
+        .collect();
     benchmark.judge(sample, &seen, size, protocol)
 }

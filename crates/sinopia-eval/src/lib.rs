@@ -1,7 +1,7 @@
 //! Benchmarks of whether pictures show what their captions say, run folders, scores and reports.
 //!
 //! A [`Benchmark`] is a list of captions with a rule for each. Stage 1 asks whether the layouts are right ([`layouts`]); stage 2 paints every
-//! caption into a [`run`] folder, lets an eye look, most often a detector, and asks the same rule.
+//! caption into a [`run`] folder, lets an evaluator look, most often a detector, and asks the same rule.
 //!
 //! ```
 //! use sinopia_eval::{Protocol, benchmarks, layouts, tally};
@@ -26,7 +26,7 @@
 pub mod benchmark;
 pub mod benchmarks;
 
-pub mod eye;
+pub mod evaluators;
 pub mod layouts;
 pub mod run;
 pub mod score;
@@ -41,9 +41,9 @@ mod files;
 mod names;
 mod random;
 
-pub use benchmark::{Benchmark, Protocol, Query, Sample, Seen, Sight, Verdict};
+pub use benchmark::{Benchmark, Capability, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 pub use error::{Error, Result};
-pub use eye::{Detector, Eye};
+pub use evaluators::{Detector, Evaluator};
 pub use files::picture;
 pub use run::{RunFolder, RunSettings};
 pub use score::Scores;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sinopia_diffusion::{EllaId, ModelId, Sampling};
+use sinopia_layout::hex;
 
 use crate::benchmark::{Benchmark, Sample};
 use crate::{Error, Result, files};
@@ -42,7 +43,7 @@ pub struct RunSettings {
     pub options: Value,
     /// The checkpoint.
     pub model: ModelId,
-    /// The segmentation model that outlines objects, if there is one.
+    /// The segmentation model of the objects, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sam: Option<ModelId>,
     /// What reads prompts besides the model's own text encoder, if anything does.
@@ -91,7 +92,7 @@ impl Manifest {
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(bytes))
 }
 
 /// SHA-256 of a benchmark's captions, joined by newlines.
@@ -226,6 +227,11 @@ impl RunFolder {
         Ok(Self { root: root.to_owned(), manifest: files::read_json(&path)? })
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
     /// What is run here.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -258,56 +264,22 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Painting`] with what `paint` said, [`Error::Write`]. Everything painted before is kept.
     pub fn paint(&self, samples: &[&Sample], paint: &mut Paint<'_>, progress: &mut dyn FnMut(&Progress)) -> Result<()> {
-        let mut clock = Clock::default();
+        let mut painting = Painting { folder: self, samples, clock: Clock::default(), paint, progress };
         let mut elsewhere = Vec::new();
         for sample in samples {
             match self.claim(sample.index, false)? {
                 Claim::Done => {}
                 Claim::Elsewhere => elsewhere.push(*sample),
-                Claim::Ours(lock) => self.paint_one(sample, lock, samples, &mut clock, paint, progress)?,
+                Claim::Ours(lock) => painting.paint(sample, lock)?,
             }
         }
         for sample in elsewhere {
             if let Claim::Ours(lock) = self.claim(sample.index, true)? {
-                self.paint_one(sample, lock, samples, &mut clock, paint, progress)?;
+                painting.paint(sample, lock)?;
             }
         }
         // Only goes when empty, that is when the last process is done; harmless otherwise.
         let _ = std::fs::remove_dir(self.root.join(CLAIMS));
-        Ok(())
-    }
-
-    fn paint_one(
-        &self,
-        sample: &Sample,
-        lock: File,
-        samples: &[&Sample],
-        clock: &mut Clock,
-        paint: &mut Paint<'_>,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Result<()> {
-        let folder = self.root.join(sample.index.to_string());
-        files::create_folder(&folder)?;
-        files::remove_parts(&folder); // of a process that was killed here: the claim is ours alone
-        for repeat in 0..self.manifest.settings.repeats {
-            let path = self.image(sample.index, repeat);
-            if path.is_file() {
-                continue;
-            }
-            let start = Instant::now();
-            let bytes = paint(sample, repeat).map_err(|source| Error::Painting {
-                index: sample.index,
-                caption: sample.caption.clone(),
-                source,
-            })?;
-            files::write(&path, &bytes)?;
-            clock.add(start.elapsed());
-            let done = samples.iter().filter(|sample| self.is_complete(sample.index)).count();
-            progress(&clock.progress(sample, repeat, (done, samples.len()), self.manifest.settings.repeats));
-        }
-        // While it is still locked: whoever waits for it finds the image.
-        let _ = std::fs::remove_file(self.claim_path(sample.index));
-        drop(lock);
         Ok(())
     }
 
@@ -350,10 +322,64 @@ impl RunFolder {
     }
 }
 
-/// A painter: the bytes of a PNG for a sample and repeat.
+/// What is missing of some samples, painted one after the other.
+struct Painting<'a, 'b> {
+    folder: &'a RunFolder,
+    samples: &'a [&'a Sample],
+    clock: Clock,
+    paint: &'a mut Paint<'b>,
+    progress: &'a mut dyn FnMut(&Progress),
+}
+
+impl Painting<'_, '_> {
+    /// The missing images of a sample whose claim this process holds.
+    fn paint(&mut self, sample: &Sample, lock: File) -> Result<()> {
+        let folder = self.folder.root.join(sample.index.to_string());
+        files::create_folder(&folder)?;
+        files::remove_parts(&folder); // of a process that was killed here: the claim is ours alone
+        for repeat in 0..self.folder.manifest.settings.repeats {
+            let path = self.folder.image(sample.index, repeat);
+            if path.is_file() {
+                continue;
+            }
+            let start = Instant::now();
+            let bytes = (self.paint)(sample, repeat).map_err(|source| Error::Painting {
+                index: sample.index,
+                caption: sample.caption.clone(),
+                source,
+            })?;
+            files::write(&path, &bytes)?;
+            self.clock.add(start.elapsed());
+            let progress = self.progress_after(sample, repeat);
+            (self.progress)(&progress);
+        }
+        // While it is still locked: whoever waits for it finds the image.
+        let _ = std::fs::remove_file(self.folder.claim_path(sample.index));
+        drop(lock);
+        Ok(())
+    }
+
+    /// Where the run stands after an image.
+    fn progress_after(&self, sample: &Sample, repeat: usize) -> Progress {
+        let done = self.samples.iter().filter(|sample| self.folder.is_complete(sample.index)).count();
+        let total = self.samples.len();
+        let images_left = ((total - done) * self.folder.manifest.settings.repeats) as u32;
+        Progress {
+            caption: sample.caption.clone(),
+            index: sample.index,
+            repeat,
+            done,
+            total,
+            took: self.clock.last,
+            left: self.clock.mean() * images_left,
+        }
+    }
+}
+
+/// What makes the bytes of a PNG for a sample and repeat.
 pub type Paint<'a> = dyn FnMut(&Sample, usize) -> Result<Vec<u8>, PaintError> + 'a;
 
-/// What a painter may fail with.
+/// What it may fail with.
 pub type PaintError = Box<dyn std::error::Error + Send + Sync>;
 
 enum Claim {
@@ -395,17 +421,9 @@ impl Clock {
         self.last = took;
     }
 
-    fn progress(&self, sample: &Sample, repeat: usize, (done, total): (usize, usize), repeats: usize) -> Progress {
-        let images_left = ((total - done) * repeats) as u32;
-        Progress {
-            caption: sample.caption.clone(),
-            index: sample.index,
-            repeat,
-            done,
-            total,
-            took: self.last,
-            left: self.spent / self.painted.max(1) * images_left,
-        }
+    /// The mean time of an image so far.
+    fn mean(&self) -> Duration {
+        self.spent / self.painted.max(1)
     }
 }
 
@@ -583,7 +601,7 @@ mod tests {
                 scope.spawn(|| {
                     let run = RunFolder::begin(folder.path(), &settings(), 0..30).unwrap();
                     let mut paint = |sample: &Sample, _| {
-                        std::thread::sleep(Duration::from_millis(2));
+                        std::thread::yield_now(); // to the others
                         painted.lock().unwrap().push(sample.index);
                         Ok(vec![7])
                     };

@@ -1,4 +1,4 @@
-//! Stage 2: an eye looks at the images of a run, and both protocols judge what it sees.
+//! Stage 2: an evaluator judges the images of a run by its predictions, under both protocols.
 //!
 //! `scores.json` remembers each image by its hash, so that scoring goes on where it was stopped and looks again only at what changed.
 
@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::benchmark::{Benchmark, Protocol, Sample, Seen, Verdict};
-use crate::eye::{Eye, Look, Question};
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Sample, Verdict};
+use crate::evaluators::{Evaluator, EvaluatorId, Predictor, Question};
 use crate::run::{RunFolder, sha256};
 use crate::{Error, Result, files};
 
@@ -25,19 +25,9 @@ pub struct Scores {
     /// The version of Sinopia that judged.
     pub sinopia: String,
     /// What looked.
-    pub detector: DetectorId,
+    pub detector: EvaluatorId,
     /// What was seen.
     pub images: Vec<ImageScore>,
-}
-
-/// A detector or another eye, by name and content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DetectorId {
-    /// The folder's or model's name.
-    pub id: String,
-    /// SHA-256 of its weights, or of what else decides its answers.
-    pub hash: String,
 }
 
 /// What was seen in an image and how it was judged.
@@ -50,8 +40,8 @@ pub struct ImageScore {
     pub repeat: usize,
     /// SHA-256 of the file.
     pub sha256: String,
-    /// (width, height) in pixels.
-    pub size: (u32, u32),
+    /// Its size.
+    pub size: ImageSize,
     /// By the published protocol.
     pub published: Judged,
     /// By the strict protocol.
@@ -74,7 +64,7 @@ impl ImageScore {
 pub struct Judged {
     /// Right or wrong, and why.
     pub verdict: Verdict,
-    /// What was seen, the surest first.
+    /// What was predicted, by descending score.
     pub seen: Vec<SeenBox>,
 }
 
@@ -90,10 +80,10 @@ pub struct SeenBox {
     pub bbox: [f64; 4],
 }
 
-impl From<Seen> for SeenBox {
-    fn from(seen: Seen) -> Self {
+impl From<Prediction> for SeenBox {
+    fn from(seen: Prediction) -> Self {
         let bbox = [seen.bbox.x(), seen.bbox.y(), seen.bbox.width(), seen.bbox.height()];
-        Self { name: seen.name, score: seen.score, bbox }
+        Self { name: seen.label, score: seen.score, bbox }
     }
 }
 
@@ -150,28 +140,33 @@ impl Scores {
 pub fn score(
     run: &RunFolder,
     benchmark: &dyn Benchmark,
-    eye: &dyn Eye,
+    evaluator: &dyn Evaluator,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Scores> {
-    if eye.sight() != benchmark.sight() {
-        let (needed, found) = (benchmark.sight().name(), eye.sight().name());
-        return Err(Error::OtherEye { benchmark: benchmark.name(), needed, eye: eye.id().id.clone(), found });
+    if evaluator.capability() != benchmark.capability() {
+        let (needed, found) = (benchmark.capability().name(), evaluator.capability().name());
+        return Err(Error::OtherCapability {
+            benchmark: benchmark.name(),
+            needed,
+            evaluator: evaluator.id().id.clone(),
+            found,
+        });
     }
     let _lock = run.lock(LOCK)?;
-    let mut known = Known::load(run, eye.id())?;
-    let result = known.look_at_all(run, benchmark, eye, progress);
+    let mut known = Known::load(run, evaluator.id())?;
+    let result = known.judge_all(run, benchmark, evaluator, progress);
     known.save(run)?;
     result.map(|()| known.scores())
 }
 
 /// The scores so far.
 struct Known {
-    detector: DetectorId,
+    detector: EvaluatorId,
     images: BTreeMap<(usize, usize), ImageScore>,
 }
 
 impl Known {
-    fn load(run: &RunFolder, detector: &DetectorId) -> Result<Self> {
+    fn load(run: &RunFolder, detector: &EvaluatorId) -> Result<Self> {
         let saved = Scores::load(run)?
             .filter(|saved| saved.detector.hash == detector.hash && saved.sinopia == env!("CARGO_PKG_VERSION"));
         let images = saved.map(|saved| saved.images).unwrap_or_default();
@@ -185,11 +180,11 @@ impl Known {
     }
 
     /// Scores what is not scored yet. What was seen before an error stays known.
-    fn look_at_all(
+    fn judge_all(
         &mut self,
         run: &RunFolder,
         benchmark: &dyn Benchmark,
-        eye: &dyn Eye,
+        evaluator: &dyn Evaluator,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<()> {
         let planned = run.manifest().planned.iter();
@@ -198,21 +193,21 @@ impl Known {
         let images = samples.iter().flat_map(|sample| (0..repeats).map(|repeat| (*sample, repeat)));
         let images: Vec<(&Sample, usize)> =
             images.filter(|(sample, repeat)| run.image(sample.index, *repeat).is_file()).collect();
-        let look = eye.read(&texts(benchmark, &samples))?;
+        let predictor = evaluator.prepare(&texts(benchmark, &samples), None)?;
         let mut batch = Vec::new();
         let mut unsaved = 0;
         for (position, (sample, repeat)) in images.iter().enumerate() {
             let picture = match Picture::read(run, sample, *repeat) {
                 Ok(picture) => picture,
                 Err(error) => {
-                    self.look(&mut batch, benchmark, look.as_ref())?;
+                    self.judge(&mut batch, benchmark, predictor.as_ref())?;
                     return Err(error);
                 }
             };
             batch.extend(self.needs(&picture).then_some(picture));
             let is_last = position + 1 == images.len();
-            if batch.len() >= eye.images_at_once() || (is_last && !batch.is_empty()) {
-                self.look(&mut batch, benchmark, look.as_ref())?;
+            if batch.len() >= evaluator.images_at_once() || (is_last && !batch.is_empty()) {
+                self.judge(&mut batch, benchmark, predictor.as_ref())?;
                 progress(position + 1, images.len());
                 unsaved += 1;
             }
@@ -226,7 +221,7 @@ impl Known {
     }
 
     /// Scores a batch and empties it.
-    fn look(&mut self, batch: &mut Vec<Picture>, benchmark: &dyn Benchmark, look: &dyn Look) -> Result<()> {
+    fn judge(&mut self, batch: &mut Vec<Picture>, benchmark: &dyn Benchmark, predictor: &dyn Predictor) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -235,10 +230,10 @@ impl Known {
         let questions: Vec<_> =
             batch.iter().map(|picture| Protocol::ALL.map(|protocol| question(picture, protocol))).collect();
         let images: Vec<_> = batch.iter().map(|picture| &picture.image).collect();
-        let seen = look.look(&images, &questions)?;
+        let seen = predictor.predict(&images, &questions)?;
         for (picture, [published, strict]) in batch.iter().zip(seen) {
-            let size = picture.image.dimensions();
-            let judged = |seen: Vec<Seen>, protocol| Judged {
+            let size = ImageSize::from(picture.image.dimensions());
+            let judged = |seen: Vec<Prediction>, protocol| Judged {
                 verdict: benchmark.judge(&picture.sample, &seen, size, protocol),
                 seen: seen.into_iter().map(SeenBox::from).collect(),
             };
@@ -297,7 +292,8 @@ impl Picture {
         let bytes = files::read_picture(&path)?;
         let image = files::picture(&path, &bytes)?.into_rgb8();
         let sampling = &run.manifest().settings.sampling;
-        let (found, expected) = (image.dimensions(), (sampling.width as u32, sampling.height as u32));
+        let found = ImageSize::from(image.dimensions());
+        let expected = ImageSize { width: sampling.width as u32, height: sampling.height as u32 };
         if found != expected {
             return Err(Error::ImageSize { path, found, expected });
         }

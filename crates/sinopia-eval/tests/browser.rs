@@ -11,7 +11,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sinopia_eval::report::{Report, html};
@@ -32,8 +31,6 @@ const FLAGS: [&str; 11] = [
     "--virtual-time-budget=20000",
     "--window-size=1200,3000",
 ];
-/// A browser that takes longer than this hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The browser, or nothing, said aloud, where none is needed.
 fn browser() -> Option<PathBuf> {
@@ -57,25 +54,14 @@ fn browser() -> Option<PathBuf> {
 
 fn open(browser: &Path, page: &Path, flag: &str) -> Output {
     let profile = tempfile::tempdir().unwrap();
-    let child = Command::new(browser)
+    let output = Command::new(browser)
         .args(FLAGS)
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(flag)
         .arg(format!("file://{}", page.display()))
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
+        .output()
         .unwrap();
-    let id = child.id();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let start = Instant::now();
-    let Ok(output) = receiver.recv_timeout(PATIENCE) else {
-        let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
-        panic!("the browser did not end within {} s", start.elapsed().as_secs());
-    };
-    let output = output.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::geometry::{BBox, PixelBox};
 use crate::wording::{brief, counted};
 
 /// The result of this crate's functions.
@@ -17,15 +16,17 @@ pub enum Error {
     #[error("{0}")]
     Text(TextFault),
     /// A canvas side is zero or too large.
-    #[error("a canvas of {width}×{height} pixels is not possible: each side must be 1 to {max} pixels", max = crate::geometry::Canvas::MAX_SIDE)]
+    #[error("a canvas of {width}×{height} pixels is not possible: each side must be 1 to {max} pixels")]
     Canvas {
         /// Width asked for, in pixels.
         width: u64,
         /// Height asked for, in pixels.
         height: u64,
+        /// Longest side allowed, in pixels.
+        max: u32,
     },
     /// A pixel box has a coordinate that is not a number or is absurdly large.
-    #[error("box [{}, {}, {}, {}] has a coordinate that is not a finite number of at most {max} pixels", brief(*x), brief(*y), brief(*width), brief(*height), max = PixelBox::MAX_COORDINATE)]
+    #[error("box [{}, {}, {}, {}] has a coordinate that is not a finite number of at most {max} pixels", brief(*x), brief(*y), brief(*width), brief(*height))]
     PixelBox {
         /// Left edge in pixels.
         x: f64,
@@ -35,6 +36,8 @@ pub enum Error {
         width: f64,
         /// Height in pixels.
         height: f64,
+        /// Largest value allowed, in pixels.
+        max: f64,
     },
     /// Corners in proportions that do not make a box.
     #[error(
@@ -50,27 +53,28 @@ pub enum Error {
         /// Bottom edge.
         y1: f64,
     },
-    /// A box of a layout does not lie inside the canvas; repair mends that.
+    /// A box of a layout does not lie inside the canvas; repair changes that.
     #[error(
-        "the box {bbox} of `{phrase}` has no area inside the canvas of {width}×{height} pixels or leaves it; repair the layout first"
+        "the box [{}, {}, {}, {}] of `{phrase}` has no area inside the canvas of {width}×{height} pixels or leaves it; repair the layout first",
+        bbox[0], bbox[1], bbox[2], bbox[3]
     )]
     BoxOutsideCanvas {
         /// The object's name.
         phrase: String,
-        /// Its box in pixels.
-        bbox: PixelBox,
+        /// Its box: left, top, width and height in pixels.
+        bbox: [f64; 4],
         /// Canvas width in pixels.
         width: u32,
         /// Canvas height in pixels.
         height: u32,
     },
     /// Masks of different grids were combined.
-    #[error("cannot combine a mask of {expected} cells with one of {found} cells (height×width)")]
+    #[error("cannot combine a mask of {}×{} cells with one of {}×{} cells (height×width)", expected[0], expected[1], found[0], found[1])]
     GridMismatch {
-        /// Grid of the first mask.
-        expected: crate::geometry::Grid,
-        /// Grid of the other mask.
-        found: crate::geometry::Grid,
+        /// Height and width of the first mask, in cells.
+        expected: [usize; 2],
+        /// Height and width of the other mask, in cells.
+        found: [usize; 2],
     },
     /// An object has no name.
     #[error("object {number} has an empty phrase; every box needs a name")]
@@ -158,11 +162,6 @@ impl Error {
             Error::Text(fault) => Some(fault),
             _ => None,
         }
-    }
-
-    pub(crate) fn bbox(bbox: &BBox) -> Self {
-        let (x0, y0, x1, y1) = bbox.corners();
-        Error::BBox { x0, y0, x1, y1 }
     }
 }
 

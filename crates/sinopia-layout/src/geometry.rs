@@ -27,7 +27,7 @@ impl Canvas {
     pub fn new(width: u32, height: u32) -> Result<Self> {
         let sides = 1..=Self::MAX_SIDE;
         if !sides.contains(&width) || !sides.contains(&height) {
-            return Err(Error::Canvas { width: width.into(), height: height.into() });
+            return Err(Error::Canvas { width: width.into(), height: height.into(), max: Self::MAX_SIDE });
         }
         Ok(Canvas { width, height })
     }
@@ -75,7 +75,7 @@ impl PixelBox {
     pub fn new(x: f64, y: f64, width: f64, height: f64) -> Result<Self> {
         let sane = |value: f64| value.abs() <= Self::MAX_COORDINATE; // false for NaN
         if ![x, y, width, height].into_iter().all(sane) {
-            return Err(Error::PixelBox { x, y, width, height });
+            return Err(Error::PixelBox { x, y, width, height, max: Self::MAX_COORDINATE });
         }
         Ok(PixelBox { x, y, width, height })
     }
@@ -113,6 +113,30 @@ impl PixelBox {
     /// Whether both sides are longer than zero.
     pub fn has_area(&self) -> bool {
         self.width > 0.0 && self.height > 0.0
+    }
+
+    /// Centre `(x, y)` in pixels.
+    pub fn center(&self) -> (f64, f64) {
+        (self.x + self.width / 2.0, self.y + self.height / 2.0)
+    }
+
+    /// Square pixels; 0 without area.
+    pub fn area(&self) -> f64 {
+        self.width.max(0.0) * self.height.max(0.0)
+    }
+
+    /// Square pixels that lie in both boxes.
+    pub fn intersection(&self, other: &PixelBox) -> f64 {
+        let width = (self.right().min(other.right()) - self.x.max(other.x)).max(0.0);
+        let height = (self.bottom().min(other.bottom()) - self.y.max(other.y)).max(0.0);
+        width * height
+    }
+
+    /// Intersection over union, 0..=1; 0 for boxes without area.
+    pub fn iou(&self, other: &PixelBox) -> f64 {
+        let intersection = self.intersection(other);
+        let union = self.area() + other.area() - intersection;
+        if union > 0.0 { intersection / union } else { 0.0 }
     }
 
     /// Whether no edge lies outside the canvas.
@@ -213,7 +237,7 @@ impl BBox {
     pub fn new(x0: f64, y0: f64, x1: f64, y1: f64) -> Result<Self> {
         let bbox = BBox { x0, y0, x1, y1 };
         let valid = 0.0 <= x0 && x0 < x1 && x1 <= 1.0 && 0.0 <= y0 && y0 < y1 && y1 <= 1.0;
-        if valid { Ok(bbox) } else { Err(Error::bbox(&bbox)) }
+        if valid { Ok(bbox) } else { Err(Error::BBox { x0, y0, x1, y1 }) }
     }
 
     /// The proportions of a pixel box: `(x/W, y/H, x/W + w/W, y/H + h/H)`, in this order of operations.
@@ -357,6 +381,13 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Height and width in cells.
+    fn sides(self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+}
+
 impl fmt::Display for Grid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}×{}", self.height, self.width)
@@ -467,7 +498,7 @@ impl GridMask {
     /// [`Error::GridMismatch`] if the grids differ.
     pub fn union(&self, other: &GridMask) -> Result<GridMask> {
         if self.grid != other.grid {
-            return Err(Error::GridMismatch { expected: self.grid, found: other.grid });
+            return Err(Error::GridMismatch { expected: self.grid.sides(), found: other.grid.sides() });
         }
         let cells = self.cells.iter().zip(&other.cells).map(|(&a, &b)| a || b).collect();
         Ok(GridMask { grid: self.grid, cells })

@@ -8,7 +8,7 @@
 //!
 //! A box is `[x, y, width, height]` in canvas pixels. `background` and `negative` may be left out. Unknown fields,
 //! empty phrases, sides of zero or less and more than [`Layout::MAX_BOXES`] boxes are refused; boxes that leave the
-//! canvas are read as they are, for [`repair`](crate::repair::repair) to mend. [`SCHEMA`] says the same to machines.
+//! canvas are read as they are, for [`repair`](crate::repair::repair) to change. [`SCHEMA`] says the same to machines.
 
 use std::fmt;
 
@@ -164,7 +164,8 @@ impl<'de> Deserialize<'de> for Canvas {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let WireCanvas { width, height } = WireCanvas::deserialize(deserializer)?;
         let side = |side: u64| u32::try_from(side).unwrap_or(u32::MAX);
-        Canvas::new(side(width), side(height)).map_err(|_| D::Error::custom(Error::Canvas { width, height }))
+        Canvas::new(side(width), side(height))
+            .map_err(|_| D::Error::custom(Error::Canvas { width, height, max: Canvas::MAX_SIDE }))
     }
 }
 

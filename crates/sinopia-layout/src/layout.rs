@@ -6,8 +6,8 @@ use crate::limits;
 
 /// A layout as an LLM or a person wrote it.
 ///
-/// Boxes may overlap, leave the canvas or have no area; [`repair`](crate::repair::repair) mends that, and
-/// [`Scene`](crate::scene::Scene) refuses what was not mended.
+/// Boxes may overlap, leave the canvas or have no area; [`repair`](crate::repair::repair) changes that, and
+/// [`Scene`](crate::scene::Scene) refuses what was not repaired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
     /// Size of the picture that the boxes refer to.

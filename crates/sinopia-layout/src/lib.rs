@@ -1,6 +1,6 @@
 //! Layouts for grounded image generation: parse, repair, compose, draw.
 //!
-//! An LLM lays out a caption as named boxes, a background and a negative caption. This crate reads that answer, mends
+//! An LLM lays out a caption as named boxes, a background and a negative caption. This crate reads that answer, repairs
 //! it, turns it into prompts with boxes for a diffusion method to paint, and draws it. It has no tensors and does no
 //! input or output; the same text gives the same result on every machine.
 //!
@@ -26,6 +26,8 @@ pub mod geometry;
 pub mod layout;
 pub mod limits;
 pub mod media;
+
+pub mod hex;
 
 mod labels;
 mod literal;

@@ -50,7 +50,7 @@ pub const OPTIONS_BYTES: usize = 16 * 1024;
 /// Most bytes of a request in JSON: three captions, a full layout and options, every character of them escaped, take less.
 pub const REQUEST_BYTES: usize = 2 * 1024 * 1024;
 
-/// Most bytes of a layout of another format that a server converts. One picture's annotations with their outlines have some 100 kB.
+/// Most bytes of a layout of another format that a server converts. One picture's annotations with their masks have some 100 kB.
 pub const CONVERTED_BYTES: usize = 1024 * 1024;
 
 // Layouts, graphs, settings: files that people write.

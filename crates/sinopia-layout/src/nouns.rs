@@ -7,7 +7,7 @@ use num2words::Num2Words;
 pub enum CountNaming {
     /// A leading article is removed and the head noun becomes plural; a noun that is plural already stays.
     #[default]
-    Mended,
+    Fixed,
     /// As published: every `an ` and then every `a ` is removed wherever it stands, so that `a panda bear` becomes
     /// `pandbears`. The published library also makes `catss` of `cats`; that is not imitated.
     Published,
@@ -70,7 +70,7 @@ pub fn counted_phrase(name: &str, count: usize, naming: CountNaming) -> String {
         return name.to_owned();
     }
     let bare = match naming {
-        CountNaming::Mended => without_article(name).to_owned(),
+        CountNaming::Fixed => without_article(name).to_owned(),
         CountNaming::Published => name.replace("an ", "").replace("a ", ""),
     };
     format!("{} {}", number_word(count), plural(&bare))
@@ -187,15 +187,15 @@ mod tests {
     #[test]
     fn the_benchmarks_objects() {
         for name in ["backpack", "book", "bottle", "bowl", "car", "cat", "chair", "cup", "dog", "laptop"] {
-            assert_eq!(counted_phrase(&format!("a {name}"), 3, CountNaming::Mended), format!("three {name}s"));
+            assert_eq!(counted_phrase(&format!("a {name}"), 3, CountNaming::Fixed), format!("three {name}s"));
             assert_eq!(counted_phrase(&format!("a {name}"), 3, CountNaming::Published), format!("three {name}s"));
         }
     }
 
     #[test]
     fn only_a_leading_article_goes() {
-        let check = |name: &str, mended: &str, published: &str| {
-            assert_eq!(counted_phrase(name, 2, CountNaming::Mended), mended);
+        let check = |name: &str, fixed: &str, published: &str| {
+            assert_eq!(counted_phrase(name, 2, CountNaming::Fixed), fixed);
             assert_eq!(counted_phrase(name, 2, CountNaming::Published), published);
         };
         check("a panda bear", "two panda bears", "two pandbears");
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn one_is_left_alone_and_numbers_are_words() {
-        assert_eq!(counted_phrase("an orange cat", 1, CountNaming::Mended), "an orange cat");
+        assert_eq!(counted_phrase("an orange cat", 1, CountNaming::Fixed), "an orange cat");
         assert_eq!(number_word(10), "ten");
         assert_eq!(number_word(21), "twenty-one");
     }

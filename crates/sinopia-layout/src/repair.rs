@@ -1,4 +1,4 @@
-//! Mends what LLMs and people get wrong about boxes, and says what it changed.
+//! Repairs what LLMs and people get wrong about boxes, and says what it changed.
 //!
 //! After a repair every box has area and lies inside the canvas, in both modes.
 

@@ -20,7 +20,7 @@ pub const OBJECT_NEGATIVE: &str = "artifacts, blurry, smooth texture, bad qualit
 pub struct SceneOptions {
     /// Takes the place of the composed overall prompt, word for word. Default: none.
     pub overall_prompt: Option<String>,
-    /// How repeated names are counted. Default: [`CountNaming::Mended`].
+    /// How repeated names are counted. Default: [`CountNaming::Fixed`].
     pub naming: CountNaming,
     /// Negative prompt of the whole picture, behind the layout's own. Default: [`OVERALL_NEGATIVE`].
     pub overall_negative: String,
@@ -187,7 +187,7 @@ fn read_objects(layout: &Layout) -> Result<Vec<SceneObject>> {
         }
         let bbox = BBox::from_pixels(&object.bbox, canvas).map_err(|_| Error::BoxOutsideCanvas {
             phrase: name.clone(),
-            bbox: object.bbox,
+            bbox: [object.bbox.x(), object.bbox.y(), object.bbox.width(), object.bbox.height()],
             width: canvas.width(),
             height: canvas.height(),
         })?;

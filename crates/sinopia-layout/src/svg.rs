@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::geometry::Canvas;
 use crate::layout::{Layout, LayoutObject};
 
 /// Outline colours that differ in hue and in lightness; reused in turn.
@@ -36,7 +37,7 @@ pub fn render(layout: &Layout) -> String {
         draw_box(&mut svg, object, COLORS[index % COLORS.len()], font);
     }
     for (index, object) in layout.objects.iter().enumerate() {
-        draw_label(&mut svg, object, COLORS[index % COLORS.len()], (width, height), font);
+        draw_label(&mut svg, object, COLORS[index % COLORS.len()], layout.canvas, font);
     }
     let _ = writeln!(
         svg,
@@ -69,7 +70,8 @@ fn draw_box(svg: &mut String, object: &LayoutObject, color: &str, font: f64) {
 }
 
 /// The name in a filled tag at the box's top left corner, moved onto the canvas and shortened to its width.
-fn draw_label(svg: &mut String, object: &LayoutObject, color: &str, (width, height): (f64, f64), font: f64) {
+fn draw_label(svg: &mut String, object: &LayoutObject, color: &str, canvas: Canvas, font: f64) {
+    let (width, height) = canvas.sides();
     let padding = font * 0.35;
     let fitting = ((width - 2.0 * padding) / (font * CHAR_WIDTH)).max(1.0) as usize;
     let name = shortened(&object.phrase, fitting);

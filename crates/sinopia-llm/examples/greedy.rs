@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, Write};
 
-use sinopia_llm::{Generation, LanguageModel, Role, Sampling};
+use sinopia_llm::{Generation, LanguageModel, Role, TokenSampling};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: greedy MODEL.gguf TOKENS < prompts.txt".into());
     };
     let model = LanguageModel::open(path.as_ref())?;
-    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let sampling = TokenSampling { temperature: 0.0, ..TokenSampling::default() };
     let generation = Generation { sampling, max_tokens: tokens.parse()?, ..Generation::default() };
     for prompt in std::io::stdin().lock().lines() {
         let answer = model.answer(&[(Role::User, &prompt?)], &generation)?;

@@ -91,9 +91,45 @@ pub enum Error {
     #[error("no complete answer within {} s", .0.as_secs_f64())]
     OutOfTime(Duration),
     /// Nobody waits for the answer any more.
-    #[error("interrupted")]
-    Interrupted,
+    #[error("cancelled")]
+    Cancelled,
     /// Arithmetic failed.
     #[error("the model could not be run")]
     Run(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// Whether what was given cannot be used (the file, or a question that does not fit it), so that the same again would fail again; what is left are
+    /// failures on the way: time, arithmetic, a cancellation.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::OutOfTime(_) | Self::Run(_) | Self::Cancelled => false,
+            Self::Read { .. }
+            | Self::NotGguf { .. }
+            | Self::OtherFile { .. }
+            | Self::Architecture { .. }
+            | Self::Metadata { .. }
+            | Self::Weights { .. }
+            | Self::ChatTemplate { .. }
+            | Self::TooLong { .. }
+            | Self::Grammar { .. } => true,
+        }
+    }
+
+    /// Whether somebody asked for the end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_is_told_from_what_failed() {
+        assert!(Error::TooLong { tokens: 9, context: 8 }.is_bad_input());
+        assert!(!Error::OutOfTime(Duration::from_secs(1)).is_bad_input());
+        assert!(Error::Cancelled.is_cancelled() && !Error::Cancelled.is_bad_input());
+    }
 }

@@ -58,21 +58,29 @@ struct Block {
     memory: Option<(Tensor, Tensor)>, // keys and values, (1, kv heads, N, D)
 }
 
+/// How fast heads turn with the position.
+struct RotationRate {
+    base: f32,
+    /// Positions are divided by it: 1 unless the model was stretched to longer texts.
+    scaling: f32,
+}
+
+impl RotationRate {
+    fn angles(&self, head_dim: usize, positions: usize, device: &Device) -> Result<Rotations> {
+        let frequency = |i: usize| self.base.powf(-(i as f32) / head_dim as f32);
+        let frequencies: Vec<f32> = (0..head_dim).step_by(2).map(frequency).collect();
+        let half = frequencies.len();
+        let frequencies = Tensor::from_vec(frequencies, (1, half), device)?;
+        let at = Tensor::arange(0f32, positions as f32, device)?.reshape((positions, 1))?;
+        let angles = (at.matmul(&frequencies)? / f64::from(self.scaling))?;
+        Ok(Rotations(angles.cos()?, angles.sin()?))
+    }
+}
+
 /// Cosines and sines, (positions, D/2).
 struct Rotations(Tensor, Tensor);
 
 impl Rotations {
-    /// Positions are divided by `scaling`, 1 unless the model was stretched to longer texts.
-    fn new(head_dim: usize, base: f32, scaling: f32, positions: usize) -> Result<Self> {
-        let frequency = |i: usize| base.powf(-(i as f32) / head_dim as f32);
-        let frequencies: Vec<f32> = (0..head_dim).step_by(2).map(frequency).collect();
-        let half = frequencies.len();
-        let frequencies = Tensor::from_vec(frequencies, (1, half), &Device::Cpu)?;
-        let at = Tensor::arange(0f32, positions as f32, &Device::Cpu)?.reshape((positions, 1))?;
-        let angles = (at.matmul(&frequencies)? / f64::from(scaling))?;
-        Ok(Self(angles.cos()?, angles.sin()?))
-    }
-
     /// `x` (1, heads, L, D) turned by its positions, the first of which is `position`.
     fn turn(&self, x: &Tensor, position: usize) -> Result<Tensor> {
         let length = x.dim(2)?;
@@ -82,8 +90,12 @@ impl Rotations {
 
 impl Gemma3 {
     /// Reads the weights, with room for `positions` tokens.
-    pub(crate) fn read(content: &Content, reader: &mut (impl Read + Seek), positions: usize) -> Result<Self> {
-        let device = Device::Cpu;
+    pub(crate) fn read(
+        content: &Content,
+        reader: &mut (impl Read + Seek),
+        positions: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let value = |key: &str| {
             let value = content.metadata.get(&format!("gemma3.{key}"));
             value.ok_or_else(|| candle_core::Error::Msg(format!("cannot find gemma3.{key} in metadata")))
@@ -92,13 +104,16 @@ impl Gemma3 {
         let eps = f64::from(value("attention.layer_norm_rms_epsilon")?.to_f32()?);
         let (heads, kv_heads) = (number("attention.head_count")?, number("attention.head_count_kv")?);
         let (head_dim, window) = (number("attention.key_length")?, number("attention.sliding_window")?);
-        let base = value("rope.freq_base").and_then(|value| value.to_f32()).unwrap_or(GLOBAL_BASE);
-        // Of the layers that see everything; 4B and larger have 8.
-        let scaling = value("rope.scaling.factor").and_then(|value| value.to_f32()).unwrap_or(1.0);
+        let local = RotationRate { base: LOCAL_BASE, scaling: 1.0 };
+        let global = RotationRate {
+            base: value("rope.freq_base").and_then(|value| value.to_f32()).unwrap_or(GLOBAL_BASE),
+            // 4B and larger have 8.
+            scaling: value("rope.scaling.factor").and_then(|value| value.to_f32()).unwrap_or(1.0),
+        };
         let num_blocks = number("block_count")?;
         // 27B divides its scores by another root.
         let score_width = if num_blocks == BLOCKS_OF_27B { number("embedding_length")? / heads } else { head_dim };
-        let mut tensor = |name: &str| content.tensor(reader, &format!("{name}.weight"), &device);
+        let mut tensor = |name: &str| content.tensor(reader, &format!("{name}.weight"), device);
         let embeddings = tensor("token_embd")?;
         let norm = RmsNorm::from_qtensor(tensor("output_norm")?, eps)?;
         let mut blocks = Vec::new();
@@ -129,10 +144,10 @@ impl Gemma3 {
         Ok(Self {
             blocks,
             norm,
-            local: Rotations::new(head_dim, LOCAL_BASE, 1.0, positions)?,
-            global: Rotations::new(head_dim, base, scaling, positions)?,
+            local: local.angles(head_dim, positions, device)?,
+            global: global.angles(head_dim, positions, device)?,
             output: QMatMul::from_qtensor(tensor("output").or_else(|_| tensor("token_embd"))?)?,
-            embeddings: embeddings.dequantize_f16(&device)?,
+            embeddings: embeddings.dequantize_f16(device)?,
         })
     }
 
@@ -175,18 +190,18 @@ impl Block {
         self.memory = Some((k.clone(), v.clone()));
         let (k, v) = (repeat_kv(k, self.heads / self.kv_heads)?, repeat_kv(v, self.heads / self.kv_heads)?);
         let scores = (q.matmul(&k.transpose(2, 3)?.contiguous()?)? / (self.score_width as f64).sqrt())?; // (1, heads, L, N)
-        let scores = scores.broadcast_add(&self.mask(length, position)?)?;
+        let scores = scores.broadcast_add(&self.mask(length, position, x.device())?)?;
         let mixed = softmax_last_dim(&scores)?.matmul(&v.contiguous()?)?;
         let mixed = mixed.transpose(1, 2)?.reshape((1, length, self.heads * self.head_dim))?;
         self.out.forward(&mixed)
     }
 
     /// 0 where a token sees another, −∞ where it does not: what comes later, and what lies before the window. (L, N)
-    fn mask(&self, length: usize, position: usize) -> Result<Tensor> {
+    fn mask(&self, length: usize, position: usize, device: &Device) -> Result<Tensor> {
         let total = position + length;
         let sees = |i: usize, j: usize| j <= i && self.window.is_none_or(|window| i - j < window);
         let cell = |i: usize, j: usize| if sees(i, j) { 0f32 } else { f32::NEG_INFINITY };
         let cells: Vec<f32> = (position..total).flat_map(|i| (0..total).map(move |j| cell(i, j))).collect();
-        Tensor::from_vec(cells, (length, total), &Device::Cpu)
+        Tensor::from_vec(cells, (length, total), device)
     }
 }

@@ -33,4 +33,4 @@ pub use chat::Role;
 pub use constraint::Constraint;
 pub use error::{Error, Result};
 pub use model::{Answer, Generation, LanguageModel};
-pub use sampling::Sampling;
+pub use sampling::TokenSampling;

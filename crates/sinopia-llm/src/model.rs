@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use llguidance::Matcher;
 
 use crate::chat::{Chat, Role};
@@ -14,8 +15,11 @@ use crate::constraint::{Constraint, Grammars};
 use crate::error::{Error, Result};
 use crate::file::Head;
 use crate::network::Network;
-use crate::sampling::{Sampler, Sampling};
+use crate::sampling::{Sampler, TokenSampling};
 use crate::vocabulary::Vocabulary;
+
+/// Where language models run: candle's products of quantized weights are the processor's.
+const DEVICE: Device = Device::Cpu;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +27,7 @@ pub struct Generation<'a> {
     /// The form the answer must have.
     pub constraint: Constraint<'a>,
     /// How tokens are drawn.
-    pub sampling: Sampling,
+    pub sampling: TokenSampling,
     /// Longest answer in tokens.
     pub max_tokens: usize,
     /// A text that ends the answer and is not part of it.
@@ -34,7 +38,7 @@ pub struct Generation<'a> {
 
 impl Default for Generation<'_> {
     fn default() -> Self {
-        let (constraint, sampling) = (Constraint::None, Sampling::default());
+        let (constraint, sampling) = (Constraint::None, TokenSampling::default());
         Self { constraint, sampling, max_tokens: 900, stop: None, timeout: None }
     }
 }
@@ -96,7 +100,7 @@ impl LanguageModel {
         let vocabulary = Vocabulary::read(&head)?;
         let chat = Chat::read(&head)?;
         let grammars = Grammars::new(vocabulary.clone())?;
-        let (network, context) = Network::read(head, reader)?;
+        let (network, context) = Network::read(head, reader, &DEVICE)?;
         Ok(Self { name, vocabulary, chat, grammars, network: Mutex::new(network), context })
     }
 
@@ -110,18 +114,18 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::TooLong`], [`Error::Grammar`], [`Error::ChatTemplate`], [`Error::OutOfTime`], [`Error::Run`].
     pub fn answer(&self, conversation: &[(Role, &str)], generation: &Generation<'_>) -> Result<Answer> {
-        self.answer_unless(conversation, generation, &|| false)
+        self.answer_cancellable(conversation, generation, &|| false)
     }
 
-    /// The same, given up once `is_over` says so: it is asked before each piece of the prompt and each token.
+    /// The same, given up once `is_cancelled` says so: it is asked before each piece of the prompt and each token.
     ///
     /// # Errors
-    /// As [`answer`](Self::answer); [`Error::Interrupted`].
-    pub fn answer_unless(
+    /// As [`answer`](Self::answer); [`Error::Cancelled`].
+    pub fn answer_cancellable(
         &self,
         conversation: &[(Role, &str)],
         generation: &Generation<'_>,
-        is_over: &dyn Fn() -> bool,
+        is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Answer> {
         let prompt = self.vocabulary.prompt(&self.chat.prompt(conversation, &self.vocabulary)?);
         if prompt.is_empty() || prompt.len() >= self.context {
@@ -139,7 +143,7 @@ impl LanguageModel {
         };
         let began = Instant::now();
         let check = || match generation.timeout {
-            _ if is_over() => Err(Error::Interrupted),
+            _ if is_cancelled() => Err(Error::Cancelled),
             Some(limit) if began.elapsed() > limit => Err(Error::OutOfTime(limit)),
             _ => Ok(()),
         };

@@ -23,7 +23,12 @@ const MOST_CONTEXT: usize = 1 << 20;
 const PIECE: usize = 32;
 
 /// A network with its memory of the tokens so far.
-pub(crate) enum Network {
+pub(crate) struct Network {
+    layers: Layers,
+    device: Device,
+}
+
+enum Layers {
     Llama(quantized_llama::ModelWeights),
     Qwen2(quantized_qwen2::ModelWeights),
     Qwen3(quantized_qwen3::ModelWeights),
@@ -32,8 +37,8 @@ pub(crate) enum Network {
 }
 
 impl Network {
-    /// Reads the weights; returns the network and how many tokens it can hold.
-    pub(crate) fn read(head: Head, reader: &mut (impl Read + Seek)) -> Result<(Self, usize)> {
+    /// Reads the weights onto a device; returns the network and how many tokens it can hold.
+    pub(crate) fn read(head: Head, reader: &mut (impl Read + Seek), device: &Device) -> Result<(Self, usize)> {
         let architecture = head.text("general.architecture")?.to_owned();
         if !ARCHITECTURES.contains(&architecture.as_str()) {
             let known = ARCHITECTURES.join(", ");
@@ -41,16 +46,15 @@ impl Network {
         }
         let context = check_sizes(&head, &architecture)?;
         let Head { origin, content } = head;
-        let device = Device::Cpu;
-        let network = match architecture.as_str() {
-            "qwen2" => quantized_qwen2::ModelWeights::from_gguf(content, reader, &device).map(Network::Qwen2),
-            "qwen3" => quantized_qwen3::ModelWeights::from_gguf(content, reader, &device).map(Network::Qwen3),
-            "gemma3" => Gemma3::read(&content, reader, context).map(Network::Gemma3),
-            "phi3" => quantized_phi3::ModelWeights::from_gguf(false, content, reader, &device).map(Network::Phi3),
-            _ => quantized_llama::ModelWeights::from_gguf(content, reader, &device).map(Network::Llama),
+        let layers = match architecture.as_str() {
+            "qwen2" => quantized_qwen2::ModelWeights::from_gguf(content, reader, device).map(Layers::Qwen2),
+            "qwen3" => quantized_qwen3::ModelWeights::from_gguf(content, reader, device).map(Layers::Qwen3),
+            "gemma3" => Gemma3::read(&content, reader, context, device).map(Layers::Gemma3),
+            "phi3" => quantized_phi3::ModelWeights::from_gguf(false, content, reader, device).map(Layers::Phi3),
+            _ => quantized_llama::ModelWeights::from_gguf(content, reader, device).map(Layers::Llama),
         };
-        let network = network.map_err(|source| Error::Weights { origin, source })?;
-        Ok((network, context))
+        let layers = layers.map_err(|source| Error::Weights { origin, source })?;
+        Ok((Self { layers, device: device.clone() }, context))
     }
 
     /// Logits after `tokens`, which follow `position` tokens that the network has seen; at 0 it forgets what it has seen. They are read in pieces,
@@ -62,17 +66,17 @@ impl Network {
         check: &dyn Fn() -> Result<()>,
     ) -> Result<Vec<f32>> {
         if position == 0 {
-            self.forget();
+            self.layers.forget();
         }
         // Candle's qwen3 does not place several tokens after others that came one by one; pieces of a prompt it does.
-        let one_by_one = position > 0 && matches!(self, Network::Qwen3(_));
+        let one_by_one = position > 0 && matches!(self.layers, Layers::Qwen3(_));
         let mut logits = None;
         let pieces = tokens.chunks(if one_by_one { 1 } else { PIECE });
         let mut at = position;
         for piece in pieces {
             check()?;
-            let ids = Tensor::new(piece, &Device::Cpu)?.unsqueeze(0)?; // (1, L)
-            logits = Some(self.forward(&ids, at)?); // (1, vocabulary)
+            let ids = Tensor::new(piece, &self.device)?.unsqueeze(0)?; // (1, L)
+            logits = Some(self.layers.forward(&ids, at)?); // (1, vocabulary)
             at += piece.len();
         }
         match logits {
@@ -80,24 +84,26 @@ impl Network {
             None => Ok(Vec::new()),
         }
     }
+}
 
+impl Layers {
     fn forward(&mut self, ids: &Tensor, position: usize) -> candle_core::Result<Tensor> {
         match self {
-            Network::Llama(network) => network.forward(ids, position),
-            Network::Qwen2(network) => network.forward(ids, position),
-            Network::Qwen3(network) => network.forward(ids, position),
-            Network::Gemma3(network) => network.forward(ids, position),
-            Network::Phi3(network) => network.forward(ids, position),
+            Layers::Llama(network) => network.forward(ids, position),
+            Layers::Qwen2(network) => network.forward(ids, position),
+            Layers::Qwen3(network) => network.forward(ids, position),
+            Layers::Gemma3(network) => network.forward(ids, position),
+            Layers::Phi3(network) => network.forward(ids, position),
         }
     }
 
     fn forget(&mut self) {
         match self {
-            Network::Llama(network) => network.clear_kv_cache(),
-            Network::Qwen2(network) => network.clear_kv_cache(),
-            Network::Qwen3(network) => network.clear_kv_cache(),
+            Layers::Llama(network) => network.clear_kv_cache(),
+            Layers::Qwen2(network) => network.clear_kv_cache(),
+            Layers::Qwen3(network) => network.clear_kv_cache(),
             // These begin anew at position 0.
-            Network::Gemma3(_) | Network::Phi3(_) => {}
+            Layers::Gemma3(_) | Layers::Phi3(_) => {}
         }
     }
 }

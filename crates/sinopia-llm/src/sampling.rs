@@ -2,7 +2,7 @@
 
 /// How tokens are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
+pub struct TokenSampling {
     /// Randomness: logits are divided by it; 0 takes the likeliest token always. The published value for layouts is 0.25.
     pub temperature: f32,
     /// Only the likeliest tokens that together have this probability are drawn from, 0..=1.
@@ -11,7 +11,7 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-impl Default for Sampling {
+impl Default for TokenSampling {
     fn default() -> Self {
         Self { temperature: 0.25, top_p: 1.0, seed: 0 }
     }
@@ -19,12 +19,12 @@ impl Default for Sampling {
 
 /// Draws tokens; a sequence of numbers of its own, so that answers are the same everywhere.
 pub(crate) struct Sampler {
-    options: Sampling,
+    options: TokenSampling,
     state: u64,
 }
 
 impl Sampler {
-    pub(crate) fn new(options: Sampling) -> Self {
+    pub(crate) fn new(options: TokenSampling) -> Self {
         Self { options, state: options.seed }
     }
 
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn no_temperature_takes_the_likeliest_that_is_allowed() {
-        let mut sampler = Sampler::new(Sampling { temperature: 0.0, ..Sampling::default() });
+        let mut sampler = Sampler::new(TokenSampling { temperature: 0.0, ..TokenSampling::default() });
         assert_eq!(sampler.draw(&[0.5, f32::NEG_INFINITY, 2.0, 2.0]), Some(2));
         assert_eq!(sampler.draw(&[f32::NEG_INFINITY, f32::NAN]), None);
     }
@@ -100,7 +100,7 @@ mod tests {
     fn draws_follow_probabilities_and_seeds() {
         let logits = [1.0f32.ln(), 3.0f32.ln(), f32::NEG_INFINITY];
         let count = |seed, top_p| {
-            let mut sampler = Sampler::new(Sampling { temperature: 1.0, top_p, seed });
+            let mut sampler = Sampler::new(TokenSampling { temperature: 1.0, top_p, seed });
             (0..4000).filter(|_| sampler.draw(&logits) == Some(1)).count()
         };
         assert!((2900..3100).contains(&count(1, 1.0)), "{}", count(1, 1.0));

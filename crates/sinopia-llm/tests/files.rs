@@ -8,7 +8,7 @@ use std::io::Cursor;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use sinopia_llm::{Constraint, Error, Generation, LanguageModel, Role, Sampling};
+use sinopia_llm::{Constraint, Error, Generation, LanguageModel, Role, TokenSampling};
 
 const WIDTH: usize = 32;
 const HIDDEN: usize = 64;
@@ -141,7 +141,7 @@ fn answers_keep_to_their_grammar_whatever_the_weights() {
     });
     let mut different = std::collections::BTreeSet::new();
     for seed in 0..12 {
-        let sampling = Sampling { temperature: 1.5, top_p: 1.0, seed };
+        let sampling = TokenSampling { temperature: 1.5, top_p: 1.0, seed };
         let generation = Generation { constraint: Constraint::Lark(grammar), sampling, ..Generation::default() };
         let answer = model.answer(&[(Role::User, "how many?")], &generation).unwrap();
         let number: u32 = answer.text[4..7].parse().unwrap();
@@ -160,7 +160,7 @@ fn answers_keep_to_their_grammar_whatever_the_weights() {
 #[test]
 fn free_answers_end_at_the_limit_or_a_stop() {
     let model = Maker::llama().read().unwrap();
-    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let sampling = TokenSampling { temperature: 0.0, ..TokenSampling::default() };
     let generation = Generation { sampling, max_tokens: 9, ..Generation::default() };
     let free = model.answer(&[(Role::User, "hello")], &generation).unwrap();
     assert!(free.tokens.len() <= 9 && (free.is_cut || free.tokens.len() < 9), "{free:?}");
@@ -279,27 +279,27 @@ fn an_answer_is_given_up_between_pieces_of_the_prompt_and_between_tokens() {
     let question = "x".repeat(100);
     let asked = [(Role::User, question.as_str())];
     let generation = Generation { max_tokens: 3, ..Generation::default() };
-    let (looks, thrown_at) = (Cell::new(0), Cell::new(usize::MAX));
-    let is_over = || {
+    let (looks, cancelled_at) = (Cell::new(0), Cell::new(usize::MAX));
+    let is_cancelled = || {
         looks.set(looks.get() + 1);
-        looks.get() >= thrown_at.get()
+        looks.get() >= cancelled_at.get()
     };
-    let answer = model.answer_unless(&asked, &generation, &is_over).unwrap();
+    let answer = model.answer_cancellable(&asked, &generation, &is_cancelled).unwrap();
     assert_eq!(answer, model.answer(&asked, &generation).unwrap());
     // A look before each 32 tokens of the prompt, and before each token of the answer is read; at the limit the last one is not.
     let expected = answer.prompt_tokens.div_ceil(32) + answer.tokens.len() - usize::from(answer.is_cut);
     assert!(answer.prompt_tokens > 96 && looks.get() == expected, "{} looks, {answer:?}", looks.get());
     for at in 1..=expected {
         looks.set(0);
-        thrown_at.set(at);
-        let error = model.answer_unless(&asked, &generation, &is_over).unwrap_err();
-        assert!(matches!(error, Error::Interrupted), "{error}");
+        cancelled_at.set(at);
+        let error = model.answer_cancellable(&asked, &generation, &is_cancelled).unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{error}");
         assert_eq!(looks.get(), at, "nothing is done afterwards");
     }
-    thrown_at.set(usize::MAX);
+    cancelled_at.set(usize::MAX);
     assert_eq!(
         answer,
-        model.answer_unless(&asked, &generation, &is_over).unwrap(),
+        model.answer_cancellable(&asked, &generation, &is_cancelled).unwrap(),
         "the next answer is as it would be"
     );
 }

@@ -52,7 +52,7 @@ pub const FILES: &[(&str, &[u8])] = &[
 /// The built-in SAM's `config.json`, as transformers has it.
 pub const SAM_CONFIG: &str = include_str!("../assets/sam/config.json");
 
-/// The built-in SAM's `model.safetensors`: it outlines things in pictures of 128 × 128 pixels.
+/// The built-in SAM's `model.safetensors`: it segments things in pictures of 128 × 128 pixels.
 pub const SAM_WEIGHTS: &[u8] = include_bytes!("../assets/sam/model.safetensors");
 
 /// The built-in planner, a GGUF file (llama, 2 million parameters in q8_0, its tokenizer and chat template inside): it answers English captions with

@@ -7,8 +7,8 @@ use std::thread;
 
 use sinopia_layout::LayoutCache;
 
-use crate::error::Result;
-use crate::planner::{Plan, PlanEvent, Planner};
+use crate::error::{Error, Result};
+use crate::planner::{Plan, PlanContext, PlanTask, Planner};
 use crate::provider::Usage;
 
 /// A caption of a batch.
@@ -44,9 +44,9 @@ pub fn items(text: &str) -> Vec<BatchItem> {
 /// Plans all items with at most `jobs` at once, and calls `done` with the index of each as it is finished.
 ///
 /// An error that concerns one caption is that caption's result; after one that concerns all (a wrong key, an unknown model) no
-/// further caption is begun. Finished answers are in the planner's cache, so a batch that is run again goes on where it stopped.
+/// further caption is begun. A planner with a memory goes on where it stopped when a batch is run again.
 pub fn run(
-    planner: &Planner<'_>,
+    planner: &dyn Planner,
     items: &[BatchItem],
     jobs: usize,
     done: &(dyn Fn(usize, &Result<Plan>) + Sync),
@@ -58,8 +58,9 @@ pub fn run(
         while !stopped.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(BatchItem { caption, occurrence }) = items.get(index) else { return };
-            let result = planner.plan(caption, *occurrence, &|_: &PlanEvent| {});
-            if result.as_ref().is_err_and(crate::error::Error::is_permanent) {
+            let task = PlanTask { occurrence: *occurrence, ..PlanTask::caption(caption) };
+            let result = planner.plan(&task, &PlanContext::default());
+            if result.as_ref().is_err_and(Error::is_permanent) {
                 stopped.store(true, Ordering::Relaxed);
             }
             done(index, &result);

@@ -285,7 +285,7 @@ fn boxes(reading: &Reading<'_>) -> Vec<Finding> {
     }
     for (index, a) in objects.iter().enumerate() {
         for b in &objects[index + 1..] {
-            let overlap = intersection_over_union(&a.bbox, &b.bbox);
+            let overlap = a.bbox.iou(&b.bbox);
             if overlap > SAME_PLACE_IOU {
                 findings.push(Finding::SamePlace(a.clone(), b.clone()));
             } else if overlap > OVERLAP_IOU {
@@ -489,19 +489,10 @@ fn stands_for_several(phrase: &str) -> bool {
 /// Mean centre of the boxes on the axis of `side`, in pixels.
 fn middle(boxes: &[&Named<'_>], side: Side) -> f64 {
     let center = |Named { object: LayoutObject { bbox, .. }, .. }: &&Named<'_>| match side {
-        Side::Left | Side::Right => bbox.x() + bbox.width() / 2.0,
-        Side::Above | Side::Below => bbox.y() + bbox.height() / 2.0,
+        Side::Left | Side::Right => bbox.center().0,
+        Side::Above | Side::Below => bbox.center().1,
     };
     boxes.iter().map(center).sum::<f64>() / boxes.len().max(1) as f64
-}
-
-fn intersection_over_union(a: &PixelBox, b: &PixelBox) -> f64 {
-    let width = (a.right().min(b.right()) - a.x().max(b.x())).max(0.0);
-    let height = (a.bottom().min(b.bottom()) - a.y().max(b.y())).max(0.0);
-    let intersection = width * height;
-    let area = |bbox: &PixelBox| bbox.width().max(0.0) * bbox.height().max(0.0);
-    let union = area(a) + area(b) - intersection;
-    if union > 0.0 { intersection / union } else { 0.0 }
 }
 
 impl fmt::Display for Finding {

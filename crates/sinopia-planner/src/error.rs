@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sinopia_layout::{Canvas, counted, excerpt};
+
 use crate::provider::CallError;
 
 /// The result of this crate's functions.
@@ -10,6 +12,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Longest answer that a message repeats, in characters.
 const SHOWN_ANSWER_CHARS: usize = 2000;
+
+/// Longest caption that a message repeats, in characters.
+const SHOWN_CAPTION_CHARS: usize = 80;
 
 /// Why there is no layout.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +54,9 @@ pub enum Error {
         variable: String,
     },
     /// A server could not be asked, or did not answer with an answer.
-    #[error("the planner at {server} gave no answer ({calls} tried)", calls = calls_in_words(*calls))]
+    #[error("{server} gave no answer ({} tried)", counted(*calls, "request"))]
     Call {
-        /// The server's address.
+        /// Who was asked: the model, and behind it its server's address.
         server: String,
         /// How often it was asked.
         calls: usize,
@@ -67,12 +72,36 @@ pub enum Error {
         /// What is beyond it.
         problem: String,
     },
+    /// A planner lays out on its own canvas only.
+    #[error("{planner} lays out on {own} only, not on {asked}")]
+    FixedCanvas {
+        /// Which planner.
+        planner: String,
+        /// Its canvas.
+        own: Canvas,
+        /// The canvas of the task.
+        asked: Canvas,
+    },
+    /// Nobody waits for the layout any more.
+    #[error("the layout was called off")]
+    Cancelled,
+    /// A server is to be asked, and nobody said for which model.
+    #[error("no language model is named")]
+    NoModel,
+    /// A model file is to be asked, and nobody said which.
+    #[error("no model file is named")]
+    NoModelFile,
+    /// The built-in planner was given a prompt template or a form of answers.
+    #[error("the built-in planner takes no template and no answer format")]
+    NoTemplateTaken,
     /// A model file cannot be used.
     #[error(transparent)]
     Model(#[from] sinopia_llm::Error),
     /// The time for the whole plan is over.
-    #[error("no layout after {} s, the time for a whole plan; the last thing that happened: {last}", limit.as_secs_f64())]
+    #[error("{planner} gave no layout after {} s, the time for a whole plan; the last thing that happened: {last}", limit.as_secs_f64())]
     OutOfTime {
+        /// Who was asked.
+        planner: String,
         /// The time that was allowed.
         limit: Duration,
         /// What it was spent on in the end.
@@ -80,11 +109,17 @@ pub enum Error {
     },
     /// The model answered, but never with a layout that is the caption's.
     #[error(
-        "the model gave no usable layout in {answers} answers; of the last one:\n{}\nthe last answer was:\n{}",
+        "{planner} gave no usable layout in {} to `{}`; of the last one:\n{}\nthe last answer was:\n{}",
+        counted(*answers, "answer"),
+        excerpt(asked, SHOWN_CAPTION_CHARS),
         listed(problems),
         shown(last_answer)
     )]
     Unusable {
+        /// Who was asked.
+        planner: String,
+        /// For what: the caption or the instruction.
+        asked: String,
         /// How many answers were read.
         answers: usize,
         /// What was wrong with the last one.
@@ -143,6 +178,57 @@ impl Error {
         }
     }
 
+    /// Whether the fault is with what was given: settings, files, a caption that is beyond the planner. The rest failed while it was worked on.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Error::Template { .. }
+            | Error::TemplateFaults { .. }
+            | Error::BaseUrl { .. }
+            | Error::Key { .. }
+            | Error::CacheFormat { .. }
+            | Error::NotACache { .. }
+            | Error::CacheFolder { .. }
+            | Error::Unable { .. }
+            | Error::FixedCanvas { .. }
+            | Error::NoModel
+            | Error::NoModelFile
+            | Error::NoTemplateTaken
+            | Error::Layout(_) => true,
+            Error::Model(source) => source.is_bad_input(),
+            Error::Call { .. }
+            | Error::Cancelled
+            | Error::OutOfTime { .. }
+            | Error::Unusable { .. }
+            | Error::Cache { .. } => false,
+        }
+    }
+
+    /// Whether nobody waited any more.
+    pub fn is_cancelled(&self) -> bool {
+        match self {
+            Error::Cancelled => true,
+            Error::Model(source) => source.is_cancelled(),
+            _ => false,
+        }
+    }
+
+    /// Whether the planner was asked and has no layout to give, which another caption may change.
+    pub fn has_no_plan(&self) -> bool {
+        matches!(self, Error::Unable { .. } | Error::Unusable { .. })
+    }
+
+    /// The server that is not there, if that is what is wrong.
+    pub fn unreachable(&self) -> Option<Unreachable<'_>> {
+        match self {
+            Error::Call { server, source: CallError::Connection(problem) | CallError::Absent(problem), .. } => {
+                // Before the address stand the model and the kind of server.
+                let address = server.split_whitespace().last().unwrap_or(server);
+                Some(Unreachable { address, problem })
+            }
+            _ => None,
+        }
+    }
+
     /// What to do about it, if something is known to help.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -156,6 +242,11 @@ impl Error {
             Error::NotACache { .. } => Some(
                 "`--plan-cache FILE` names a cache, and makes one where there is none; `--no-plan-cache` works without".to_owned(),
             ),
+            Error::NoModel => Some(
+                "name one with `--llm-model NAME` (or SINOPIA_LLM_MODEL, or `llm-model` in sinopia.toml), and its server with `--llm-base-url`:\nan address, or one of openai, vllm, llama.cpp, ollama, lm-studio".to_owned(),
+            ),
+            Error::NoModelFile => Some("name one with `--llm-model FILE.gguf`".to_owned()),
+            Error::NoTemplateTaken => Some("name a language model for them with `--llm-model`".to_owned()),
             Error::OutOfTime { .. } => Some("`--plan-timeout SECONDS` allows more time".to_owned()),
             Error::Cache { path, .. } => {
                 Some(format!("it can be deleted, `{}` holds nothing but answers; `--no-plan-cache` works without it", path.display()))
@@ -165,8 +256,13 @@ impl Error {
     }
 }
 
-fn calls_in_words(calls: usize) -> String {
-    if calls == 1 { "1 request".to_owned() } else { format!("{calls} requests") }
+/// A server that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreachable<'a> {
+    /// Its address.
+    pub address: &'a str,
+    /// What the system says.
+    pub problem: &'a str,
 }
 
 fn listed(problems: &[String]) -> String {
@@ -193,12 +289,14 @@ mod tests {
     #[test]
     fn the_last_answer_stands_at_the_end_without_escapes() {
         let error = Error::Unusable {
+            planner: "gpt-4".to_owned(),
+            asked: "a cat".to_owned(),
             answers: 4,
             problems: vec!["there is no list".to_owned(), "no\nwords".to_owned()],
             last_answer: "I cannot\x1b[31m draw.\n".to_owned(),
         };
         insta::assert_snapshot!(error, @r"
-        the model gave no usable layout in 4 answers; of the last one:
+        gpt-4 gave no usable layout in 4 answers to `a cat`; of the last one:
           - there is no list
           - no
             words

@@ -3,16 +3,15 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use sinopia_layout::Canvas;
-use sinopia_llm::{Constraint, Generation, LanguageModel, Role as LlmRole, Sampling};
+use sinopia_layout::{Canvas, hex};
+use sinopia_llm::{Constraint, Generation, LanguageModel, Role as LlmRole, TokenSampling};
 
-use crate::built_in::usage;
-use crate::provider::{CallError, Completion, Identity, Message, Provider, Role};
-use crate::template::{AnswerFormat, TWO_STEP_SCHEMA, hex};
+use crate::in_process;
+use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role};
+use crate::template::{AnswerFormat, TWO_STEP_SCHEMA};
 
 /// Bytes at the beginning of a file, where its metadata lies, that tell it from others in the cache.
 const IDENTIFYING_BYTES: u64 = 1 << 20;
@@ -78,7 +77,7 @@ fn identify(path: &Path) -> std::io::Result<String> {
     let mut start = Vec::new();
     file.take(IDENTIFYING_BYTES).read_to_end(&mut start)?;
     let hash = Sha256::new().chain_update(&start).chain_update(length.to_le_bytes()).finalize();
-    Ok(hex(&hash[..8]))
+    Ok(hex::encode(&hash[..8]))
 }
 
 impl Provider for Gguf {
@@ -93,17 +92,12 @@ impl Provider for Gguf {
         }
     }
 
-    fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError> {
-        self.complete_unless(conversation, draw, timeout, &|| false)
+    fn is_canvas_fixed(&self) -> bool {
+        true
     }
 
-    fn complete_unless(
-        &self,
-        conversation: &[Message],
-        draw: u64,
-        timeout: Duration,
-        is_over: &dyn Fn() -> bool,
-    ) -> Result<Completion, CallError> {
+    fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
+        let CompletionRequest { conversation, draw, timeout, is_cancelled } = *request;
         let turn = |message: &Message| match message.role {
             Role::User => LlmRole::User,
             Role::Assistant => LlmRole::Assistant,
@@ -116,25 +110,15 @@ impl Provider for Gguf {
         };
         let generation = Generation {
             constraint,
-            sampling: Sampling { temperature: self.options.temperature as f32, top_p: 1.0, seed: draw },
+            sampling: TokenSampling { temperature: self.options.temperature as f32, top_p: 1.0, seed: draw },
             max_tokens: self.options.max_tokens as usize,
             stop: None,
             timeout: Some(timeout),
         };
-        let answer = self.model.answer_unless(&turns, &generation, is_over).map_err(call_error)?;
-        let usage = usage(&answer);
+        let answer =
+            self.model.answer_cancellable(&turns, &generation, is_cancelled).map_err(in_process::call_error)?;
+        let usage = in_process::usage(&answer);
         Ok(Completion { text: answer.text, is_cut: answer.is_cut, usage })
-    }
-}
-
-/// Failures of a model in process in the words for failures of calls.
-pub(crate) fn call_error(error: sinopia_llm::Error) -> CallError {
-    match error {
-        sinopia_llm::Error::OutOfTime(limit) => CallError::Timeout(limit),
-        error => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            CallError::Unable(format!("{error}{cause}"))
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use ureq::{Agent, Body};
 
 use crate::address::{ApiKey, BaseUrl};
 use crate::presets::{self, Endpoint, Preset};
-use crate::provider::{CallError, Completion, Identity, Message, Provider, Role, Usage};
+use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role, Usage};
 
 /// Longest part of an error page that a message repeats, in characters.
 const SHOWN_CHARS: usize = 300;
@@ -257,7 +257,8 @@ impl Provider for OpenAi {
         }
     }
 
-    fn complete(&self, conversation: &[Message], _draw: u64, timeout: Duration) -> Result<Completion, CallError> {
+    fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
+        let CompletionRequest { conversation, timeout, .. } = *request;
         let started = std::time::Instant::now();
         let mut left = timeout;
         loop {
@@ -277,7 +278,7 @@ impl Provider for OpenAi {
     }
 }
 
-/// Whether there is no such server: waiting does not mend that.
+/// Whether there is no such server: waiting does not change that.
 fn is_absence(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::HostNotFound => true,

@@ -1,13 +1,13 @@
 //! Boxes moved to where the caption says that things stand.
 //!
-//! A small model places many things well and one of them on the wrong side. Few moves mend that: two boxes change places, or one changes sides. Of those that touch a
+//! A small model places many things well and one of them on the wrong side. Few moves repair that: two boxes change places, or one changes sides. Of those that touch a
 //! thing that stands wrong, the one that leaves the layout with the least wrong is made, until nothing is gained.
 
 use sinopia_layout::{Canvas, Layout, PixelBox};
 
 use crate::checks::{self, Finding, Reading, Said};
 
-/// More moves than this mend no layout.
+/// More moves than this repair no layout.
 const MOST_MOVES: usize = 6;
 
 /// Things whose moves are tried at once; of more than that, none alone makes a difference.
@@ -50,26 +50,23 @@ fn misplaced(findings: &[Finding], layout: &Layout) -> Vec<usize> {
 /// The layouts in which one object has another's place, or stands on the other side.
 fn moves(layout: &Layout, index: usize) -> Vec<Layout> {
     let (width, height) = (f64::from(layout.canvas.width()), f64::from(layout.canvas.height()));
-    let (x, y) = center(&layout.objects[index].bbox);
+    let (x, y) = layout.objects[index].bbox.center();
     let with = |placed: &[(usize, (f64, f64))]| {
         let mut layout = layout.clone();
         for &(object, center) in placed {
-            layout.objects[object].bbox = moved(&layout.objects[object].bbox, center, layout.canvas)?;
+            layout.objects[object].bbox = moved_to(center, &layout.objects[object].bbox, layout.canvas)?;
         }
         Some(layout)
     };
     let mirrored = [(width - x, y), (x, height - y), (width - x, height - y)].map(|center| with(&[(index, center)]));
     let others = (0..layout.objects.len()).filter(|&other| other != index);
-    let swapped = others.map(|other| with(&[(index, center(&layout.objects[other].bbox)), (other, (x, y))]));
+    let swapped = others.map(|other| with(&[(index, layout.objects[other].bbox.center()), (other, (x, y))]));
     mirrored.into_iter().chain(swapped).flatten().collect()
 }
 
-fn center(bbox: &PixelBox) -> (f64, f64) {
-    (bbox.x() + bbox.width() / 2.0, bbox.y() + bbox.height() / 2.0)
-}
-
 /// A box with another centre, moved inside where it would leave the canvas.
-fn moved(bbox: &PixelBox, (x, y): (f64, f64), canvas: Canvas) -> Option<PixelBox> {
+fn moved_to(center: (f64, f64), bbox: &PixelBox, canvas: Canvas) -> Option<PixelBox> {
+    let (x, y) = center;
     let start =
         |center: f64, length: f64, side: u32| (center - length / 2.0).clamp(0.0, (f64::from(side) - length).max(0.0));
     let left = start(x, bbox.width(), canvas.width()).round();
@@ -103,13 +100,13 @@ mod tests {
             let layout =
                 parse_answer(&format!("{answer}\nBackground prompt: A realistic scene\nNegative prompt: ")).unwrap();
             assert_ne!(faults(caption, &layout), [""; 0], "{caption}");
-            let mended = put_in_place(caption, layout.clone());
-            assert_eq!(faults(caption, &mended), [""; 0], "{caption}: {mended:?}");
-            assert!(mended.is_inside_canvas());
+            let repaired = put_in_place(caption, layout.clone());
+            assert_eq!(faults(caption, &repaired), [""; 0], "{caption}: {repaired:?}");
+            assert!(repaired.is_inside_canvas());
             let sizes = |layout: &Layout| -> Vec<_> {
                 layout.objects.iter().map(|o| (o.phrase.clone(), o.bbox.width(), o.bbox.height())).collect()
             };
-            assert_eq!(sizes(&mended), sizes(&layout));
+            assert_eq!(sizes(&repaired), sizes(&layout));
         }
     }
 

@@ -1,94 +1,142 @@
-//! From a caption to a layout: ask, read, check, ask again. Start reading at [`Planner::plan`].
+//! What a planner is: from a task to a layout. Start reading at [`Planner`].
 
 use std::fmt;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
-use sha2::{Digest, Sha256};
-use sinopia_layout::{Canvas, Layout, LayoutCache, RepairReport, repair};
+use sinopia_layout::{Canvas, Layout, RepairReport, counted};
 
-use crate::cache::{Cache, Entry, Key};
 use crate::checks::{self, Finding};
-use crate::error::{Error, Result};
-use crate::provider::{CallError, Message, Provider, Usage};
-use crate::retry::{Budget, RetryPolicy};
-use crate::template::{Template, hex};
+use crate::error::Result;
+use crate::provider::{Prices, Usage};
 
-/// More answers than are ever asked for one occurrence of a caption.
-const DRAWS_PER_OCCURRENCE: u64 = 1000;
+/// How often a pause looks whether the plan was called off.
+const CANCELLATION_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How hard the planner tries.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlanOptions {
-    /// The canvas that boxes are asked for on.
-    pub canvas: Canvas,
-    /// Layouts to choose from. A perfect one ends the search.
-    pub candidates: usize,
-    /// Fresh starts for a candidate whose answers cannot be used.
-    pub starts: usize,
-    /// Turns in which the model is told what is wrong with its answer, for each start.
-    pub repairs: usize,
-    /// The longest wait for one answer.
-    pub request_timeout: Duration,
-    /// The longest time for the whole plan, pauses included.
-    pub total_timeout: Duration,
-    /// How failed calls are repeated.
-    pub retry: RetryPolicy,
-    /// Take the best answer that is a layout at all, even if it fails a check.
-    pub lenient: bool,
+/// Whoever lays out captions: a language model, the small model inside the program, rules.
+pub trait Planner: Send + Sync {
+    /// Who plans, and what it can do.
+    fn info(&self) -> &PlannerInfo;
+
+    /// What tells its layouts from those of others. Layouts are remembered under it.
+    fn identity(&self) -> PlannerIdentity;
+
+    /// The layout of a caption, or a layout with a change carried out.
+    ///
+    /// # Errors
+    /// [`Error::Unable`](crate::Error::Unable) if the task is beyond it, [`Error::Unusable`](crate::Error::Unusable) with the last answer if it finds
+    /// no layout that passes the checks, [`Error::Call`](crate::Error::Call) if it cannot be asked, [`Error::OutOfTime`](crate::Error::OutOfTime),
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
+    fn plan(&self, task: &PlanTask<'_>, context: &PlanContext<'_>) -> Result<Plan>;
 }
 
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            canvas: Canvas::PUBLISHED,
-            candidates: 1,
-            starts: 2,
-            repairs: 1,
-            request_timeout: Duration::from_secs(120),
-            total_timeout: Duration::from_secs(600),
-            retry: RetryPolicy::default(),
-            lenient: false,
-        }
+/// Who plans, and what it can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannerInfo {
+    /// Who plans, in words: no address and no path.
+    pub name: String,
+    /// The canvas of tasks that name none.
+    pub canvas: Canvas,
+    /// Whether it lays out captions on no other canvas.
+    pub is_canvas_fixed: bool,
+    /// Whether it changes layouts as it is told in words.
+    pub can_edit: bool,
+    /// What its tokens cost, if that is known.
+    pub prices: Option<Prices>,
+}
+
+impl PlannerInfo {
+    /// The cost for reports.
+    pub fn cost(&self, usage: &Usage) -> Option<f64> {
+        self.prices.map(|prices| usage.cost(prices))
+    }
+
+    /// Requests and tokens, with their cost if the prices are known.
+    pub fn format_usage(&self, usage: &Usage) -> String {
+        let cost = self.cost(usage).map(|cost| format!(", cost {cost:.6}"));
+        format!("{usage}{}", cost.unwrap_or_default())
     }
 }
 
-/// What happens while a plan is made, for people who wait.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum PlanEvent {
-    /// The answer was in the cache.
-    Cached,
-    /// The model is asked.
-    Asking,
-    /// A call failed and is repeated after a pause.
-    Waiting {
-        /// Why.
-        reason: String,
-        /// How long.
-        pause: Duration,
-    },
-    /// An answer cannot be used; the model is told why.
-    Repairing {
-        /// What is wrong.
-        problems: Vec<String>,
-    },
-    /// The model did not mend its answer; it is asked from the beginning.
-    StartingOver,
+/// What tells a planner's layouts from those of others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PlannerIdentity {
+    /// Its kind and where it is: `openai https://api.openai.com/v1`.
+    pub provider: String,
+    /// The model's name.
+    pub model: String,
+    /// Hash of the prompt template; empty if there is none.
+    pub template: String,
+    /// Everything else that changes its answers, as JSON.
+    pub settings: String,
+    /// Layouts that it chooses from.
+    pub candidates: usize,
 }
 
-impl fmt::Display for PlanEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PlanEvent::Cached => f.write_str("the layout is in the cache of plans"),
-            PlanEvent::Asking => f.write_str("asking the model for a layout"),
-            PlanEvent::Waiting { reason, pause } => write!(f, "{reason}; trying again in {:.1} s", pause.as_secs_f64()),
-            PlanEvent::Repairing { problems } => {
-                write!(f, "asking the model to mend its layout: {}", problems.join("; "))
-            }
-            PlanEvent::StartingOver => f.write_str("asking the model afresh"),
+/// What a planner is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanTask<'a> {
+    /// A layout for a caption, or a change to one.
+    pub goal: PlanGoal<'a>,
+    /// The canvas to lay a caption out on; the planner's own if there is none. A changed layout keeps its canvas.
+    pub canvas: Option<Canvas>,
+    /// Which of several layouts for the same caption, counted from 0.
+    pub occurrence: usize,
+    /// Take the best layout even if it fails a check, whatever [`PlanOptions::is_lenient`] says.
+    pub is_lenient: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlanGoal<'a> {
+    /// Lay out a caption.
+    Caption(&'a str),
+    /// Carry out an instruction, such as *move the dog left*.
+    Edit {
+        /// The layout as it is.
+        layout: &'a Layout,
+        /// What is to become different.
+        instruction: &'a str,
+    },
+}
+
+impl<'a> PlanTask<'a> {
+    /// The first layout for a caption, on the planner's canvas.
+    pub fn caption(caption: &'a str) -> Self {
+        Self { goal: PlanGoal::Caption(caption), canvas: None, occurrence: 0, is_lenient: false }
+    }
+
+    /// A layout with an instruction carried out.
+    pub fn edit(layout: &'a Layout, instruction: &'a str) -> Self {
+        Self { goal: PlanGoal::Edit { layout, instruction }, canvas: None, occurrence: 0, is_lenient: false }
+    }
+
+    /// The caption or the instruction.
+    pub fn text(&self) -> &'a str {
+        match self.goal {
+            PlanGoal::Caption(caption) => caption,
+            PlanGoal::Edit { instruction, .. } => instruction,
         }
+    }
+
+    /// The canvas of the result, if a planner's own is `own`.
+    pub fn canvas_or(&self, own: Canvas) -> Canvas {
+        match self.goal {
+            PlanGoal::Caption(_) => self.canvas.unwrap_or(own),
+            PlanGoal::Edit { layout, .. } => layout.canvas,
+        }
+    }
+
+    /// What is wrong with a layout as the result on `canvas`. Of a change only the boxes are checked: nobody knows the caption that it leads to.
+    pub fn check(&self, layout: &Layout, canvas: Canvas) -> Vec<Finding> {
+        let mut findings = match self.goal {
+            PlanGoal::Caption(caption) => checks::check(caption, layout),
+            PlanGoal::Edit { .. } => checks::check_boxes(layout),
+        };
+        if layout.canvas != canvas {
+            findings.push(Finding::OtherCanvas { expected: canvas, found: layout.canvas });
+        }
+        findings
     }
 }
 
@@ -97,9 +145,9 @@ impl fmt::Display for PlanEvent {
 pub struct Plan {
     /// The layout, every box inside the canvas.
     pub layout: Layout,
-    /// The model's answer.
+    /// The planner's answer, as [`sinopia_layout::parse_answer_on`] reads it.
     pub answer: String,
-    /// What could be better; faults only if [`PlanOptions::lenient`].
+    /// What could be better; faults only if the task or [`PlanOptions`] is lenient.
     pub findings: Vec<Finding>,
     /// What was changed in the answer's boxes.
     pub changes: RepairReport,
@@ -109,330 +157,158 @@ pub struct Plan {
     pub is_cached: bool,
 }
 
-/// Turns captions into layouts with a language model.
-pub struct Planner<'a> {
-    provider: &'a dyn Provider,
-    template: &'a Template,
-    options: PlanOptions,
-    cache: Option<&'a Cache>,
+/// How hard a planner tries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanOptions {
+    /// The canvas that boxes are asked for on.
+    pub canvas: Canvas,
+    /// Layouts to choose from. A perfect one ends the search.
+    pub candidates: usize,
+    /// Fresh starts for a candidate whose answers cannot be used.
+    pub starts: usize,
+    /// The longest wait for one answer.
+    pub request_timeout: Duration,
+    /// The longest time for the whole plan, pauses included.
+    pub total_timeout: Duration,
+    /// Take the best answer that is a layout at all, even if it fails a check.
+    pub is_lenient: bool,
 }
 
-/// What is asked: a layout for a caption, or a change to one.
-enum Task<'a> {
-    Caption(&'a str),
-    Edit { layout: &'a Layout, instruction: &'a str },
-}
-
-/// An answer that is a layout.
-struct Candidate {
-    layout: Layout,
-    answer: String,
-    findings: Vec<Finding>,
-}
-
-/// What a search has come to.
-#[derive(Default)]
-struct Search {
-    /// The number of the first answer; captions that occur several times begin far apart.
-    first_draw: u64,
-    usage: Usage,
-    answers: usize,
-    last_answer: String,
-    last_problems: Vec<String>,
-    /// The best layout with faults.
-    best_faulty: Option<Candidate>,
-}
-
-impl<'a> Planner<'a> {
-    /// A planner that asks `provider` with `template` and remembers good answers in `cache`.
-    pub fn new(
-        provider: &'a dyn Provider,
-        template: &'a Template,
-        options: PlanOptions,
-        cache: Option<&'a Cache>,
-    ) -> Self {
-        Self { provider, template, options, cache }
-    }
-
-    /// The layout for `caption`. Captions that occur several times have an answer for each `occurrence`, counted from 0.
-    ///
-    /// # Errors
-    /// [`Error::Call`] if the provider cannot be asked, [`Error::OutOfTime`], [`Error::Unusable`] with the last answer if the
-    /// model gives no layout that passes the checks, [`Error::Cache`].
-    pub fn plan(&self, caption: &str, occurrence: usize, tell: &dyn Fn(&PlanEvent)) -> Result<Plan> {
-        let key = self.key(caption, occurrence, None);
-        self.cached_or_new(&Task::Caption(caption), &key, tell)
-    }
-
-    /// `layout` with `instruction` carried out, such as *move the dog left*. The result has the layout's canvas.
-    ///
-    /// # Errors
-    /// As [`Planner::plan`].
-    pub fn edit(
-        &self,
-        layout: &Layout,
-        instruction: &str,
-        occurrence: usize,
-        tell: &dyn Fn(&PlanEvent),
-    ) -> Result<Plan> {
-        let key = self.key(instruction, occurrence, Some(layout));
-        self.cached_or_new(&Task::Edit { layout, instruction }, &key, tell)
-    }
-
-    /// Stores an answer of another origin as if this planner had got it. Returns whether it was new.
-    ///
-    /// # Errors
-    /// [`Error::Layout`] or [`Error::Unusable`] if it is not a good layout for the caption, [`Error::Cache`].
-    pub fn import(&self, caption: &str, occurrence: usize, answer: &str) -> Result<bool> {
-        let task = Task::Caption(caption);
-        let candidate = self.judge(&task, answer)?;
-        let problems = faults(&candidate.findings);
-        if !problems.is_empty() {
-            return Err(Error::Unusable { answers: 1, problems, last_answer: answer.to_owned() });
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            canvas: Canvas::PUBLISHED,
+            candidates: 1,
+            starts: 2,
+            request_timeout: Duration::from_secs(120),
+            total_timeout: Duration::from_secs(600),
+            is_lenient: false,
         }
-        let Some(cache) = self.cache else { return Ok(false) };
-        cache.put(&self.key(caption, occurrence, None), &entry(&candidate, Usage::default()))
-    }
-
-    /// The cache key of a caption.
-    pub fn key(&self, caption: &str, occurrence: usize, edited: Option<&Layout>) -> Key {
-        let identity = self.provider.identity();
-        let canvas = edited.map_or(self.options.canvas, |layout| layout.canvas);
-        let edited = edited.map(|layout| hex(&Sha256::digest(layout.to_json().as_bytes())));
-        let settings = json!({
-            "provider": identity.settings,
-            "canvas": [canvas.width(), canvas.height()],
-            "candidates": self.options.candidates,
-            "edited": edited,
-        });
-        Key {
-            provider: identity.provider,
-            model: identity.model,
-            template: self.template.hash().to_owned(),
-            settings: settings.to_string(),
-            caption: LayoutCache::key(caption).to_owned(),
-            occurrence,
-        }
-    }
-
-    fn cached_or_new(&self, task: &Task<'_>, key: &Key, tell: &dyn Fn(&PlanEvent)) -> Result<Plan> {
-        if let Some(plan) = self.cached(task, key)? {
-            tell(&PlanEvent::Cached);
-            return Ok(plan);
-        }
-        let first_draw = DRAWS_PER_OCCURRENCE.saturating_mul(key.occurrence as u64);
-        let mut search = Search { first_draw, ..Search::default() };
-        let candidate = self.search(task, &mut search, tell)?;
-        if let Some(cache) = self.cache
-            && !candidate.findings.iter().any(Finding::is_fault)
-        {
-            cache.put(key, &entry(&candidate, search.usage))?;
-            // Another process may have been first; then its answer is the answer.
-            if let Some(plan) = self.cached(task, key)? {
-                return Ok(Plan { usage: search.usage, is_cached: false, ..plan });
-            }
-        }
-        Ok(finished(candidate, search.usage, false))
-    }
-
-    /// The cached plan, if there is one that still passes.
-    fn cached(&self, task: &Task<'_>, key: &Key) -> Result<Option<Plan>> {
-        let Some(cache) = self.cache else { return Ok(None) };
-        let Some(entry) = cache.get(key)? else { return Ok(None) };
-        let candidate = self.judge(task, &entry.answer).ok();
-        let passing = candidate.filter(|candidate| !candidate.findings.iter().any(Finding::is_fault));
-        Ok(passing.map(|candidate| finished(candidate, Usage::default(), true)))
-    }
-
-    /// The best of the candidates.
-    fn search(&self, task: &Task<'_>, search: &mut Search, tell: &dyn Fn(&PlanEvent)) -> Result<Candidate> {
-        let budget = Budget::new(self.options.total_timeout);
-        let mut best: Option<Candidate> = None;
-        for _ in 0..self.options.candidates.max(1) {
-            match self.candidate(task, search, &budget, tell) {
-                Ok(candidate) => best = Some(better(best, candidate)),
-                // What was found so far is worth more than what went wrong later.
-                Err(error) if best.is_none() && !matches!(error, Error::Unusable { .. }) => return Err(error),
-                Err(Error::Unusable { .. }) => {}
-                Err(_) => break,
-            }
-            if best.as_ref().is_some_and(|candidate| candidate.findings.is_empty()) {
-                break;
-            }
-        }
-        if let Some(candidate) = best {
-            return Ok(candidate);
-        }
-        match search.best_faulty.take() {
-            Some(candidate) if self.options.lenient => Ok(candidate),
-            _ => Err(search.unusable()),
-        }
-    }
-
-    /// One layout without faults: from a fresh start, or from a repair turn after it.
-    fn candidate(
-        &self,
-        task: &Task<'_>,
-        search: &mut Search,
-        budget: &Budget,
-        tell: &dyn Fn(&PlanEvent),
-    ) -> Result<Candidate> {
-        for start in 0..self.options.starts.max(1) {
-            if start > 0 {
-                tell(&PlanEvent::StartingOver);
-            }
-            let mut conversation = vec![Message::user(self.opening(task)?)];
-            for turn in 0..=self.options.repairs {
-                let answer = self.ask(&conversation, search, budget, tell)?;
-                let problems = match self.judge(task, &answer) {
-                    Ok(candidate) => {
-                        let problems = faults(&candidate.findings);
-                        if problems.is_empty() {
-                            return Ok(candidate);
-                        }
-                        search.best_faulty = Some(better(search.best_faulty.take(), candidate));
-                        problems
-                    }
-                    Err(error) => vec![unreadable(&error)],
-                };
-                search.last_answer = answer.clone();
-                search.last_problems = problems.clone();
-                if turn < self.options.repairs {
-                    tell(&PlanEvent::Repairing { problems: problems.clone() });
-                    conversation.push(Message::assistant(answer));
-                    conversation.push(Message::user(self.template.repair(
-                        task.text(),
-                        self.canvas(task),
-                        &problems,
-                    )?));
-                }
-            }
-        }
-        Err(search.unusable())
-    }
-
-    fn opening(&self, task: &Task<'_>) -> Result<String> {
-        match task {
-            Task::Caption(caption) => self.template.prompt(LayoutCache::key(caption), self.options.canvas),
-            Task::Edit { layout, instruction } => self.template.edit(layout, instruction.trim()),
-        }
-    }
-
-    fn canvas(&self, task: &Task<'_>) -> Canvas {
-        match task {
-            Task::Caption(_) => self.options.canvas,
-            Task::Edit { layout, .. } => layout.canvas,
-        }
-    }
-
-    /// One answer, with calls repeated as the policy says.
-    fn ask(
-        &self,
-        conversation: &[Message],
-        search: &mut Search,
-        budget: &Budget,
-        tell: &dyn Fn(&PlanEvent),
-    ) -> Result<String> {
-        let out_of_time = |last: String| Error::OutOfTime { limit: budget.limit(), last };
-        tell(&PlanEvent::Asking);
-        let mut failures = 0;
-        loop {
-            let timeout = self.options.request_timeout.min(budget.left());
-            if timeout.is_zero() {
-                let last = search.last_problems.first().cloned();
-                return Err(out_of_time(last.unwrap_or_else(|| "the model was asked".to_owned())));
-            }
-            search.usage.requests += 1;
-            let draw = search.first_draw + search.answers as u64;
-            let error = match self.provider.complete(conversation, draw, timeout) {
-                Ok(completion) => {
-                    search.usage += completion.usage;
-                    search.answers += 1;
-                    return Ok(completion.text);
-                }
-                Err(error) => error,
-            };
-            if let CallError::Unable(problem) = error {
-                return Err(Error::Unable { planner: self.provider.identity().provider, problem });
-            }
-            failures += 1;
-            let Some(pause) = self.options.retry.pause(&error, failures, fastrand::f64()) else {
-                let server = self.provider.identity().provider;
-                return Err(Error::Call { server, calls: failures as usize, source: error });
-            };
-            if pause >= budget.left() {
-                return Err(out_of_time(error.to_string()));
-            }
-            tell(&PlanEvent::Waiting { reason: error.to_string(), pause });
-            thread::sleep(pause);
-        }
-    }
-
-    /// Reads an answer and checks it.
-    fn judge(&self, task: &Task<'_>, answer: &str) -> Result<Candidate> {
-        let canvas = self.canvas(task);
-        let (layout, answer) = self.template.read(answer, canvas)?;
-        let mut findings = match task {
-            Task::Caption(caption) => checks::check(caption, &layout),
-            Task::Edit { .. } => checks::check_boxes(&layout),
-        };
-        if layout.canvas != canvas {
-            findings.push(Finding::OtherCanvas { expected: canvas, found: layout.canvas });
-        }
-        Ok(Candidate { layout, answer, findings })
     }
 }
 
-impl Task<'_> {
-    fn text(&self) -> &str {
+/// Who waits for a plan: what they are told meanwhile, and how they call it off.
+#[derive(Clone, Copy, Default)]
+pub struct PlanContext<'a> {
+    tell: Option<&'a dyn Fn(&PlanEvent)>,
+    is_cancelled: Option<&'a dyn Fn() -> bool>,
+}
+
+impl<'a> PlanContext<'a> {
+    /// Calls `tell` with all that happens.
+    pub fn on_event(self, tell: &'a dyn Fn(&PlanEvent)) -> Self {
+        Self { tell: Some(tell), ..self }
+    }
+
+    /// Asks for nothing more once `is_cancelled` says so. A model in process gives up what it was asked; what a server was asked ends by its time limit.
+    pub fn cancelled_by(self, is_cancelled: &'a dyn Fn() -> bool) -> Self {
+        Self { is_cancelled: Some(is_cancelled), ..self }
+    }
+
+    /// Tells those who wait.
+    pub fn tell(&self, event: &PlanEvent) {
+        if let Some(tell) = self.tell {
+            tell(event);
+        }
+    }
+
+    /// Whether nobody waits any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.is_some_and(|is_cancelled| is_cancelled())
+    }
+
+    /// Waits for `pause`, or until the plan is called off.
+    pub(crate) fn sleep(&self, pause: Duration) {
+        let start = Instant::now();
+        while let Some(left) = pause.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+            if self.is_cancelled() {
+                return;
+            }
+            thread::sleep(left.min(CANCELLATION_INTERVAL));
+        }
+    }
+}
+
+impl fmt::Debug for PlanContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlanContext").field("is_cancelled", &self.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+/// What happens while a plan is made, for people who wait.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PlanEvent {
+    /// The answer was in the cache.
+    Cached,
+    /// A planner is asked for a layout.
+    Asking {
+        /// Who is asked.
+        planner: String,
+        /// For which layout, counted from 1.
+        candidate: usize,
+        /// Of how many at most.
+        candidates: usize,
+    },
+    /// The likeliest layout is not perfect, and others are drawn to choose from.
+    DrawingMore {
+        /// Who draws.
+        planner: String,
+        /// How many at most.
+        candidates: usize,
+        /// What is wrong with the likeliest one.
+        problems: Vec<String>,
+    },
+    /// A call failed and is repeated after a pause.
+    Waiting {
+        /// Who was asked.
+        planner: String,
+        /// Why there is no answer.
+        reason: String,
+        /// How long.
+        pause: Duration,
+    },
+    /// An answer cannot be used; the planner is told why.
+    Repairing {
+        /// Who is told.
+        planner: String,
+        /// What is wrong.
+        problems: Vec<String>,
+    },
+    /// The planner did not repair its answer; it is asked from the beginning.
+    StartingOver {
+        /// Who is asked.
+        planner: String,
+        /// What was wrong in the end.
+        problems: Vec<String>,
+    },
+}
+
+impl fmt::Display for PlanEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Task::Caption(caption) => caption,
-            Task::Edit { instruction, .. } => instruction,
+            PlanEvent::Cached => f.write_str("the layout is in the cache of plans"),
+            PlanEvent::Asking { planner, candidate: 1, .. } => write!(f, "asking {planner} for a layout"),
+            PlanEvent::Asking { planner, candidate, candidates } => {
+                write!(f, "asking {planner} for another layout to choose from, {candidate} of at most {candidates}")
+            }
+            PlanEvent::DrawingMore { planner, candidates, problems } => {
+                let others = counted(*candidates, "other layout");
+                write!(f, "asking {planner} for up to {others} to choose from, as in its first {}", problems.join("; "))
+            }
+            PlanEvent::Waiting { planner, reason, pause } => {
+                write!(f, "{planner} gave no answer: {reason}; trying again in {:.1} s", pause.as_secs_f64())
+            }
+            PlanEvent::Repairing { planner, problems } => {
+                write!(f, "asking {planner} to repair its layout: {}", problems.join("; "))
+            }
+            PlanEvent::StartingOver { planner, problems } => {
+                write!(
+                    f,
+                    "asking {planner} from the beginning, as its layout still cannot be used: {}",
+                    problems.join("; ")
+                )
+            }
         }
     }
-}
-
-impl Search {
-    fn unusable(&self) -> Error {
-        Error::Unusable {
-            answers: self.answers,
-            problems: self.last_problems.clone(),
-            last_answer: self.last_answer.clone(),
-        }
-    }
-}
-
-fn better(best: Option<Candidate>, other: Candidate) -> Candidate {
-    match best {
-        Some(best) if checks::penalty(&best.findings) <= checks::penalty(&other.findings) => best,
-        _ => other,
-    }
-}
-
-fn faults(findings: &[Finding]) -> Vec<String> {
-    findings.iter().filter(|finding| finding.is_fault()).map(ToString::to_string).collect()
-}
-
-/// What the model is told about an answer that is no layout.
-fn unreadable(error: &Error) -> String {
-    match error {
-        Error::Layout(sinopia_layout::Error::Text(fault)) => {
-            format!(
-                "it does not have the form that was asked for; at line {}, column {}: {}",
-                fault.line(),
-                fault.column(),
-                fault.message()
-            )
-        }
-        other => other.to_string(),
-    }
-}
-
-fn entry(candidate: &Candidate, usage: Usage) -> Entry {
-    Entry { answer: candidate.answer.clone(), canvas: candidate.layout.canvas, usage }
-}
-
-fn finished(candidate: Candidate, usage: Usage, is_cached: bool) -> Plan {
-    let (layout, changes) = repair(candidate.layout);
-    Plan { layout, answer: candidate.answer, findings: candidate.findings, changes, usage, is_cached }
 }

@@ -11,28 +11,40 @@ pub trait Provider: Send + Sync {
     /// What tells its answers from those of others.
     fn identity(&self) -> Identity;
 
-    /// The model's answer to a conversation whose last message is the user's, in at most `timeout`.
-    ///
-    /// `draw` counts the answers that were asked for: 0 for the first one to a caption. Models that draw for themselves take it for
-    /// their seed, so that the same draw is the same answer; servers draw as they like.
+    /// Whether its answers are held to one canvas, token by token.
+    fn is_canvas_fixed(&self) -> bool {
+        false
+    }
+
+    /// The model's answer.
     ///
     /// # Errors
     /// [`CallError`]; whoever calls decides whether to try again.
-    fn complete(&self, conversation: &[Message], draw: u64, timeout: Duration) -> Result<Completion, CallError>;
+    fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError>;
+}
 
-    /// The same, given up soon after `is_over` says that nobody waits any more. Only models in process can: what a server was asked ends by its
-    /// `timeout`.
-    ///
-    /// # Errors
-    /// As [`complete`](Self::complete).
-    fn complete_unless(
-        &self,
-        conversation: &[Message],
-        draw: u64,
-        timeout: Duration,
-        _is_over: &dyn Fn() -> bool,
-    ) -> Result<Completion, CallError> {
-        self.complete(conversation, draw, timeout)
+/// What a model is asked, and for how long.
+#[derive(Clone, Copy)]
+pub struct CompletionRequest<'a> {
+    /// What was said so far; the last message is the user's.
+    pub conversation: &'a [Message],
+    /// Counts the answers that were asked for: 0 for the first one to a caption. Models that draw for themselves take it for their seed, so that the
+    /// same draw is the same answer; servers draw as they like.
+    pub draw: u64,
+    /// The longest wait for the answer.
+    pub timeout: Duration,
+    /// Whether nobody waits any more. Models in process give up soon after it says so; what a server was asked ends by its `timeout`.
+    pub is_cancelled: &'a dyn Fn() -> bool,
+}
+
+impl fmt::Debug for CompletionRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { conversation, draw, timeout, .. } = self;
+        f.debug_struct("CompletionRequest")
+            .field("conversation", conversation)
+            .field("draw", draw)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,6 +57,12 @@ pub struct Identity {
     pub model: String,
     /// Everything else that changes answers, as JSON.
     pub settings: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.model, self.provider)
+    }
 }
 
 /// Who speaks.
@@ -163,7 +181,7 @@ pub enum CallError {
         message: String,
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
-        /// Whether the account has nothing left, which waiting does not mend.
+        /// Whether the account has nothing left, which waiting does not change.
         is_quota: bool,
     },
     /// The server wants the request, and the key with it, to go somewhere else.
@@ -192,6 +210,12 @@ pub enum CallError {
     /// The model cannot do what is asked, however often.
     #[error("{0}")]
     Unable(String),
+    /// A model in process broke down while it answered.
+    #[error("{0}")]
+    Failed(String),
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for the answer any more")]
+    Cancelled,
     /// The answer has no text.
     #[error("the model answered nothing{}", after_colon(.0))]
     Empty(String),
@@ -213,7 +237,9 @@ impl CallError {
             | CallError::Redirect { .. }
             | CallError::TooLarge { .. }
             | CallError::ContentType { .. }
-            | CallError::Unable(_) => false,
+            | CallError::Cancelled
+            | CallError::Unable(_)
+            | CallError::Failed(_) => false,
         }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Kinds of things, separated by `;`: how many, the first and the last word of their name, `:`, width and height in cells of a grid of
 //! [`GRID`] × [`GRID`], then the cell of each centre. After each `|` follow the style, the settings, and what must not be there.
-//! [`Quotable::grammar`] lets nothing else be written: whatever the model's weights say, every name is the caption's, every kind has as many
+//! [`IndexedCaption::grammar`] lets nothing else be written: whatever the model's weights say, every name is the caption's, every kind has as many
 //! boxes as its number says, and the number is the caption's where it tells one.
 //!
 //! # Source
@@ -42,7 +42,7 @@ const MOST_QUOTES: usize = 4;
 const WIDE: f64 = 1.25;
 
 /// A caption whose words can be pointed at.
-pub(crate) struct Quotable {
+pub(crate) struct IndexedCaption {
     /// On one line, without the brackets that numbers stand in.
     text: String,
     /// Where each word stands in the text, signs around it left out.
@@ -55,7 +55,7 @@ enum Number {
     Any,
 }
 
-impl Quotable {
+impl IndexedCaption {
     pub(crate) fn new(caption: &str) -> Self {
         let plain = caption.chars().map(|c| if c.is_control() || c == '<' || c == '>' { ' ' } else { c });
         let text = plain.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -103,7 +103,7 @@ impl Quotable {
         let excluded = self.excluded();
         let is_excluded =
             |start: usize, end: usize| excluded.iter().any(|range| range.start <= end && start < range.end);
-        let sure = self.sure_things(&is_excluded);
+        let required = self.required_spans(&is_excluded);
         let mut terminal = |name: &str, breaks: &[&str], starts: Starts<'_>, fits: Spans<'_>| {
             let regex = self.spans(breaks, starts, fits);
             if let Some(regex) = &regex {
@@ -121,11 +121,11 @@ impl Quotable {
             let kinds: Vec<String> = (1..=MOST_THINGS).filter_map(of_count).collect();
             (!kinds.is_empty()).then(|| format!("{rule}: {}\n", kinds.join("\n    | ")))
         };
-        let other = kinds("kind", &|index| self.can_begin(index) && !sure.contains(&index));
-        let slots: Vec<String> = sure
+        let other = kinds("kind", &|index| self.can_begin(index) && !required.contains(&index));
+        let slots: Vec<String> = required
             .iter()
             .enumerate()
-            .filter_map(|(i, &start)| kinds(&format!("sure{i}x"), &|index| index == start))
+            .filter_map(|(i, &start)| kinds(&format!("required{i}x"), &|index| index == start))
             .collect();
         let things = match (slots.len(), &other) {
             (0, None) => "\"\"".to_owned(),
@@ -133,9 +133,9 @@ impl Quotable {
                 let some = format!("kind (\";\" kind){{0,{}}}", MOST_KINDS - 1);
                 if self.claims_things() { some } else { format!("({some})?") }
             }
-            (_, None) => (0..slots.len()).map(|i| format!("sure{i}x")).collect::<Vec<_>>().join(" \";\" "),
+            (_, None) => (0..slots.len()).map(|i| format!("required{i}x")).collect::<Vec<_>>().join(" \";\" "),
             (_, Some(_)) => {
-                let slot = |i: usize| format!("sure{i}x (\";\" kind){{0,{MOST_BETWEEN}}}");
+                let slot = |i: usize| format!("required{i}x (\";\" kind){{0,{MOST_BETWEEN}}}");
                 let slots: Vec<String> = (0..slots.len()).map(slot).collect();
                 format!("(kind \";\"){{0,{MOST_BETWEEN}}} {}", slots.join(" \";\" "))
             }
@@ -221,12 +221,12 @@ impl Quotable {
 
     /// Where phrases begin that surely name a thing: behind a number or `a`, unless it stands in, on or with something or belongs to a verb; and
     /// bare nouns that the caption begins with.
-    fn sure_things(&self, is_excluded: &dyn Fn(usize, usize) -> bool) -> Vec<usize> {
+    fn required_spans(&self, is_excluded: &dyn Fn(usize, usize) -> bool) -> Vec<usize> {
         let names_something = |start: usize| {
             self.ends(start, NAME_BREAKS)
                 .any(|end| !is_excluded(start, end) && (1..=MOST_THINGS).any(|count| self.is_name(start, end, count)))
         };
-        let mut sure: Vec<usize> = Vec::new();
+        let mut required: Vec<usize> = Vec::new();
         for start in (0..self.len()).filter(|&start| self.can_begin(start) && names_something(start)) {
             let follows = |list: &[&str]| start > 0 && !self.is_broken_before(start) && self.is(start - 1, list);
             let is_content = start > 1
@@ -239,13 +239,13 @@ impl Quotable {
             let is_known_place = |end: usize| [PLACES, STYLES].iter().any(|list| self.is(end, list));
             let is_place = self.ends(start, NAME_BREAKS).any(is_known_place);
             let is_bare = !self.is(start, words::DETERMINERS) && !is_place;
-            let begins_caption =
-                start == 0 || (follows(&["and"]) && sure.len() == 1 && sure[0] == 0 && self.is_bare_list(start));
+            let begins_caption = start == 0
+                || (follows(&["and"]) && required.len() == 1 && required[0] == 0 && self.is_bare_list(start));
             if is_counted || (is_single && !is_place && !belongs_to_verb) || (is_bare && begins_caption) {
-                sure.push(start);
+                required.push(start);
             }
         }
-        sure
+        required
     }
 
     /// Whether nothing but bare nouns and `and` stand before a word: `apples and oranges`.
@@ -485,7 +485,7 @@ impl Quotable {
         self.word(index).is_some_and(|word| list.iter().any(|known| word.eq_ignore_ascii_case(known)))
     }
 
-    /// The layout that an answer describes; `None` if it has not the form that [`Quotable::grammar`] enforces.
+    /// The layout that an answer describes; `None` if it has not the form that [`IndexedCaption::grammar`] enforces.
     pub(crate) fn read(&self, answer: &str, canvas: Canvas) -> Option<Layout> {
         let parts: Vec<&str> = answer.split(" |").collect();
         let [things, styles, settings, absent] = parts.as_slice() else { return None };
@@ -1065,7 +1065,7 @@ mod tests {
 
     #[track_caller]
     fn check(caption: &str, answer: &str, expected: &str) {
-        let layout = Quotable::new(caption).read(answer, Canvas::PUBLISHED).unwrap();
+        let layout = IndexedCaption::new(caption).read(answer, Canvas::PUBLISHED).unwrap();
         assert_eq!(sinopia_layout::write_answer(&layout), expected);
     }
 
@@ -1092,14 +1092,14 @@ mod tests {
     #[test]
     fn boxes_fill_any_canvas_and_stay_inside() {
         let canvas = Canvas::new(1024, 300).unwrap();
-        let layout = Quotable::new("3 cats").read(" 3<1><2>: 64 10 0 0 32 32 63 63 | | |", canvas).unwrap();
+        let layout = IndexedCaption::new("3 cats").read(" 3<1><2>: 64 10 0 0 32 32 63 63 | | |", canvas).unwrap();
         assert!(layout.is_inside_canvas());
         assert_eq!(layout.objects[2].bbox, PixelBox::new(0.0, 253.0, 1024.0, 47.0).unwrap());
     }
 
     #[test]
     fn an_answer_of_another_form_is_none() {
-        let two_cats = Quotable::new("two cats");
+        let two_cats = IndexedCaption::new("two cats");
         for answer in [
             "",
             " |",
@@ -1141,31 +1141,31 @@ mod tests {
 
     #[test]
     fn words_are_numbered_and_signs_left_out() {
-        let caption = Quotable::new("a  (red) cat;\tx-wings <7> “é”");
+        let caption = IndexedCaption::new("a  (red) cat;\tx-wings <7> “é”");
         assert_eq!(caption.prompt(Canvas::PUBLISHED), "square: a<1> (red<2>) cat<3>; x-wings<4> 7<5> “é<6>”");
-        assert!(Quotable::new("x").prompt(Canvas::new(768, 512).unwrap()).starts_with("wide: "));
-        assert!(Quotable::new("x").prompt(Canvas::new(512, 768).unwrap()).starts_with("tall: "));
-        assert_eq!(Quotable::new(" ... ").len(), 0);
+        assert!(IndexedCaption::new("x").prompt(Canvas::new(768, 512).unwrap()).starts_with("wide: "));
+        assert!(IndexedCaption::new("x").prompt(Canvas::new(512, 768).unwrap()).starts_with("tall: "));
+        assert_eq!(IndexedCaption::new(" ... ").len(), 0);
     }
 
     #[test]
     fn names_end_before_signs_and_have_the_captions_number() {
-        let grammar = Quotable::new("two red apples, a cat and a pair of dogs, no old hats or coats").grammar();
+        let grammar = IndexedCaption::new("two red apples, a cat and a pair of dogs, no old hats or coats").grammar();
         let quoted = |name: &str| {
             let of_name = |line: &'_ str| line.strip_prefix(&format!("{name}: ")).map(str::to_owned);
             grammar.lines().find_map(of_name).unwrap_or_default()
         };
         // Each has its place, in the caption's order.
-        assert!(quoted("things").contains("sure0x") && quoted("things").contains("sure2x"), "{grammar}");
-        assert_eq!((quoted("SURE0X2"), quoted("SURE0X1")), ("/<1><(3)>/".to_owned(), String::new()));
-        assert_eq!((quoted("SURE1X1"), quoted("SURE2X2")), ("/<4><(5)>/".to_owned(), "/<7><(10)>/".to_owned()));
+        assert!(quoted("things").contains("required0x") && quoted("things").contains("required2x"), "{grammar}");
+        assert_eq!((quoted("REQUIRED0X2"), quoted("REQUIRED0X1")), ("/<1><(3)>/".to_owned(), String::new()));
+        assert_eq!((quoted("REQUIRED1X1"), quoted("REQUIRED2X2")), ("/<4><(5)>/".to_owned(), "/<7><(10)>/".to_owned()));
         assert_eq!((quoted("ABSENT11X"), quoted("ABSENT14X")), ("/<12><(13)>/".to_owned(), "/<15><(15)>/".to_owned()));
         assert_eq!(quoted("absent"), "ABSENT11X \";\" ABSENT14X");
     }
 
     #[test]
-    fn what_the_caption_surely_names_is_sure() {
-        for (caption, sure) in [
+    fn what_the_caption_surely_names_is_required() {
+        for (caption, required) in [
             ("cat", vec!["cat"]),
             ("apples and oranges", vec!["apples", "oranges"]),
             ("a photo of a bench", vec!["a bench"]),
@@ -1179,19 +1179,19 @@ mod tests {
             ("three watches", vec!["three watches"]),
             ("a big red present and a red watering can", vec!["a big red present", "a red watering can"]),
         ] {
-            let caption = Quotable::new(caption);
+            let caption = IndexedCaption::new(caption);
             let excluded = caption.excluded();
             let is_excluded =
                 |start: usize, end: usize| excluded.iter().any(|range| range.start <= end && start < range.end);
             let last = |start: usize| caption.ends(start, NAME_BREAKS).last().unwrap();
             let named = |start: usize| caption.quote(&(start..=last(start))).unwrap();
-            assert_eq!(caption.sure_things(&is_excluded).into_iter().map(named).collect::<Vec<_>>(), sure);
+            assert_eq!(caption.required_spans(&is_excluded).into_iter().map(named).collect::<Vec<_>>(), required);
         }
     }
 
     #[test]
     fn long_captions_name_things_and_no_other_words() {
-        let caption = Quotable::new(
+        let caption = IndexedCaption::new(
             "This picture shows a calm street in the early evening. A black cat is sitting on the ground, two orange fishes swim in \
              the upper left corner, and above them a blue bird flies through the air. Several things are arranged with care, \
              a green bottle stands on the left of it, and there are no dogs anywhere.",
@@ -1203,16 +1203,16 @@ mod tests {
                 .filter(|&end| (1..=3).any(|count| caption.is_name(start, end, count)))
                 .last()
         };
-        let sure: Vec<&str> = caption
-            .sure_things(&no_one)
+        let required: Vec<&str> = caption
+            .required_spans(&no_one)
             .into_iter()
             .filter_map(|start| caption.quote(&(start..=named(start)?)))
             .collect();
-        assert_eq!(sure, ["A black cat", "two orange fishes", "a blue bird", "a green bottle"]);
+        assert_eq!(required, ["A black cat", "two orange fishes", "a blue bird", "a green bottle"]);
         let others: Vec<&str> = (0..caption.len())
             .filter(|&start| caption.can_begin(start))
             .filter_map(|start| caption.quote(&(start..=named(start)?)))
-            .filter(|name| !sure.contains(name))
+            .filter(|name| !required.contains(name))
             .collect();
         assert_eq!(others, ["Several things", "dogs"]);
         assert_eq!(caption.excluded().len(), 1);
@@ -1226,7 +1226,7 @@ mod tests {
             ("a watercolor of two dogs", "<1><(2)>"),
             ("a house in the style of van gogh", "<4><(5|8)>"),
         ] {
-            let grammar = Quotable::new(caption).grammar();
+            let grammar = IndexedCaption::new(caption).grammar();
             let styles = grammar.lines().find(|line| line.starts_with("STYLE:")).unwrap_or_default();
             assert!(styles.contains(style), "{caption}: {styles}");
             assert!(!styles.contains("<1><(3|"), "{caption}: {styles}");

@@ -1,9 +1,9 @@
 //! When a failed call is made again, and when it is not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::provider::{CallError, Completion, Message, Provider};
+use crate::provider::{CallError, Completion, CompletionRequest, Message, Provider};
 
 /// How failed calls are repeated: exponential back-off with jitter, and the server's own wish where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,8 @@ impl RetryPolicy {
     ) -> Result<Completion, Error> {
         let mut failures = 0;
         loop {
-            let error = match provider.complete(conversation, 0, timeout) {
+            let request = CompletionRequest { conversation, draw: 0, timeout, is_cancelled: &|| false };
+            let error = match provider.complete(&request) {
                 Ok(completion) => return Ok(completion),
                 Err(error) => error,
             };
@@ -70,36 +71,11 @@ impl RetryPolicy {
             match self.pause(&error, failures, fastrand::f64()) {
                 Some(pause) => std::thread::sleep(pause),
                 None => {
-                    let server = provider.identity().provider;
+                    let server = provider.identity().to_string();
                     return Err(Error::Call { server, calls: failures as usize, source: error });
                 }
             }
         }
-    }
-}
-
-/// Time that is spent on one plan.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    end: Instant,
-    limit: Duration,
-}
-
-impl Budget {
-    pub(crate) fn new(limit: Duration) -> Self {
-        let now = Instant::now();
-        // A limit beyond what the clock can tell is a year.
-        let end = now.checked_add(limit).unwrap_or(now + Duration::from_secs(366 * 24 * 3600));
-        Self { end, limit }
-    }
-
-    pub(crate) fn limit(&self) -> Duration {
-        self.limit
-    }
-
-    /// What is left; zero once it is over.
-    pub(crate) fn left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
     }
 }
 

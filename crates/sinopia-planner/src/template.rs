@@ -9,13 +9,12 @@ use std::collections::HashSet;
 use minijinja::value::{Rest, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use sinopia_layout::limits::{TEMPLATE_BYTES, TEMPLATE_STEPS};
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, names, parse_answer_on, write_answer};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, hex, names, parse_answer_on, write_answer};
 
 use crate::error::{Error, Result};
-use crate::two_step;
+use crate::{answer, two_step};
 
 /// The JSON Schema of an answer in [`AnswerFormat::Json`], for servers that hold a model to it.
 pub const ANSWER_SCHEMA: &str = include_str!("../templates/answer.schema.json");
@@ -26,7 +25,6 @@ pub const TWO_STEP_SCHEMA: &str = include_str!("../templates/two-step.schema.jso
 const TEXT: (&str, &str) = ("lmd-text", include_str!("../templates/lmd-text.jinja"));
 const JSON: (&str, &str) = ("lmd-json", include_str!("../templates/lmd-json.jinja"));
 const TWO_STEP: (&str, &str) = ("two-step", include_str!("../templates/two-step.jinja"));
-const CAPTION: (&str, &str) = ("caption", include_str!("../templates/caption.jinja"));
 const RULES: (&str, &str) = ("rules", include_str!("../templates/rules.jinja"));
 const EXAMPLES: &str = include_str!("../templates/examples.json");
 
@@ -103,14 +101,6 @@ impl Template {
             AnswerFormat::TwoStep => TWO_STEP,
         };
         Self::new(name, source)
-    }
-
-    /// The template for the built-in planner, which needs to be told nothing but canvas and caption.
-    ///
-    /// # Errors
-    /// Never on a sound build; the type is that of every template.
-    pub fn caption_only() -> Result<Self> {
-        Self::new(CAPTION.0, CAPTION.1)
     }
 
     /// A template from its source; `name` is for messages.
@@ -209,10 +199,7 @@ impl Template {
     pub fn answer(&self, layout: &Layout) -> String {
         match self.format {
             AnswerFormat::Text => write_answer(layout),
-            AnswerFormat::Json | AnswerFormat::TwoStep => {
-                let objects = &layout.objects;
-                json!({"objects": objects, "background": layout.background, "negative": layout.negative}).to_string()
-            }
+            AnswerFormat::Json | AnswerFormat::TwoStep => answer::json(layout),
         }
     }
 
@@ -224,7 +211,7 @@ impl Template {
         match self.format {
             AnswerFormat::Text | AnswerFormat::Json => Ok((parse_answer_on(answer, canvas)?, answer.to_owned())),
             AnswerFormat::TwoStep => {
-                let layout = two_step::read(answer, canvas)?;
+                let layout = two_step::read(answer, canvas).map_or_else(|| parse_answer_on(answer, canvas), Ok)?;
                 let plain = self.answer(&layout);
                 Ok((layout, plain))
             }
@@ -349,12 +336,7 @@ fn hash(source: &str) -> String {
         hasher.update(part.len().to_le_bytes());
         hasher.update(part);
     }
-    hex(&hasher.finalize())
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hasher.finalize())
 }
 
 /// The examples that the built-in templates show, with their boxes in pixels of `canvas`.

@@ -3,9 +3,7 @@
 //! A language model is good at saying that the bird is above the castle and less so at arithmetic; rules never put two things into one place.
 
 use serde::Deserialize;
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, parse_answer_on};
-
-use crate::error::Result;
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox};
 
 /// Positions that are tried along each side of the canvas.
 const STEPS: u32 = 32;
@@ -78,21 +76,16 @@ impl Size {
     }
 }
 
-/// The layout of an answer. One that has boxes for everything already, or another form, is read as it is.
-///
-/// # Errors
-/// [`crate::Error::Layout`] if it is no layout.
-pub(crate) fn read(text: &str, canvas: Canvas) -> Result<Layout> {
+/// The layout of an answer in this form; `None` if it has another.
+pub(crate) fn read(text: &str, canvas: Canvas) -> Option<Layout> {
     let json = text.find('{').and_then(|start| text.rfind('}').and_then(|end| text.get(start..=end)));
-    let Some(answer) = json.and_then(|json| serde_json::from_str::<Answer>(json).ok()) else {
-        return Ok(parse_answer_on(text, canvas)?);
-    };
+    let answer: Answer = serde_json::from_str(json?).ok()?;
     let mut layout = Layout { canvas, objects: answer.core, background: answer.background, negative: answer.negative };
     for rest in answer.rest {
         let bbox = place(&rest, &layout);
         layout.objects.extend(bbox.map(|bbox| LayoutObject { phrase: rest.phrase, bbox }));
     }
-    Ok(layout)
+    Some(layout)
 }
 
 /// The best box for something: the position that breaks the fewest rules, then overlaps least, then is nearest.
@@ -116,7 +109,7 @@ fn place(rest: &Rest, layout: &Layout) -> Option<PixelBox> {
     let cost = |bbox: &PixelBox| {
         let ignored = anchor.filter(|_| rest.place == Place::In);
         let others = layout.objects.iter().map(|object| object.bbox).filter(|other| Some(*other) != ignored);
-        let overlap: f64 = others.map(|other| intersection(bbox, &other)).sum::<f64>() / (side * side);
+        let overlap: f64 = others.map(|other| bbox.intersection(&other)).sum::<f64>() / (side * side);
         let (rule, distance) = match anchor {
             Some(anchor) => (broken(rest.place, bbox, &anchor) / side, distance(rest.place, bbox, &anchor) / diagonal),
             // Where nothing is said, things stand in the lower middle.
@@ -129,12 +122,6 @@ fn place(rest: &Rest, layout: &Layout) -> Option<PixelBox> {
         OVERLAP_WEIGHT * overlap + RULE_WEIGHT * rule + distance
     };
     boxes.min_by(|a, b| cost(a).total_cmp(&cost(b)))
-}
-
-fn intersection(a: &PixelBox, b: &PixelBox) -> f64 {
-    let width = a.right().min(b.right()) - a.x().max(b.x());
-    let height = a.bottom().min(b.bottom()) - a.y().max(b.y());
-    width.max(0.0) * height.max(0.0)
 }
 
 /// How far a box is from where it has to be, in pixels; 0 if it is there.
@@ -161,10 +148,11 @@ fn broken(place: Place, bbox: &PixelBox, anchor: &PixelBox) -> f64 {
 
 /// Distance of the centres; of things beside each other, that of their lower edges counts for the height.
 fn distance(place: Place, bbox: &PixelBox, anchor: &PixelBox) -> f64 {
-    let across = (bbox.x() + bbox.width() / 2.0) - (anchor.x() + anchor.width() / 2.0);
+    let ((x, y), (anchor_x, anchor_y)) = (bbox.center(), anchor.center());
+    let across = x - anchor_x;
     let down = match place {
         Place::LeftOf | Place::RightOf | Place::Beside => bbox.bottom() - anchor.bottom(),
-        _ => (bbox.y() + bbox.height() / 2.0) - (anchor.y() + anchor.height() / 2.0),
+        _ => y - anchor_y,
     };
     across.hypot(down)
 }
@@ -202,7 +190,7 @@ mod tests {
             assert!(told.is_empty(), "{place}: {told:?}");
             for (i, a) in layout.objects.iter().enumerate() {
                 for b in &layout.objects[i + 1..] {
-                    let shared = intersection(&a.bbox, &b.bbox) / (a.bbox.width() * a.bbox.height());
+                    let shared = a.bbox.intersection(&b.bbox) / a.bbox.area();
                     // Only *on* may miss its support by the half step of the positions that are tried.
                     assert!(shared < 0.15, "{place}: {} and {}: {shared}", a.phrase, b.phrase);
                 }
@@ -214,14 +202,14 @@ mod tests {
     fn what_is_in_something_is_smaller_than_it() {
         let layout = laid_out(r#"{"phrase":"a lamp","size":"large","place":"in","of":"a castle"}"#);
         let (castle, lamp) = (layout.objects[0].bbox, layout.objects[2].bbox);
-        assert!(intersection(&castle, &lamp) > 0.99 * lamp.width() * lamp.height() && lamp.width() < 120.0, "{lamp}");
+        assert!(castle.intersection(&lamp) > 0.99 * lamp.area() && lamp.width() < 120.0, "{lamp}");
     }
 
     #[test]
-    fn other_forms_are_read_as_they_are() {
+    fn other_forms_are_left_to_others() {
         let plain = r#"{"objects":[{"phrase":"a cat","bbox":[1,2,30,40]}],"background":"A room","negative":""}"#;
-        assert_eq!(read(plain, Canvas::PUBLISHED).unwrap(), parse_answer_on(plain, Canvas::PUBLISHED).unwrap());
-        assert!(read("no layout at all {", Canvas::PUBLISHED).is_err());
+        assert_eq!(read(plain, Canvas::PUBLISHED), None);
+        assert_eq!(read("no layout at all {", Canvas::PUBLISHED), None);
         let unknown = laid_out(r#"{"phrase":"a moon","size":"tiny","place":"above","of":"a dragon"}"#);
         assert_eq!(unknown.objects[2].phrase, "a moon");
     }

@@ -5,6 +5,7 @@
 mod scripted;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scripted::{Reply, Server, chat, continuation, http, json_reply};
@@ -13,22 +14,26 @@ use sinopia_layout::{Canvas, Layout, parse_answer};
 use sinopia_planner::address::{ApiKey, BaseUrl};
 use sinopia_planner::batch;
 use sinopia_planner::cache::{Cache, Selection, export};
+use sinopia_planner::cached::{self, CachedPlanner};
+use sinopia_planner::chat::{ChatOptions, ChatPlanner};
 use sinopia_planner::openai::{OpenAi, OpenAiOptions};
 use sinopia_planner::retry::RetryPolicy;
 use sinopia_planner::template::{AnswerFormat, Template};
-use sinopia_planner::{Error, Plan, PlanEvent, PlanOptions, Planner};
+use sinopia_planner::{Error, Plan, PlanContext, PlanEvent, PlanOptions, PlanTask, Planner};
 
 const KEY: &str = "sk-do-not-show-me-0123456789";
 const TWO_CATS: &str =
     "[('a cat', [40, 200, 180, 200]), ('a cat', [290, 200, 180, 200])]\nBackground prompt: A room\nNegative prompt: ";
 const ONE_CAT: &str = "[('a cat', [40, 200, 180, 200])]\nBackground prompt: A room\nNegative prompt: ";
 const CAPTION: &str = "two cats in a room";
+/// Longer than any answer here takes, however slow the machine.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// A planner with short pauses for the server, and what it told while it worked.
 struct Desk {
     server: Server,
     model: &'static str,
-    options: PlanOptions,
+    options: ChatOptions,
     told: RefCell<Vec<String>>,
 }
 
@@ -36,7 +41,8 @@ impl Desk {
     fn new(script: Vec<Reply>) -> Self {
         let ms = Duration::from_millis;
         let retry = RetryPolicy { first_pause: ms(5), longest_pause: ms(20), ..RetryPolicy::default() };
-        let options = PlanOptions { retry, request_timeout: Duration::from_secs(20), ..PlanOptions::default() };
+        let plan = PlanOptions { request_timeout: LONG, total_timeout: LONG, ..PlanOptions::default() };
+        let options = ChatOptions { plan, retry, ..ChatOptions::default() };
         Self { server: Server::start(script), model: "gpt-4", options, told: RefCell::default() }
     }
 
@@ -50,14 +56,28 @@ impl Desk {
         sinopia_planner::presets::preset(self.model).format
     }
 
-    fn plan_with(&self, cache: Option<&Cache>) -> Result<Plan, Error> {
-        let (provider, template) = (self.openai(), Template::built_in(self.format()).unwrap());
+    fn planner(&self) -> ChatPlanner {
+        ChatPlanner::new(self.openai(), Template::built_in(self.format()).unwrap(), self.options.clone())
+    }
+
+    fn ask(&self, planner: &dyn Planner) -> Result<Plan, Error> {
         let tell = |event: &PlanEvent| self.told.borrow_mut().push(event.to_string());
-        Planner::new(&provider, &template, self.options.clone(), cache).plan(CAPTION, 0, &tell)
+        planner.plan(&PlanTask::caption(CAPTION), &PlanContext::default().on_event(&tell))
+    }
+
+    fn plan_with(&self, cache: &Arc<Cache>) -> Result<Plan, Error> {
+        self.ask(&CachedPlanner::new(self.planner(), cache.clone()))
     }
 
     fn plan(&self) -> Result<Plan, Error> {
-        self.plan_with(None)
+        self.ask(&self.planner())
+    }
+
+    /// The same with other limits.
+    fn limited(self, limit: impl FnOnce(&mut ChatOptions)) -> Self {
+        let mut desk = self;
+        limit(&mut desk.options);
+        desk
     }
 
     /// The error with its causes, checked for the key.
@@ -125,8 +145,7 @@ fn answers_that_stay_wrong_end_in_an_error_with_the_last_one() {
         "{message}"
     );
     assert_eq!(desk.requests(), 4);
-    let desk =
-        Desk { options: PlanOptions { lenient: true, ..desk.options.clone() }, ..Desk::new(vec![chat(ONE_CAT)]) };
+    let desk = Desk::new(vec![chat(ONE_CAT)]).limited(|options| options.plan.is_lenient = true);
     let plan = desk.plan().unwrap();
     assert!(plan.findings.iter().any(sinopia_planner::checks::Finding::is_fault));
 }
@@ -135,7 +154,7 @@ fn answers_that_stay_wrong_end_in_an_error_with_the_last_one() {
 fn the_best_of_several_candidates_is_kept() {
     let overlapping = TWO_CATS.replace("290", "120");
     let script = vec![chat(&overlapping), chat(TWO_CATS), chat(&overlapping)];
-    let desk = Desk { options: PlanOptions { candidates: 3, ..PlanOptions::default() }, ..Desk::new(script) };
+    let desk = Desk::new(script).limited(|options| options.plan.candidates = 3);
     assert_eq!(desk.plan().unwrap().layout, parse_answer(TWO_CATS).unwrap());
     assert_eq!(desk.requests(), 2, "a perfect layout ends the search");
 }
@@ -187,13 +206,10 @@ fn what_the_client_did_wrong_is_not_repeated() {
 
 #[test]
 fn a_server_that_hangs_is_given_up() {
-    let desk = Desk::new(vec![Reply::Hang(Duration::from_secs(60))]);
-    let short = PlanOptions {
-        request_timeout: Duration::from_millis(150),
-        retry: RetryPolicy { max_retries: 1, ..desk.options.retry },
-        ..desk.options.clone()
-    };
-    let desk = Desk { options: short, ..desk };
+    let desk = Desk::new(vec![Reply::Hang]).limited(|options| {
+        options.plan.request_timeout = Duration::from_millis(150);
+        options.retry.max_retries = 1;
+    });
     let message = desk.fails();
     assert!(message.contains("no complete answer within 0.15 s") && message.contains("2 requests"), "{message}");
 }
@@ -209,29 +225,30 @@ fn a_body_that_never_ends_is_given_up() {
                 use std::io::Write as _;
                 let _ = connection
                     .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n{");
-                std::thread::sleep(Duration::from_secs(60));
+                scripted::wait_for_end(&mut connection);
             });
         }
     });
     let provider = OpenAi::new(OpenAiOptions::new("gpt-4", BaseUrl::parse(&url).unwrap()));
     let template = Template::built_in(AnswerFormat::Text).unwrap();
-    let options = PlanOptions {
-        request_timeout: Duration::from_millis(200),
+    let options = ChatOptions {
+        plan: PlanOptions { request_timeout: Duration::from_millis(200), ..PlanOptions::default() },
         retry: RetryPolicy { max_retries: 0, ..RetryPolicy::default() },
-        ..PlanOptions::default()
+        ..ChatOptions::default()
     };
-    let error = Planner::new(&provider, &template, options, None).plan(CAPTION, 0, &|_| {}).unwrap_err();
+    let planner = ChatPlanner::new(provider, template, options);
+    let error = planner.plan(&PlanTask::caption(CAPTION), &PlanContext::default()).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("no complete answer"), "{cause}");
 }
 
 #[test]
 fn the_whole_plan_has_an_end_too() {
-    let desk = Desk::new(vec![http("503 Service Unavailable", "Retry-After: 5\r\n", b"later")]);
-    let short = PlanOptions { total_timeout: Duration::from_secs(1), ..desk.options.clone() };
-    let desk = Desk { options: short, ..desk };
+    // Whoever has an hour does not wait for a day.
+    let desk = Desk::new(vec![http("503 Service Unavailable", "Retry-After: 86400\r\n", b"later")])
+        .limited(|options| options.retry.longest_retry_after = Duration::from_secs(2 * 86_400));
     let message = desk.fails();
-    assert!(message.contains("no layout after 1 s") && message.contains("later"), "{message}");
+    assert!(message.contains("no layout after 3600 s") && message.contains("later"), "{message}");
     assert_eq!(desk.requests(), 1);
 }
 
@@ -239,7 +256,7 @@ fn the_whole_plan_has_an_end_too() {
 fn answers_that_are_cut_or_no_text_are_tried_again() {
     let whole = match chat(TWO_CATS) {
         Reply::Bytes(bytes) => bytes,
-        Reply::Hang(_) => unreachable!("a chat is bytes"),
+        Reply::Hang | Reply::Held(..) => unreachable!("a chat is bytes"),
     };
     let half_connection = Reply::Bytes(whole[..whole.len() - 40].to_vec());
     let json_headers = "Content-Type: application/json\r\n";
@@ -316,33 +333,34 @@ fn a_server_without_schemas_is_asked_without() {
 #[test]
 fn only_validated_answers_are_remembered() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&folder.path().join("plans.sqlite")).unwrap();
+    let cache = Arc::new(Cache::open(&folder.path().join("plans.sqlite")).unwrap());
     let desk = Desk::new(vec![chat(ONE_CAT), chat(TWO_CATS)]);
-    assert!(!desk.plan_with(Some(&cache)).unwrap().is_cached);
-    let again = desk.plan_with(Some(&cache)).unwrap();
+    assert!(!desk.plan_with(&cache).unwrap().is_cached);
+    let again = desk.plan_with(&cache).unwrap();
     assert!(again.is_cached && again.usage.requests == 0 && desk.requests() == 2);
     assert_eq!(again.layout, parse_answer(TWO_CATS).unwrap());
     let rows = cache.list(&Selection::default()).unwrap();
     assert_eq!(rows.iter().map(|row| row.entry.answer.as_str()).collect::<Vec<_>>(), [TWO_CATS]);
     let stored = format!("{rows:?}");
     assert!(!stored.contains(KEY), "{stored}");
-    let bad =
-        Desk { options: PlanOptions { lenient: true, ..PlanOptions::default() }, ..Desk::new(vec![chat(ONE_CAT)]) };
-    bad.plan_with(Some(&cache)).unwrap();
+    let bad = Desk::new(vec![chat(ONE_CAT)]).limited(|options| options.plan.is_lenient = true);
+    bad.plan_with(&cache).unwrap();
     assert_eq!(cache.list(&Selection::default()).unwrap().len(), 1, "an answer with a fault was remembered");
 }
 
 #[test]
 fn recorded_answers_go_in_and_come_out_again() {
     let folder = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&folder.path().join("plans.sqlite")).unwrap();
+    let cache = Arc::new(Cache::open(&folder.path().join("plans.sqlite")).unwrap());
     let desk = Desk::new(vec![]);
-    let (provider, template) = (desk.openai(), Template::built_in(AnswerFormat::Text).unwrap());
-    let planner = Planner::new(&provider, &template, PlanOptions::default(), Some(&cache));
-    assert!(planner.import(CAPTION, 0, TWO_CATS).unwrap());
-    assert!(!planner.import(CAPTION, 0, TWO_CATS).unwrap());
-    assert!(planner.import(CAPTION, 1, ONE_CAT).is_err());
-    assert!(planner.plan(CAPTION, 0, &|_| {}).unwrap().is_cached);
+    let planner = desk.planner();
+    let import = |occurrence: usize, answer: &str| {
+        cached::import(&planner, &cache, &PlanTask { occurrence, ..PlanTask::caption(CAPTION) }, answer)
+    };
+    assert!(import(0, TWO_CATS).unwrap());
+    assert!(!import(0, TWO_CATS).unwrap());
+    assert!(import(1, ONE_CAT).is_err());
+    assert!(desk.plan_with(&cache).unwrap().is_cached);
     assert_eq!(export(&cache.list(&Selection::default()).unwrap())[CAPTION], [TWO_CATS]);
     assert_eq!(desk.requests(), 0);
 }
@@ -352,12 +370,10 @@ fn an_edit_shows_the_layout_and_keeps_its_canvas() {
     let moved =
         r#"{"objects": [{"phrase": "a dog", "bbox": [10, 100, 200, 200]}], "background": "A room", "negative": ""}"#;
     let desk = Desk { model: "qwen3", ..Desk::new(vec![chat(moved)]) };
-    let (provider, template) = (desk.openai(), Template::built_in(AnswerFormat::Json).unwrap());
-    let planner = Planner::new(&provider, &template, PlanOptions::default(), None);
     let mut layout =
         parse_answer("[('a dog', [300, 100, 200, 200])]\nBackground prompt: A room\nNegative prompt: ").unwrap();
     layout.canvas = Canvas::new(640, 480).unwrap();
-    let plan = planner.edit(&layout, "move the dog left", 0, &|_| {}).unwrap();
+    let plan = desk.planner().plan(&PlanTask::edit(&layout, "move the dog left"), &PlanContext::default()).unwrap();
     assert_eq!((plan.layout.canvas, plan.layout.objects[0].bbox.x()), (layout.canvas, 10.0));
     let said = desk.server.said(0);
     assert!(said.contains("[300,100,200,200]") && said.contains("move the dog left") && said.contains("640"), "{said}");
@@ -368,10 +384,8 @@ fn a_batch_plans_each_caption_and_stops_when_none_can_succeed() {
     let items = batch::items(&"two cats in a room\n".repeat(6));
     let run = |script: Vec<Reply>| {
         let desk = Desk::new(script);
-        let (provider, template) = (desk.openai(), Template::built_in(AnswerFormat::Text).unwrap());
-        let planner = Planner::new(&provider, &template, desk.options.clone(), None);
         let count = std::sync::atomic::AtomicUsize::new(0);
-        let report = batch::run(&planner, &items, 3, &|_, _| {
+        let report = batch::run(&desk.planner(), &items, 3, &|_, _| {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         });
         (report, count.into_inner())
@@ -382,4 +396,37 @@ fn a_batch_plans_each_caption_and_stops_when_none_can_succeed() {
     let (report, _) = run(vec![json_reply("401 Unauthorized", "", &json!({"error": {"message": "no"}}))]);
     let begun = report.results.iter().flatten().count();
     assert!((1..=3).contains(&begun), "{begun} were begun with a wrong key");
+}
+
+#[test]
+fn what_is_called_off_is_asked_no_more() {
+    let busy = http("503 Service Unavailable", "", b"later");
+    let desk = Desk::new(vec![busy]).limited(|options| options.retry.first_pause = Duration::from_secs(60));
+    let is_cancelled = || desk.requests() > 0;
+    let context = PlanContext::default().cancelled_by(&is_cancelled);
+    let error = desk.planner().plan(&PlanTask::caption(CAPTION), &context).unwrap_err();
+    assert!(error.is_cancelled() && !error.is_bad_input(), "{error}");
+    assert_eq!(desk.requests(), 1, "it was asked again, or waited for");
+}
+
+#[test]
+fn a_task_may_have_a_canvas_and_be_lenient() {
+    let desk = Desk::new(vec![chat(ONE_CAT)]);
+    let canvas = Canvas::new(640, 480).unwrap();
+    let task = PlanTask { canvas: Some(canvas), is_lenient: true, ..PlanTask::caption(CAPTION) };
+    let plan = desk.planner().plan(&task, &PlanContext::default()).unwrap();
+    assert_eq!((plan.layout.canvas, plan.layout.objects.len()), (canvas, 1));
+    assert!(desk.server.said(0).contains("640"), "{}", desk.server.said(0));
+}
+
+#[test]
+fn who_is_asked_for_what_is_told() {
+    let desk = Desk::new(vec![chat(ONE_CAT)]);
+    assert!(desk.fails().starts_with("gpt-4 gave no usable layout in 4 answers to `two cats in a room`"));
+    insta::assert_snapshot!(desk.told.borrow().join("\n"), @r"
+    asking gpt-4 for a layout
+    asking gpt-4 to repair its layout: the caption says 2 × cat, but there is 1 box for it: draw one box for each
+    asking gpt-4 from the beginning, as its layout still cannot be used: the caption says 2 × cat, but there is 1 box for it: draw one box for each
+    asking gpt-4 to repair its layout: the caption says 2 × cat, but there is 1 box for it: draw one box for each
+    ");
 }

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use super::numbered_lines;
+use super::lines::numbered_lines;
 use crate::Result;
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Sight, Verdict};
+use crate::benchmark::{Benchmark, Capability, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 
 /// What every caption is asked with.
 const PREFIX: &str = "A photo depicts";
@@ -46,8 +46,8 @@ impl Benchmark for ClipScore {
          The strict protocol counts a missing image as 0. Intervals are those of a share and too wide for a mean of scores."
     }
 
-    fn sight(&self) -> Sight {
-        Sight::Likeness
+    fn capability(&self) -> Capability {
+        Capability::ClipScore
     }
 
     fn samples(&self) -> &[Sample] {
@@ -58,7 +58,7 @@ impl Benchmark for ClipScore {
         vec![Query { text: format!("{PREFIX} {}", sample.caption), group: 0 }]
     }
 
-    fn judge(&self, _sample: &Sample, seen: &[Seen], _size: (u32, u32), _protocol: Protocol) -> Verdict {
+    fn judge(&self, _sample: &Sample, seen: &[Prediction], _size: ImageSize, _protocol: Protocol) -> Verdict {
         let cosine = seen.first().map_or(0.0, |seen| seen.score);
         Verdict { score: (SCALE * cosine).clamp(0.0, 1.0), reason: format!("cosine {cosine:.3}") }
     }
@@ -77,9 +77,12 @@ mod tests {
         let queries = benchmark.queries(sample, Protocol::Published);
         assert_eq!(queries[0].text, "A photo depicts a blue cat");
         for (cosine, expected) in [(0.3, 0.75), (-0.1, 0.0), (0.5, 1.0)] {
-            let seen =
-                Seen { name: queries[0].text.clone(), score: cosine, bbox: PixelBox::new(0.0, 0.0, 9.0, 9.0).unwrap() };
-            assert!((benchmark.judge(sample, &[seen], (9, 9), Protocol::Strict).score - expected).abs() < 1e-9);
+            let seen = Prediction {
+                label: queries[0].text.clone(),
+                score: cosine,
+                bbox: PixelBox::new(0.0, 0.0, 9.0, 9.0).unwrap(),
+            };
+            assert!((benchmark.judge(sample, &[seen], (9, 9).into(), Protocol::Strict).score - expected).abs() < 1e-9);
         }
         assert!(ClipScore::from_lines(Path::new("captions.txt"), "\n").is_err());
     }

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::lmd::COLOURS;
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, centre};
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 use crate::names::with_article;
 
 /// The captions and what each asks for.
@@ -35,9 +35,9 @@ impl Thing {
     }
 
     /// Whether a box's centre is in its region of a picture of `size` pixels, or close to it.
-    fn is_at(&self, seen: &Seen, size: (u32, u32)) -> bool {
-        let (x, y) = centre(&seen.bbox);
-        let place = [x / f64::from(size.0), y / f64::from(size.1)];
+    fn is_at(&self, seen: &Prediction, size: ImageSize) -> bool {
+        let (x, y) = seen.bbox.center();
+        let place = [x / f64::from(size.width), y / f64::from(size.height)];
         place.iter().zip(self.region).all(|(at, third)| {
             let (from, to) = (f64::from(third) / 3.0 - MARGIN, f64::from(third + 1) / 3.0 + MARGIN);
             (from..=to).contains(at)
@@ -92,12 +92,12 @@ impl Benchmark for Dense {
         self.things[sample.index].iter().enumerate().flat_map(in_all_colours).collect()
     }
 
-    fn judge(&self, sample: &Sample, seen: &[Seen], size: (u32, u32), protocol: Protocol) -> Verdict {
+    fn judge(&self, sample: &Sample, seen: &[Prediction], size: ImageSize, protocol: Protocol) -> Verdict {
         let things = &self.things[sample.index];
         let mut missing = Vec::new();
         for thing in things {
             let phrase = thing.phrase(&thing.color);
-            let mut found = seen.iter().filter(|seen| seen.name == phrase).peekable();
+            let mut found = seen.iter().filter(|seen| seen.label == phrase).peekable();
             let is_there = found.peek().is_some();
             match (is_there, protocol == Protocol::Strict && !found.any(|seen| thing.is_at(seen, size))) {
                 (false, _) => missing.push(format!("no {} {}", thing.color, thing.kind)),
@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    fn seen(name: &str, (x, y): (f64, f64)) -> Seen {
-        Seen { name: name.to_owned(), score: 0.9, bbox: PixelBox::new(x - 10.0, y - 10.0, 20.0, 20.0).unwrap() }
+    fn seen(name: &str, (x, y): (f64, f64)) -> Prediction {
+        Prediction { label: name.to_owned(), score: 0.9, bbox: PixelBox::new(x - 10.0, y - 10.0, 20.0, 20.0).unwrap() }
     }
 
     #[test]
@@ -143,15 +143,15 @@ mod tests {
         // A purple dog at the bottom, a red cup on the left, a red chair at the top left, a yellow ball at the top right, …
         let benchmark = Dense::new();
         let sample = &benchmark.samples()[0];
-        let scores = |seen: &[Seen]| {
-            Protocol::ALL.map(|protocol| benchmark.judge(sample, seen, (120, 120), protocol).score * 6.0)
+        let scores = |seen: &[Prediction]| {
+            Protocol::ALL.map(|protocol| benchmark.judge(sample, seen, (120, 120).into(), protocol).score * 6.0)
         };
         assert_eq!(scores(&[]), [0.0, 0.0]);
         let (dog, cup) = (seen("a purple dog", (60.0, 100.0)), seen("a red cup", (100.0, 60.0)));
         assert_eq!(scores(&[dog.clone(), cup.clone()]), [2.0, 1.0], "the cup is on the wrong side");
         assert_eq!(scores(&[dog.clone(), cup, seen("a red cup", (49.0, 60.0))]), [2.0, 2.0], "within the margin");
         assert_eq!(scores(&[seen("a black dog", (60.0, 100.0))]), [0.0, 0.0]);
-        let reason = benchmark.judge(sample, &[dog], (120, 120), Protocol::Strict).reason;
+        let reason = benchmark.judge(sample, &[dog], (120, 120).into(), Protocol::Strict).reason;
         assert!(reason.starts_with("1 of 6: no red cup, no gray apple"), "{reason}");
     }
 

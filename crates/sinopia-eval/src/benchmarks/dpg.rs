@@ -1,12 +1,12 @@
 //! DPG-Bench's file format: long captions, and questions about each that a vision model answers.
 //!
 //! Hu et al. 2024 (ELLA), arXiv 2403.05135. The captions are the user's copy of `dpg_bench.csv`, a row a question. Questions depend on others: who is not there
-//! has no colour. The published judge is mPLUG-large; here any [`crate::eye::Answerer`] answers.
+//! has no colour. The published judge is mPLUG-large; here any [`crate::evaluators::VqaModel`] answers.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Sight, Verdict};
+use crate::benchmark::{Benchmark, Capability, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 use crate::{Error, Result};
 
 /// The columns that are read; files have others beside them.
@@ -125,8 +125,8 @@ impl Columns {
 }
 
 /// Which questions count: answered with yes, and so are all that they depend on, in the file's order.
-fn holding(propositions: &[&Proposition], seen: &[Seen]) -> Vec<bool> {
-    let said = |proposition: &Proposition| seen.iter().any(|seen| seen.name == proposition.question);
+fn holding(propositions: &[&Proposition], seen: &[Prediction]) -> Vec<bool> {
+    let said = |proposition: &Proposition| seen.iter().any(|seen| seen.label == proposition.question);
     // A parent that comes later counts by its own answer.
     let mut held: HashMap<u32, bool> = propositions.iter().map(|one| (one.number, said(one))).collect();
     let holds = |proposition: &&Proposition| {
@@ -149,8 +149,8 @@ impl Benchmark for Dpg {
          Published figures are of four images a caption judged by mPLUG-large; with another model compare methods, not tables."
     }
 
-    fn sight(&self) -> Sight {
-        Sight::Answers
+    fn capability(&self) -> Capability {
+        Capability::Answers
     }
 
     fn samples(&self) -> &[Sample] {
@@ -162,7 +162,7 @@ impl Benchmark for Dpg {
         questions.map(|(group, proposition)| Query { text: proposition.question.clone(), group }).collect()
     }
 
-    fn judge(&self, sample: &Sample, seen: &[Seen], _size: (u32, u32), protocol: Protocol) -> Verdict {
+    fn judge(&self, sample: &Sample, seen: &[Prediction], _size: ImageSize, protocol: Protocol) -> Verdict {
         let all = self.propositions[sample.index].iter();
         let asked: Vec<&Proposition> = all.filter(|p| protocol == Protocol::Strict || !p.is_first_row).collect();
         let held = holding(&asked, seen);
@@ -200,8 +200,9 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
     /// Scores by both protocols when these questions are answered with yes.
     fn scores(index: usize, yes: &[&str]) -> [f64; 2] {
         let (benchmark, bbox) = (benchmark(), PixelBox::new(0.0, 0.0, 9.0, 9.0).unwrap());
-        let seen: Vec<Seen> = yes.iter().map(|name| Seen { name: (*name).to_owned(), score: 1.0, bbox }).collect();
-        Protocol::ALL.map(|protocol| benchmark.judge(&benchmark.samples()[index], &seen, (9, 9), protocol).score)
+        let seen: Vec<Prediction> =
+            yes.iter().map(|name| Prediction { label: (*name).to_owned(), score: 1.0, bbox }).collect();
+        Protocol::ALL.map(|protocol| benchmark.judge(&benchmark.samples()[index], &seen, (9, 9).into(), protocol).score)
     }
 
     #[test]
@@ -211,7 +212,7 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
             benchmark.samples().iter().map(|s| (s.task.as_str(), s.caption.as_str())).collect();
         assert_eq!(captions, [("partiprompts", "A red kite, and a dog"), ("unnamed", "A lamp")]);
         assert_eq!(benchmark.queries(&benchmark.samples()[0], Protocol::Published).len(), 4);
-        assert_eq!(benchmark.sight(), Sight::Answers);
+        assert_eq!(benchmark.capability(), Capability::Answers);
     }
 
     #[test]
@@ -233,8 +234,9 @@ partiprompts1,"A red kite, and a dog",,4,"2,3",relation,spatial,"relation (kite,
         let benchmark = Dpg::from_csv(Path::new("dpg_bench.csv"), &format!("{HEADER}{ROWS}{rows}")).unwrap();
         let bbox = PixelBox::new(0.0, 0.0, 9.0, 9.0).unwrap();
         let score = |yes: &[&str]| {
-            let seen: Vec<Seen> = yes.iter().map(|name| Seen { name: (*name).to_owned(), score: 1.0, bbox }).collect();
-            benchmark.judge(&benchmark.samples()[2], &seen, (9, 9), Protocol::Strict).score
+            let seen: Vec<Prediction> =
+                yes.iter().map(|name| Prediction { label: (*name).to_owned(), score: 1.0, bbox }).collect();
+            benchmark.judge(&benchmark.samples()[2], &seen, (9, 9).into(), Protocol::Strict).score
         };
         assert_eq!(score(&["Is it red?", "Is it lit?", "Is there a lamp?"]), 1.0);
         assert_eq!(score(&["Is it red?", "Is it lit?"]), 1.0 / 3.0);

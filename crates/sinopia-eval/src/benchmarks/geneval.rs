@@ -8,8 +8,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::numbered_lines;
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, centre};
+use super::lines::numbered_lines;
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 use crate::names::with_article;
 use crate::{Error, Result};
 
@@ -134,8 +134,8 @@ impl Relation {
 
     /// Whether `a` stands so to `b`: each axis of the offset of centres is shortened by a tenth of both sizes, then must be more
     /// than half of the whole offset's length.
-    fn holds(self, a: &Seen, b: &Seen) -> bool {
-        let ((ax, ay), (bx, by)) = (centre(&a.bbox), centre(&b.bbox));
+    fn holds(self, a: &Prediction, b: &Prediction) -> bool {
+        let ((ax, ay), (bx, by)) = (a.bbox.center(), b.bbox.center());
         let (dx, dy) = (ax - bx, ay - by);
         let shorten = |offset: f64, sizes: f64| (offset.abs() - POSITION_SLACK * sizes).max(0.0) * offset.signum();
         let x = shorten(dx, a.bbox.width() + b.bbox.width());
@@ -158,13 +158,13 @@ fn query_text(class: &str, colour: Option<&str>) -> String {
     format!("a photo of {}", with_article(&bare))
 }
 
-/// The things of a class, plain or in any colour, the surest first.
-fn of_class<'a>(seen: &'a [Seen], class: &str) -> Vec<&'a Seen> {
-    seen.iter().filter(|seen| seen.name == query_text(class, None) || colour_of(seen, class).is_some()).collect()
+/// The things of a class, plain or in any colour, by descending score.
+fn of_class<'a>(seen: &'a [Prediction], class: &str) -> Vec<&'a Prediction> {
+    seen.iter().filter(|seen| seen.label == query_text(class, None) || colour_of(seen, class).is_some()).collect()
 }
 
-fn colour_of(seen: &Seen, class: &str) -> Option<&'static str> {
-    COLOURS.into_iter().find(|colour| seen.name == query_text(class, Some(colour)))
+fn colour_of(seen: &Prediction, class: &str) -> Option<&'static str> {
+    COLOURS.into_iter().find(|colour| seen.label == query_text(class, Some(colour)))
 }
 
 impl Benchmark for GenEval {
@@ -192,9 +192,9 @@ impl Benchmark for GenEval {
         classes.into_iter().enumerate().flat_map(of_class).collect()
     }
 
-    fn judge(&self, sample: &Sample, seen: &[Seen], _size: (u32, u32), protocol: Protocol) -> Verdict {
+    fn judge(&self, sample: &Sample, seen: &[Prediction], _size: ImageSize, protocol: Protocol) -> Verdict {
         let line = &self.lines[sample.index];
-        let mut matched: Vec<Vec<&Seen>> = Vec::new();
+        let mut matched: Vec<Vec<&Prediction>> = Vec::new();
         for wanted in &line.include {
             let mut found = of_class(seen, &wanted.class);
             let (class, count) = (&wanted.class, wanted.count);
@@ -202,7 +202,7 @@ impl Benchmark for GenEval {
             if found.len() < count || (protocol == Protocol::Strict && found.len() != same_class) {
                 return Verdict::new(false, format!("{} × {class}, {count} expected", found.len()));
             }
-            found.truncate(count); // the published rule looks at the surest only
+            found.truncate(count); // the published rule looks at the highest scores only
             if let Some(colour) = &wanted.color {
                 let right = found.iter().filter(|seen| colour_of(seen, class) == Some(colour)).count();
                 if right < count {
@@ -210,7 +210,8 @@ impl Benchmark for GenEval {
                 }
             }
             if let Some((relation, target)) = &wanted.position {
-                let relation_holds = |a: &Seen, b: &Seen| Relation::parse(relation).is_some_and(|r| r.holds(a, b));
+                let relation_holds =
+                    |a: &Prediction, b: &Prediction| Relation::parse(relation).is_some_and(|r| r.holds(a, b));
                 let targets = &matched[*target]; // an earlier entry: the line was checked
                 if !found.iter().all(|a| targets.iter().all(|b| relation_holds(a, b))) {
                     return Verdict::new(
@@ -253,15 +254,15 @@ mod tests {
         GenEval::from_json_lines(Path::new("captions.jsonl"), LINES).unwrap()
     }
 
-    fn seen(name: &str, x: f64, y: f64) -> Seen {
-        Seen { name: format!("a photo of {name}"), score: 0.9, bbox: PixelBox::new(x, y, 100.0, 100.0).unwrap() }
+    fn seen(name: &str, x: f64, y: f64) -> Prediction {
+        Prediction { label: format!("a photo of {name}"), score: 0.9, bbox: PixelBox::new(x, y, 100.0, 100.0).unwrap() }
     }
 
     #[track_caller]
-    fn check(task: &str, things: &[Seen], expected: (bool, bool)) {
+    fn check(task: &str, things: &[Prediction], expected: (bool, bool)) {
         let benchmark = benchmark();
         let sample = benchmark.samples().iter().find(|sample| sample.task == task).unwrap();
-        let judge = |protocol| benchmark.judge(sample, things, (512, 512), protocol);
+        let judge = |protocol| benchmark.judge(sample, things, (512, 512).into(), protocol);
         let found = Protocol::ALL.map(|protocol| judge(protocol).passed());
         assert_eq!(found, [expected.0, expected.1], "{task}: {:?}", Protocol::ALL.map(judge));
     }

@@ -3,7 +3,7 @@
 //! Lian et al. 2023, arXiv 2305.13655. The captions are made here, not read: the published ones follow from NumPy's random generator.
 //! The same predicates judge layouts (stage 1) and what a detector sees in images (stage 2).
 
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, centre};
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 use crate::names::{names_kind, with_article, words};
 use crate::published::{self, Published};
 use crate::random::LegacyRandom;
@@ -81,8 +81,8 @@ impl Relation {
     }
 
     /// Compares centres, strictly; y points down.
-    fn holds(self, first: &Seen, second: &Seen) -> bool {
-        let ((x1, y1), (x2, y2)) = (centre(&first.bbox), centre(&second.bbox));
+    fn holds(self, first: &Prediction, second: &Prediction) -> bool {
+        let ((x1, y1), (x2, y2)) = (first.bbox.center(), second.bbox.center());
         match self {
             Self::Left => x1 < x2,
             Self::Right => x1 > x2,
@@ -203,11 +203,11 @@ impl Benchmark for Lmd {
         }
     }
 
-    fn judge(&self, sample: &Sample, seen: &[Seen], _size: (u32, u32), protocol: Protocol) -> Verdict {
+    fn judge(&self, sample: &Sample, seen: &[Prediction], _size: ImageSize, protocol: Protocol) -> Verdict {
         match (&self.truths[sample.index], protocol) {
             (Truth::Count { kind, count }, Protocol::Published) => {
                 // The published rule looks for the letters: `car` is in `carrot`.
-                counted(kind, *count, seen.iter().filter(|seen| seen.name.contains(kind)).count())
+                counted(kind, *count, seen.iter().filter(|seen| seen.label.contains(kind)).count())
             }
             (Truth::Count { kind, count }, Protocol::Strict) => counted(kind, *count, of_kind(seen, kind).len()),
             (Truth::Both(things), Protocol::Published) => both(things, seen),
@@ -235,8 +235,8 @@ fn query(thing: Thing, group: usize) -> Query {
     Query { text: format!("{PHOTO} {}", thing.phrase()), group }
 }
 
-fn of_kind<'a>(seen: &'a [Seen], kind: &str) -> Vec<&'a Seen> {
-    seen.iter().filter(|seen| names_kind(&seen.name, kind)).collect()
+fn of_kind<'a>(seen: &'a [Prediction], kind: &str) -> Vec<&'a Prediction> {
+    seen.iter().filter(|seen| names_kind(&seen.label, kind)).collect()
 }
 
 fn counted(kind: &str, expected: usize, found: usize) -> Verdict {
@@ -244,9 +244,9 @@ fn counted(kind: &str, expected: usize, found: usize) -> Verdict {
 }
 
 /// At least one box of each name. The article is part of it: a layout's `red book` is not `a red book`.
-fn both(things: &[Thing; 2], seen: &[Seen]) -> Verdict {
+fn both(things: &[Thing; 2], seen: &[Prediction]) -> Verdict {
     let missing =
-        things.iter().map(|thing| thing.phrase()).find(|phrase| !seen.iter().any(|s| s.name.contains(phrase)));
+        things.iter().map(|thing| thing.phrase()).find(|phrase| !seen.iter().any(|s| s.label.contains(phrase)));
     match missing {
         Some(phrase) => Verdict::new(false, format!("{phrase} is missing")),
         None => Verdict::new(true, "both are there"),
@@ -254,13 +254,13 @@ fn both(things: &[Thing; 2], seen: &[Seen]) -> Verdict {
 }
 
 /// Exactly one of each kind, each in its own colour and no other.
-fn only_both(things: &[Thing; 2], seen: &[Seen]) -> Verdict {
+fn only_both(things: &[Thing; 2], seen: &[Prediction]) -> Verdict {
     for thing in things {
         let alone = of_kind(seen, thing.kind);
         let [only] = alone[..] else {
             return Verdict::new(false, format!("{} × {}, one expected", alone.len(), thing.kind));
         };
-        let words = words(&only.name);
+        let words = words(&only.label);
         let colours: Vec<&str> = COLOURS.into_iter().filter(|colour| words.iter().any(|word| word == colour)).collect();
         if colours != thing.colour.as_slice() {
             let found = if colours.is_empty() { "no colour".to_owned() } else { colours.join(" and ") };
@@ -271,12 +271,12 @@ fn only_both(things: &[Thing; 2], seen: &[Seen]) -> Verdict {
 }
 
 /// The first box whose name holds the phrase as its end or before a space.
-fn first_named<'a>(seen: &'a [Seen], phrase: &str) -> Option<&'a Seen> {
+fn first_named<'a>(seen: &'a [Prediction], phrase: &str) -> Option<&'a Prediction> {
     let followed = format!("{phrase} ");
-    seen.iter().find(|seen| seen.name.contains(&followed) || seen.name.ends_with(phrase))
+    seen.iter().find(|seen| seen.label.contains(&followed) || seen.label.ends_with(phrase))
 }
 
-fn placed(things: &[Thing; 2], relation: Relation, found: [Option<&Seen>; 2]) -> Verdict {
+fn placed(things: &[Thing; 2], relation: Relation, found: [Option<&Prediction>; 2]) -> Verdict {
     let phrases = things.map(Thing::phrase);
     match found {
         [Some(first), Some(second)] => {
@@ -291,12 +291,12 @@ fn placed(things: &[Thing; 2], relation: Relation, found: [Option<&Seen>; 2]) ->
 
 #[cfg(test)]
 mod tests {
-    use sha2::{Digest, Sha256};
     use sinopia_layout::PixelBox;
 
     use super::*;
+    use crate::run::captions_sha256;
 
-    const SIZE: (u32, u32) = (512, 512);
+    const SIZE: ImageSize = ImageSize { width: 512, height: 512 };
 
     #[test]
     fn the_captions_are_the_published_ones() {
@@ -305,15 +305,14 @@ mod tests {
         assert_eq!(captions.len(), 400);
         assert_eq!(captions[200], "A realistic photo of a scene with a blue dog and a white bowl");
         assert_eq!(captions[300], "A realistic photo of a scene with a bottle on the left and a dog on the right");
-        let hash: String = Sha256::digest(captions.join("\n")).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, "05333f912cfba8603f153d53593f8524172627f28baaae462ae05235058eec9b");
+        assert_eq!(captions_sha256(&benchmark), "05333f912cfba8603f153d53593f8524172627f28baaae462ae05235058eec9b");
         assert_eq!(benchmark.samples()[9].occurrence, 9);
         assert_eq!(crate::benchmark::tasks(&benchmark), ["negation", "numeracy", "attribution", "spatial"]);
     }
 
-    fn seen(boxes: &[(&str, [f64; 4])]) -> Vec<Seen> {
-        let one = |(name, [x, y, w, h]): &(&str, [f64; 4])| Seen {
-            name: (*name).to_owned(),
+    fn seen(boxes: &[(&str, [f64; 4])]) -> Vec<Prediction> {
+        let one = |(name, [x, y, w, h]): &(&str, [f64; 4])| Prediction {
+            label: (*name).to_owned(),
             score: 1.0,
             bbox: PixelBox::new(*x, *y, *w, *h).unwrap(),
         };

@@ -4,6 +4,7 @@ mod clip_score;
 mod dense;
 mod dpg;
 mod geneval;
+mod lines;
 mod lmd;
 mod t2i_numeracy;
 mod t2i_spatial;
@@ -37,12 +38,12 @@ pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
         (GenEval::NAME, Some(file)) => Box::new(GenEval::from_json_lines(file, &files::read_text(file)?)?),
         (T2iSpatial::NAME, Some(file)) => Box::new(T2iSpatial::from_lines(file, &files::read_text(file)?)?),
         (T2iNumeracy::NAME, Some(file)) => Box::new(T2iNumeracy::from_lines(file, &files::read_text(file)?)?),
-        _ => return Err(Error::UnknownBenchmark { name: name.to_owned() }),
+        _ => return Err(Error::UnknownBenchmark { name: name.to_owned(), choice: choice(name) }),
     })
 }
 
 /// What to say of a name that is no benchmark's.
-pub(crate) fn choice(name: &str) -> String {
+fn choice(name: &str) -> String {
     const BUILT_IN: [&str; 2] = [Lmd::NAME, Dense::NAME];
     const OF_FILES: [&str; 5] = [GenEval::NAME, T2iSpatial::NAME, T2iNumeracy::NAME, Dpg::NAME, ClipScore::NAME];
     let all = "there are lmd and dense, and geneval:FILE, t2i-spatial:FILE, t2i-numeracy:FILE, dpg:FILE and clipscore:FILE with a file of captions";
@@ -52,15 +53,4 @@ pub(crate) fn choice(name: &str) -> String {
         Some(near) => format!("did you mean `{near}`? {all}"),
         None => all.to_owned(),
     }
-}
-
-/// The lines of a caption file that hold something, with their numbers from 1; refuses a file without any.
-fn numbered_lines<'a>(path: &Path, text: &'a str) -> Result<Vec<(usize, &'a str)>> {
-    let text = text.trim_start_matches('\u{feff}');
-    let lines = text.lines().map(str::trim).enumerate().map(|(index, line)| (index + 1, line));
-    let lines: Vec<_> = lines.filter(|(_, line)| !line.is_empty()).collect();
-    if lines.is_empty() {
-        return Err(Error::NoCaptions { path: path.to_owned() });
-    }
-    Ok(lines)
 }

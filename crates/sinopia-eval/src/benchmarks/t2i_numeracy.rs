@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::numbered_lines;
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, area, intersection, iou};
+use super::lines::numbered_lines;
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 use crate::names::with_article;
 use crate::{Error, Result};
 
@@ -125,14 +125,14 @@ fn query_text(kind: &str) -> String {
 }
 
 /// Whether two boxes of one class are the same thing seen twice.
-fn is_same(a: &Seen, b: &Seen) -> bool {
-    let smaller = area(&a.bbox).min(area(&b.bbox));
-    iou(&a.bbox, &b.bbox) > SAME_IOU || intersection(&a.bbox, &b.bbox) > SAME_SHARE * smaller
+fn is_same(a: &Prediction, b: &Prediction) -> bool {
+    let smaller = a.bbox.area().min(b.bbox.area());
+    a.bbox.iou(&b.bbox) > SAME_IOU || a.bbox.intersection(&b.bbox) > SAME_SHARE * smaller
 }
 
-fn count(seen: &[Seen], kind: &str) -> usize {
-    let mut kept: Vec<&Seen> = Vec::new();
-    for thing in seen.iter().filter(|thing| thing.name == query_text(kind)) {
+fn count(seen: &[Prediction], kind: &str) -> usize {
+    let mut kept: Vec<&Prediction> = Vec::new();
+    for thing in seen.iter().filter(|thing| thing.label == query_text(kind)) {
         if !kept.iter().any(|other| is_same(thing, other)) {
             kept.push(thing);
         }
@@ -160,7 +160,7 @@ impl Benchmark for T2iNumeracy {
     }
 
     /// Each counted kind has an equal part of the point: half for being there, half for the right number. Strictly, all or nothing.
-    fn judge(&self, sample: &Sample, seen: &[Seen], _size: (u32, u32), protocol: Protocol) -> Verdict {
+    fn judge(&self, sample: &Sample, seen: &[Prediction], _size: ImageSize, protocol: Protocol) -> Verdict {
         let wanted = &self.truths[sample.index];
         let part = 1.0 / wanted.len() as f64;
         let (mut score, mut exact, mut reasons) = (0.0, 0, Vec::new());
@@ -227,13 +227,14 @@ mod tests {
     #[test]
     fn presence_and_count_share_the_point() {
         let benchmark = T2iNumeracy::from_lines(Path::new("n.txt"), "three dogs and two cats").unwrap();
-        let thing = |kind: &str, x: f64| Seen {
-            name: query_text(kind),
+        let thing = |kind: &str, x: f64| Prediction {
+            label: query_text(kind),
             score: 0.5,
             bbox: PixelBox::new(x, 0.0, 50.0, 50.0).unwrap(),
         };
-        let score =
-            |things: &[Seen], protocol| benchmark.judge(&benchmark.samples()[0], things, (512, 512), protocol).score;
+        let score = |things: &[Prediction], protocol| {
+            benchmark.judge(&benchmark.samples()[0], things, (512, 512).into(), protocol).score
+        };
         let (dogs, cats) = ([0.0, 100.0, 200.0].map(|x| thing("dog", x)), [300.0, 400.0].map(|x| thing("cat", x)));
         let all = [&dogs[..], &cats[..]].concat();
         assert_eq!(score(&all, Protocol::Published), 1.0);

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use super::numbered_lines;
-use crate::benchmark::{Benchmark, Protocol, Query, Sample, Seen, Verdict, centre, iou};
+use super::lines::numbered_lines;
+use crate::benchmark::{Benchmark, ImageSize, Prediction, Protocol, Query, Sample, Verdict};
 use crate::names::{with_article, words};
 use crate::{Error, Result};
 
@@ -45,9 +45,9 @@ enum Relation {
 
 impl Relation {
     /// How well it holds, 0..=1.
-    fn score(self, a: &Seen, b: &Seen, size: (u32, u32), protocol: Protocol) -> f64 {
-        let scale = PUBLISHED_SIDE / f64::from(size.0.max(size.1));
-        let ((ax, ay), (bx, by)) = (centre(&a.bbox), centre(&b.bbox));
+    fn score(self, a: &Prediction, b: &Prediction, size: ImageSize, protocol: Protocol) -> f64 {
+        let scale = PUBLISHED_SIDE / f64::from(size.width.max(size.height));
+        let ((ax, ay), (bx, by)) = (a.bbox.center(), b.bbox.center());
         let (dx, dy) = ((ax - bx) * scale, (ay - by) * scale);
         let holds = match self {
             Self::Near => {
@@ -61,7 +61,7 @@ impl Relation {
             Self::Top | Self::OnTop => dy < 0.0 && dy.abs() > dx.abs(),
             Self::Bottom => dy > 0.0 && dy.abs() > dx.abs(),
         };
-        let overlap = iou(&a.bbox, &b.bbox);
+        let overlap = a.bbox.iou(&b.bbox);
         match holds {
             false => 0.0,
             true if overlap < MAX_IOU => 1.0,
@@ -145,9 +145,9 @@ impl Benchmark for T2iSpatial {
 
     /// A quarter for each thing and half for the relation; the published rule then drops what is below a half, and the strict one gives
     /// the point for everything or nothing.
-    fn judge(&self, sample: &Sample, seen: &[Seen], size: (u32, u32), protocol: Protocol) -> Verdict {
+    fn judge(&self, sample: &Sample, seen: &[Prediction], size: ImageSize, protocol: Protocol) -> Verdict {
         let (first, relation, second) = &self.truths[sample.index];
-        let find = |noun: &str, skip| seen.iter().filter(|seen| seen.name == query_text(noun)).nth(skip);
+        let find = |noun: &str, skip| seen.iter().filter(|seen| seen.label == query_text(noun)).nth(skip);
         let (a, b) = (find(first, 0), find(second, usize::from(first == second)));
         let (score, reason) = match (a, b) {
             (Some(a), Some(b)) => {
@@ -181,17 +181,17 @@ mod tests {
 
     const CAPTIONS: &str = "a suitcase on the left of a frog\na girl next to a big dog.\na cup on top of a desk\n";
 
-    fn seen(name: &str, [x, y, w, h]: [f64; 4], score: f64) -> Seen {
-        Seen { name: query_text(name), score, bbox: PixelBox::new(x, y, w, h).unwrap() }
+    fn seen(name: &str, [x, y, w, h]: [f64; 4], score: f64) -> Prediction {
+        Prediction { label: query_text(name), score, bbox: PixelBox::new(x, y, w, h).unwrap() }
     }
 
-    fn score(index: usize, things: &[Seen], protocol: Protocol) -> f64 {
+    fn score(index: usize, things: &[Prediction], protocol: Protocol) -> f64 {
         let benchmark = T2iSpatial::from_lines(Path::new("spatial_val.txt"), CAPTIONS).unwrap();
-        benchmark.judge(&benchmark.samples()[index], things, (512, 512), protocol).score
+        benchmark.judge(&benchmark.samples()[index], things, (512, 512).into(), protocol).score
     }
 
     #[track_caller]
-    fn check(index: usize, things: &[Seen], published: f64, strict: f64) {
+    fn check(index: usize, things: &[Prediction], published: f64, strict: f64) {
         let found = Protocol::ALL.map(|protocol| score(index, things, protocol));
         assert!((found[0] - published).abs() < 1e-9 && found[1] == strict, "{found:?}");
     }

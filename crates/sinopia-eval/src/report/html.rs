@@ -11,7 +11,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use serde_json::{Value, json};
 
-use super::{Report, RunReport, markdown};
+use super::markdown;
+use super::runs::{Report, RunReport};
 use crate::benchmark::{Protocol, tasks};
 use crate::score::ImageScore;
 use crate::tally::Tally;
@@ -83,9 +84,7 @@ fn rows(report: &Report, protocol: Protocol) -> Vec<Value> {
 
 fn pairs(report: &Report, protocol: Protocol) -> Vec<Value> {
     let pairs = report.comparisons(protocol).into_iter();
-    pairs
-        .map(|pair| json!([pair.pair.0, pair.pair.1, pair.shared, pair.only_first, pair.only_second, pair.p]))
-        .collect()
+    pairs.map(|pair| json!([pair.first, pair.second, pair.shared, pair.only_first, pair.only_second, pair.p])).collect()
 }
 
 /// One image of a run with its boxes and verdicts, or what is known of a missing one; nothing for a caption that the benchmark lacks.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Report;
+use super::runs::Report;
 use crate::benchmark::Protocol;
 
 /// Everything in the tables, and every verdict.
@@ -23,7 +23,7 @@ pub fn json(report: &Report) -> Value {
     let comparisons = |protocol| {
         let pairs = report.comparisons(protocol).into_iter().map(|pair| {
             json!({
-                "first": report.runs[pair.pair.0].label, "second": report.runs[pair.pair.1].label, "captions": pair.shared,
+                "first": report.runs[pair.first].label, "second": report.runs[pair.second].label, "captions": pair.shared,
                 "only_first": pair.only_first, "only_second": pair.only_second, "p": pair.p,
             })
         });

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sinopia_layout::counted;
 
-use super::{Report, RunReport};
+use super::runs::{Report, RunReport};
 use crate::benchmark::{Benchmark, Protocol, tasks};
 use crate::published::Published;
 use crate::tally::Tally;
@@ -65,7 +65,7 @@ fn rate(tally: &Tally) -> String {
 pub fn comparison_table(report: &Report, protocol: Protocol) -> String {
     let mut text = "| first | second | captions | only first right | only second right | McNemar's p |\n|---|---|---|---|---|---|\n".to_owned();
     for pair in report.comparisons(protocol) {
-        let (first, second) = (&report.runs[pair.pair.0].label, &report.runs[pair.pair.1].label);
+        let (first, second) = (&report.runs[pair.first].label, &report.runs[pair.second].label);
         let (b, c) = (pair.only_first, pair.only_second);
         let _ = writeln!(text, "| {first} | {second} | {} | {b} | {c} | {:.3} |", pair.shared, pair.p);
     }

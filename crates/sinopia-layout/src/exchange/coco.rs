@@ -8,11 +8,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use super::coco_names;
 use super::notes::Notes;
-use super::values::{self, id, number, numbers, shown};
-use super::{
-    Hints, Imported, check_count, coco_names, list, looked_at, phrase_of, quoted, read_json, refused, take, wrong,
+use super::reading::{
+    Hints, Imported, canvas_of, check_count, list, looked_at, phrase_of, quoted, read_json, refused, take,
+    unknown_size, wrong,
 };
+use super::values::{self, id, number, numbers, shown};
 use crate::error::Result;
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
@@ -25,7 +27,7 @@ const SHOWN_IDS: usize = 8;
 
 /// What an annotation has and a layout does not.
 const LOST: [(&str, &str); 4] = [
-    ("segmentation", "the outlines"),
+    ("segmentation", "the segmentation masks"),
     ("keypoints", "the key points"),
     ("score", "the scores"),
     ("attributes", "the attributes"),
@@ -43,7 +45,7 @@ pub fn read(text: &str, hints: &Hints) -> Result<Imported> {
     let image = file.image(hints.image.as_deref(), &mut notes)?;
     let canvas = match (image.canvas()?, hints.canvas) {
         (Some(canvas), _) | (None, Some(canvas)) => canvas,
-        (None, None) => return Err(super::unknown_size(FORMAT)),
+        (None, None) => return Err(unknown_size(FORMAT)),
     };
     let mut objects = Vec::new();
     let mut lost = [0; LOST.len()];
@@ -263,7 +265,7 @@ impl Image {
         if width <= 0.0 && height <= 0.0 {
             return Ok(None); // unknown, as some writers have it
         }
-        super::canvas_of(width, height).map(Some)
+        canvas_of(width, height).map(Some)
     }
 }
 
@@ -384,9 +386,9 @@ mod tests {
             );
             let imported = read_only(&text).unwrap();
             assert_eq!(told(&imported), ["car [300, 200, 200, 150.5]"], "{bad}");
-            let [told, outlines] = imported.notes.as_slice() else { panic!("{:?}", imported.notes) };
-            assert!([told, outlines].iter().any(|note| note.contains(reason)), "{:?} without {reason}", imported.notes);
-            assert!(imported.notes.contains(&"the outlines of 1 object are lost".to_owned()));
+            let [told, masks] = imported.notes.as_slice() else { panic!("{:?}", imported.notes) };
+            assert!([told, masks].iter().any(|note| note.contains(reason)), "{:?} without {reason}", imported.notes);
+            assert!(imported.notes.contains(&"the segmentation masks of 1 object are lost".to_owned()));
         }
     }
 

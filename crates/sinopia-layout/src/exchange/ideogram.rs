@@ -7,8 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use super::notes::Notes;
+use super::reading::{Imported, check_count, list, looked_at, phrase_of, quoted, read_json, take, wrong};
 use super::values::{numbers, says_something, shown, text as text_of};
-use super::{Imported, check_count, list, looked_at, phrase_of, quoted, read_json, take, wrong};
 use crate::error::Result;
 use crate::geometry::{BBox, Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};

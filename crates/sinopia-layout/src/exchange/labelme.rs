@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::notes::Notes;
-use super::values::{id, number, numbers, says_something, shown, text as text_of};
-use super::{
+use super::reading::{
     Hints, Imported, canvas_of, check_count, list, looked_at, phrase_of, quoted, read_json, take, unknown_size, wrong,
 };
+use super::values::{id, number, numbers, says_something, shown, text as text_of};
 use crate::error::Result;
 use crate::geometry::PixelBox;
 use crate::layout::{Layout, LayoutObject};

@@ -6,8 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -16,8 +15,25 @@ use serde_json::{Value, json};
 pub enum Reply {
     /// These bytes, then the end of the connection.
     Bytes(Vec<u8>),
-    /// Nothing for so long, then the end of the connection.
-    Hang(Duration),
+    /// Nothing, until whoever asks hangs up.
+    Hang,
+    /// These bytes, once the gate is open.
+    Held(Gate, Vec<u8>),
+}
+
+/// What holds a reply back. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *lock(&self.0.0) = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        drop(self.0.1.wait_while(lock(&self.0.0), |is_open| !*is_open));
+    }
 }
 
 /// What the server was asked.
@@ -32,7 +48,14 @@ pub struct Asked {
 pub struct Server {
     pub address: String,
     script: Arc<Mutex<VecDeque<Reply>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Questions>,
+}
+
+/// What a server was asked so far.
+#[derive(Default)]
+struct Questions {
+    asked: Mutex<Vec<Asked>>,
+    came: Condvar,
 }
 
 impl Server {
@@ -41,7 +64,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let script = Arc::new(Mutex::new(VecDeque::from(script)));
-        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::new(Questions::default());
         let server = Self { address, script: script.clone(), asked: asked.clone() };
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -57,7 +80,12 @@ impl Server {
     }
 
     pub fn asked(&self) -> Vec<Asked> {
-        lock(&self.asked).clone()
+        lock(&self.asked.asked).clone()
+    }
+
+    /// Waits until so many requests have come.
+    pub fn wait_until_asked(&self, count: usize) {
+        drop(self.asked.came.wait_while(lock(&self.asked.asked), |asked| asked.len() < count));
     }
 
     /// The text of the last message of request number `index`.
@@ -69,21 +97,31 @@ impl Server {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(mut connection: TcpStream, script: &Mutex<VecDeque<Reply>>, asked: &Mutex<Vec<Asked>>) {
+fn serve(mut connection: TcpStream, script: &Mutex<VecDeque<Reply>>, questions: &Questions) {
     let Some(request) = read_request(&connection) else { return };
-    lock(asked).push(request);
+    lock(&questions.asked).push(request);
+    questions.came.notify_all();
     let reply = {
         let mut script = lock(script);
         if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
     };
     match reply {
         Some(Reply::Bytes(bytes)) => drop(connection.write_all(&bytes)),
-        Some(Reply::Hang(time)) => std::thread::sleep(time),
+        Some(Reply::Held(gate, bytes)) => {
+            gate.wait();
+            drop(connection.write_all(&bytes));
+        }
+        Some(Reply::Hang) => wait_for_end(&mut connection),
         None => {}
     }
+}
+
+/// Waits until whoever is at the other end has hung up, whatever they send before.
+pub fn wait_for_end(connection: &mut TcpStream) {
+    let _ = std::io::copy(connection, &mut std::io::sink()); // to the end, or a reset
 }
 
 fn read_request(connection: &TcpStream) -> Option<Asked> {
@@ -120,6 +158,14 @@ pub fn http(status: &str, headers: &str, body: &[u8]) -> Reply {
 
 pub fn json_reply(status: &str, headers: &str, body: &Value) -> Reply {
     http(status, &format!("{headers}Content-Type: application/json\r\n"), body.to_string().as_bytes())
+}
+
+/// A reply that is held back until the gate is open.
+pub fn held(gate: &Gate, reply: Reply) -> Reply {
+    match reply {
+        Reply::Bytes(bytes) => Reply::Held(gate.clone(), bytes),
+        other => other,
+    }
 }
 
 /// The answer of a chat model.

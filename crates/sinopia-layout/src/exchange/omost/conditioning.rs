@@ -8,10 +8,10 @@
 
 use serde_json::{Map, Value};
 
+use super::super::notes::Notes;
+use super::super::reading::{Imported, check_count, looked_at, quoted, read_json, take, wrong};
 use super::super::values::{numbers, says_something, shown};
-use super::super::{Imported, check_count, looked_at, quoted, read_json, take, wrong};
-use super::places::CELLS;
-use super::{FORMAT, Notes};
+use super::places::{CELLS, FORMAT};
 use crate::error::Result;
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::Layout;
@@ -48,29 +48,18 @@ pub(super) fn read(text: &str, canvas: Canvas) -> Result<Imported> {
             continue;
         }
         let rect = region.get("rect");
-        let [top, bottom, left, right] = match numbers::<4>(rect) {
-            Ok(rect) => rect,
+        let sides = match numbers::<4>(rect) {
+            Ok(sides) => sides,
             Err(reason) => {
                 notes.add(format!("{} is left out: its rect {reason}", quoted(&phrase)));
                 continue;
             }
         };
-        let cells = f64::from(CELLS);
-        let (width, height) = canvas.sides();
-        let inside = [top, bottom, left, right].map(|cell| cell.clamp(0.0, cells));
-        let [t, b, l, r] = inside;
-        let has_area = top < bottom && left < right;
-        if has_area && inside != [top, bottom, left, right] && t < b && l < r {
-            notes.add(format!(
-                "the rect {} of {} is cut at 0 and {CELLS}",
-                rect.map(shown).unwrap_or_default(),
-                quoted(&phrase)
-            ));
+        let written = rect.map(shown).unwrap_or_default();
+        if is_cut(sides) {
+            notes.add(format!("the rect {written} of {} is cut at 0 and {CELLS}", quoted(&phrase)));
         }
-        let (across, down) = (width / cells, height / cells);
-        let bbox = PixelBox::new(l * across, t * down, (r - l) * across, (b - t) * down);
-        let bbox = bbox.map(|bbox| if has_area { bbox.clipped_to(canvas) } else { bbox });
-        take(&mut objects, &mut notes, &phrase, bbox, &rect.map(shown).unwrap_or_default());
+        take(&mut objects, &mut notes, &phrase, on_canvas(sides, canvas), &written);
     }
     if details > 0 {
         notes.add(format!("the details of {} are lost", counted(details, "region")));
@@ -80,6 +69,28 @@ pub(super) fn read(text: &str, canvas: Canvas) -> Result<Imported> {
     }
     check_count(&objects)?;
     Ok(Imported { layout: Layout { canvas, objects, background, negative: String::new() }, notes: notes.into_lines() })
+}
+
+/// Whether a rect (top, bottom, left, right in cells) leaves the grid and has a part on it.
+fn is_cut(sides: [f64; 4]) -> bool {
+    let inside = within_grid(sides);
+    let has_area = |[top, bottom, left, right]: [f64; 4]| top < bottom && left < right;
+    has_area(sides) && has_area(inside) && inside != sides
+}
+
+/// A rect in pixels of a canvas, cut at the grid's edges.
+fn on_canvas(sides: [f64; 4], canvas: Canvas) -> Result<PixelBox> {
+    let [top, bottom, left, right] = sides;
+    let has_area = top < bottom && left < right;
+    let [top, bottom, left, right] = within_grid(sides);
+    let (width, height) = canvas.sides();
+    let (across, down) = (width / f64::from(CELLS), height / f64::from(CELLS));
+    let bbox = PixelBox::new(left * across, top * down, (right - left) * across, (bottom - top) * down)?;
+    Ok(if has_area { bbox.clipped_to(canvas) } else { bbox })
+}
+
+fn within_grid(sides: [f64; 4]) -> [f64; 4] {
+    sides.map(|cell| cell.clamp(0.0, f64::from(CELLS)))
 }
 
 /// The rect of the whole picture.

@@ -14,15 +14,13 @@ use std::fmt::Write as _;
 
 use super::embedded::embedded_json;
 use super::notes::Notes;
-use super::{Imported, check_count, check_size, quoted, refused, take};
+use super::reading::{Imported, check_count, check_size, quoted, refused, take};
 use crate::error::{Error, Result, TextFault};
 use crate::geometry::Canvas;
 use crate::layout::{Layout, LayoutObject};
 use crate::limits::EXCHANGE_ITEMS;
 use crate::literal::{Cursor, Fault, Spanned, Value};
-use places::{AREAS, LOCATIONS, cells, nearest, to_pixels};
-
-const FORMAT: &str = "Omost canvas";
+use places::{AREAS, CellBox, FORMAT, LOCATIONS, nearest};
 
 /// The two calls and the order of their arguments.
 const CALLS: [(&str, bool, &[&str]); 2] = [
@@ -114,13 +112,19 @@ pub fn read(text: &str, canvas: Canvas) -> Result<Imported> {
     if has_colours {
         notes.add("the colours are lost");
     }
+    let objects = farthest_first(placed, &mut notes)?;
+    Ok(Imported { layout: Layout { canvas, objects, background, negative: String::new() }, notes: notes.into_lines() })
+}
+
+/// The objects in the order of drawing; `placed` has the distance of each to the viewer.
+fn farthest_first(mut placed: Vec<(f64, LayoutObject)>, notes: &mut Notes) -> Result<Vec<LayoutObject>> {
     placed.sort_by(|(a, _), (b, _)| b.total_cmp(a)); // stable: of equally distant things the first is drawn first
     let mut objects = Vec::new();
     for (_, LayoutObject { phrase, bbox }) in placed {
-        take(&mut objects, &mut notes, &phrase, Ok(bbox), &bbox.to_string());
+        take(&mut objects, notes, &phrase, Ok(bbox), &bbox.to_string());
     }
     check_count(&objects)?;
-    Ok(Imported { layout: Layout { canvas, objects, background, negative: String::new() }, notes: notes.into_lines() })
+    Ok(objects)
 }
 
 /// Writes a layout as a canvas, later objects nearer to the viewer; the negative prompt is lost, and boxes become the nearest ones
@@ -279,8 +283,9 @@ fn described(call: &Call, canvas: Canvas) -> std::result::Result<Described, Faul
     if has_details {
         told.push(format!("the details of {name} are lost"));
     }
-    let bbox =
-        to_pixels(cells(location, offset, area), canvas).map_err(|error| Fault::new(call.offset, error.to_string()))?;
+    let bbox = CellBox::new(location, offset, area)
+        .to_pixels(canvas)
+        .map_err(|error| Fault::new(call.offset, error.to_string()))?;
     Ok(Described::Part { object: LayoutObject { phrase: description, bbox }, distance, told })
 }
 
@@ -429,7 +434,7 @@ canvas.add_local_description(
         for (_, center) in LOCATIONS {
             for (_, shift) in places::OFFSETS {
                 for (_, size) in AREAS {
-                    let bbox = to_pixels(cells(center, shift, size), Canvas::PUBLISHED).unwrap();
+                    let bbox = CellBox::new(center, shift, size).to_pixels(Canvas::PUBLISHED).unwrap();
                     let object = LayoutObject { phrase: "a cat's toy".to_owned(), bbox };
                     let layout = Layout {
                         canvas: Canvas::PUBLISHED,

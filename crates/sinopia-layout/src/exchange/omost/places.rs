@@ -9,6 +9,9 @@
 use crate::error::Result;
 use crate::geometry::{Canvas, PixelBox};
 
+/// What the format is called in messages.
+pub(super) const FORMAT: &str = "Omost canvas";
+
 /// Cells of a side of the grid.
 pub(super) const CELLS: i32 = 90;
 
@@ -70,7 +73,7 @@ const SQUARE: [&str; 4] = ["square", "squared", "round", "quadratic"];
 const VERTICAL: [&str; 5] = ["vertical", "vertically", "tall", "upright", "portrait"];
 const HORIZONTAL: [&str; 5] = ["horizontal", "horizontally", "wide", "landscape", "broad"];
 
-/// The words of a place, in lower case; words written together, as *topleft*, are taken apart, and misspelled ones mended.
+/// The words of a place, in lower case; words written together, as *topleft*, are taken apart, and misspelled ones corrected.
 fn words(text: &str) -> Vec<String> {
     let text = text.to_lowercase();
     let words = text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
@@ -167,37 +170,42 @@ pub(super) fn known(choices: &[(&str, (i32, i32))]) -> String {
     choices.iter().map(|(choice, _)| *choice).collect::<Vec<_>>().join(", ")
 }
 
-/// `(x0, y0, x1, y1)` in cells: around the centre, cut at the edges.
-pub(super) fn cells(location: (i32, i32), offset: (i32, i32), area: (i32, i32)) -> (i32, i32, i32, i32) {
-    let (x, y) = (location.0 + offset.0, location.1 + offset.1);
-    let cut = |cell: i32| cell.clamp(0, CELLS);
-    (cut(x - area.0 / 2), cut(y - area.1 / 2), cut(x + area.0 / 2), cut(y + area.1 / 2))
+/// A box in cells of the grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CellBox {
+    pub(super) x0: i32,
+    pub(super) y0: i32,
+    pub(super) x1: i32,
+    pub(super) y1: i32,
 }
 
-/// Cells as pixels of a canvas.
-pub(super) fn to_pixels((x0, y0, x1, y1): (i32, i32, i32, i32), canvas: Canvas) -> Result<PixelBox> {
-    let (width, height) = canvas.sides();
-    let across = |cell: i32| f64::from(cell) / f64::from(CELLS) * width;
-    let down = |cell: i32| f64::from(cell) / f64::from(CELLS) * height;
-    Ok(PixelBox::new(across(x0), down(y0), across(x1) - across(x0), down(y1) - down(y0))?.clipped_to(canvas))
+impl CellBox {
+    /// Around the centre that location and offset make, cut at the edges.
+    pub(super) fn new(location: (i32, i32), offset: (i32, i32), area: (i32, i32)) -> Self {
+        let (x, y) = (location.0 + offset.0, location.1 + offset.1);
+        let cut = |cell: i32| cell.clamp(0, CELLS);
+        let (width, height) = area;
+        Self { x0: cut(x - width / 2), y0: cut(y - height / 2), x1: cut(x + width / 2), y1: cut(y + height / 2) }
+    }
+
+    /// The box in pixels of a canvas.
+    pub(super) fn to_pixels(self, canvas: Canvas) -> Result<PixelBox> {
+        let (width, height) = canvas.sides();
+        let across = |cell: i32| f64::from(cell) / f64::from(CELLS) * width;
+        let down = |cell: i32| f64::from(cell) / f64::from(CELLS) * height;
+        let (x, y) = (across(self.x0), down(self.y0));
+        Ok(PixelBox::new(x, y, across(self.x1) - x, down(self.y1) - y)?.clipped_to(canvas))
+    }
 }
 
 /// The words whose box has the greatest intersection over union with `bbox`, the simplest of equals.
 pub(super) fn nearest(bbox: &PixelBox, canvas: Canvas) -> (&'static str, &'static str, &'static str) {
-    let (width, height) = canvas.sides();
-    let scale = f64::from(CELLS);
-    let wanted = (
-        bbox.x() / width * scale,
-        bbox.y() / height * scale,
-        bbox.right() / width * scale,
-        bbox.bottom() / height * scale,
-    );
     let mut best = (LOCATIONS[0].0, OFFSETS[0].0, AREAS[0].0);
     let mut best_overlap = -1.0;
     for (location, center) in LOCATIONS {
         for (offset, shift) in OFFSETS {
             for (area, size) in AREAS {
-                let overlap = intersection_over_union(wanted, cells(center, shift, size));
+                let overlap = CellBox::new(center, shift, size).to_pixels(canvas).map_or(0.0, |cells| bbox.iou(&cells));
                 if overlap > best_overlap + 1e-9 {
                     best_overlap = overlap;
                     best = (location, offset, area);
@@ -206,15 +214,6 @@ pub(super) fn nearest(bbox: &PixelBox, canvas: Canvas) -> (&'static str, &'stati
         }
     }
     best
-}
-
-fn intersection_over_union(a: (f64, f64, f64, f64), b: (i32, i32, i32, i32)) -> f64 {
-    let b = (f64::from(b.0), f64::from(b.1), f64::from(b.2), f64::from(b.3));
-    let width = (a.2.min(b.2) - a.0.max(b.0)).max(0.0);
-    let height = (a.3.min(b.3) - a.1.max(b.1)).max(0.0);
-    let intersection = width * height;
-    let union = (a.2 - a.0) * (a.3 - a.1) + (b.2 - b.0) * (b.3 - b.1) - intersection;
-    if union > 0.0 { intersection / union } else { 0.0 }
 }
 
 #[cfg(test)]
