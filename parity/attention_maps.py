@@ -19,13 +19,15 @@ class Recorder:
 
 
 def key_of(processor_name):
-    """`up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor` → `up.1.0`; None for self-attention."""
+    """`up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor` → `up.1.0`, the second layer's → `up.1.0.1`; None for self-attention."""
     part, *rest = processor_name.split(".")
     if "attn2" not in rest:
         return None
+    layer = rest[rest.index("transformer_blocks") + 1]
+    behind = "" if layer == "0" else f".{layer}"
     if part == "mid_block":
-        return f"mid.{rest[1]}"
-    return f"{part.removesuffix('_blocks')}.{rest[0]}.{rest[2]}"
+        return f"mid.{rest[1]}{behind}"
+    return f"{part.removesuffix('_blocks')}.{rest[0]}.{rest[2]}{behind}"
 
 
 def record(unet):

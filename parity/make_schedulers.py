@@ -4,11 +4,14 @@ The header's `cases` maps a case to scheduler class, config, number of steps and
 holds the sample after each call (after every tenth and the last for 50 steps). The stand-in for a model is
 `0.3 · scaled sample + output[i]` at call i, with `output` (52, 1, 4, 4, 4) shared by all cases; the start is `start` · initial sigma, and the
 ancestral scheduler draws its noise from a CPU generator with the header's `noise_seed`. Channels first, which matters for that noise only.
+
+Flow matching goes along the levels that its pipelines pass, `linspace(1, 1/S, S)`; those that the class makes by itself are shifted twice.
 """
 
 import json
 
 import diffusers
+import numpy as np
 import torch
 
 from common import generator, write
@@ -25,20 +28,25 @@ OWN = {
 }
 
 
+FLOW_MATCH = "FlowMatchEulerDiscreteScheduler"
+
+
 def run(scheduler_class, config, steps, start, output):
     scheduler = getattr(diffusers, scheduler_class).from_config(config)
-    scheduler.set_timesteps(steps)
+    is_flow = scheduler_class == FLOW_MATCH
+    scheduler.set_timesteps(**({"sigmas": np.linspace(1.0, 1 / steps, steps)} if is_flow else {"num_inference_steps": steps}))
     is_ancestral = "Ancestral" in scheduler_class
     extra = {"generator": generator(NOISE_SEED)} if is_ancestral else {}
-    sample = start * scheduler.init_noise_sigma
+    init_noise_sigma = 1.0 if is_flow else scheduler.init_noise_sigma
+    sample = start * init_noise_sigma
     states = []
     for i, timestep in enumerate(scheduler.timesteps):
-        model_output = 0.3 * scheduler.scale_model_input(sample, timestep) + output[i]
+        model_output = 0.3 * (sample if is_flow else scheduler.scale_model_input(sample, timestep)) + output[i]
         sample = scheduler.step(model_output, timestep, sample, **extra).prev_sample
         states.append(sample)
     kept = [i for i in range(len(states)) if steps <= 10 or i % 10 == 9 or i == len(states) - 1]
     assert all(torch.isfinite(state).all() for state in states)
-    return scheduler, torch.stack([states[i] for i in kept]), kept
+    return scheduler, init_noise_sigma, torch.stack([states[i] for i in kept]), kept
 
 
 def main():
@@ -82,15 +90,19 @@ def main():
     }
     for case, (scheduler_class, config) in extra.items():
         add(tensors, cases, f"{case}.10", scheduler_class, config, 10, start[0], output)
+    for name, config in {"class_defaults": {}, "shift_3": {"shift": 3.0}, "shift_6": {"shift": 6.0, "num_train_timesteps": 500}}.items():
+        for steps in (1, 10, 50):
+            # Files of this class name it; it is what says that the model was trained so.
+            add(tensors, cases, f"FlowMatchEulerDiscrete.{name}.{steps}", FLOW_MATCH, {"_class_name": FLOW_MATCH} | config, steps, start[0], output)
     write("schedulers", "schedulers", tensors, SEED, cases=cases, noise_seed=NOISE_SEED)
 
 
 def add(tensors, cases, case, scheduler_class, config, steps, start, output):
-    scheduler, states, kept = run(scheduler_class, config, steps, start, output)
+    scheduler, init_noise_sigma, states, kept = run(scheduler_class, config, steps, start, output)
     tensors[f"timesteps.{case}"] = scheduler.timesteps.double()
     tensors[f"states.{case}"] = states
     cases[case] = {"class": scheduler_class, "config": json.loads(json.dumps(config)), "steps": steps, "kept": kept,
-                   "init_noise_sigma": float(scheduler.init_noise_sigma)}
+                   "init_noise_sigma": float(init_noise_sigma)}
 
 
 main()

@@ -1,11 +1,11 @@
-//! CLIP's text encoder: what turns a prompt into the embeddings that a UNet looks at.
+//! CLIP's text encoder: what turns a prompt into the embeddings that a UNet attends to.
 
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use crate::layers::{layer_norm, linear, linear_no_bias};
-use crate::{Error, Interrupt, Result, Tokens, Weights, config, interrupt};
+use crate::{CancellationToken, Error, Result, Tokens, Weights, cancellation, config};
 
 /// Where the configuration comes from, for messages.
 const FILE: &str = "text_encoder/config.json";
@@ -199,32 +199,41 @@ impl ClipTextModel {
     }
 
     /// The same of tokenized texts, with their padding masked if the configuration says so (`use_attention_mask`); given up between two layers if it is
-    /// interrupted.
+    /// cancelled.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Interrupted`].
-    pub fn encode(&self, texts: &[Tokens], interrupt: Interrupt) -> Result<ClipOutput> {
+    /// As [`forward`](Self::forward); [`Error::Cancelled`].
+    pub fn encode(&self, texts: &[Tokens], cancellation: Option<&CancellationToken>) -> Result<ClipOutput> {
         let ids: Vec<Vec<u32>> = texts.iter().map(|text| text.ids.clone()).collect();
         let lengths: Vec<usize> = texts.iter().map(|text| text.length).collect();
         let is_masked = self.config.use_attention_mask.unwrap_or(false);
-        self.run(&ids, is_masked.then_some(lengths.as_slice()), interrupt)
+        self.run(&ids, is_masked.then_some(lengths.as_slice()), cancellation)
     }
 
-    /// As [`forward`](Self::forward), given up between two layers if it is interrupted.
+    /// As [`forward`](Self::forward), given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Interrupted`].
-    pub fn forward_unless(&self, ids: &[Vec<u32>], interrupt: Interrupt) -> Result<ClipOutput> {
-        self.run(ids, None, interrupt)
+    /// As [`forward`](Self::forward); [`Error::Cancelled`].
+    pub fn forward_cancellable(
+        &self,
+        ids: &[Vec<u32>],
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<ClipOutput> {
+        self.run(ids, None, cancellation)
     }
 
     /// With `lengths`, what comes behind them is seen by nobody.
-    fn run(&self, ids: &[Vec<u32>], lengths: Option<&[usize]>, interrupt: Interrupt) -> Result<ClipOutput> {
+    fn run(
+        &self,
+        ids: &[Vec<u32>],
+        lengths: Option<&[usize]>,
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<ClipOutput> {
         let length = self.check(ids)?;
         let mut hidden = self.embed(ids, length)?; // (B, L, C), so all the way
         let mut hidden_states = vec![hidden.clone()];
         for layer in &self.layers {
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             hidden = layer.forward_masked(&hidden, lengths)?;
             hidden_states.push(hidden.clone());
         }

@@ -1,6 +1,6 @@
 //! CLIP as a pair of towers: how alike are an image and a text?
 //!
-//! Radford et al. 2021, arXiv 2103.00020. Both towers end in vectors of one width, whose cosine is the likeness. Reads folders in transformers' layout, such as
+//! Radford et al. 2021, arXiv 2103.00020. Both towers end in vectors of one width, whose cosine is the CLIP score. Reads folders in transformers' layout, such as
 //! a download of `openai/clip-vit-base-patch32`.
 
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::layers::{layer_norm, linear_no_bias};
 use crate::owlvit::{OwlVisionConfig, Pixels, prepared};
 use crate::preprocessing::Preprocessing;
 use crate::vision::VisionEncoder;
-use crate::{Error, Interrupt, Precision, Result, Tokenizer, Weights, config};
+use crate::{CancellationToken, Error, Precision, Result, Tokenizer, Weights, config};
 
 /// What the pair is built like.
 const CONFIG: &str = "config.json";
@@ -138,13 +138,7 @@ impl ClipPair {
     /// # Errors
     /// As [`Tokenizer::encode_unpadded`].
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        let length = self.config.text_config.max_position_embeddings;
-        let mut ids = vec![self.tokenizer.bos()];
-        ids.extend(self.tokenizer.encode_unpadded(text)?);
-        ids.truncate(length - 1);
-        ids.push(self.tokenizer.eos());
-        ids.resize(length, self.tokenizer.pad());
-        Ok(ids)
+        self.tokenizer.encode_padded(text, self.config.text_config.max_position_embeddings, self.tokenizer.pad())
     }
 
     /// Texts as vectors of length 1, (Q, P).
@@ -152,16 +146,20 @@ impl ClipPair {
     /// # Errors
     /// [`Error::Input`] if there is none.
     pub fn encode_texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor> {
-        self.encode_texts_unless(texts, None)
+        self.encode_texts_cancellable(texts, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`encode_texts`](Self::encode_texts); [`Error::Interrupted`].
-    pub fn encode_texts_unless<S: AsRef<str>>(&self, texts: &[S], interrupt: Interrupt) -> Result<Tensor> {
+    /// As [`encode_texts`](Self::encode_texts); [`Error::Cancelled`].
+    pub fn encode_texts_cancellable<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<Tensor> {
         let ids = texts.iter().map(|text| self.tokenize(text.as_ref())).collect::<Result<Vec<_>>>()?;
-        let embeds = self.text.forward_unless(&ids, interrupt)?.text_embeds.ok_or_else(|| Error::Input {
+        let embeds = self.text.forward_cancellable(&ids, cancellation)?.text_embeds.ok_or_else(|| Error::Input {
             what: "the text tower",
             expected: "a projection".to_owned(),
             found: "none".to_owned(),
@@ -174,17 +172,21 @@ impl ClipPair {
     /// # Errors
     /// If the tensor library refuses.
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Tensor> {
-        self.encode_images_unless(images, None)
+        self.encode_images_cancellable(images, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`encode_images`](Self::encode_images); [`Error::Interrupted`].
-    pub fn encode_images_unless(&self, images: &[Pixels], interrupt: Interrupt) -> Result<Tensor> {
+    /// As [`encode_images`](Self::encode_images); [`Error::Cancelled`].
+    pub fn encode_images_cancellable(
+        &self,
+        images: &[Pixels],
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<Tensor> {
         let side = self.config.vision_config.image_size;
         let pixels = prepared(images, &self.preprocessing, side, &self.device)?; // (B, S, S, 3)
-        let tokens = self.vision.forward(&pixels, interrupt)?; // (B, 1 + N, C)
+        let tokens = self.vision.forward(&pixels, cancellation)?; // (B, 1 + N, C)
         let class = self.post_layernorm.forward(&tokens.narrow(1, 0, 1)?.squeeze(1)?.contiguous()?)?;
         of_length_one(&self.visual_projection.forward(&class)?)
     }
@@ -201,7 +203,8 @@ fn of_length_one(x: &Tensor) -> Result<Tensor> {
 pub fn content_hash(folder: &Path) -> Result<String> {
     let files = Files::Folder(folder.to_owned());
     let config = config_of(&files)?;
-    files.model_hash(&preprocessing_of(&files, &config)?, &Preprocessing::clip(config.vision_config.image_size))
+    let published = Preprocessing::clip(config.vision_config.image_size);
+    preprocessing_of(&files, &config)?.model_hash(&files, &published)
 }
 
 fn config_of(files: &Files) -> Result<ClipConfig> {

@@ -168,6 +168,15 @@ pub enum Error {
         id: String,
     },
 
+    /// A name of a device that is none.
+    #[error("there is no device `{name}`; there is {known}")]
+    UnknownDevice {
+        /// What was given.
+        name: String,
+        /// The names that are known.
+        known: String,
+    },
+
     /// A file that is not in the local cache while the network is switched off.
     #[error("`{file}` of `{repo}` is not in the cache `{}` and offline mode is on", cache.display())]
     Offline {
@@ -203,9 +212,9 @@ pub enum Error {
         problem: String,
     },
 
-    /// Somebody threw the switch of an [`Interrupt`](crate::Interrupt).
-    #[error("interrupted")]
-    Interrupted,
+    /// Somebody cancelled the [`CancellationToken`](crate::CancellationToken).
+    #[error("cancelled")]
+    Cancelled,
 
     /// An operation refused its input.
     #[error(transparent)]
@@ -217,6 +226,42 @@ pub enum Error {
 }
 
 impl Error {
+    /// [`Error::Tokenizer`] with what a library or a check says.
+    pub(crate) fn tokenizer(origin: &str, problem: impl ToString) -> Self {
+        Self::Tokenizer { origin: origin.to_owned(), problem: problem.to_string() }
+    }
+
+    /// Whether what was given cannot be used (a file, a folder, a name, a configuration), so that the same again would fail again; what is left are
+    /// failures on the way: the network, an operation, a cancellation.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Offline { .. } | Self::Unreachable { .. } | Self::Download { .. } => false,
+            // What a network is given comes from a program.
+            Self::Input { .. } | Self::Nn(_) | Self::Candle(_) => false,
+            Self::Cancelled => false,
+            Self::NotFound { .. }
+            | Self::Read { .. }
+            | Self::NotACheckpoint { .. }
+            | Self::UnsupportedModel { .. }
+            | Self::Damaged { .. }
+            | Self::OtherFile { .. }
+            | Self::MissingTensor { .. }
+            | Self::TensorShape { .. }
+            | Self::TensorFormat { .. }
+            | Self::NotFinite { .. }
+            | Self::Json { .. }
+            | Self::Config { .. }
+            | Self::Tokenizer { .. }
+            | Self::HubName { .. }
+            | Self::UnknownDevice { .. } => true,
+        }
+    }
+
+    /// Whether somebody asked for the end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
     /// What the user can do about it, where there is something to say.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -264,4 +309,23 @@ fn shape_hint(tensor: &str, found: &[usize], expected: &[usize]) -> Option<Strin
 
 fn did_you_mean(near: &Option<String>) -> String {
     near.as_ref().map(|name| format!("; the nearest name in it is `{name}`")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_is_told_from_what_failed() {
+        let damaged = Error::Damaged { file: "x".to_owned(), problem: "cut".to_owned() };
+        assert!(damaged.is_bad_input() && !damaged.is_cancelled());
+        let download = Error::Download {
+            repo: "a/b".to_owned(),
+            file: "x".to_owned(),
+            endpoint: "https://huggingface.co".to_owned(),
+            problem: "503".to_owned(),
+        };
+        assert!(!download.is_bad_input() && !download.is_cancelled());
+        assert!(Error::Cancelled.is_cancelled() && !Error::Cancelled.is_bad_input());
+    }
 }

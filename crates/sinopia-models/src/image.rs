@@ -5,6 +5,19 @@ use crate::{Error, Result};
 /// Most pixels of an image looked at.
 const MAX_PIXELS: usize = 1 << 28;
 
+/// How large an image is, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Size {
+    pub(crate) fn square(side: usize) -> Self {
+        Self { width: side, height: side }
+    }
+}
+
 /// An RGB image: rows from the top, three bytes a pixel.
 #[derive(Debug, Clone, Copy)]
 pub struct Pixels<'a> {
@@ -104,23 +117,23 @@ impl Filter {
 ///
 /// # Source
 /// python-pillow/Pillow, `src/libImaging/Resample.c`; weights are fixed-point there, which decides the last bit.
-pub(crate) fn resize(image: Pixels, (to_width, to_height): (usize, usize), filter: Filter) -> Vec<u8> {
+pub(crate) fn resize(image: Pixels, to: Size, filter: Filter) -> Vec<u8> {
     let Pixels { width, height, bytes } = image;
     if filter == Filter::Nearest {
-        return nearest(image, (to_width, to_height));
+        return nearest(image, to);
     }
-    let rows = resize_axis(bytes, (height, width, 1), to_width, filter); // (H, W', 3)
-    resize_axis(&rows, (1, height, to_width), to_height, filter) // (H', W', 3)
+    let rows = resize_axis(bytes, Axis { outer: height, length: width, inner: 1 }, to.width, filter); // (H, W', 3)
+    resize_axis(&rows, Axis { outer: 1, length: height, inner: to.width }, to.height, filter) // (H', W', 3)
 }
 
 /// The pixel at the centre of each new one.
-fn nearest(image: Pixels, (to_width, to_height): (usize, usize)) -> Vec<u8> {
+fn nearest(image: Pixels, to: Size) -> Vec<u8> {
     let place = |at: usize, length: usize, side: usize| ((at as f64 + 0.5) * (length as f64 / side as f64)) as usize;
-    let mut resized = Vec::with_capacity(to_width * to_height * 3);
-    for y in 0..to_height {
-        let row = place(y, image.height, to_height).min(image.height - 1) * image.width;
-        for x in 0..to_width {
-            let pixel = row + place(x, image.width, to_width).min(image.width - 1);
+    let mut resized = Vec::with_capacity(to.width * to.height * 3);
+    for y in 0..to.height {
+        let row = place(y, image.height, to.height).min(image.height - 1) * image.width;
+        for x in 0..to.width {
+            let pixel = row + place(x, image.width, to.width).min(image.width - 1);
             resized.extend_from_slice(&image.bytes[pixel * 3..][..3]);
         }
     }
@@ -131,30 +144,38 @@ fn nearest(image: Pixels, (to_width, to_height): (usize, usize)) -> Vec<u8> {
 ///
 /// # Source
 /// huggingface/transformers 5.23, `TorchvisionBackend.center_crop`: filled up first, by the smaller half at the left and the top, then cut.
-pub(crate) fn center_crop(image: Pixels, (to_width, to_height): (usize, usize)) -> Vec<u8> {
+pub(crate) fn center_crop(image: Pixels, to: Size) -> Vec<u8> {
     let Pixels { width, height, bytes } = image;
     // Of the image in the result, or of the result in the image.
     let offsets = |length: usize, side: usize| match side > length {
         true => ((side - length) / 2, 0),
         false => (0, (length - side) / 2),
     };
-    let ((left, skipped_left), (top, skipped_top)) = (offsets(width, to_width), offsets(height, to_height));
-    let (shown_width, shown_height) = (width.min(to_width), height.min(to_height));
-    let mut cropped = vec![0; to_width * to_height * 3];
+    let ((left, skipped_left), (top, skipped_top)) = (offsets(width, to.width), offsets(height, to.height));
+    let (shown_width, shown_height) = (width.min(to.width), height.min(to.height));
+    let mut cropped = vec![0; to.width * to.height * 3];
     for line in 0..shown_height {
         let from = ((skipped_top + line) * width + skipped_left) * 3;
-        let to = ((top + line) * to_width + left) * 3;
-        cropped[to..to + shown_width * 3].copy_from_slice(&bytes[from..from + shown_width * 3]);
+        let at = ((top + line) * to.width + left) * 3;
+        cropped[at..at + shown_width * 3].copy_from_slice(&bytes[from..from + shown_width * 3]);
     }
     cropped
 }
 
+/// An axis among those of an image, which lie outside and inside of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Axis {
+    pub(crate) outer: usize,
+    pub(crate) length: usize,
+    pub(crate) inner: usize,
+}
+
 /// Resizes the middle axis of (outer, length, inner, 3).
-fn resize_axis(bytes: &[u8], (outer, length, inner): (usize, usize, usize), side: usize, filter: Filter) -> Vec<u8> {
+fn resize_axis(bytes: &[u8], Axis { outer, length, inner }: Axis, side: usize, filter: Filter) -> Vec<u8> {
     if length == side {
         return bytes.to_vec();
     }
-    let weights: Vec<Window> = (0..side).map(|at| Window::new(at, (length, side), filter)).collect();
+    let weights: Vec<Window> = (0..side).map(|at| Window::new(at, length, side, filter)).collect();
     let row = inner * 3;
     let mut resized = vec![0; outer * side * row];
     for (out, source) in resized.chunks_exact_mut(side * row).zip(bytes.chunks_exact(length * row)) {
@@ -176,7 +197,7 @@ struct Window {
 }
 
 impl Window {
-    fn new(at: usize, (length, side): (usize, usize), filter: Filter) -> Self {
+    fn new(at: usize, length: usize, side: usize, filter: Filter) -> Self {
         let scale = length as f64 / side as f64;
         let stretch = scale.max(1.0); // when shrinking the kernel widens, against aliasing
         let (centre, reach) = ((at as f64 + 0.5) * scale, filter.reach() * stretch);
@@ -207,7 +228,7 @@ fn bicubic(x: f64) -> f64 {
 }
 
 /// Resizes the middle axis of (outer, length, inner) linearly between pixel centres, edges repeated.
-pub(crate) fn bilinear_axis(values: &[f32], (outer, length, inner): (usize, usize, usize), side: usize) -> Vec<f32> {
+pub(crate) fn bilinear_axis(values: &[f32], Axis { outer, length, inner }: Axis, side: usize) -> Vec<f32> {
     if length == side {
         return values.to_vec();
     }
@@ -237,7 +258,7 @@ mod tests {
         let image = Pixels::new(5, 7, &bytes).unwrap();
         for filter in (0..6).filter_map(|number| Filter::of_pillow(number.into())) {
             for side in [1, 3, 7, 16] {
-                let resized = resize(image, (side, side + 2), filter);
+                let resized = resize(image, Size { width: side, height: side + 2 }, filter);
                 assert_eq!(resized.len(), side * (side + 2) * 3);
                 assert!(resized.chunks_exact(3).all(|pixel| pixel == [10, 200, 30]));
             }

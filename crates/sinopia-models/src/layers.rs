@@ -15,25 +15,34 @@ pub(crate) fn linear_no_bias(weights: &Weights, in_features: usize, out_features
     Ok(Linear::new(&weights.get("weight", &[out_features, in_features])?, None)?)
 }
 
+/// What the weight of a convolution is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConvSizes {
+    pub(crate) in_channels: usize,
+    pub(crate) out_channels: usize,
+    /// The side of the square kernel.
+    pub(crate) kernel: usize,
+}
+
 /// `weight` (out, in, kernel, kernel) and `bias` (out).
-pub(crate) fn conv2d(
-    weights: &Weights,
-    (in_channels, out_channels): (usize, usize),
-    kernel: usize,
-    options: Conv2dOptions,
-) -> Result<Conv2d> {
+pub(crate) fn conv2d(weights: &Weights, sizes: ConvSizes, options: Conv2dOptions) -> Result<Conv2d> {
+    let ConvSizes { in_channels, out_channels, kernel } = sizes;
     let weight = weights.get("weight", &[out_channels, in_channels, kernel, kernel])?;
     Ok(Conv2d::new(&weight, Some(&weights.get("bias", &[out_channels])?), options)?)
 }
 
 /// A 3×3 convolution that keeps the grid.
 pub(crate) fn conv3x3(weights: &Weights, in_channels: usize, out_channels: usize) -> Result<Conv2d> {
-    conv2d(weights, (in_channels, out_channels), 3, Conv2dOptions { stride: 1, padding: Padding::same(1) })
+    conv2d(
+        weights,
+        ConvSizes { in_channels, out_channels, kernel: 3 },
+        Conv2dOptions { stride: 1, padding: Padding::same(1) },
+    )
 }
 
 /// A 1×1 convolution.
 pub(crate) fn conv1x1(weights: &Weights, in_channels: usize, out_channels: usize) -> Result<Conv2d> {
-    conv2d(weights, (in_channels, out_channels), 1, Conv2dOptions::default())
+    conv2d(weights, ConvSizes { in_channels, out_channels, kernel: 1 }, Conv2dOptions::default())
 }
 
 /// `weight` and `bias` (channels).

@@ -1,14 +1,16 @@
 //! CLIP, UNet, VAE, OWL-ViT, SAM, tokenizers and checkpoint loading.
 
+mod cancellation;
 pub mod checkpoint;
 pub mod clip;
 pub mod clip_pair;
 mod config;
+pub mod denoiser;
+mod device;
 pub mod ella;
 pub mod error;
 pub mod hub;
 pub mod image;
-mod interrupt;
 mod layers;
 mod ldm;
 pub mod owlvit;
@@ -24,8 +26,10 @@ pub mod vae;
 mod vision;
 pub mod weights;
 
+pub use cancellation::CancellationToken;
 pub use checkpoint::{Checkpoint, ModelSource, OpenOptions};
+pub use denoiser::Denoiser;
+pub use device::DeviceKind;
 pub use error::{Error, Result};
-pub use interrupt::{Interrupt, Switch};
 pub use tokenizer::{Tokenizer, Tokens};
 pub use weights::{Precision, Weights};

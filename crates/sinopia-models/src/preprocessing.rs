@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::checkpoint::files::Files;
+use crate::checkpoint::files::{Files, sha256_hex};
 use crate::image::Filter;
 use crate::{Error, Result};
 
@@ -170,8 +170,14 @@ impl Preprocessing {
         Ok(())
     }
 
+    /// What identifies a model with this preprocessing: [`Files::weights_hash`], and with it what is done to images if that is not what was published.
+    pub(crate) fn model_hash(&self, files: &Files, published: &Self) -> Result<String> {
+        let hash = files.weights_hash()?;
+        Ok(if self.is_like(published) { hash } else { sha256_hex(format!("{hash} {self:?}")) })
+    }
+
     /// Whether the same is done, but for the last digits of a factor.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         let is_near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-6;
         is_near(self.rescale_factor, other.rescale_factor)
             && Self { rescale_factor: other.rescale_factor, ..self.clone() } == *other

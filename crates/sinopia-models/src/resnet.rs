@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use sinopia_nn::{Conv2d, Conv2dOptions, GroupNorm, Linear, Padding, upsample};
 
-use crate::layers::{conv1x1, conv2d, conv3x3, group_norm, linear};
+use crate::layers::{ConvSizes, conv1x1, conv2d, conv3x3, group_norm, linear};
 use crate::{Result, Weights};
 
 /// `x + conv2(silu(norm2(conv1(silu(norm1(x))) + W · t)))`, diffusers' `ResnetBlock2D`.
@@ -48,12 +48,16 @@ impl ResnetBlock {
         })
     }
 
-    /// (B, H, W, C) to (B, H, W, C'); `time` is (1, T), already activated.
+    /// (B, H, W, C) to (B, H, W, C'); `time` is (1, T), or one row for each of the batch, already activated.
     pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> sinopia_nn::Result<Tensor> {
         let hidden = self.norm1.forward_silu(x)?;
         let hidden = match (&self.time_emb_proj, time) {
             (Some(project), Some(time)) => {
-                self.conv1.forward_shifted(&hidden, &project.forward(time)?.flatten_all()?)?
+                let shift = project.forward(time)?;
+                match shift.dims2()? {
+                    (1, _) => self.conv1.forward_shifted(&hidden, &shift.flatten_all()?)?,
+                    (b, c) => self.conv1.forward(&hidden)?.broadcast_add(&shift.reshape((b, 1, 1, c))?)?,
+                }
             }
             _ => self.conv1.forward(&hidden)?,
         };
@@ -83,7 +87,8 @@ impl Downsample {
     }
 
     fn with_padding(weights: &Weights, channels: usize, padding: Padding) -> Result<Self> {
-        Ok(Self { conv: conv2d(&weights.pp("conv"), (channels, channels), 3, Conv2dOptions { stride: 2, padding })? })
+        let sizes = ConvSizes { in_channels: channels, out_channels: channels, kernel: 3 };
+        Ok(Self { conv: conv2d(&weights.pp("conv"), sizes, Conv2dOptions { stride: 2, padding })? })
     }
 
     pub(crate) fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
@@ -108,7 +113,7 @@ impl Upsample {
     }
 
     /// (B, H, W, C) to (B, h, w, C), where an odd grid was rounded up on its way down.
-    pub(crate) fn forward_to(&self, x: &Tensor, (h, w): (usize, usize)) -> sinopia_nn::Result<Tensor> {
+    pub(crate) fn forward_to(&self, x: &Tensor, h: usize, w: usize) -> sinopia_nn::Result<Tensor> {
         self.conv.forward(&upsample::nearest_to(x, h, w)?)
     }
 }

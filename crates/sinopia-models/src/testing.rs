@@ -1,12 +1,11 @@
 //! Reproducible random tensors and checkpoints, for tests of this crate and of those above it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Shape, Tensor};
 
-use crate::{Result, Switch};
+use crate::Result;
 
 /// Independent standard normals, f32; the same for the same seed everywhere.
 ///
@@ -17,36 +16,6 @@ pub fn normal(seed: u64, shape: impl Into<Shape>) -> Result<Tensor> {
     let mut random = SplitMix64(seed);
     let values: Vec<f32> = (0..shape.elem_count()).map(|_| random.normal()).collect();
     Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
-}
-
-/// A switch that is thrown when it is looked at for the n-th time: what a test without a clock ends a calculation with.
-#[derive(Debug)]
-pub struct Fuse {
-    looks: AtomicUsize,
-    thrown_at: usize,
-}
-
-impl Fuse {
-    /// Thrown at the look with this number, counted from 1.
-    pub fn at(thrown_at: usize) -> Self {
-        Self { looks: AtomicUsize::new(0), thrown_at }
-    }
-
-    /// Never thrown: it only counts.
-    pub fn counting() -> Self {
-        Self::at(usize::MAX)
-    }
-
-    /// How often it was looked at.
-    pub fn looks(&self) -> usize {
-        self.looks.load(Ordering::Relaxed)
-    }
-}
-
-impl Switch for Fuse {
-    fn is_thrown(&self) -> bool {
-        self.looks.fetch_add(1, Ordering::Relaxed) + 1 >= self.thrown_at
-    }
 }
 
 /// Makes up every tensor that a network asks for, and remembers it: loading a network of any configuration from it yields a

@@ -118,21 +118,22 @@ impl Tokenizer {
             Some(length) if (3.0..=WINDOW as f64).contains(&length) => length as usize,
             _ => WINDOW,
         };
-        let added = added::tokens(files, &at, (&map, &config), &special)?;
+        let added =
+            added::tokens(files, &at, added::Objects { special_tokens_map: &map, config: &config }, special.names())?;
         let vocab_and_merges = (files.read(&at("vocab.json"))?, files.read(&at("merges.txt"))?);
         let inner = match (vocab_and_merges, files.read(&at("tokenizer.json"))?) {
             ((Some(vocab), Some(merges)), _) => {
                 let vocab: Vocab = serde_json::from_slice(&vocab)
                     .map_err(|source| Error::Json { file: files.display(&at("vocab.json")), source })?;
                 let merges = parse_merges(&origin, &String::from_utf8_lossy(&merges))?;
-                clip_tokenizer(&origin, vocab, merges, (&special, &added))?
+                clip_tokenizer(&origin, vocab, merges, &special, &added)?
             }
             (_, Some(json)) => {
-                let mut inner = parsed(&json).map_err(|error| problem(&origin, error))?;
+                let mut inner = parsed(&json).map_err(|error| Error::tokenizer(&origin, error))?;
                 added::add(&mut inner, &origin, &added)?;
                 inner
             }
-            _ => return Err(problem(&origin, "it has neither vocab.json and merges.txt nor tokenizer.json")),
+            _ => return Err(Error::tokenizer(&origin, "it has neither vocab.json and merges.txt nor tokenizer.json")),
         };
         Self::new(inner, origin, &special, max_length)
     }
@@ -140,18 +141,20 @@ impl Tokenizer {
     fn built_in(pad: &str) -> Result<Self> {
         let origin = "the built-in CLIP vocabulary";
         let mut text = String::new();
-        flate2::read::GzDecoder::new(CLIP_MERGES).read_to_string(&mut text).map_err(|error| problem(origin, error))?;
+        flate2::read::GzDecoder::new(CLIP_MERGES)
+            .read_to_string(&mut text)
+            .map_err(|error| Error::tokenizer(origin, error))?;
         let merges = parse_merges(origin, &text)?;
         let special = SpecialTokens { bos: BOS.into(), eos: EOS.into(), pad: pad.into() };
-        let inner = clip_tokenizer(origin, vocab_from_merges(&merges), merges, (&special, &[]))?;
+        let inner = clip_tokenizer(origin, vocab_from_merges(&merges), merges, &special, &[])?;
         Self::new(inner, origin.into(), &special, WINDOW)
     }
 
     fn new(mut inner: tokenizers::Tokenizer, origin: String, names: &SpecialTokens, max_length: usize) -> Result<Self> {
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| problem(&origin, error))?;
+        inner.with_truncation(None).map_err(|error| Error::tokenizer(&origin, error))?;
         let id = |token: &str| {
-            let missing = || problem(&origin, format!("its vocabulary has no `{token}`"));
+            let missing = || Error::tokenizer(&origin, format!("its vocabulary has no `{token}`"));
             inner.token_to_id(token).ok_or_else(missing)
         };
         let special = SpecialIds { bos: id(&names.bos)?, eos: id(&names.eos)?, pad: id(&names.pad)? };
@@ -165,7 +168,7 @@ impl Tokenizer {
     /// If the tokenizer's files produce something impossible; no text is an error by itself.
     pub fn encode(&self, text: &str) -> Result<Tokens> {
         let text = self.expanded(text)?;
-        let encoding = self.inner.encode(&*text, false).map_err(|error| problem(&self.origin, error))?;
+        let encoding = self.inner.encode(&*text, false).map_err(|error| Error::tokenizer(&self.origin, error))?;
         self.check_rows(encoding.get_ids())?;
         let room = self.max_length - 2;
         let kept = encoding.get_ids().len().min(room);
@@ -187,8 +190,21 @@ impl Tokenizer {
     /// As [`Tokenizer::encode`].
     pub fn encode_unpadded(&self, text: &str) -> Result<Vec<u32>> {
         let encoding =
-            self.inner.encode(&*self.expanded(text)?, false).map_err(|error| problem(&self.origin, error))?;
+            self.inner.encode(&*self.expanded(text)?, false).map_err(|error| Error::tokenizer(&self.origin, error))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// `length` ids: beginning mark, text, end mark, `pad`. A longer text is cut before its end mark.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(crate) fn encode_padded(&self, text: &str, length: usize, pad: u32) -> Result<Vec<u32>> {
+        let mut ids = vec![self.special.bos];
+        ids.extend(self.encode_unpadded(text)?);
+        ids.truncate(length - 1);
+        ids.push(self.special.eos);
+        ids.resize(length, pad);
+        Ok(ids)
     }
 
     /// The text with each learned word of several vectors written out: `<x>` as `<x> <x>_1 <x>_2`.
@@ -199,7 +215,7 @@ impl Tokenizer {
         if self.added.values().all(Option::is_none) {
             return Ok(Cow::Borrowed(text));
         }
-        let encoding = self.inner.encode(text, false).map_err(|error| problem(&self.origin, error))?;
+        let encoding = self.inner.encode(text, false).map_err(|error| Error::tokenizer(&self.origin, error))?;
         let mut expanded = Cow::Borrowed(text);
         for (id, written) in &self.added {
             if let Some(written) = written.as_ref().filter(|_| encoding.get_ids().contains(id)) {
@@ -211,7 +227,7 @@ impl Tokenizer {
                 {
                     let told =
                         format!("with the word `{token}` written out, the text has more than {MAX_EXPANDED} bytes");
-                    return Err(problem(&self.origin, told));
+                    return Err(Error::tokenizer(&self.origin, told));
                 }
                 expanded = Cow::Owned(expanded.replace(&token, written));
             }
@@ -224,7 +240,7 @@ impl Tokenizer {
         let Some(rows) = self.rows else { return Ok(()) };
         match ids.iter().find(|id| **id as usize >= rows) {
             None => Ok(()),
-            Some(id) => Err(problem(
+            Some(id) => Err(Error::tokenizer(
                 &self.origin,
                 format!(
                     "it knows the word `{}` as token {id}, and the text encoder has vectors of the tokens below {rows} only",
@@ -307,17 +323,14 @@ pub(crate) fn parsed(json: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
     tokenizers::Tokenizer::from_bytes(json)
 }
 
-fn problem(origin: &str, problem: impl ToString) -> Error {
-    Error::Tokenizer { origin: origin.to_owned(), problem: problem.to_string() }
-}
-
 fn clip_tokenizer(
     origin: &str,
     vocab: Vocab,
     merges: Merges,
-    (special, added): (&SpecialTokens, &[Added]),
+    special: &SpecialTokens,
+    added: &[Added],
 ) -> Result<tokenizers::Tokenizer> {
-    let fail = |error| problem(origin, error);
+    let fail = |error| Error::tokenizer(origin, error);
     // The padding token too: where it is `!`, Stable Diffusion 2 cuts exclamation marks out of the text before anything is merged.
     let marks: Vec<AddedToken> = [&special.bos, &special.eos, &special.pad]
         .into_iter()
@@ -353,11 +366,11 @@ fn parse_merges(origin: &str, text: &str) -> Result<Merges> {
     let merges = lines
         .map(|(number, line)| match line.split_once(' ') {
             Some((left, right)) if !right.contains(' ') => Ok((left.to_owned(), right.to_owned())),
-            _ => Err(problem(origin, format!("line {} of merges.txt is not a pair: `{line}`", number + 1))),
+            _ => Err(Error::tokenizer(origin, format!("line {} of merges.txt is not a pair: `{line}`", number + 1))),
         })
         .collect::<Result<Merges>>()?;
     // Without merges every letter would be a word of its own, and the text would mean nothing to the text encoder.
-    if merges.is_empty() { Err(problem(origin, "merges.txt is empty")) } else { Ok(merges) }
+    if merges.is_empty() { Err(Error::tokenizer(origin, "merges.txt is empty")) } else { Ok(merges) }
 }
 
 /// CLIP's numbering: 256 bytes, the same at the end of a word, the merges in order, the two marks.

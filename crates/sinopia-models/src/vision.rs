@@ -6,7 +6,7 @@ use sinopia_nn::{LayerNorm, Linear};
 use crate::clip::{EncoderLayer, EncoderLayerConfig};
 use crate::layers::layer_norm;
 use crate::owlvit::OwlVisionConfig;
-use crate::{Interrupt, Result, Weights, interrupt};
+use crate::{CancellationToken, Result, Weights, cancellation};
 
 /// Colours of a pixel.
 const RGB: usize = 3;
@@ -61,11 +61,11 @@ impl VisionEncoder {
     }
 
     /// The last layer's output (B, 1 + patches, C), the class token first, then patches row by row, of normalised images (B, S, S, 3);
-    /// given up between two layers if it is interrupted.
-    pub(crate) fn forward(&self, images: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+    /// given up between two layers if it is cancelled.
+    pub(crate) fn forward(&self, images: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
         let mut hidden = self.pre_layernorm.forward(&self.embed(images)?)?;
         for layer in &self.layers {
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             hidden = layer.forward(&hidden)?;
         }
         Ok(hidden)

@@ -10,7 +10,7 @@ use sinopia_models::clip::{ClipTextConfig, ClipTextModel};
 use sinopia_models::hub::NoProgress;
 use sinopia_models::testing::normal;
 use sinopia_models::unet::{
-    AttnKey, AttnMaps, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest,
+    AttnKey, AttnMaps, DenoiserRequest, Recording, TextConditioning, UNet2DConditionModel, UNetConfig,
 };
 use sinopia_models::vae::{AutoencoderKl, VaeConfig};
 use sinopia_models::{Precision, Result, Weights};
@@ -98,7 +98,7 @@ fn the_unet_finds_the_noise_in_a_picture() {
     let end = text_encoder.config().eos_token_id;
     let ids: Vec<u32> = std::iter::once(end - 1).chain(std::iter::repeat_n(end, 76)).collect();
     let text = TextConditioning::new(&text_encoder.forward(&[ids]).unwrap().last_hidden_state).unwrap();
-    let predicted = unet.forward(&UNetRequest::new(&latents, timestep, &text)).unwrap().noise.unwrap();
+    let predicted = unet.forward(&DenoiserRequest::new(&latents, timestep, &text)).unwrap().prediction.unwrap();
     let (left, all) = (mean_square(&(predicted - &velocity).unwrap()), mean_square(&velocity));
     assert!(left < 0.5 * all, "{left} of {all} is not explained");
 }
@@ -111,7 +111,7 @@ fn guidance_reaches_the_latents() {
     let record = Recording::new(unet.guidance_keys());
     assert_eq!(record.keys[0], AttnKey::mid(0));
     assert!(record.keys.len() > 1 && unet.attention_keys().contains(&unet.object_mask_key()));
-    let request = UNetRequest { record: Some(&record), ..UNetRequest::new(&latents, 500.0, &text) };
+    let request = DenoiserRequest { record: Some(&record), ..DenoiserRequest::new(&latents, 500.0, &text) };
     let (_, gradient) = unet
         .gradient(&request, &mut |maps| -> Result<Tensor> {
             let columns = maps.values().map(|map| map.narrow(3, 3, 1)?.sqr()?.sum_all());
@@ -135,7 +135,7 @@ fn bf16_is_within_one_percent_of_f32() {
     for (seed, timestep) in [(1, 981.0), (2, 601.0), (3, 261.0), (4, 21.0)] {
         let latents = normal(seed, &[2, 16, 16, 4]).unwrap();
         let predict = |unet: &UNet2DConditionModel| {
-            unet.forward(&UNetRequest::new(&latents, timestep, &both)).unwrap().noise.unwrap()
+            unet.forward(&DenoiserRequest::new(&latents, timestep, &both)).unwrap().prediction.unwrap()
         };
         let (found, expected) = (predict(&fast), predict(&exact));
         let error = norm(&(found - &expected).unwrap()) / norm(&expected);
@@ -145,7 +145,7 @@ fn bf16_is_within_one_percent_of_f32() {
         let recording = Recording::new(exact.guidance_keys());
         let gradient = |unet: &UNet2DConditionModel| {
             let request =
-                UNetRequest { record: Some(&recording), ..UNetRequest::new(&latents, timestep, &conditional) };
+                DenoiserRequest { record: Some(&recording), ..DenoiserRequest::new(&latents, timestep, &conditional) };
             let mut loss = |maps: &AttnMaps| -> Result<Tensor> {
                 let sums =
                     maps.values().map(|map| map.narrow(3, 2, 3)?.sqr()?.sum_all()).collect::<Result<Vec<_>, _>>()?;

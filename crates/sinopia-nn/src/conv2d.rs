@@ -8,7 +8,7 @@ use candle_core::{DType, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::cpu::bf16::{Activations, Images, Rows, Start, Unpacked, Winograd, product, round_to_bf16};
-use crate::cpu::elements::{Elements, Kernel1, Kernel2, apply1, apply2, tensor};
+use crate::cpu::elements::{Argument, Elements, Kernel1, Kernel2, apply1, apply2, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
@@ -96,7 +96,7 @@ impl Kernel {
         let has_channels = in_channels.min(out_channels) >= MIN_TRANSFORMED_CHANNELS;
         if is_plain && has_channels && in_channels * out_channels <= MAX_TRANSFORMED {
             let elements = Elements::of(&weight)?;
-            let winograd = Winograd::new(elements.bf16_bits()?, (out_channels, in_channels));
+            let winograd = Winograd::new(elements.bf16_bits()?, out_channels, in_channels);
             return Ok(Self::Winograd(Arc::new(winograd)));
         }
         Ok(Self::Windows(FrozenMatrix::new(weight, |bits| Unpacked {
@@ -217,8 +217,8 @@ impl Conv2d {
     /// The layer in the tensor library's own operations, for devices other than the CPU.
     fn forward_composed(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.plain(&x.detach())?;
-        let (layer, input_dims) = (self.clone(), x.dims4()?);
-        with_input_gradient(OP, x, y, move |grad| layer.plain_backward(grad, input_dims))
+        let (layer, (_, h, w, _)) = (self.clone(), x.dims4()?);
+        with_input_gradient(OP, x, y, move |grad| layer.plain_backward(grad, h, w))
     }
 
     /// The weight in the order of the tensor library: (out, in, kh, kw) f32.
@@ -246,8 +246,8 @@ impl Conv2d {
         })
     }
 
-    /// The input's gradient composed from the tensor library's operations.
-    fn plain_backward(&self, grad: &Tensor, (_, h, w, _): (usize, usize, usize, usize)) -> Result<Tensor> {
+    /// The gradient of an input of h × w pixels, composed from the tensor library's operations.
+    fn plain_backward(&self, grad: &Tensor, h: usize, w: usize) -> Result<Tensor> {
         let Padding { top, left, bottom, right } = self.options.padding;
         let (stride, (kh, kw)) = (self.options.stride, self.kernel);
         let (padded_h, padded_w) = (h + top + bottom, w + left + right);
@@ -531,8 +531,8 @@ struct Onto(Conv2d);
 impl Kernel2 for Onto {
     const NAME: &'static str = OP;
 
-    fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
-        Ok((self.0.product(x.0, x.1, Some(base.0))?, base.1.clone()))
+    fn forward(&self, x: Argument, base: Argument) -> candle_core::Result<(Vec<f32>, Shape)> {
+        Ok((self.0.product(x.elements, x.shape, Some(base.elements))?, base.shape.clone()))
     }
 
     fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {

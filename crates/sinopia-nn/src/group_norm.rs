@@ -128,6 +128,12 @@ impl Channel {
     }
 }
 
+/// What normal values are multiplied by and moved to, one of each a channel.
+struct Affine<'a> {
+    weight: &'a [f32],
+    bias: &'a [f32],
+}
+
 impl Normalise {
     /// Two sums over the pixels of a sample (HW, C) for every channel, collected in f64 by `add(first, second, row)`, then
     /// added up over each group and handed back to its channels.
@@ -196,7 +202,7 @@ impl Normalise {
         sample: &[f32],
         grad: &[f32],
         grad_x: &mut [f32],
-        (weight, bias): (&[f32], &[f32]),
+        Affine { weight, bias }: Affine<'_>,
     ) {
         let channels = weight.len();
         let count = (sample.len() / self.layer.num_groups) as f64;
@@ -269,7 +275,7 @@ impl Kernel1 for Normalise {
         let sample = (x_in.len() / x.dim(0)?.max(1)).max(1);
         let samples = x_in.chunks_exact(sample).zip(grad.chunks_exact(sample));
         for ((x, grad), grad_x) in samples.zip(grad_x.chunks_exact_mut(sample)) {
-            let parameters = (weight.f32()?, bias.f32()?);
+            let parameters = Affine { weight: weight.f32()?, bias: bias.f32()? };
             match self.silu {
                 true => self.apply_gradient::<true>(x, grad, grad_x, parameters),
                 false => self.apply_gradient::<false>(x, grad, grad_x, parameters),

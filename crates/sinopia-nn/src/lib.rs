@@ -41,7 +41,7 @@
 //! many. Elsewhere operations are composed of candle's own; that composition is also what the kernels are tested against.
 //!
 //! # Features
-//! `cuda`, `metal`, `accelerate` and `mkl` are handed on to candle; all are off by default and need their vendors' libraries.
+//! `accelerate` and `mkl` are handed on to candle; both are off by default and need their vendors' libraries.
 //!
 //! # Reading order
 //! [`Linear`] for the pattern that all operations follow (doc, composition, kernel, gradient, tests), then [`Conv2d`] and

@@ -4,7 +4,7 @@ use candle_core::{DType, Shape, Tensor};
 
 use crate::arithmetic::Arithmetic;
 use crate::cpu::bf16::{Activations, Start, Unpacked, product};
-use crate::cpu::elements::{Elements, Kernel1, Kernel2, apply1, apply2, tensor};
+use crate::cpu::elements::{Argument, Elements, Kernel1, Kernel2, apply1, apply2, tensor};
 use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
@@ -237,8 +237,8 @@ struct Onto(Linear);
 impl Kernel2 for Onto {
     const NAME: &'static str = OP;
 
-    fn forward(&self, x: (&[f32], &Shape), base: (&[f32], &Shape)) -> candle_core::Result<(Vec<f32>, Shape)> {
-        Ok((self.0.product(x.0, Some(base.0))?, base.1.clone()))
+    fn forward(&self, x: Argument, base: Argument) -> candle_core::Result<(Vec<f32>, Shape)> {
+        Ok((self.0.product(x.elements, Some(base.elements))?, base.shape.clone()))
     }
 
     fn backward(&self, [x, base]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {

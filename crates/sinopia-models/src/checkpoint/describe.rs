@@ -5,44 +5,10 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Checkpoint;
+use super::contents::Checkpoint;
+use super::family::Family;
 use crate::Weights;
 use crate::unet::holds_adapters;
-
-/// Which line of models a checkpoint belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Part of the program: the miniature.
-    Embedded,
-    /// Stable Diffusion 1.x: text embeddings of width 768.
-    StableDiffusion1,
-    /// Stable Diffusion 2.x: text embeddings of width 1024.
-    StableDiffusion2,
-    /// Built of the same blocks in other sizes.
-    Custom,
-}
-
-impl Family {
-    pub(super) fn of(cross_attention_dim: usize) -> Self {
-        match cross_attention_dim {
-            768 => Self::StableDiffusion1,
-            1024 => Self::StableDiffusion2,
-            _ => Self::Custom,
-        }
-    }
-}
-
-impl std::fmt::Display for Family {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Embedded => "miniature",
-            Self::StableDiffusion1 => "Stable Diffusion 1.x",
-            Self::StableDiffusion2 => "Stable Diffusion 2.x",
-            Self::Custom => "custom",
-        })
-    }
-}
 
 /// A checkpoint in figures.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -61,7 +27,7 @@ pub struct Description {
     pub prediction_type: String,
     /// Width of the text embeddings.
     pub cross_attention_dim: usize,
-    /// Whether the UNet has GLIGEN's adapters, so that it can be told what stands where.
+    /// Whether the UNet has GLIGEN's adapters, so that it can be conditioned on boxes.
     pub has_grounding_adapters: bool,
     /// Channels of the latents.
     pub latent_channels: usize,
@@ -86,29 +52,32 @@ pub struct ComponentSummary {
     pub file: String,
 }
 
-pub(super) fn describe(checkpoint: &Checkpoint) -> Description {
-    let text =
-        |key: &str, default: &str| checkpoint.scheduler.get(key).and_then(Value::as_str).unwrap_or(default).to_owned();
-    let unet = &checkpoint.unet.config;
-    let latent_size = unet.sample_size.as_ref().and_then(|size| size.get(0));
-    let vae_scale_factor = checkpoint.vae.config.scale_factor();
-    Description {
-        name: checkpoint.name.clone(),
-        family: checkpoint.family,
-        components: vec![
-            summary("text_encoder", &checkpoint.text_encoder.weights),
-            summary("unet", &checkpoint.unet.weights),
-            summary("vae", &checkpoint.vae.weights),
-        ],
-        bytes: checkpoint.used.iter().map(|file| checkpoint.files.size(file)).sum(),
-        scheduler: text("_class_name", ""),
-        prediction_type: text("prediction_type", "epsilon"),
-        cross_attention_dim: unet.cross_attention_dim.get(0).unwrap_or_default(),
-        has_grounding_adapters: unet.is_gated() || holds_adapters(&checkpoint.unet.weights),
-        latent_channels: checkpoint.vae.config.latent_channels,
-        latent_size,
-        vae_scale_factor,
-        image_size: latent_size.map(|size| size * vae_scale_factor),
+impl Checkpoint {
+    /// What is in it, for people.
+    pub fn describe(&self) -> Description {
+        let text =
+            |key: &str, default: &str| self.scheduler.get(key).and_then(Value::as_str).unwrap_or(default).to_owned();
+        let unet = &self.unet.config;
+        let latent_size = unet.sample_size.as_ref().and_then(|size| size.get(0));
+        let vae_scale_factor = self.vae.config.scale_factor();
+        Description {
+            name: self.name.clone(),
+            family: self.family,
+            components: vec![
+                summary("text_encoder", &self.text_encoder.weights),
+                summary("unet", &self.unet.weights),
+                summary("vae", &self.vae.weights),
+            ],
+            bytes: self.used.iter().map(|file| self.files.size(file)).sum(),
+            scheduler: text("_class_name", ""),
+            prediction_type: text("prediction_type", "epsilon"),
+            cross_attention_dim: unet.cross_attention_dim.get(0).unwrap_or_default(),
+            has_grounding_adapters: unet.is_gated() || holds_adapters(&self.unet.weights),
+            latent_channels: self.vae.config.latent_channels,
+            latent_size,
+            vae_scale_factor,
+            image_size: latent_size.map(|size| size * vae_scale_factor),
+        }
     }
 }
 

@@ -11,9 +11,10 @@ use sinopia_layout::limits::{CONFIG_BYTES, TOKENIZER_BYTES, read_up_to};
 use sinopia_layout::python_json;
 
 use super::select::Repository;
-use crate::preprocessing::Preprocessing;
 use crate::weights::OtherKind;
 use crate::{Error, Precision, Result, Weights};
+
+pub(crate) use sinopia_layout::hex::encode as hex;
 
 /// The large files of tokenizers.
 const TOKENIZER_FILES: [&str; 5] = ["vocab.json", "merges.txt", "tokenizer.json", "spiece.model", "added_tokens.json"];
@@ -26,6 +27,14 @@ pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 pub(crate) enum Files {
     Folder(PathBuf),
     Embedded { name: String, files: EmbeddedFiles },
+}
+
+/// Those of a set of files that lie below a folder of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FilesBelow<'a> {
+    pub(crate) files: &'a Files,
+    /// Its name, empty for the whole set.
+    pub(crate) folder: &'a str,
 }
 
 impl Files {
@@ -142,20 +151,21 @@ impl Files {
         }
     }
 
-    /// What identifies a folder's one model, in hexadecimal: the SHA-256 of its weights, several files as [`Checkpoint::content_hash`] lists them,
-    /// with what is done to images if that is not what was published.
+    /// What identifies a folder's one model, in hexadecimal: the SHA-256 of its weights, several files as [`Checkpoint::content_hash`] lists them.
     ///
     /// [`Checkpoint::content_hash`]: super::Checkpoint::content_hash
-    pub(crate) fn model_hash(&self, found: &Preprocessing, published: &Preprocessing) -> Result<String> {
+    pub(crate) fn weights_hash(&self) -> Result<String> {
         let weights = self.weight_files("", None)?;
-        let hash = match weights.as_slice() {
-            [file] => hex(&self.sha256(file)?),
-            files => {
-                let line = |file: &String| Ok(format!("{file}  {}\n", hex(&self.sha256(file)?)));
-                hex(&Sha256::digest(files.iter().map(line).collect::<Result<String>>()?))
-            }
-        };
-        Ok(if found.is_like(published) { hash } else { hex(&Sha256::digest(format!("{hash} {found:?}"))) })
+        match weights.as_slice() {
+            [file] => Ok(hex(&self.sha256(file)?)),
+            files => self.listing_hash(files),
+        }
+    }
+
+    /// The SHA-256 of the list that `sha256sum` would make of these files, in hexadecimal, with the names in front.
+    pub(crate) fn listing_hash(&self, files: &[String]) -> Result<String> {
+        let line = |file: &String| Ok(format!("{file}  {}\n", hex(&self.sha256(file)?)));
+        Ok(sha256_hex(files.iter().map(line).collect::<Result<String>>()?))
     }
 
     /// A file's size in bytes, 0 if there is no such file.
@@ -192,9 +202,9 @@ pub(crate) fn sha256_of(path: &Path) -> Result<[u8; 32]> {
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The SHA-256 of bytes, in hexadecimal.
+pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// What kind of JSON value this is, in words.

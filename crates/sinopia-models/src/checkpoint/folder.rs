@@ -3,11 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::constructor::{Constructor, construct};
-use super::describe::Family;
+use super::contents::{Checkpoint, Component, OpenOptions, complete_scheduler, in_file};
+use super::family::Family;
 use super::files::{Files, kind};
 use super::kinds::OtherModel;
 use super::select::{INDEX, NETWORKS, Repository, SCHEDULER};
-use super::{Checkpoint, Component, OpenOptions, complete_scheduler, in_file};
 use crate::clip::ClipTextConfig;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;

@@ -99,7 +99,7 @@ impl OtherModel {
             return found("a detector", DETECTOR);
         }
         if any(&["mask_decoder."]) {
-            return found("a SAM, which outlines objects", SAM);
+            return found("a SAM, which segments objects", SAM);
         }
         if any(&["position_net."]) {
             return found("GLIGEN's adapters", GLIGEN);
@@ -156,7 +156,7 @@ impl OtherModel {
             (_, "clip_text_model") => found("a text encoder alone", PUT_INTO_FOLDER),
             (_, "clip") => found("a CLIP, which compares pictures with texts", DETECTOR),
             (_, "t5") => found("a T5", T5),
-            (_, "sam") => found("a SAM, which outlines objects", SAM),
+            (_, "sam") => found("a SAM, which segments objects", SAM),
             (_, "owlvit" | "owlv2") => found("a detector", DETECTOR),
             (_, "") => None,
             (_, kind) => Some(Self::new(format!("a model of the type `{kind}`"), TAKE_ANOTHER)),
@@ -241,7 +241,7 @@ mod tests {
             ("text_model.encoder.layers.0.mlp.fc1.weight", "a text encoder alone"),
             ("encoder.block.0.layer.0.SelfAttention.q.weight", "a T5"),
             ("owlvit.text_model.final_layer_norm.weight", "a detector"),
-            ("mask_decoder.iou_token.weight", "a SAM, which outlines objects"),
+            ("mask_decoder.iou_token.weight", "a SAM, which segments objects"),
             ("model.layers.0.self_attn.q_proj.weight", "a language model"),
         ] {
             assert_eq!(of(&[name], &[1, 1]).as_deref(), Some(found), "{name}");

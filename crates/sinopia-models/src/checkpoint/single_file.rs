@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::describe::Family;
+use super::contents::{Checkpoint, Component, OpenOptions, complete_scheduler, in_file};
+use super::family::Family;
 use super::files::Files;
-use super::{Checkpoint, Component, OpenOptions, PredictionType, complete_scheduler, in_file};
+use super::prediction::PredictionType;
 use crate::clip::ClipTextConfig;
 use crate::ldm::{self, config};
 use crate::unet::UNetConfig;
@@ -23,8 +24,8 @@ pub(super) fn open(name: String, path: &Path, options: &OpenOptions) -> Result<C
 
     let mut unet_config = config::unet(&parts.unet)?;
     unet_config["sample_size"] = match prediction_type {
-        PredictionType::Epsilon => 64.into(),
         PredictionType::VPrediction => 96.into(),
+        _ => 64.into(),
     };
     let unet_config = in_file(&origin, UNetConfig::from_json(&unet_config.to_string()))?;
     let vae_config = in_file(&origin, VaeConfig::from_json(&config::vae(&parts.vae)?.to_string()))?;

@@ -246,7 +246,7 @@ impl Modulation {
     }
 }
 
-/// The latents look at themselves and at the text, then a feed-forward with `relu(x)²`; both are added.
+/// The latents attend to themselves and to the text, then a feed-forward with `relu(x)²`; both are added.
 #[derive(Debug, Clone)]
 struct PerceiverBlock {
     norm: PlainNorm,

@@ -3,14 +3,14 @@
 //! A caption is read once; at each timestep the connector makes other tokens of it, always as many, which no longer stand for single words.
 //!
 //! ```no_run
-//! use candle_core::Device;
 //! use sinopia_models::Precision;
-//! use sinopia_models::ella::{Ella, TextLength};
+//! use sinopia_models::ella::{Ella, EllaOptions, TextLength};
 //! use sinopia_models::t5::StateRange;
 //!
 //! # fn main() -> sinopia_models::Result<()> {
 //! let (t5, connector) = ("flan-t5-xl".as_ref(), "ella-sd1.5-tsc-t5xl.safetensors".as_ref());
-//! let ella = Ella::open(t5, connector, (&Device::Cpu, Precision::Bf16), StateRange::F16)?;
+//! let options = EllaOptions { precision: Precision::Bf16, range: StateRange::F16, ..EllaOptions::default() };
+//! let ella = Ella::open(t5, connector, &options)?;
 //! let text = ella.read("Three red apples lie on a wooden table …", TextLength::Flexible)?;
 //! assert_eq!(ella.tokens(&text, 981.0)?.dims(), [1, 64, 768]);
 //! # Ok(())
@@ -23,14 +23,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use connector::{EllaConfig, EllaConnector, ProjectedText};
 
 use crate::checkpoint::EmbeddedFiles;
-use crate::checkpoint::files::{Files, hex};
+use crate::checkpoint::files::{Files, FilesBelow, sha256_hex};
 use crate::t5::{FIXED_LENGTH, StateRange, T5EncoderModel, T5Tokenizer};
-use crate::{Error, Interrupt, Precision, Result};
+use crate::{CancellationToken, DeviceKind, Error, Precision, Result};
 
 /// How many tokens of a text the encoder is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -41,6 +40,23 @@ pub enum TextLength {
     Flexible,
     /// 128, cut or padded, as ELLA was trained. The connector sees the paddings.
     Fixed,
+}
+
+/// How both networks are kept and run.
+#[derive(Debug, Clone)]
+pub struct EllaOptions {
+    /// Where they run.
+    pub device: Device,
+    /// How their weights are kept in memory.
+    pub precision: Precision,
+    /// In which range the text encoder's states are.
+    pub range: StateRange,
+}
+
+impl Default for EllaOptions {
+    fn default() -> Self {
+        Self { device: DeviceKind::default().device(), precision: Precision::Auto, range: StateRange::default() }
+    }
 }
 
 /// Text encoder and connector together.
@@ -62,45 +78,37 @@ impl Ella {
     ///
     /// # Errors
     /// What reading either finds wrong; [`Error::Config`] if they do not fit together.
-    pub fn open(
-        t5: &Path,
-        connector: &Path,
-        (device, precision): (&Device, Precision),
-        range: StateRange,
-    ) -> Result<Self> {
+    pub fn open(t5: &Path, connector: &Path, options: &EllaOptions) -> Result<Self> {
         let (config, weights) = find_connector(connector)?;
         let folder = weights.parent().unwrap_or(Path::new("")).to_owned();
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let t5 = Part { files: &Files::Folder(t5.to_owned()), folder: "" };
-        let connector = Part { files: &Files::Folder(folder), folder: "" };
-        let config = config.map(|path| name(&path));
-        Self::from_parts(t5, (connector, config.as_deref(), &name(&weights)), (device, precision), range)
+        let connector = ConnectorFiles {
+            files: &Files::Folder(folder),
+            config: config.as_deref().map(name),
+            weights: name(&weights),
+        };
+        Self::from_parts(FilesBelow { files: &Files::Folder(t5.to_owned()), folder: "" }, connector, options)
     }
 
     /// Opens files that are part of the program: `t5/…`, `config.json` and `ella.safetensors`; `name` stands for them in messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn from_embedded(
-        name: &str,
-        files: EmbeddedFiles,
-        (device, precision): (&Device, Precision),
-        range: StateRange,
-    ) -> Result<Self> {
+    pub fn from_embedded(name: &str, files: EmbeddedFiles, options: &EllaOptions) -> Result<Self> {
         let files = Files::Embedded { name: name.to_owned(), files };
-        let connector = (Part { files: &files, folder: "" }, Some("config.json"), "ella.safetensors");
-        Self::from_parts(Part { files: &files, folder: "t5" }, connector, (device, precision), range)
+        let connector = ConnectorFiles {
+            files: &files,
+            config: Some("config.json".to_owned()),
+            weights: "ella.safetensors".to_owned(),
+        };
+        Self::from_parts(FilesBelow { files: &files, folder: "t5" }, connector, options)
     }
 
-    fn from_parts(
-        t5: Part,
-        (connector, config, weights): (Part, Option<&str>, &str),
-        (device, precision): (&Device, Precision),
-        range: StateRange,
-    ) -> Result<Self> {
+    fn from_parts(t5: FilesBelow, connector: ConnectorFiles, options: &EllaOptions) -> Result<Self> {
+        let EllaOptions { device, precision, range } = options;
         let tokenizer = T5Tokenizer::load(t5.files, t5.folder)?;
-        let text_encoder = T5EncoderModel::from_files(t5.files, t5.folder, (device, precision), range)?;
-        let config = match config {
+        let text_encoder = T5EncoderModel::from_files(t5, device, *precision, *range)?;
+        let config = match &connector.config {
             None => EllaConfig::default(),
             Some(name) => {
                 let file = connector.files.display(name);
@@ -108,8 +116,8 @@ impl Ella {
                 EllaConfig::from_json(&String::from_utf8_lossy(&text), &file)?
             }
         };
-        let tensors = connector.files.weights(&[weights.to_owned()], device, precision)?;
-        let hash = hash_of(&[t5.hashes()?, connector.files.sha256(weights)?.to_vec()].concat());
+        let tensors = connector.files.weights(std::slice::from_ref(&connector.weights), device, *precision)?;
+        let hash = sha256_hex([t5_hashes(t5)?, connector.files.sha256(&connector.weights)?.to_vec()].concat());
         Self::new(tokenizer, text_encoder, EllaConnector::load(&config, &tensors)?, hash)
     }
 
@@ -145,19 +153,24 @@ impl Ella {
     /// # Errors
     /// When the tokenizer or the encoder refuses.
     pub fn read(&self, text: &str, length: TextLength) -> Result<EllaText> {
-        self.read_unless(text, length, None)
+        self.read_cancellable(text, length, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`read`](Self::read); [`Error::Interrupted`].
-    pub fn read_unless(&self, text: &str, length: TextLength, interrupt: Interrupt) -> Result<EllaText> {
+    /// As [`read`](Self::read); [`Error::Cancelled`].
+    pub fn read_cancellable(
+        &self,
+        text: &str,
+        length: TextLength,
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<EllaText> {
         let tokens = match length {
             TextLength::Flexible => self.tokenizer.encode(text)?,
             TextLength::Fixed => self.tokenizer.encode_fixed(text, FIXED_LENGTH)?,
         };
-        Ok(EllaText(self.connector.project(&self.text_encoder.forward_unless(&tokens, interrupt)?)?))
+        Ok(EllaText(self.connector.project(&self.text_encoder.forward_cancellable(&tokens, cancellation)?)?))
     }
 
     /// The tokens (1, N, D) for a timestep. Fractions are cut off: the connector knows the whole numbers 0 to 999.
@@ -194,38 +207,33 @@ impl Ella {
     }
 }
 
-/// Files below a folder of a set of files.
-struct Part<'a> {
+/// The files of a connector.
+struct ConnectorFiles<'a> {
     files: &'a Files,
-    folder: &'a str,
+    config: Option<String>,
+    weights: String,
 }
 
-impl Part<'_> {
-    /// The digests of what a T5 is made of, those that are there.
-    fn hashes(&self) -> Result<Vec<u8>> {
-        let weights = self.files.weight_files(self.folder, None)?;
-        let mut hashes = Vec::new();
-        for name in self.files.names()? {
-            let own = match self.folder {
-                "" => Some(name.as_str()),
-                folder => name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
-            };
-            let is_part = own.is_some_and(|own| {
-                // Weights in two formats count twice, though one is read: so hashes of old recipes stay what they are.
-                matches!(own, "config.json" | "tokenizer.json" | "spiece.model" | "pytorch_model.bin")
-                    || own.starts_with("model") && own.ends_with(".safetensors")
-                    || weights.contains(&name)
-            });
-            if is_part {
-                hashes.extend(self.files.sha256(&name)?);
-            }
+/// The digests of what a T5 is made of, those that are there.
+fn t5_hashes(t5: FilesBelow) -> Result<Vec<u8>> {
+    let weights = t5.files.weight_files(t5.folder, None)?;
+    let mut hashes = Vec::new();
+    for name in t5.files.names()? {
+        let own = match t5.folder {
+            "" => Some(name.as_str()),
+            folder => name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
+        };
+        let is_part = own.is_some_and(|own| {
+            // Weights in two formats count twice, though one is read: so hashes of old recipes stay what they are.
+            matches!(own, "config.json" | "tokenizer.json" | "spiece.model" | "pytorch_model.bin")
+                || own.starts_with("model") && own.ends_with(".safetensors")
+                || weights.contains(&name)
+        });
+        if is_part {
+            hashes.extend(t5.files.sha256(&name)?);
         }
-        Ok(hashes)
     }
-}
-
-fn hash_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    Ok(hashes)
 }
 
 /// The configuration, if there is one, and the weights.

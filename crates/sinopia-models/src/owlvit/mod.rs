@@ -23,7 +23,7 @@ use crate::checkpoint::EmbeddedFiles;
 use crate::checkpoint::files::Files;
 use crate::clip::ClipTextModel;
 use crate::preprocessing::Preprocessing;
-use crate::{Error, Interrupt, Precision, Result, Tokenizer, Weights};
+use crate::{CancellationToken, Error, Precision, Result, Tokenizer, Weights};
 use heads::{BoxHead, ClassHead, PatchClasses};
 use vision::VisionTower;
 
@@ -124,13 +124,7 @@ impl OwlVit {
     /// # Errors
     /// As [`Tokenizer::encode_unpadded`].
     pub fn tokenize(&self, query: &str) -> Result<Vec<u32>> {
-        let length = self.config.text_config.max_position_embeddings;
-        let mut ids = vec![self.tokenizer.bos()];
-        ids.extend(self.tokenizer.encode_unpadded(query)?);
-        ids.truncate(length - 1);
-        ids.push(self.tokenizer.eos());
-        ids.resize(length, PAD_ID);
-        Ok(ids)
+        self.tokenizer.encode_padded(query, self.config.text_config.max_position_embeddings, PAD_ID)
     }
 
     /// Reads queries.
@@ -138,16 +132,20 @@ impl OwlVit {
     /// # Errors
     /// [`Error::Input`] if there is none.
     pub fn encode_queries<S: AsRef<str>>(&self, queries: &[S]) -> Result<QueryEmbeds> {
-        self.encode_queries_unless(queries, None)
+        self.encode_queries_cancellable(queries, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`encode_queries`](Self::encode_queries); [`Error::Interrupted`].
-    pub fn encode_queries_unless<S: AsRef<str>>(&self, queries: &[S], interrupt: Interrupt) -> Result<QueryEmbeds> {
+    /// As [`encode_queries`](Self::encode_queries); [`Error::Cancelled`].
+    pub fn encode_queries_cancellable<S: AsRef<str>>(
+        &self,
+        queries: &[S],
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<QueryEmbeds> {
         let ids = queries.iter().map(|query| self.tokenize(query.as_ref())).collect::<Result<Vec<_>>>()?;
-        let embeds = self.text.forward_unless(&ids, interrupt)?.text_embeds;
+        let embeds = self.text.forward_cancellable(&ids, cancellation)?.text_embeds;
         let embeds = embeds.ok_or_else(|| Error::Input {
             what: "the text tower",
             expected: "a projection".to_owned(),
@@ -162,17 +160,21 @@ impl OwlVit {
     /// # Errors
     /// If the tensor library refuses.
     pub fn encode_images(&self, images: &[Pixels]) -> Result<Candidates> {
-        self.encode_images_unless(images, None)
+        self.encode_images_cancellable(images, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`encode_images`](Self::encode_images); [`Error::Interrupted`].
-    pub fn encode_images_unless(&self, images: &[Pixels], interrupt: Interrupt) -> Result<Candidates> {
+    /// As [`encode_images`](Self::encode_images); [`Error::Cancelled`].
+    pub fn encode_images_cancellable(
+        &self,
+        images: &[Pixels],
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<Candidates> {
         let side = self.config.vision_config.image_size;
         let pixels = prepared(images, &self.preprocessing, side, &self.device)?; // (B, S, S, 3)
-        let features = self.vision.forward(&pixels, interrupt)?; // (B, N, C)
+        let features = self.vision.forward(&pixels, cancellation)?; // (B, N, C)
         Ok(Candidates {
             classes: self.class_head.read(&features)?,
             boxes: self.box_head.forward(&features)?,
@@ -260,7 +262,7 @@ fn hash_of(files: &Files) -> Result<String> {
     let config = files.read(CONFIG)?.ok_or_else(|| not_a_detector(files, "it has no config.json"))?;
     let config = OwlVitConfig::from_json(&String::from_utf8_lossy(&config))?;
     let (kind, side) = (config.model_type, config.vision_config.image_size);
-    files.model_hash(&preprocessing_of(files, &config)?, &published(kind, side))
+    preprocessing_of(files, &config)?.model_hash(files, &published(kind, side))
 }
 
 /// What is done to images, as the folder says.

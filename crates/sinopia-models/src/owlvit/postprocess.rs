@@ -59,7 +59,7 @@ fn corners(bbox: &[f32], width: f32, height: f32) -> [f32; 4] {
     [(x - 0.5 * w) * width, (y - 0.5 * h) * height, (x + 0.5 * w) * width, (y + 0.5 * h) * height]
 }
 
-/// Non-maximum suppression: the surest first, and no other that overlaps a kept one of its group by `max_iou` or more.
+/// Non-maximum suppression: by descending score, and none that overlaps a kept one of its group by `max_iou` or more.
 ///
 /// `group` maps labels to groups; with the label itself this is the class-aware suppression of the published LMD benchmark.
 pub fn suppress(mut detections: Vec<Detection>, group: impl Fn(usize) -> usize, max_iou: f32) -> Vec<Detection> {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_surest_of_a_group_stays() {
+    fn the_highest_score_of_a_group_stays() {
         let all = vec![
             detection(0, 0.3, [0.0, 0.0, 10.0, 10.0]),
             detection(1, 0.9, [1.0, 0.0, 11.0, 10.0]),

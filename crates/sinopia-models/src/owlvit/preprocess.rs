@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use sinopia_layout::limits::PICTURE_PIXELS;
 
 use super::config::OwlKind;
-use crate::image::{Pixels, bilinear_axis, center_crop, resize};
+use crate::image::{Axis, Pixels, Size, bilinear_axis, center_crop, resize};
 use crate::preprocessing::{Preprocessing, Resize};
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ pub(crate) fn prepared(images: &[Pixels], how: &Preprocessing, side: usize, devi
     for image in images {
         if how.pad {
             let square = image.size().0.max(image.size().1);
-            check_pixels(*image, (square, square))?;
+            check_pixels(*image, Size::square(square))?;
             let padded = pad_and_resize(*image, side, how);
             values.extend(padded.iter().enumerate().map(|(i, value)| how.normalised_value(*value, i % 3)));
         } else {
@@ -45,15 +45,15 @@ pub(crate) fn prepared(images: &[Pixels], how: &Preprocessing, side: usize, devi
 }
 
 /// Refuses an image that becomes too large on its way to the network's size.
-fn check_pixels(image: Pixels, (new_width, new_height): (usize, usize)) -> Result<()> {
-    if new_width as u64 * new_height as u64 <= PICTURE_PIXELS {
+fn check_pixels(image: Pixels, new: Size) -> Result<()> {
+    if new.width as u64 * new.height as u64 <= PICTURE_PIXELS {
         return Ok(());
     }
     let (width, height) = image.size();
     Err(Error::Input {
         what: "an image to look at",
         expected: format!("at most {PICTURE_PIXELS} pixels when it is resized or padded"),
-        found: format!("{width} × {height}, which becomes {new_width} × {new_height}"),
+        found: format!("{width} × {height}, which becomes {} × {}", new.width, new.height),
     })
 }
 
@@ -70,14 +70,14 @@ fn resize_and_crop(image: Pixels, how: &Preprocessing) -> Result<Vec<u8>> {
         Resize::ShortestEdge(side) => scaled(width.min(height), side),
         Resize::LongestEdge(side) => scaled(width.max(height), side),
     };
-    let (new_width, new_height) = (new_width.max(1), new_height.max(1));
-    check_pixels(image, (new_width, new_height))?;
-    let resized = match (new_width, new_height) == (width, height) {
+    let new = Size { width: new_width.max(1), height: new_height.max(1) };
+    check_pixels(image, new)?;
+    let resized = match new == (Size { width, height }) {
         true => image.bytes().to_vec(),
-        false => resize(image, (new_width, new_height), how.filter),
+        false => resize(image, new, how.filter),
     };
     Ok(match how.center_crop {
-        Some(size) => center_crop(Pixels::new(new_width, new_height, &resized)?, size),
+        Some((width, height)) => center_crop(Pixels::new(new.width, new.height, &resized)?, Size { width, height }),
         None => resized,
     })
 }
@@ -99,11 +99,11 @@ fn pad_and_resize(image: Pixels, side: usize, how: &Preprocessing) -> Vec<f32> {
     let sigma = (square as f64 / side as f64 - 1.0) / 2.0;
     if sigma > 0.0 {
         let kernel = gaussian(sigma);
-        values = blur_axis(&values, (square, 1), square, &kernel);
-        values = blur_axis(&values, (1, square), square, &kernel);
+        values = blur_axis(&values, Axis { outer: square, length: square, inner: 1 }, &kernel);
+        values = blur_axis(&values, Axis { outer: 1, length: square, inner: square }, &kernel);
     }
-    let values = bilinear_axis(&values, (square, square, 3), side);
-    bilinear_axis(&values, (1, square, side * 3), side)
+    let values = bilinear_axis(&values, Axis { outer: square, length: square, inner: 3 }, side);
+    bilinear_axis(&values, Axis { outer: 1, length: square, inner: side * 3 }, side)
 }
 
 /// A normal distribution sampled at whole pixels up to three deviations, summing to 1.
@@ -116,7 +116,7 @@ fn gaussian(sigma: f64) -> Vec<f32> {
 }
 
 /// Blurs the middle axis of (outer, length, inner, 3), mirrored at its ends without repeating the last pixel.
-fn blur_axis(values: &[f32], (outer, inner): (usize, usize), length: usize, kernel: &[f32]) -> Vec<f32> {
+fn blur_axis(values: &[f32], Axis { outer, length, inner }: Axis, kernel: &[f32]) -> Vec<f32> {
     let (row, reach) = (inner * 3, kernel.len() / 2);
     let period = 2 * (length.max(2) - 1);
     let mirrored = |at: usize, tap: usize| {
@@ -165,9 +165,9 @@ mod tests {
     #[test]
     fn a_blur_longer_than_the_image_is_mirrored_again_and_again() {
         let kernel = gaussian(4.0);
-        let blurred = blur_axis(&[0.25; 3 * 2], (1, 1), 2, &kernel);
+        let blurred = blur_axis(&[0.25; 3 * 2], Axis { outer: 1, length: 2, inner: 1 }, &kernel);
         assert!(blurred.iter().all(|value| (value - 0.25).abs() < 1e-6), "{blurred:?}");
-        let one = blur_axis(&[0.25; 3], (1, 1), 1, &kernel);
+        let one = blur_axis(&[0.25; 3], Axis { outer: 1, length: 1, inner: 1 }, &kernel);
         assert!((one[0] - 0.25).abs() < 1e-6);
     }
 }

@@ -6,7 +6,7 @@ use sinopia_nn::LayerNorm;
 use super::config::OwlVitConfig;
 use crate::layers::layer_norm;
 use crate::vision::VisionEncoder;
-use crate::{Interrupt, Result, Weights};
+use crate::{CancellationToken, Result, Weights};
 
 /// The encoder and the norms that make patch features of its tokens.
 #[derive(Debug, Clone)]
@@ -34,8 +34,8 @@ impl VisionTower {
     /// Patch features (B, patches, C), row by row, of normalised images (B, S, S, 3).
     ///
     /// `LN(LN_post(patch) · LN_post(class))`: the class token tells every patch what the whole image is.
-    pub(super) fn forward(&self, images: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
-        let hidden = self.post_layernorm.forward(&self.encoder.forward(images, interrupt)?)?;
+    pub(super) fn forward(&self, images: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        let hidden = self.post_layernorm.forward(&self.encoder.forward(images, cancellation)?)?;
         let (class, patches) = (hidden.narrow(1, 0, 1)?, hidden.narrow(1, 1, self.patches)?);
         Ok(self.merged_layer_norm.forward(&patches.broadcast_mul(&class)?)?) // (B, N, C)
     }

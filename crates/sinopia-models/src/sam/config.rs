@@ -214,7 +214,14 @@ impl SamConfig {
     /// # Errors
     /// [`Error::Config`] with the first key that is out of range or not supported.
     pub fn validate(&self) -> Result<()> {
-        let (vision, prompt, decoder) = (&self.vision_config, &self.prompt_encoder_config, &self.mask_decoder_config);
+        self.require_sizes()?;
+        self.require_equal_sizes()?;
+        self.require_divisible_sizes()?;
+        self.require_published_parts()
+    }
+
+    fn require_sizes(&self) -> Result<()> {
+        let (vision, decoder) = (&self.vision_config, &self.mask_decoder_config);
         let sizes = [
             ("vision_config.hidden_size", vision.hidden_size),
             ("vision_config.num_hidden_layers", vision.num_hidden_layers),
@@ -235,6 +242,15 @@ impl SamConfig {
             let expected = format!("a multiple of patch_size, {}, up to {MAX_IMAGE_SIZE}", vision.patch_size);
             return Err(refused("vision_config.image_size", vision.image_size.to_string(), expected));
         }
+        if decoder.iou_head_depth < 2 {
+            return Err(refused("mask_decoder_config.iou_head_depth", decoder.iou_head_depth.to_string(), "2 or more"));
+        }
+        Ok(())
+    }
+
+    /// What one network hands to another has to fit.
+    fn require_equal_sizes(&self) -> Result<()> {
+        let (vision, prompt, decoder) = (&self.vision_config, &self.prompt_encoder_config, &self.mask_decoder_config);
         let equal = [
             (
                 "vision_config.output_channels",
@@ -260,6 +276,11 @@ impl SamConfig {
         if let Some((key, found, other, expected)) = equal.iter().find(|(_, found, _, expected)| found != expected) {
             return Err(refused(key, found.to_string(), format!("{other}, {expected}")));
         }
+        Ok(())
+    }
+
+    fn require_divisible_sizes(&self) -> Result<()> {
+        let (vision, prompt, decoder) = (&self.vision_config, &self.prompt_encoder_config, &self.mask_decoder_config);
         let divided = [
             (
                 "vision_config.hidden_size",
@@ -281,9 +302,12 @@ impl SamConfig {
         {
             return Err(refused(key, found.to_string(), format!("a multiple of {what} ({divisor})")));
         }
-        if decoder.iou_head_depth < 2 {
-            return Err(refused("mask_decoder_config.iou_head_depth", decoder.iou_head_depth.to_string(), "2 or more"));
-        }
+        Ok(())
+    }
+
+    /// Activations and parts that no published model is without.
+    fn require_published_parts(&self) -> Result<()> {
+        let (vision, prompt, decoder) = (&self.vision_config, &self.prompt_encoder_config, &self.mask_decoder_config);
         let words = [
             ("vision_config.hidden_act", &vision.hidden_act, "gelu"),
             ("prompt_encoder_config.hidden_act", &prompt.hidden_act, "gelu"),

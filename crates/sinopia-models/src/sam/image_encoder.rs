@@ -4,8 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use sinopia_nn::{Conv2d, Conv2dOptions, LayerNorm, Linear, Padding, activation, attention};
 
 use super::config::{SamConfig, SamVisionConfig};
-use crate::layers::{conv2d, layer_norm, linear};
-use crate::{Interrupt, Result, Weights, interrupt};
+use crate::layers::{ConvSizes, conv2d, layer_norm, linear};
+use crate::{CancellationToken, Result, Weights, cancellation};
 
 /// Colours of a pixel.
 const RGB: usize = 3;
@@ -27,32 +27,30 @@ impl ImageEncoder {
     pub(super) fn load(config: &SamConfig, weights: &Weights) -> Result<Self> {
         let vision = &config.vision_config;
         let (width, patch, side) = (vision.hidden_size, vision.patch_size, config.grid_side());
+        let patches = ConvSizes { in_channels: RGB, out_channels: width, kernel: patch };
         let stride = Conv2dOptions { stride: patch, padding: Padding::default() };
         let layer = |index: usize| {
             let window = vision.window_of(index);
-            EncoderLayer::load(
-                vision,
-                (window, if window == 0 { side } else { window }),
-                &weights.pp(format!("layers.{index}")),
-            )
+            let seen_side = if window == 0 { side } else { window };
+            EncoderLayer::load(vision, window, seen_side, &weights.pp(format!("layers.{index}")))
         };
         Ok(Self {
-            patch_embed: conv2d(&weights.pp("patch_embed.projection"), (RGB, width), patch, stride)?,
+            patch_embed: conv2d(&weights.pp("patch_embed.projection"), patches, stride)?,
             pos_embed: weights.get("pos_embed", &[1, side, side, width])?.to_dtype(DType::F32)?,
             layers: (0..vision.num_hidden_layers).map(layer).collect::<Result<_>>()?,
             neck: Neck::load(vision, &weights.pp("neck"))?,
         })
     }
 
-    /// Normalised images (B, S, S, 3) to embeddings (B, H, W, C), a cell a patch; given up between two layers if it is interrupted.
-    pub(super) fn forward(&self, images: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+    /// Normalised images (B, S, S, 3) to embeddings (B, H, W, C), a cell a patch; given up between two layers if it is cancelled.
+    pub(super) fn forward(&self, images: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
         let patches = self.patch_embed.forward(images)?; // (B, H, W, C), so all the way
         let mut hidden = patches.broadcast_add(&self.pos_embed)?;
         for layer in &self.layers {
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             hidden = layer.forward(&hidden)?;
         }
-        interrupt::check(interrupt)?;
+        cancellation::check(cancellation)?;
         self.neck.forward(&hidden)
     }
 }
@@ -70,7 +68,7 @@ struct EncoderLayer {
 }
 
 impl EncoderLayer {
-    fn load(config: &SamVisionConfig, (window, seen_side): (usize, usize), weights: &Weights) -> Result<Self> {
+    fn load(config: &SamVisionConfig, window: usize, seen_side: usize, weights: &Weights) -> Result<Self> {
         let width = config.hidden_size;
         let norm = |name: &str| layer_norm(&weights.pp(name), width, config.layer_norm_eps);
         Ok(Self {
@@ -90,7 +88,7 @@ impl EncoderLayer {
             0 => self.attn.forward(&normal)?,
             window => {
                 let (_, h, w, _) = x.dims4()?;
-                join_windows(&self.attn.forward(&split_windows(&normal, window)?)?, (h, w))?
+                join_windows(&self.attn.forward(&split_windows(&normal, window)?)?, h, w)?
             }
         };
         let x = (x + seen)?;
@@ -109,7 +107,7 @@ fn split_windows(x: &Tensor, side: usize) -> Result<Tensor> {
 }
 
 /// The way back, to a grid of (H, W).
-fn join_windows(x: &Tensor, (h, w): (usize, usize)) -> Result<Tensor> {
+fn join_windows(x: &Tensor, h: usize, w: usize) -> Result<Tensor> {
     let (windows, side, _, c) = x.dims4()?;
     let (rows, columns) = (h.div_ceil(side), w.div_ceil(side));
     let b = windows / (rows * columns);
@@ -231,7 +229,7 @@ mod tests {
         let x = Tensor::arange(0f32, 2.0 * 5.0 * 7.0 * 3.0, &Device::Cpu)?.reshape((2, 5, 7, 3))?;
         let windows = split_windows(&x, 3)?;
         assert_eq!(windows.dims(), [2 * 2 * 3, 3, 3, 3]);
-        let back = join_windows(&windows, (5, 7))?;
+        let back = join_windows(&windows, 5, 7)?;
         assert_eq!(back.flatten_all()?.to_vec1::<f32>()?, x.flatten_all()?.to_vec1::<f32>()?);
         // Window 2 of the first row holds columns 6 and, of zeros, 7 and 8.
         let last = windows.get(2)?.get(0)?.to_vec2::<f32>()?;

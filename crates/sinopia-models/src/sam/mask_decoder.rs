@@ -1,11 +1,11 @@
-//! The mask decoder: tokens and image look at each other, then each mask token paints its mask.
+//! The mask decoder: tokens and image attend to each other, then each mask token paints its mask.
 
 use candle_core::{DType, Tensor};
 use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use super::config::{SamConfig, SamDecoderConfig};
 use crate::layers::{layer_norm, linear};
-use crate::{Interrupt, Result, Weights, interrupt};
+use crate::{CancellationToken, Result, Weights, cancellation};
 
 /// Added to the variance in the transformer's last norm and the upscaling's, whatever the configuration says of the others.
 const FINAL_EPS: f64 = 1e-5;
@@ -69,17 +69,17 @@ impl MaskDecoder {
         image: &Tensor,
         positions: &Tensor,
         prompt: &Tensor,
-        interrupt: Interrupt,
+        cancellation: Option<&CancellationToken>,
     ) -> Result<Painted> {
         let (_, h, w, c) = image.dims4()?;
         let start = Tensor::cat(&[&self.output_tokens, prompt], 1)?; // (1, 1 + masks + T, P); it is also where tokens are
         let mut sides = Sides { tokens: start.clone(), image: image.reshape((1, h * w, c))? };
         let places = Sides { tokens: start, image: positions.clone() };
         for layer in &self.layers {
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             sides = layer.forward(sides, &places)?;
         }
-        interrupt::check(interrupt)?;
+        cancellation::check(cancellation)?;
         let seen = self.final_attn_token_to_image.forward(
             &(&sides.tokens + &places.tokens)?,
             &(&sides.image + &places.image)?,
@@ -107,7 +107,7 @@ struct Sides {
     image: Tensor,
 }
 
-/// Tokens look at each other and at the image, then the image at the tokens; norms come after each sum.
+/// Tokens attend to each other and to the image, then the image to the tokens; norms come after each sum.
 #[derive(Debug, Clone)]
 struct TwoWayLayer {
     /// In the first layer tokens are nothing but their places yet: those are not added again, and what is seen replaces them.

@@ -1,4 +1,4 @@
-//! SAM: outlines what a point or a box in an image means.
+//! SAM: segmentation masks of what a point or a box in an image means.
 //!
 //! Kirillov et al. 2023, arXiv 2304.02643. An image is encoded once, which is nearly all of the work; each prompt then takes a small decoder that paints
 //! three masks, for a point may mean a wheel, a car or a row of cars, and says how good it thinks each of them is.
@@ -27,17 +27,17 @@ mod names;
 mod preprocess;
 mod prompt_encoder;
 
+use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use sha2::{Digest, Sha256};
 
 pub use config::{SamConfig, SamDecoderConfig, SamPromptConfig, SamVisionConfig};
 
-use crate::checkpoint::files::{Files, hex, sha256_of};
-use crate::image::Pixels;
+use crate::checkpoint::files::{Files, hex, sha256_hex, sha256_of};
+use crate::image::{Pixels, Size};
 use crate::preprocessing::Preprocessing;
-use crate::{Error, Interrupt, Precision, Result, Weights};
+use crate::{CancellationToken, Error, Precision, Result, Weights};
 use image_encoder::ImageEncoder;
 use mask_decoder::MaskDecoder;
 use preprocess::Frame;
@@ -139,69 +139,75 @@ impl Sam {
         &self.config
     }
 
-    /// Looks at an image.
+    /// Encodes an image.
     ///
     /// # Errors
     /// If the tensor library refuses.
     pub fn encode(&self, image: Pixels) -> Result<EncodedImage> {
-        self.encode_unless(image, None)
+        self.encode_cancellable(image, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode); [`Error::Interrupted`].
-    pub fn encode_unless(&self, image: Pixels, interrupt: Interrupt) -> Result<EncodedImage> {
-        let frame = Frame::new(image.size(), self.config.vision_config.image_size);
+    /// As [`encode`](Self::encode); [`Error::Cancelled`].
+    pub fn encode_cancellable(&self, image: Pixels, cancellation: Option<&CancellationToken>) -> Result<EncodedImage> {
+        let (width, height) = image.size();
+        let frame = Frame::new(Size { width, height }, self.config.vision_config.image_size);
         let embedding =
-            self.image_encoder.forward(&frame.pixels(image, &self.preprocessing, &self.device)?, interrupt)?;
+            self.image_encoder.forward(&frame.pixels(image, &self.preprocessing, &self.device)?, cancellation)?;
         Ok(EncodedImage { embedding, frame })
     }
 
-    /// Outlines what a prompt means, in three ways: the masks for ambiguous prompts.
+    /// Segments what a prompt means, in three ways: the masks for ambiguous prompts.
     ///
     /// # Errors
     /// [`Error::Input`] if the prompt says nothing, a coordinate is no number, or a mask has another shape than the model's.
     pub fn segment(&self, image: &EncodedImage, prompt: &Prompt) -> Result<Masks> {
-        self.segment_unless(image, prompt, None)
+        self.segment_cancellable(image, prompt, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`segment`](Self::segment); [`Error::Interrupted`].
-    pub fn segment_unless(&self, image: &EncodedImage, prompt: &Prompt, interrupt: Interrupt) -> Result<Masks> {
+    /// As [`segment`](Self::segment); [`Error::Cancelled`].
+    pub fn segment_cancellable(
+        &self,
+        image: &EncodedImage,
+        prompt: &Prompt,
+        cancellation: Option<&CancellationToken>,
+    ) -> Result<Masks> {
         let multimask = self.config.mask_decoder_config.num_multimask_outputs;
-        self.decode(image, prompt, (1, multimask), interrupt)
+        self.decode(image, prompt, 1..1 + multimask, cancellation)
     }
 
-    /// Outlines what a prompt means in one way: the mask for prompts of several points, which leave no doubt.
+    /// Segments what a prompt means in one way: the mask for prompts of several points, which leave no doubt.
     ///
     /// # Errors
     /// As [`Sam::segment`].
     pub fn segment_one(&self, image: &EncodedImage, prompt: &Prompt) -> Result<Masks> {
-        self.decode(image, prompt, (0, 1), None)
+        self.decode(image, prompt, 0..1, None)
     }
 
-    /// `count` masks from number `first`.
+    /// The masks of these numbers.
     fn decode(
         &self,
         image: &EncodedImage,
         prompt: &Prompt,
-        (first, count): (usize, usize),
-        interrupt: Interrupt,
+        numbers: Range<usize>,
+        cancellation: Option<&CancellationToken>,
     ) -> Result<Masks> {
         let points = self.points_of(prompt, image.frame)?;
         let tokens = self.prompt_encoder.tokens(&points, prompt.bbox.is_some())?;
         let dense = self.prompt_encoder.dense(prompt.mask.as_ref())?;
         let seen = image.embedding.broadcast_add(&dense)?; // (1, H, W, P)
-        let painted = self.mask_decoder.forward(&seen, &self.grid_positions, &tokens, interrupt)?;
-        let low_res = painted.logits.narrow(0, first, count)?.contiguous()?;
+        let painted = self.mask_decoder.forward(&seen, &self.grid_positions, &tokens, cancellation)?;
+        let low_res = painted.logits.narrow(0, numbers.start, numbers.len())?.contiguous()?;
         let planes = low_res.flatten_from(1)?.to_vec2::<f32>()?;
         let low = self.config.mask_side();
         Ok(Masks {
             logits: planes.iter().map(|plane| image.frame.unframe(plane, low)).collect(),
-            iou_scores: painted.iou_scores[first..first + count].to_vec(),
+            iou_scores: painted.iou_scores[numbers].to_vec(),
             frame: image.frame,
             low_res,
         })
@@ -223,7 +229,7 @@ impl Sam {
         if let Some(((x, y), _)) = points.iter().find(|((x, y), _)| !x.is_finite() || !y.is_finite()) {
             return refused("at places that are numbers", format!("({x}, {y})"));
         }
-        Ok(points.into_iter().map(|(place, kind)| (frame.place(place), kind)).collect())
+        Ok(points.into_iter().map(|(place, kind)| (frame.place(place.0, place.1), kind)).collect())
     }
 }
 
@@ -242,7 +248,8 @@ impl Masks {
 
     /// (width, height) of the image, in pixels.
     pub fn size(&self) -> (usize, usize) {
-        self.frame.original
+        let Size { width, height } = self.frame.original;
+        (width, height)
     }
 
     /// The decoder's logits (M, S, S), before they are brought to the image's pixels.
@@ -284,12 +291,13 @@ pub fn content_hash(path: &Path) -> Result<String> {
     }
     let files = Files::Folder(path.to_owned());
     let config = config_of(&files)?;
-    files.model_hash(&preprocessing_of(&files, &config)?, &Preprocessing::sam(config.vision_config.image_size))
+    let published = Preprocessing::sam(config.vision_config.image_size);
+    preprocessing_of(&files, &config)?.model_hash(&files, &published)
 }
 
 /// The same for weights that are part of the program.
 pub fn hash_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    sha256_hex(bytes)
 }
 
 fn config_of(files: &Files) -> Result<SamConfig> {

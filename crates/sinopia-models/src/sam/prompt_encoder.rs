@@ -6,7 +6,7 @@ use candle_core::{D, DType, Tensor};
 use sinopia_nn::{Conv2d, Conv2dOptions, LayerNorm, Padding, activation};
 
 use super::config::{MASK_CELL, POINT_KINDS, SamConfig};
-use crate::layers::{conv1x1, conv2d, layer_norm};
+use crate::layers::{ConvSizes, conv1x1, conv2d, layer_norm};
 use crate::{Error, Result, Weights};
 
 /// A pixel's centre, seen from its corner.
@@ -132,9 +132,17 @@ impl MaskEmbedding {
         let (inner, width, eps) = (prompt.mask_input_channels, prompt.hidden_size, prompt.layer_norm_eps);
         let halving = Conv2dOptions { stride: 2, padding: Padding::default() };
         Ok(Self {
-            conv1: conv2d(&weights.pp("conv1"), (1, inner / 4), 2, halving)?,
+            conv1: conv2d(
+                &weights.pp("conv1"),
+                ConvSizes { in_channels: 1, out_channels: inner / 4, kernel: 2 },
+                halving,
+            )?,
             layer_norm1: layer_norm(&weights.pp("layer_norm1"), inner / 4, eps)?,
-            conv2: conv2d(&weights.pp("conv2"), (inner / 4, inner), 2, halving)?,
+            conv2: conv2d(
+                &weights.pp("conv2"),
+                ConvSizes { in_channels: inner / 4, out_channels: inner, kernel: 2 },
+                halving,
+            )?,
             layer_norm2: layer_norm(&weights.pp("layer_norm2"), inner, eps)?,
             conv3: conv1x1(&weights.pp("conv3"), inner, width)?,
         })

@@ -17,9 +17,9 @@ pub use config::T5Config;
 pub use range::StateRange;
 pub use tokenizer::{FIXED_LENGTH, T5Tokenizer, T5Tokens};
 
-use crate::checkpoint::files::Files;
+use crate::checkpoint::files::{Files, FilesBelow};
 use crate::layers::linear_no_bias;
-use crate::{Error, Interrupt, Precision, Result, Weights, interrupt};
+use crate::{CancellationToken, Error, Precision, Result, Weights, cancellation};
 
 /// What is taken from the attention to padding, so that nothing of it is left: the least f32.
 const MASKED: f32 = f32::MIN;
@@ -43,15 +43,17 @@ impl T5EncoderModel {
     /// # Errors
     /// If files are missing, damaged or do not fit `config.json`.
     pub fn open(folder: &Path, device: &Device, precision: Precision, range: StateRange) -> Result<Self> {
-        Self::from_files(&Files::Folder(folder.to_owned()), "", (device, precision), range)
+        let files = FilesBelow { files: &Files::Folder(folder.to_owned()), folder: "" };
+        Self::from_files(files, device, precision, range)
     }
 
     pub(crate) fn from_files(
-        files: &Files,
-        folder: &str,
-        (device, precision): (&Device, Precision),
+        from: FilesBelow,
+        device: &Device,
+        precision: Precision,
         range: StateRange,
     ) -> Result<Self> {
+        let FilesBelow { files, folder } = from;
         let at = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
         let origin = || files.display(folder);
         let missing = |what: &str| Error::NotACheckpoint { origin: origin(), problem: format!("it has no {what}") };
@@ -98,26 +100,26 @@ impl T5EncoderModel {
         self.range
     }
 
-    /// The last states (1, L, D) of a text, paddings included: nothing looks at them, but they look at the text.
+    /// The last states (1, L, D) of a text, paddings included: nothing attends to them, but they attend to the text.
     ///
     /// # Errors
     /// [`Error::Input`] if there is no token, more are seen than there are, or an id is outside the vocabulary.
     pub fn forward(&self, tokens: &T5Tokens) -> Result<Tensor> {
-        self.forward_unless(tokens, None)
+        self.forward_cancellable(tokens, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward); [`Error::Interrupted`].
-    pub fn forward_unless(&self, tokens: &T5Tokens, interrupt: Interrupt) -> Result<Tensor> {
+    /// As [`forward`](Self::forward); [`Error::Cancelled`].
+    pub fn forward_cancellable(&self, tokens: &T5Tokens, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
         self.check(tokens)?;
         let ids = Tensor::new(tokens.ids.as_slice(), self.shared.device())?; // (L)
         let embedded = self.shared.index_select(&ids, 0)?.to_dtype(DType::F32)?.unsqueeze(0)?;
         let mut hidden = self.range.store(embedded)?; // (1, L, D), so all the way
         let bias = self.position_bias(tokens)?; // (1, H, L, L)
         for block in &self.blocks {
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             hidden = block.forward(&hidden, &bias)?;
         }
         self.final_layer_norm.forward(&hidden)
@@ -200,7 +202,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn load(weights: &Weights, (in_features, out_features): (usize, usize), range: StateRange) -> Result<Self> {
+    fn load(weights: &Weights, in_features: usize, out_features: usize, range: StateRange) -> Result<Self> {
         let stored_in_f16 = matches!(weights.format("weight").as_deref(), Some("F16" | "BF16"));
         let linear = match range {
             StateRange::F16 if !stored_in_f16 => {
@@ -238,18 +240,18 @@ impl Block {
     fn load(config: &T5Config, weights: &Weights, range: StateRange) -> Result<Self> {
         let (width, inner) = (config.d_model, config.num_heads * config.d_kv);
         let (attention, dense) = (weights.pp("layer.0.SelfAttention"), weights.pp("layer.1.DenseReluDense"));
-        let stored = |weights: Weights, sizes| Stored::load(&weights, sizes, range);
+        let stored = |weights: Weights, from, to| Stored::load(&weights, from, to, range);
         Ok(Self {
             attention_norm: RmsNorm::load(config, &weights.pp("layer.0.layer_norm"), range)?,
-            q: stored(attention.pp("q"), (width, inner))?,
-            k: stored(attention.pp("k"), (width, inner))?,
-            v: stored(attention.pp("v"), (width, inner))?,
-            o: stored(attention.pp("o"), (inner, width))?,
+            q: stored(attention.pp("q"), width, inner)?,
+            k: stored(attention.pp("k"), width, inner)?,
+            v: stored(attention.pp("v"), width, inner)?,
+            o: stored(attention.pp("o"), inner, width)?,
             num_heads: config.num_heads,
             feed_forward_norm: RmsNorm::load(config, &weights.pp("layer.1.layer_norm"), range)?,
-            wi_0: stored(dense.pp("wi_0"), (width, config.d_ff))?,
-            wi_1: stored(dense.pp("wi_1"), (width, config.d_ff))?,
-            wo: stored(dense.pp("wo"), (config.d_ff, width))?,
+            wi_0: stored(dense.pp("wi_0"), width, config.d_ff)?,
+            wi_1: stored(dense.pp("wi_1"), width, config.d_ff)?,
+            wo: stored(dense.pp("wo"), config.d_ff, width)?,
             range,
         })
     }

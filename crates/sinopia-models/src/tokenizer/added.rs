@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
-use super::{SpecialTokens, problem};
 use crate::checkpoint::files::Files;
 use crate::{Error, Result};
 
@@ -21,7 +20,16 @@ pub(super) struct Added {
 
 type Object = Map<String, Value>;
 
-/// The words that a tokenizer's files add, by id: `added_tokens_decoder` of its configuration; without one `added_tokens.json` and what
+/// The files of a tokenizer that name special tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Objects<'a> {
+    /// `special_tokens_map.json`
+    pub(super) special_tokens_map: &'a Object,
+    /// `tokenizer_config.json`
+    pub(super) config: &'a Object,
+}
+
+/// The words that a tokenizer's files add, besides the marks `special`, by id: `added_tokens_decoder` of its configuration; without one `added_tokens.json` and what
 /// `tokenizer.json` adds. Then those that are only named, as additional special tokens.
 ///
 /// # Source
@@ -29,8 +37,8 @@ type Object = Map<String, Value>;
 pub(super) fn tokens(
     files: &Files,
     at: &dyn Fn(&str) -> String,
-    (map, config): (&Object, &Object),
-    special: &SpecialTokens,
+    Objects { special_tokens_map, config }: Objects,
+    special: [&str; 3],
 ) -> Result<Vec<Added>> {
     let mut by_id: BTreeMap<u32, AddedToken> = BTreeMap::new();
     let refused = |file: &str, key: &str, found: &Value, expected: &str| Error::Config {
@@ -40,7 +48,7 @@ pub(super) fn tokens(
         expected: expected.to_owned(),
     };
     let named = |key: &str| {
-        let lists = [map, config].into_iter().filter_map(|file| file.get(key)?.as_array());
+        let lists = [special_tokens_map, config].into_iter().filter_map(|file| file.get(key)?.as_array());
         lists.flatten().filter_map(|token| read(token, true)).collect::<Vec<AddedToken>>()
     };
     let extra = named("extra_special_tokens");
@@ -56,7 +64,7 @@ pub(super) fn tokens(
         }
     } else {
         let is_special =
-            |content: &str| special.names().contains(&content) || extra.iter().any(|token| token.content == content);
+            |content: &str| special.contains(&content) || extra.iter().any(|token| token.content == content);
         for (content, id) in files.read_object(&at("added_tokens.json"))?.unwrap_or_default() {
             let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
             let number = number.ok_or_else(|| refused("added_tokens.json", &content, &id, "the id of a token"))?;
@@ -77,7 +85,10 @@ pub(super) fn tokens(
     let others: Vec<Added> = others.map(|token| Added { id: None, token }).collect();
     let added: Vec<Added> = by_id.into_iter().map(|(id, token)| Added { id: Some(id), token }).chain(others).collect();
     if added.len() > MAX_ADDED {
-        return Err(problem(&files.display(&at("")), format!("it adds {} words, more than {MAX_ADDED}", added.len())));
+        return Err(Error::tokenizer(
+            &files.display(&at("")),
+            format!("it adds {} words, more than {MAX_ADDED}", added.len()),
+        ));
     }
     Ok(added)
 }
@@ -105,7 +116,9 @@ pub(super) fn add(tokenizer: &mut tokenizers::Tokenizer, origin: &str, added: &[
     if added.is_empty() {
         return Ok(());
     }
-    tokenizer.add_tokens(added.iter().map(|added| added.token.clone())).map_err(|error| problem(origin, error))?;
+    tokenizer
+        .add_tokens(added.iter().map(|added| added.token.clone()))
+        .map_err(|error| Error::tokenizer(origin, error))?;
     for Added { id, token } in added {
         let found = tokenizer.token_to_id(&token.content);
         if let (Some(id), Some(found)) = (id, found)
@@ -115,7 +128,7 @@ pub(super) fn add(tokenizer: &mut tokenizers::Tokenizer, origin: &str, added: &[
                 "its files give the added word `{}` the id {id}, and its vocabulary leads to {found}",
                 token.content
             );
-            return Err(problem(origin, problem_text));
+            return Err(Error::tokenizer(origin, problem_text));
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 
 use super::AttnKey;
 use super::config::{Level, UNetConfig};
-use super::transformer::{SpatialTransformer, TransformerOptions};
+use super::transformer::SpatialTransformer;
+use super::transformer_parts::TransformerOptions;
 use super::unit::{Unit, UnitKind};
 use crate::layers::{conv3x3, group_norm};
 use crate::resnet::{Downsample, ResnetBlock, ResnetOptions, Upsample};

@@ -118,7 +118,7 @@ const MAX_SAMPLE_SIZE: usize = PICTURE_SIDE as usize / 8;
 /// Keys with the values, as JSON, that describe what we build. Absent means the first.
 const FIXED: &[(&str, &[&str])] = &[
     ("act_fn", &["\"silu\"", "\"swish\""]),
-    ("addition_embed_type", &["null"]),
+    ("addition_embed_type", &["null", "\"text_time\""]),
     ("attention_type", &["\"default\"", "\"gated\""]),
     ("center_input_sample", &["false"]),
     ("class_embed_type", &["null"]),
@@ -146,6 +146,25 @@ const FIXED: &[(&str, &[&str])] = &[
     ("timestep_post_act", &["null"]),
     ("use_gated_attention", &["false", "true"]),
 ];
+
+/// Numbers that describe a picture to Stable Diffusion XL: original height and width, top and left of the crop, target height and width.
+pub(crate) const NUM_TIME_IDS: usize = 6;
+
+/// The sizes of what is added to the time embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AddedSizes {
+    /// Width of each number's waves.
+    pub(crate) wave_width: usize,
+    /// Width of the pooled text states.
+    pub(crate) text_width: usize,
+}
+
+impl AddedSizes {
+    /// Width of all of it.
+    pub(crate) fn width(self) -> usize {
+        self.text_width + NUM_TIME_IDS * self.wave_width
+    }
+}
 
 /// The sizes of one level of the U.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +200,7 @@ impl UNetConfig {
         for (index, level) in self.levels()?.iter().enumerate() {
             self.check_level(index, level)?;
         }
+        self.added_sizes()?;
         self.text_width().map(|_| ())
     }
 
@@ -194,6 +214,27 @@ impl UNetConfig {
     pub fn is_gated(&self) -> bool {
         let is = |key: &str, value: Value| self.other.get(key) == Some(&value);
         is("attention_type", "gated".into()) || is("use_gated_attention", true.into())
+    }
+
+    /// What is added to the time embedding: pooled text states and numbers, where `addition_embed_type` is `text_time` (Stable Diffusion XL).
+    pub(crate) fn added_sizes(&self) -> Result<Option<AddedSizes>> {
+        if self.other.get("addition_embed_type").is_none_or(Value::is_null) {
+            return Ok(None);
+        }
+        let size = |key: &str| {
+            let value = self.other.get(key).unwrap_or(&Value::Null);
+            let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+            let fits = size.filter(|size| (1..=MAX_CHANNELS).contains(size));
+            fits.ok_or_else(|| refused(key, value.to_string(), format!("a number above 0, up to {MAX_CHANNELS}")))
+        };
+        let (wave_width, width) = (size("addition_time_embed_dim")?, size("projection_class_embeddings_input_dim")?);
+        match width.checked_sub(NUM_TIME_IDS * wave_width).filter(|text_width| *text_width > 0) {
+            Some(text_width) => Ok(Some(AddedSizes { wave_width, text_width })),
+            None => {
+                let expected = format!("more than {NUM_TIME_IDS} times addition_time_embed_dim, {wave_width}");
+                Err(refused("projection_class_embeddings_input_dim", width.to_string(), expected))
+            }
+        }
     }
 
     /// The width of the time embedding.
@@ -265,11 +306,7 @@ impl UNetConfig {
         for (key, supported) in FIXED {
             let Some(found) = self.other.get(*key) else { continue };
             if !supported.iter().any(|value| same_value(found, value)) {
-                let expected = match *key {
-                    "addition_embed_type" => "null (Stable Diffusion XL is not supported yet)".to_owned(),
-                    _ => supported.join(" or "),
-                };
-                return Err(refused(key, found.to_string(), expected));
+                return Err(refused(key, found.to_string(), supported.join(" or ")));
             }
         }
         Ok(())
@@ -400,7 +437,13 @@ mod tests {
     #[test]
     fn unsupported_values_are_named_with_their_key() {
         for (json, key, part) in [
-            (r#"{"addition_embed_type": "text_time"}"#, "addition_embed_type", "XL"),
+            (r#"{"addition_embed_type": "image"}"#, "addition_embed_type", "text_time"),
+            (r#"{"addition_embed_type": "text_time"}"#, "addition_time_embed_dim", "null"),
+            (
+                r#"{"addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 48}"#,
+                "projection_class_embeddings_input_dim",
+                "more than 6 times",
+            ),
             (r#"{"attention_type": "gated-text-image"}"#, "attention_type", "\"gated\""),
             (r#"{"act_fn": "gelu"}"#, "act_fn", "silu"),
             (r#"{"mid_block_type": null}"#, "mid_block_type", "UNetMidBlock2DCrossAttn"),

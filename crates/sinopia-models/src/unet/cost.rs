@@ -1,4 +1,4 @@
-//! How much work a call of a UNet is, in multiply-accumulates, from the shapes of its units alone.
+//! How much work a call of a UNet is, in multiply-accumulates, from the shapes of its units alone; in types that serve every denoiser.
 //!
 //! Counted are the products of matrices and of convolutions, which are nearly all of the time; norms, activations and softmaxes are not. A product
 //! counts as its formula has it, though a convolution may be computed with fewer multiplications. The walk is that of [`blocks`](super::blocks), without
@@ -9,16 +9,18 @@ use std::fmt;
 use std::ops::AddAssign;
 
 use serde::Serialize;
+use sinopia_layout::Grid;
 
+use super::conditions::Windows;
+use super::config::Level;
 use super::gradient::TRACE_BYTES;
 use super::grounding::{HIDDEN_WIDTH, POSITION_WIDTH};
-use super::unit::Windows;
 use super::{AttnKey, Grounding, GroundingWiring, UNetConfig};
 use crate::Result;
 
 /// A part of the network that work is counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum UNetPart {
+pub enum NetworkPart {
     /// The first convolution and the embedding of the timestep.
     In,
     /// A down block, from the finest grid.
@@ -27,23 +29,26 @@ pub enum UNetPart {
     Mid,
     /// An up block, from the coarsest grid.
     Up(usize),
+    /// A block of a diffusion transformer.
+    Block(usize),
     /// The last convolution.
     Out,
 }
 
-impl fmt::Display for UNetPart {
+impl fmt::Display for NetworkPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::In => f.write_str("in"),
             Self::Down(block) => write!(f, "down.{block}"),
             Self::Mid => f.write_str("mid"),
             Self::Up(block) => write!(f, "up.{block}"),
+            Self::Block(block) => write!(f, "block.{block}"),
             Self::Out => f.write_str("out"),
         }
     }
 }
 
-impl Serialize for UNetPart {
+impl Serialize for NetworkPart {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -52,11 +57,11 @@ impl Serialize for UNetPart {
 /// Multiply-accumulates by part of the network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct UNetCost(BTreeMap<UNetPart, u64>);
+pub struct NetworkCost(BTreeMap<NetworkPart, u64>);
 
-impl UNetCost {
+impl NetworkCost {
     /// Of one part.
-    pub fn of(&self, part: UNetPart) -> u64 {
+    pub fn of(&self, part: NetworkPart) -> u64 {
         self.0.get(&part).copied().unwrap_or(0)
     }
 
@@ -66,17 +71,18 @@ impl UNetCost {
     }
 
     /// The parts that there is work in, in the order of a pass.
-    pub fn parts(&self) -> impl Iterator<Item = (UNetPart, u64)> + '_ {
+    pub fn parts(&self) -> impl Iterator<Item = (NetworkPart, u64)> + '_ {
         self.0.iter().map(|(part, work)| (*part, *work))
     }
 
-    fn add(&mut self, part: UNetPart, work: u64) {
+    /// Adds work to a part.
+    pub fn add(&mut self, part: NetworkPart, work: u64) {
         *self.0.entry(part).or_default() += work;
     }
 }
 
-impl AddAssign<&UNetCost> for UNetCost {
-    fn add_assign(&mut self, other: &UNetCost) {
+impl AddAssign<&NetworkCost> for NetworkCost {
+    fn add_assign(&mut self, other: &NetworkCost) {
         other.parts().for_each(|(part, work)| self.add(part, work));
     }
 }
@@ -86,8 +92,8 @@ impl AddAssign<&UNetCost> for UNetCost {
 pub struct CallShape {
     /// Pictures in the batch.
     pub batch: usize,
-    /// The latents' grid (H, W).
-    pub latents_hw: (usize, usize),
+    /// The latents' grid.
+    pub latents: Grid,
     /// Tokens of the text.
     pub num_tokens: usize,
     /// Whether the text's keys and values have to be computed; from the second call with a text on they are at hand.
@@ -104,10 +110,10 @@ pub struct CallShape {
 
 impl CallShape {
     /// A whole pass over one picture with a new text.
-    pub fn new(latents_hw: (usize, usize), num_tokens: usize) -> Self {
+    pub fn new(latents: Grid, num_tokens: usize) -> Self {
         Self {
             batch: 1,
-            latents_hw,
+            latents,
             num_tokens,
             projects_text: true,
             grounding: None,
@@ -146,7 +152,7 @@ impl UNetConfig {
     ///
     /// # Errors
     /// If the config is none that a network can be built from.
-    pub fn forward_cost(&self, shape: &CallShape) -> Result<UNetCost> {
+    pub fn forward_cost(&self, shape: &CallShape) -> Result<NetworkCost> {
         self.cost(shape, |unit| unit.forward(shape))
     }
 
@@ -157,12 +163,12 @@ impl UNetConfig {
     ///
     /// # Errors
     /// If the config is none that a network can be built from.
-    pub fn backward_cost(&self, shape: &CallShape) -> Result<UNetCost> {
+    pub fn backward_cost(&self, shape: &CallShape) -> Result<NetworkCost> {
         self.backward_cost_with(shape, TRACE_BYTES)
     }
 
     /// [`Self::backward_cost`] with room for `room` bytes of traces, which the first units that fit take.
-    fn backward_cost_with(&self, shape: &CallShape, room: usize) -> Result<UNetCost> {
+    fn backward_cost_with(&self, shape: &CallShape, room: usize) -> Result<NetworkCost> {
         let again = shape.again();
         let mut room = room as u64;
         self.cost(shape, |unit| {
@@ -173,9 +179,9 @@ impl UNetConfig {
         })
     }
 
-    fn cost(&self, shape: &CallShape, mut work: impl FnMut(&UnitShape) -> u64) -> Result<UNetCost> {
-        let mut cost = UNetCost::default();
-        let units = unit_shapes(self, shape.latents_hw)?;
+    fn cost(&self, shape: &CallShape, mut work: impl FnMut(&UnitShape) -> u64) -> Result<NetworkCost> {
+        let mut cost = NetworkCost::default();
+        let units = unit_shapes(self, shape.latents)?;
         let last_layer = units.iter().rposition(|unit| matches!(unit.kind, ShapeKind::Resnet { .. })).unwrap_or(0);
         for (index, unit) in units.into_iter().enumerate() {
             if shape.is_shallow && (1..last_layer).contains(&index) {
@@ -193,7 +199,7 @@ impl UNetConfig {
 /// A unit's sizes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UnitShape {
-    pub(super) part: UNetPart,
+    pub(super) part: NetworkPart,
     pub(super) kind: ShapeKind,
     /// Cells of the grid on which its products are taken.
     cells: u64,
@@ -203,24 +209,26 @@ pub(super) struct UnitShape {
     time_width: u64,
     /// Width of the text embeddings.
     text_width: u64,
+    /// Width of what is added to the time embedding, which then differs from picture to picture; 0 if nothing is.
+    added_width: u64,
 }
 
 /// What a unit computes, with its channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShapeKind {
-    ConvIn { channels: (usize, usize) },
-    Resnet { channels: (usize, usize) },
+    ConvIn { from: usize, to: usize },
+    Resnet { from: usize, to: usize },
     Transformer { channels: usize, key: AttnKey, num_layers: usize },
     Downsample { channels: usize },
     Upsample { channels: usize },
-    Out { channels: (usize, usize) },
+    Out { from: usize, to: usize },
 }
 
 impl ShapeKind {
     /// Channels that it is given, those of a skip connection included.
     fn input_channels(&self) -> usize {
         match *self {
-            Self::ConvIn { channels } | Self::Resnet { channels } | Self::Out { channels } => channels.0,
+            Self::ConvIn { from, .. } | Self::Resnet { from, .. } | Self::Out { from, .. } => from,
             Self::Transformer { channels, .. } | Self::Downsample { channels } | Self::Upsample { channels } => {
                 channels
             }
@@ -243,12 +251,16 @@ impl UnitShape {
     fn forward(&self, shape: &CallShape) -> u64 {
         let batch = shape.batch as u64;
         match self.kind {
-            ShapeKind::ConvIn { channels } => {
-                let first = channels.1 as u64;
+            ShapeKind::ConvIn { from, to } => {
                 let tokens = shape.grounding.map_or(0, |grounding| self.grounding_tokens(grounding));
-                batch * (self.conv3x3(channels) + tokens) + self.time_width * (first + self.time_width)
+                let added =
+                    if self.added_width > 0 { self.time_width * (self.added_width + self.time_width) } else { 0 };
+                batch * (self.conv3x3(from, to) + tokens + added) + self.time_width * (to as u64 + self.time_width)
             }
-            ShapeKind::Resnet { channels } => batch * self.resnet(channels) + self.time_width * channels.1 as u64,
+            ShapeKind::Resnet { from, to } => {
+                let times = if self.added_width > 0 { batch } else { 1 };
+                batch * self.resnet(from, to) + times * self.time_width * to as u64
+            }
             ShapeKind::Transformer { channels, key, num_layers } => {
                 let c = channels as u64;
                 let text = if shape.projects_text { shape.num_tokens as u64 * self.text_width * c } else { 0 };
@@ -266,9 +278,9 @@ impl UnitShape {
                 work + batch * self.cells * c * c // projection out
             }
             ShapeKind::Downsample { channels } | ShapeKind::Upsample { channels } => {
-                batch * self.conv3x3((channels, channels))
+                batch * self.conv3x3(channels, channels)
             }
-            ShapeKind::Out { channels } => batch * self.conv3x3(channels),
+            ShapeKind::Out { from, to } => batch * self.conv3x3(from, to),
         }
     }
 
@@ -278,8 +290,8 @@ impl UnitShape {
         let batch = shape.batch as u64;
         let forward = self.forward(&CallShape { batch: 1, ..shape.again() });
         let extra = match self.kind {
-            ShapeKind::ConvIn { channels } => return batch * self.conv3x3(channels),
-            ShapeKind::Resnet { channels } => return batch * self.resnet(channels),
+            ShapeKind::ConvIn { from, to } => return batch * self.conv3x3(from, to),
+            ShapeKind::Resnet { from, to } => return batch * self.resnet(from, to),
             ShapeKind::Transformer { channels, key, num_layers } => {
                 let ends_in = (0..num_layers).position(|layer| shape.last_key == Some(key.with_layer(layer)));
                 let c = channels as u64;
@@ -294,13 +306,13 @@ impl UnitShape {
         batch * (forward + extra)
     }
 
-    fn conv3x3(&self, (from, to): (usize, usize)) -> u64 {
+    fn conv3x3(&self, from: usize, to: usize) -> u64 {
         9 * (from * to) as u64 * self.cells
     }
 
-    fn resnet(&self, (from, to): (usize, usize)) -> u64 {
+    fn resnet(&self, from: usize, to: usize) -> u64 {
         let shortcut = if from == to { 0 } else { (from * to) as u64 * self.cells };
-        self.conv3x3((from, to)) + self.conv3x3((to, to)) + shortcut
+        self.conv3x3(from, to) + self.conv3x3(to, to) + shortcut
     }
 
     /// Scores and weighted values.
@@ -310,8 +322,8 @@ impl UnitShape {
 
     /// What merging keys and values spares of a layer's self-attention.
     fn merged_away(&self, c: u64, shape: &CallShape) -> u64 {
-        let (h, w) = shape.latents_hw;
-        if self.cells != (h * w) as u64 || Windows::new((h, w), shape.merge_tokens).is_none() {
+        let latents = shape.latents;
+        if self.cells != latents.cells() as u64 || Windows::new(latents, shape.merge_tokens).is_none() {
             return 0;
         }
         let away = self.cells - self.cells / (shape.merge_tokens * shape.merge_tokens) as u64;
@@ -374,67 +386,112 @@ fn feed_forward(projection: u64) -> u64 {
 }
 
 /// All units that [`blocks::load`](super::blocks::load) builds of a config, in the order of the pass.
-pub(super) fn unit_shapes(config: &UNetConfig, (height, width): (usize, usize)) -> Result<Vec<UnitShape>> {
+pub(super) fn unit_shapes(config: &UNetConfig, latents: Grid) -> Result<Vec<UnitShape>> {
     let levels = config.levels()?;
-    let grid = |level: usize| {
-        let halved = |side: usize| (0..level).fold(side, |side, _| side.div_ceil(2)) as u64;
-        halved(height) * halved(width)
+    let mut list = UnitList {
+        latents,
+        time_width: config.time_width() as u64,
+        text_width: config.text_width()? as u64,
+        added_width: config.added_sizes()?.map_or(0, |sizes| sizes.width() as u64),
+        channels: config.in_channels,
+        skips: Vec::new(),
+        units: Vec::new(),
     };
-    let (time_width, text_width) = (config.time_width() as u64, config.text_width()? as u64);
-    let mut units = Vec::new();
-    let mut push = |part, kind: ShapeKind, level: usize| {
+    let last = levels.len() - 1;
+    list.conv_in(config.block_out_channels[0]);
+    for (index, level) in levels.iter().enumerate() {
+        list.down(index, level, index == last);
+    }
+    list.mid(last, &levels[last]);
+    for (block, index) in (0..=last).rev().enumerate() {
+        list.up(block, index, &levels[index]);
+    }
+    list.push(NetworkPart::Out, 0, ShapeKind::Out { from: list.channels, to: config.out_channels });
+    Ok(list.units)
+}
+
+/// The units so far, and what the next one is given.
+struct UnitList {
+    latents: Grid,
+    time_width: u64,
+    text_width: u64,
+    added_width: u64,
+    channels: usize,
+    /// Channels of the skip connections that nothing has taken yet.
+    skips: Vec<usize>,
+    units: Vec<UnitShape>,
+}
+
+impl UnitList {
+    /// Adds a unit whose result is on the grid of `level`.
+    fn push(&mut self, part: NetworkPart, level: usize, kind: ShapeKind) {
         let from = match kind {
             ShapeKind::Downsample { .. } => level - 1,
             ShapeKind::Upsample { .. } => level + 1,
             _ => level,
         };
-        let input = grid(from) * kind.input_channels() as u64;
-        units.push(UnitShape { part, kind, cells: grid(level), input, time_width, text_width });
-    };
-    let transformer = |key, level: usize| {
-        let level = &levels[level];
-        ShapeKind::Transformer { channels: level.channels, key, num_layers: level.transformer_layers }
-    };
+        let input = self.cells(from) * kind.input_channels() as u64;
+        let (cells, time_width, text_width) = (self.cells(level), self.time_width, self.text_width);
+        let added_width = self.added_width;
+        self.units.push(UnitShape { part, kind, cells, input, time_width, text_width, added_width });
+    }
 
-    let mut channels = config.block_out_channels[0];
-    let mut skips = vec![channels];
-    push(UNetPart::In, ShapeKind::ConvIn { channels: (config.in_channels, channels) }, 0);
-    let last = levels.len() - 1;
-    for (index, level) in levels.iter().enumerate() {
-        let part = UNetPart::Down(index);
+    /// Of the grid of a level.
+    fn cells(&self, level: usize) -> u64 {
+        let halved = |side: usize| (0..level).fold(side, |side, _| side.div_ceil(2)) as u64;
+        halved(self.latents.height) * halved(self.latents.width)
+    }
+
+    fn resnet(&mut self, part: NetworkPart, level: usize, from: usize, to: usize) {
+        self.push(part, level, ShapeKind::Resnet { from, to });
+        self.channels = to;
+    }
+
+    fn transformer(&mut self, part: NetworkPart, index: usize, level: &Level, key: AttnKey) {
+        let (channels, num_layers) = (level.channels, level.transformer_layers);
+        self.push(part, index, ShapeKind::Transformer { channels, key, num_layers });
+    }
+
+    fn conv_in(&mut self, to: usize) {
+        self.push(NetworkPart::In, 0, ShapeKind::ConvIn { from: self.channels, to });
+        self.channels = to;
+        self.skips.push(to);
+    }
+
+    fn down(&mut self, index: usize, level: &Level, is_last: bool) {
+        let part = NetworkPart::Down(index);
         for layer in 0..level.num_resnets {
-            push(part, ShapeKind::Resnet { channels: (channels, level.channels) }, index);
-            channels = level.channels;
+            self.resnet(part, index, self.channels, level.channels);
             if level.down_attn {
-                push(part, transformer(AttnKey::down(index, layer), index), index);
+                self.transformer(part, index, level, AttnKey::down(index, layer));
             }
-            skips.push(channels);
+            self.skips.push(self.channels);
         }
-        if index != last {
-            push(part, ShapeKind::Downsample { channels }, index + 1);
-            skips.push(channels);
+        if !is_last {
+            self.push(part, index + 1, ShapeKind::Downsample { channels: self.channels });
+            self.skips.push(self.channels);
         }
     }
-    let resnet = ShapeKind::Resnet { channels: (channels, levels[last].channels) };
-    push(UNetPart::Mid, resnet, last);
-    push(UNetPart::Mid, transformer(AttnKey::mid(0), last), last);
-    push(UNetPart::Mid, resnet, last);
-    for (block, index) in (0..=last).rev().enumerate() {
-        let (part, level) = (UNetPart::Up(block), &levels[index]);
+
+    fn mid(&mut self, index: usize, level: &Level) {
+        self.resnet(NetworkPart::Mid, index, self.channels, level.channels);
+        self.transformer(NetworkPart::Mid, index, level, AttnKey::mid(0));
+        self.resnet(NetworkPart::Mid, index, self.channels, level.channels);
+    }
+
+    fn up(&mut self, block: usize, index: usize, level: &Level) {
+        let part = NetworkPart::Up(block);
         for layer in 0..=level.num_resnets {
-            let joined = channels + skips.pop().unwrap_or(0);
-            push(part, ShapeKind::Resnet { channels: (joined, level.channels) }, index);
-            channels = level.channels;
+            let joined = self.channels + self.skips.pop().unwrap_or(0);
+            self.resnet(part, index, joined, level.channels);
             if level.up_attn {
-                push(part, transformer(AttnKey::up(block, layer), index), index);
+                self.transformer(part, index, level, AttnKey::up(block, layer));
             }
         }
         if index > 0 {
-            push(part, ShapeKind::Upsample { channels }, index - 1);
+            self.push(part, index - 1, ShapeKind::Upsample { channels: self.channels });
         }
     }
-    push(UNetPart::Out, ShapeKind::Out { channels: (channels, config.out_channels) }, 0);
-    Ok(units)
 }
 
 #[cfg(test)]
@@ -455,43 +512,44 @@ mod tests {
 
     #[test]
     fn a_pass_of_stable_diffusion_is_401_6_billion_products() {
-        let cost = stable_diffusion().forward_cost(&CallShape::new((64, 64), 77)).unwrap();
+        let cost = stable_diffusion().forward_cost(&CallShape::new(Grid::new(64, 64), 77)).unwrap();
         check(cost.total(), 401.6, 1);
         let blocks = [
-            (UNetPart::Down(0), 54.78),
-            (UNetPart::Down(1), 34.18),
-            (UNetPart::Down(2), 31.89),
-            (UNetPart::Down(3), 3.78),
-            (UNetPart::Mid, 6.05),
-            (UNetPart::Up(0), 12.90),
-            (UNetPart::Up(1), 75.77),
-            (UNetPart::Up(2), 83.41),
-            (UNetPart::Up(3), 98.78),
+            (NetworkPart::Down(0), 54.78),
+            (NetworkPart::Down(1), 34.18),
+            (NetworkPart::Down(2), 31.89),
+            (NetworkPart::Down(3), 3.78),
+            (NetworkPart::Mid, 6.05),
+            (NetworkPart::Up(0), 12.90),
+            (NetworkPart::Up(1), 75.77),
+            (NetworkPart::Up(2), 83.41),
+            (NetworkPart::Up(3), 98.78),
         ];
         for (part, expected) in blocks {
             check(cost.of(part), expected, 2);
         }
-        check(cost.of(UNetPart::In) + cost.of(UNetPart::Out), 0.10, 2);
+        check(cost.of(NetworkPart::In) + cost.of(NetworkPart::Out), 0.10, 2);
         assert_eq!(cost.parts().map(|(_, work)| work).sum::<u64>(), cost.total());
-        let merged =
-            stable_diffusion().forward_cost(&CallShape { merge_tokens: 2, ..CallShape::new((64, 64), 77) }).unwrap();
+        let merged = stable_diffusion()
+            .forward_cost(&CallShape { merge_tokens: 2, ..CallShape::new(Grid::new(64, 64), 77) })
+            .unwrap();
         check(cost.total() - merged.total(), 43.4, 1);
     }
 
     #[test]
     fn guidance_needs_198_3_billion_of_them_and_222_2_for_the_way_back() {
         let config = stable_diffusion();
-        let shape = CallShape { last_key: Some(AttnKey::up(1, 2)), ..CallShape::new((64, 64), 77) };
+        let shape = CallShape { last_key: Some(AttnKey::up(1, 2)), ..CallShape::new(Grid::new(64, 64), 77) };
         let forward = config.forward_cost(&shape).unwrap();
         check(forward.total(), 198.3, 1);
-        assert_eq!(forward.of(UNetPart::Up(2)) + forward.of(UNetPart::Out), 0);
+        assert_eq!(forward.of(NetworkPart::Up(2)) + forward.of(NetworkPart::Out), 0);
         // At this size every unit is traced: the gradient's own products are all.
         check(config.backward_cost(&shape).unwrap().total(), 222.2, 1);
         // Without traces the units are run once more, with the text's keys and values at hand.
         let again = config.forward_cost(&shape.again()).unwrap().total();
         check(config.backward_cost_with(&shape, 0).unwrap().total() - again, 222.2, 1);
         // At 1024 × 1024 pixels there is room for some of them.
-        let large = CallShape { latents_hw: (128, 128), ..shape };
+        let large = CallShape { latents: Grid::new(128, 128), ..shape };
         let with = |room| config.backward_cost_with(&large, room).unwrap().total();
         assert!((with(usize::MAX)..with(0)).contains(&with(TRACE_BYTES)) && with(TRACE_BYTES) > with(usize::MAX));
     }
@@ -511,7 +569,7 @@ mod tests {
     #[test]
     fn adapters_add_164_3_billion_products_and_the_published_ones_166_8() {
         let config = stable_diffusion();
-        let shape = CallShape::new((64, 64), 77);
+        let shape = CallShape::new(Grid::new(64, 64), 77);
         let added = |shape: CallShape, projects: bool, wiring| {
             let grounded = config.forward_cost(&grounded(shape, projects, wiring)).unwrap().total();
             grounded - config.forward_cost(&shape).unwrap().total()
@@ -537,7 +595,7 @@ mod tests {
     #[test]
     fn text_is_projected_once_a_layer() {
         let config = stable_diffusion();
-        let shape = CallShape::new((64, 64), 77);
+        let shape = CallShape::new(Grid::new(64, 64), 77);
         let known = CallShape { projects_text: false, ..shape };
         let difference = config.forward_cost(&shape).unwrap().total() - config.forward_cost(&known).unwrap().total();
         check(difference, 1.48, 2);
@@ -546,7 +604,7 @@ mod tests {
     #[test]
     fn a_batch_is_as_much_as_its_pictures_but_for_the_timestep() {
         let config = stable_diffusion();
-        let one = CallShape::new((64, 64), 77);
+        let one = CallShape::new(Grid::new(64, 64), 77);
         let cost = |batch| config.forward_cost(&CallShape { batch, ..one }).unwrap().total();
         let time = 2 * cost(1) - cost(2);
         assert_eq!(cost(8), 8 * cost(1) - 7 * time);

@@ -1,12 +1,13 @@
 //! The forward pass: a walk through the units, ended early where nothing behind is wanted.
 
 use candle_core::{DType, Tensor};
+use sinopia_layout::Grid;
 
+use super::conditions::{Conditions, Windows};
 use super::request::Plan;
 use super::transformer::Outcome;
-use super::unit::{Conditions, Windows};
-use super::{AttnMaps, UNet2DConditionModel, UNetReply, UNetRequest};
-use crate::{Error, Interrupt, Result, interrupt};
+use super::{AttnMaps, DenoiserReply, DenoiserRequest, UNet2DConditionModel};
+use crate::{CancellationToken, Error, Result, cancellation};
 
 /// A unit that a walk has come to, and all that is needed to run it, once or again.
 pub(super) struct Visit<'a> {
@@ -18,7 +19,7 @@ pub(super) struct Visit<'a> {
 /// Where a walk ended.
 pub(super) struct Walk {
     /// (B, H, W, C); `None` if the walk stopped early.
-    pub(super) noise: Option<Tensor>,
+    pub(super) prediction: Option<Tensor>,
     pub(super) maps: AttnMaps,
     /// The input of the last layer.
     pub(super) deep: Option<Tensor>,
@@ -33,26 +34,31 @@ impl UNet2DConditionModel {
     /// [`gradient`](Self::gradient) needs far less memory.
     ///
     /// # Errors
-    /// [`Error::Input`] if latents, text, keys or tokens do not fit the network or each other; [`Error::Interrupted`].
-    pub fn forward(&self, request: &UNetRequest) -> Result<UNetReply> {
+    /// [`Error::Input`] if latents, text, keys or tokens do not fit the network or each other; [`Error::Cancelled`].
+    pub fn forward(&self, request: &DenoiserRequest) -> Result<DenoiserReply> {
         let plan = self.check(request)?;
         let conditions = self.conditions(request, &plan)?;
         let run = |Visit { unit, inputs, skip_grid }: Visit| self.units[unit].forward(inputs, skip_grid, &conditions);
         if let Some(deep) = request.deep {
-            return self.forward_shallow((request, deep), &conditions);
+            return self.forward_shallow(request, deep, &conditions);
         }
-        let Walk { noise, maps, deep, .. } = self.walk(request.latents, request.interrupt, run)?;
-        Ok(UNetReply { noise, maps, deep })
+        let Walk { prediction, maps, deep, .. } = self.walk(request.latents, request.cancellation, run)?;
+        Ok(DenoiserReply { prediction, maps, deep })
     }
 
     /// The first unit, and from the one that takes its skip connection on the last ones.
-    fn forward_shallow(&self, (request, deep): (&UNetRequest, &Tensor), conditions: &Conditions) -> Result<UNetReply> {
+    fn forward_shallow(
+        &self,
+        request: &DenoiserRequest,
+        deep: &Tensor,
+        conditions: &Conditions,
+    ) -> Result<DenoiserReply> {
         if request.record.is_some() || request.last_key.is_some() {
             let (expected, found) = ("no keys to record".to_owned(), "some".to_owned());
             return Err(Error::Input { what: "a call with deep features", expected, found });
         }
         let run = |unit: usize, inputs: &[Tensor]| -> Result<Option<Tensor>> {
-            interrupt::check(request.interrupt)?;
+            cancellation::check(request.cancellation)?;
             Ok(self.units[unit].forward(inputs, None, conditions)?.hidden)
         };
         let skip = run(0, std::slice::from_ref(request.latents))?;
@@ -60,7 +66,7 @@ impl UNet2DConditionModel {
         for unit in self.last_layer()..self.units.len() {
             inputs = run(unit, &inputs)?.into_iter().collect();
         }
-        Ok(UNetReply { noise: inputs.pop(), maps: AttnMaps::new(), deep: Some(deep.clone()) })
+        Ok(DenoiserReply { prediction: inputs.pop(), maps: AttnMaps::new(), deep: Some(deep.clone()) })
     }
 
     /// The last unit that takes a skip connection.
@@ -72,7 +78,7 @@ impl UNet2DConditionModel {
     pub(super) fn walk(
         &self,
         latents: &Tensor,
-        interrupt: Interrupt,
+        cancellation: Option<&CancellationToken>,
         mut run: impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
     ) -> Result<Walk> {
         let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
@@ -83,7 +89,7 @@ impl UNet2DConditionModel {
             if index == last_layer {
                 deep = Some(hidden.clone());
             }
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             let mut inputs = vec![hidden];
             if unit.takes_skip {
                 inputs.extend(skips.pop());
@@ -92,30 +98,30 @@ impl UNet2DConditionModel {
             let outcome = run(Visit { unit: index, inputs: &inputs, skip_grid })?;
             maps.extend(outcome.maps);
             let Some(output) = outcome.hidden else {
-                return Ok(Walk { noise: None, maps, deep, num_open_skips: skips.len() });
+                return Ok(Walk { prediction: None, maps, deep, num_open_skips: skips.len() });
             };
             if unit.keeps_skip {
                 skips.push(output.clone());
             }
             hidden = output;
         }
-        Ok(Walk { noise: Some(hidden), maps, deep, num_open_skips: skips.len() })
+        Ok(Walk { prediction: Some(hidden), maps, deep, num_open_skips: skips.len() })
     }
 
     /// What is the same for all units.
-    pub(super) fn conditions<'a>(&self, request: &UNetRequest<'a>, plan: &'a Plan<'a>) -> Result<Conditions<'a>> {
-        let time = self.time_embedding.activated(request.timestep, request.latents.device())?;
+    pub(super) fn conditions<'a>(&self, request: &DenoiserRequest<'a>, plan: &'a Plan<'a>) -> Result<Conditions<'a>> {
+        let time = self.time_embedding.activated(request.timestep, request.text.added(), request.latents.device())?;
         let grounding = match request.grounding {
             Some(grounding) => Some((self.grounding_tokens(grounding)?, grounding)),
             None => None,
         };
         let (_, h, w, _) = request.latents.dims4()?;
-        let merging = Windows::new((h, w), request.merge_tokens);
+        let merging = Windows::new(Grid::new(h, w), request.merge_tokens);
         Ok(Conditions { time, text: request.text, grounding, plan, merging })
     }
 
     /// Whether the request fits the network.
-    pub(super) fn check<'a>(&self, request: &UNetRequest<'a>) -> Result<Plan<'a>> {
+    pub(super) fn check<'a>(&self, request: &DenoiserRequest<'a>) -> Result<Plan<'a>> {
         let input = |what, expected: String, found: String| Err(Error::Input { what, expected, found });
         let (latents, text) = (request.latents, request.text);
         let channels = self.config.in_channels;
@@ -134,6 +140,11 @@ impl UNet2DConditionModel {
         if text.batch_size() != latents.dims()[0] {
             let expected = format!("as many as latents, {}", latents.dims()[0]);
             return input("text embeddings", expected, text.batch_size().to_string());
+        }
+        let added = text.added().map(|added| added.text_embeds.dims()[1]);
+        if added != self.added_text_width() {
+            let described = |width: Option<usize>| width.map_or("none".to_owned(), |width| format!("width {width}"));
+            return input("pooled text embeddings", described(self.added_text_width()), described(added));
         }
         if let Some(grounding) = request.grounding
             && grounding.batch_size() != latents.dims()[0]

@@ -1,11 +1,11 @@
-//! GLIGEN's gated self-attention: pixels look at each other and at the grounding tokens, behind a gate that was shut before training.
+//! GLIGEN's gated self-attention: pixels attend to each other and to the grounding tokens, behind a gate that was shut before training.
 
 use candle_core::{DType, Tensor};
 use sinopia_nn::{LayerNorm, Linear, attention};
 
 use super::grounding::Grounding;
 use super::per_layer::{KeyValue, LayerId, next_layer_id};
-use super::transformer::{FeedForward, LAYER_NORM_EPS, TransformerOptions};
+use super::transformer_parts::{FeedForward, LAYER_NORM_EPS, TransformerOptions};
 use crate::layers::{layer_norm, linear, linear_no_bias};
 use crate::{Result, Weights};
 

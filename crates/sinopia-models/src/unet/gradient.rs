@@ -7,11 +7,12 @@
 use candle_core::{Tensor, Var};
 use sinopia_nn::Traced;
 
+use super::conditions::Conditions;
 use super::forward::Visit;
 use super::transformer::Outcome;
-use super::unit::{Conditions, Unit};
-use super::{AttnKey, AttnMaps, UNet2DConditionModel, UNetRequest};
-use crate::{Error, Interrupt, Result, interrupt};
+use super::unit::Unit;
+use super::{AttnKey, AttnMaps, DenoiserRequest, UNet2DConditionModel};
+use crate::{CancellationToken, Error, Result, cancellation};
 
 /// Bytes that the traces of one pass may take, estimated: all of Stable Diffusion 1 at 512 × 512 pixels, about 0.9 GB, which spares a
 /// third of the work. Larger pictures have their finest grids run again.
@@ -28,6 +29,15 @@ enum SavedRun {
     Inputs { inputs: Vec<Tensor>, skip_grid: Option<(usize, usize)> },
 }
 
+/// What the way back starts from.
+struct Sweep {
+    /// In the order of the way forward.
+    saved: Vec<Saved>,
+    map_cotangents: AttnMaps,
+    /// Skip connections that nothing took.
+    num_open_skips: usize,
+}
+
 impl UNet2DConditionModel {
     /// The value of `loss` on the recorded maps, and its gradient with respect to the latents, (B, H, W, C).
     ///
@@ -35,10 +45,10 @@ impl UNet2DConditionModel {
     /// ends at `last_key`, or at the last recorded key if there is none.
     ///
     /// # Errors
-    /// [`Error::Input`] if the request does not fit the network, records nothing, or the loss is not a scalar; [`Error::Interrupted`]; whatever `loss` returns.
+    /// [`Error::Input`] if the request does not fit the network, records nothing, or the loss is not a scalar; [`Error::Cancelled`]; whatever `loss` returns.
     pub fn gradient<E: From<Error>>(
         &self,
-        request: &UNetRequest,
+        request: &DenoiserRequest,
         loss: &mut dyn FnMut(&AttnMaps) -> Result<Tensor, E>,
     ) -> Result<(f32, Tensor), E> {
         let plan = self.check(request)?.stop_after_maps();
@@ -53,9 +63,10 @@ impl UNet2DConditionModel {
             saved.push(run);
             Ok(outcome)
         };
-        let walk = self.walk(&request.latents.detach(), request.interrupt, run)?;
-        let (value, cotangents) = differentiate(&walk.maps, loss)?;
-        let gradient = self.sweep_back(saved, (cotangents, walk.num_open_skips), &conditions, request.interrupt)?;
+        let walk = self.walk(&request.latents.detach(), request.cancellation, run)?;
+        let (value, map_cotangents) = differentiate(&walk.maps, loss)?;
+        let sweep = Sweep { saved, map_cotangents, num_open_skips: walk.num_open_skips };
+        let gradient = self.sweep_back(sweep, &conditions, request.cancellation)?;
         let gradient = match gradient {
             Some(gradient) => gradient,
             None => request.latents.zeros_like().map_err(Error::from)?,
@@ -94,16 +105,15 @@ impl UNet2DConditionModel {
     /// From the cotangents of the maps to that of the latents; `None` if the loss does not depend on them.
     fn sweep_back(
         &self,
-        saved: Vec<Saved>,
-        (mut map_cotangents, num_open_skips): (AttnMaps, usize),
+        Sweep { saved, mut map_cotangents, num_open_skips }: Sweep,
         conditions: &Conditions,
-        interrupt: Interrupt,
+        cancellation: Option<&CancellationToken>,
     ) -> Result<Option<Tensor>> {
         let mut cotangent: Option<Tensor> = None;
         // The stack of the forward walk in reverse: what was taken is put back. Nothing flows through what was never taken.
         let mut skip_cotangents: Vec<Option<Tensor>> = vec![None; num_open_skips];
         for Saved { unit, run } in saved.into_iter().rev() {
-            interrupt::check(interrupt)?;
+            cancellation::check(cancellation)?;
             let unit = &self.units[unit];
             if unit.keeps_skip {
                 cotangent = sum(cotangent, skip_cotangents.pop().flatten())?;

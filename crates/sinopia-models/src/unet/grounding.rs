@@ -2,7 +2,7 @@
 //!
 //! Li et al. 2023, arXiv 2301.07093.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use sinopia_nn::{Linear, activation};
 
 use super::per_layer::{KeyValue, LayerId, PerLayer, next_layer_id};
@@ -21,10 +21,10 @@ pub(super) const HIDDEN_WIDTH: usize = 512;
 /// How the adapters are wired into a transformer layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GroundingWiring {
-    /// The text is looked at after the boxes, as the adapters were trained.
+    /// The text is attended to after the boxes, as the adapters were trained.
     #[default]
     Sequential,
-    /// Text and boxes are looked at from the same place and both added, so that boxes do not outweigh the text: ReGround, arXiv 2403.13589.
+    /// Text and boxes are attended to from the same features and both added, so that boxes do not outweigh the text: ReGround, arXiv 2403.13589.
     Parallel,
 }
 
@@ -215,7 +215,7 @@ impl PositionNet {
     pub(super) fn tokens(&self, grounding: &Grounding) -> sinopia_nn::Result<Tensor> {
         grounding.tokens.get(self.id, || {
             let mask = grounding.mask.unsqueeze(2)?; // (B, N, 1)
-            let waves = waves(&grounding.boxes.to_device(&Device::Cpu)?)?.to_device(mask.device())?; // (B, N, 64)
+            let waves = waves(&grounding.boxes)?; // (B, N, 64)
             let phrases = or_null(&grounding.phrases, &mask, &self.null_phrase)?;
             let positions = or_null(&waves, &mask, &self.null_position)?;
             let [first, second, third] = &self.linears;
@@ -252,6 +252,8 @@ fn waves(boxes: &Tensor) -> sinopia_nn::Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::testing::normal;
 

@@ -1,4 +1,4 @@
-//! Names of the places where a UNet looks at the text.
+//! Names of the layers of a denoiser in which latents attend to the text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// One cross-attention layer of a UNet: the `attn2` of a transformer layer.
+/// One layer in which latents attend to the text: the `attn2` of a UNet's transformer layer, or a block of a diffusion transformer.
 ///
 /// Printed and parsed as the field writes them: `down.2.1`, `mid.0`, `up.1.0`, with the transformer layer as a further number where
-/// it is not the first (`up.0.1.3`). The order of keys is the order in which a forward pass meets them.
+/// it is not the first (`up.0.1.3`); a diffusion transformer's are `block.7`. The order of keys is the order in which a forward pass meets them.
 ///
 /// ```
 /// use sinopia_models::unet::AttnKey;
@@ -48,6 +48,11 @@ pub enum AttnKey {
         /// Which layer of the transformer.
         layer: usize,
     },
+    /// `transformer_blocks.{block}` of a diffusion transformer, in which latents attend to the text, or to text and latents together.
+    Block {
+        /// Which block, from the first.
+        block: usize,
+    },
 }
 
 impl AttnKey {
@@ -66,19 +71,26 @@ impl AttnKey {
         Self::Up { block, attn, layer: 0 }
     }
 
-    /// The transformer layer within its spatial transformer.
+    /// A block of a diffusion transformer.
+    pub const fn block(block: usize) -> Self {
+        Self::Block { block }
+    }
+
+    /// The transformer layer within its spatial transformer; 0 for a block, which has one.
     pub const fn layer(self) -> usize {
         match self {
             Self::Down { layer, .. } | Self::Mid { layer, .. } | Self::Up { layer, .. } => layer,
+            Self::Block { .. } => 0,
         }
     }
 
-    /// The same spatial transformer's layer number `layer`.
+    /// The same spatial transformer's layer number `layer`; a block has no layers to choose from, and stays.
     pub const fn with_layer(self, layer: usize) -> Self {
         match self {
             Self::Down { block, attn, .. } => Self::Down { block, attn, layer },
             Self::Mid { attn, .. } => Self::Mid { attn, layer },
             Self::Up { block, attn, .. } => Self::Up { block, attn, layer },
+            Self::Block { .. } => self,
         }
     }
 }
@@ -89,6 +101,7 @@ impl fmt::Display for AttnKey {
             Self::Down { block, attn, .. } => write!(f, "down.{block}.{attn}")?,
             Self::Mid { attn, .. } => write!(f, "mid.{attn}")?,
             Self::Up { block, attn, .. } => write!(f, "up.{block}.{attn}")?,
+            Self::Block { block } => write!(f, "block.{block}")?,
         }
         match self.layer() {
             0 => Ok(()),
@@ -103,7 +116,7 @@ impl FromStr for AttnKey {
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = || Error::Input {
             what: "attention key",
-            expected: "down.BLOCK.ATTN, mid.ATTN or up.BLOCK.ATTN, each with an optional .LAYER".into(),
+            expected: "down.BLOCK.ATTN, mid.ATTN or up.BLOCK.ATTN, each with an optional .LAYER, or block.BLOCK".into(),
             found: format!("`{text}`"),
         };
         let (part, numbers) = text.split_once('.').ok_or_else(refused)?;
@@ -115,6 +128,7 @@ impl FromStr for AttnKey {
             ("mid", [attn, layer]) => Self::mid(*attn).with_layer(*layer),
             ("up", [block, attn]) => Self::up(*block, *attn),
             ("up", [block, attn, layer]) => Self::up(*block, *attn).with_layer(*layer),
+            ("block", [block]) => Self::block(*block),
             _ => return Err(refused()),
         };
         Ok(key)
@@ -146,14 +160,18 @@ mod tests {
 
     #[test]
     fn keys_survive_printing_and_parsing() {
-        for text in ["down.0.0", "down.2.1", "mid.0", "up.1.0", "up.3.2", "up.0.1.9", "mid.0.3", "down.10.11.12"] {
+        for text in
+            ["down.0.0", "down.2.1", "mid.0", "up.1.0", "up.3.2", "up.0.1.9", "mid.0.3", "down.10.11.12", "block.7"]
+        {
             assert_eq!(text.parse::<AttnKey>().unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn other_texts_are_refused_by_name() {
-        for text in ["", "mid", "up.1", "side.1.0", "down.0.0.0.0", "mid.-1", "mid.+1", "up.1.x", "mid.", "up..0"] {
+        for text in
+            ["", "mid", "up.1", "side.1.0", "down.0.0.0.0", "mid.-1", "mid.+1", "up.1.x", "mid.", "up..0", "block.1.0"]
+        {
             let message = text.parse::<AttnKey>().unwrap_err().to_string();
             assert!(message.contains(&format!("`{text}`")) && message.contains("up.BLOCK.ATTN"), "{message}");
         }
@@ -161,7 +179,9 @@ mod tests {
 
     #[test]
     fn order_is_that_of_the_forward_pass() {
-        let keys = ["down.0.1", "down.2.0", "mid.0", "mid.0.1", "up.0.0", "up.0.0.1", "up.0.1", "up.1.0"];
+        let keys = [
+            "down.0.1", "down.2.0", "mid.0", "mid.0.1", "up.0.0", "up.0.0.1", "up.0.1", "up.1.0", "block.0", "block.1",
+        ];
         let parsed: Vec<AttnKey> = keys.iter().map(|key| key.parse().unwrap()).collect();
         assert!(parsed.is_sorted());
     }

@@ -1,17 +1,20 @@
-//! What one call of the UNet is asked for and what it answers.
+//! What one call of a denoiser is asked for and what it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Tensor};
 use sinopia_nn::Linear;
 
+use super::config::NUM_TIME_IDS;
 use super::per_layer::{KeyValue, LayerId, PerLayer};
 use super::{AttnKey, Grounding};
-use crate::{Error, Interrupt, Result};
+use crate::{CancellationToken, Error, Result};
 
-/// One call of a [`UNet2DConditionModel`](super::UNet2DConditionModel), described by data: what it sees and what is wanted back.
+/// One call of a [`Denoiser`](crate::denoiser::Denoiser), described by data: what it sees and what is wanted back.
+///
+/// What only some networks know (`grounding`, `deep`, `merge_tokens`) is left out by [`new`](Self::new); a network that does not know it refuses it.
 #[derive(Debug, Clone, Copy)]
-pub struct UNetRequest<'a> {
+pub struct DenoiserRequest<'a> {
     /// (B, H, W, C) f32.
     pub latents: &'a Tensor,
     /// The noise level, 0..1000 in published models; fractions are allowed. The same for the whole batch.
@@ -22,20 +25,20 @@ pub struct UNetRequest<'a> {
     pub grounding: Option<&'a Grounding>,
     /// Which attention maps to return.
     pub record: Option<&'a Recording>,
-    /// Stop as soon as this key's probabilities are known; the reply then carries no noise.
+    /// Stop as soon as this key's probabilities are known; the reply then carries no prediction.
     pub last_key: Option<AttnKey>,
-    /// [Deep features](UNetReply::deep) of a call at a timestep nearby, in whose place only the first convolution and the last layer are run
+    /// [Deep features](DenoiserReply::deep) of a call at a timestep nearby, in whose place only the first convolution and the last layer are run
     /// (DeepCache, Ma et al. 2023, arXiv 2312.00858). Nothing can be recorded then.
     pub deep: Option<&'a Tensor>,
-    /// On the latents' own grid, pixels look at windows of this side instead of at each other: keys and values of self-attention are made of the
+    /// On the latents' own grid, pixels attend to windows of this side instead of to each other: keys and values of self-attention are made of the
     /// windows' means (token downsampling, Smith et al. 2024, arXiv 2402.13573). 1 merges nothing, and neither does a side that does not divide the grid.
     pub merge_tokens: usize,
-    /// Looked at before each part of the network; the call then ends with [`Error::Interrupted`].
-    pub interrupt: Interrupt<'a>,
+    /// Looked at before each part of the network; the call then ends with [`Error::Cancelled`].
+    pub cancellation: Option<&'a CancellationToken>,
 }
 
-impl<'a> UNetRequest<'a> {
-    /// A plain call: the noise and nothing else.
+impl<'a> DenoiserRequest<'a> {
+    /// A plain call: the prediction and nothing else.
     pub fn new(latents: &'a Tensor, timestep: f64, text: &'a TextConditioning) -> Self {
         Self {
             latents,
@@ -46,7 +49,7 @@ impl<'a> UNetRequest<'a> {
             last_key: None,
             deep: None,
             merge_tokens: 1,
-            interrupt: None,
+            cancellation: None,
         }
     }
 }
@@ -54,11 +57,11 @@ impl<'a> UNetRequest<'a> {
 /// Recorded cross-attention: for each key the probabilities (B', heads, HW, L') f32.
 pub type AttnMaps = BTreeMap<AttnKey, Tensor>;
 
-/// The answer to a [`UNetRequest`].
+/// The answer to a [`DenoiserRequest`].
 #[derive(Debug, Clone)]
-pub struct UNetReply {
-    /// The prediction (B, H, W, C); `None` if the pass stopped before its end.
-    pub noise: Option<Tensor>,
+pub struct DenoiserReply {
+    /// The prediction (B, H, W, C), noise or velocity as the model was trained; `None` if the pass stopped before its end.
+    pub prediction: Option<Tensor>,
     /// The maps of the recorded keys; B' and L' are the parts of batch and tokens asked for.
     pub maps: AttnMaps,
     /// What the last layer was given besides the first skip connection, (B, H, W, C); `None` if the pass stopped before.
@@ -106,7 +109,18 @@ pub enum BatchPart {
     Conditional,
 }
 
+/// What a network is conditioned on besides the states that it attends to: diffusers' `added_cond_kwargs` of Stable Diffusion XL.
+#[derive(Debug, Clone)]
+pub struct AddedConditioning {
+    /// Pooled text states, (B, P).
+    pub text_embeds: Tensor,
+    /// Six numbers a picture, in pixels: original height and width, top and left of the crop, target height and width; (B, 6).
+    pub time_ids: Tensor,
+}
+
 /// Text embeddings and what every cross-attention layer makes of them.
+///
+/// What else a network is conditioned on goes with them, so that texts are batched, cut and passed on in one place, whatever they carry.
 ///
 /// Keys and values depend on the text alone, so each layer computes them once, on its first call, and finds them here afterwards.
 /// One conditioning can serve any number of calls and of UNets.
@@ -114,6 +128,7 @@ pub enum BatchPart {
 pub struct TextConditioning {
     /// (B, L, D) f32.
     embeds: Tensor,
+    added: Option<AddedConditioning>,
     keys: PerLayer<Tensor>,
     values: PerLayer<Tensor>,
 }
@@ -132,7 +147,48 @@ impl TextConditioning {
             });
         }
         let embeds = embeds.detach().to_dtype(DType::F32)?.contiguous()?;
-        Ok(Self { embeds, keys: PerLayer::default(), values: PerLayer::default() })
+        Ok(Self { embeds, added: None, keys: PerLayer::default(), values: PerLayer::default() })
+    }
+
+    /// With pooled states and sizes for each of the batch.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there are not as many as texts, or not six numbers for each.
+    pub fn with_added(self, added: &AddedConditioning) -> Result<Self> {
+        let b = self.batch_size();
+        let fits = matches!(*added.text_embeds.dims(), [texts, width] if texts == b && width > 0);
+        if !fits || added.time_ids.dims() != [b, NUM_TIME_IDS] {
+            return Err(Error::Input {
+                what: "pooled text embeddings and sizes",
+                expected: format!("({b}, width) and ({b}, {NUM_TIME_IDS})"),
+                found: format!("{:?} and {:?}", added.text_embeds.dims(), added.time_ids.dims()),
+            });
+        }
+        let read = |x: &Tensor| Ok::<_, Error>(x.detach().to_dtype(DType::F32)?.contiguous()?);
+        let added = AddedConditioning { text_embeds: read(&added.text_embeds)?, time_ids: read(&added.time_ids)? };
+        Ok(Self { added: Some(added), ..self })
+    }
+
+    /// Several as one batch, in order.
+    ///
+    /// # Errors
+    /// If there is none, their lengths or widths differ, or only some of them have pooled states.
+    pub fn cat(texts: &[&Self]) -> Result<Self> {
+        let embeds = Tensor::cat(&texts.iter().map(|text| &text.embeds).collect::<Vec<_>>(), 0)?;
+        let together = Self::new(&embeds)?;
+        let added: Vec<&AddedConditioning> = texts.iter().filter_map(|text| text.added.as_ref()).collect();
+        if added.is_empty() {
+            return Ok(together);
+        }
+        together.with_added(&AddedConditioning {
+            text_embeds: Tensor::cat(&added.iter().map(|added| &added.text_embeds).collect::<Vec<_>>(), 0)?,
+            time_ids: Tensor::cat(&added.iter().map(|added| &added.time_ids).collect::<Vec<_>>(), 0)?,
+        })
+    }
+
+    /// What goes with the text embeddings.
+    pub fn added(&self) -> Option<&AddedConditioning> {
+        self.added.as_ref()
     }
 
     /// The text embeddings (B, L, D).
@@ -145,7 +201,14 @@ impl TextConditioning {
     /// # Errors
     /// If the batch is shorter.
     pub fn narrow(&self, start: usize, len: usize) -> Result<Self> {
-        Self::new(&self.embeds.narrow(0, start, len)?)
+        let part = Self::new(&self.embeds.narrow(0, start, len)?)?;
+        match &self.added {
+            None => Ok(part),
+            Some(added) => part.with_added(&AddedConditioning {
+                text_embeds: added.text_embeds.narrow(0, start, len)?,
+                time_ids: added.time_ids.narrow(0, start, len)?,
+            }),
+        }
     }
 
     /// B.
@@ -192,7 +255,7 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Checks against the network's `known` keys, the batch size and the number of tokens.
-    pub(super) fn new(request: &UNetRequest<'a>, known: &[AttnKey]) -> Result<Self> {
+    pub(super) fn new(request: &DenoiserRequest<'a>, known: &[AttnKey]) -> Result<Self> {
         let last_key = request.last_key;
         if let Some(key) = last_key {
             require_known(key, known)?;

@@ -1,13 +1,13 @@
 //! What a UNet must do whatever its weights are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor, Var};
+use sinopia_layout::Grid;
 
 use super::*;
 use crate::testing::normal;
-use crate::{Error, Weights};
+use crate::{CancellationToken, Error, Weights};
 
 /// Two levels, attention at the finer one and in the middle: the miniature's shape.
 fn two_levels() -> UNetConfig {
@@ -66,7 +66,7 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn new(unet: &UNet2DConditionModel, b: usize, (h, w): (usize, usize)) -> Self {
+    fn new(unet: &UNet2DConditionModel, b: usize, h: usize, w: usize) -> Self {
         let text = normal(3, (b, 7, unet.text_width())).unwrap();
         Self {
             latents: normal(2, (b, h, w, unet.config().in_channels)).unwrap(),
@@ -74,8 +74,8 @@ impl Inputs {
         }
     }
 
-    fn request<'a>(&'a self, record: Option<&'a Recording>, last_key: Option<AttnKey>) -> UNetRequest<'a> {
-        UNetRequest { record, last_key, ..UNetRequest::new(&self.latents, 321.5, &self.text) }
+    fn request<'a>(&'a self, record: Option<&'a Recording>, last_key: Option<AttnKey>) -> DenoiserRequest<'a> {
+        DenoiserRequest { record, last_key, ..DenoiserRequest::new(&self.latents, 321.5, &self.text) }
     }
 }
 
@@ -98,8 +98,8 @@ fn noise_has_the_grid_of_the_latents_whatever_it_is() {
     for config in [two_levels(), three_levels(), one_level()] {
         let unet = unet(&config);
         for (b, (h, w)) in [(1, (8, 8)), (2, (9, 7)), (3, (5, 12)), (1, (1, 1)), (1, (2, 3))] {
-            let inputs = Inputs::new(&unet, b, (h, w));
-            let noise = unet.forward(&inputs.request(None, None)).unwrap().noise.unwrap();
+            let inputs = Inputs::new(&unet, b, h, w);
+            let noise = unet.forward(&inputs.request(None, None)).unwrap().prediction.unwrap();
             assert_eq!(noise.dims(), [b, h, w, config.out_channels]);
             assert!(values(&noise).iter().all(|x| x.is_finite()) && values(&noise).iter().any(|x| x.abs() > 1e-3));
         }
@@ -110,13 +110,13 @@ fn noise_has_the_grid_of_the_latents_whatever_it_is() {
 fn maps_are_probabilities_on_the_keys_grid() {
     for config in [two_levels(), three_levels(), one_level()] {
         let unet = unet(&config);
-        let inputs = Inputs::new(&unet, 2, (9, 7));
+        let inputs = Inputs::new(&unet, 2, 9, 7);
         let record = Recording::new(unet.attention_keys());
         let maps = unet.forward(&inputs.request(Some(&record), None)).unwrap().maps;
         assert_eq!(maps.keys().copied().collect::<Vec<_>>(), unet.attention_keys());
         for (key, map) in maps {
-            let (h, w) = unet.attention_grid(key, (9, 7));
-            assert_eq!(map.dims(), [2, unet.num_heads(key).unwrap(), h * w, 7], "{key}");
+            let cells = unet.attention_grid(key, Grid::new(9, 7)).cells();
+            assert_eq!(map.dims(), [2, unet.num_heads(key).unwrap(), cells, 7], "{key}");
             let rows = values(&map.sum(3).unwrap());
             assert!(rows.iter().all(|sum| (sum - 1.0).abs() < 1e-5) && values(&map).iter().all(|p| *p >= 0.0), "{key}");
         }
@@ -126,36 +126,39 @@ fn maps_are_probabilities_on_the_keys_grid() {
 #[test]
 fn recording_does_not_change_the_noise() {
     let unet = unet(&three_levels());
-    let inputs = Inputs::new(&unet, 2, (8, 6));
+    let inputs = Inputs::new(&unet, 2, 8, 6);
     let record = Recording::new(unet.attention_keys());
     let plain = unet.forward(&inputs.request(None, None)).unwrap();
     let recorded = unet.forward(&inputs.request(Some(&record), None)).unwrap();
     assert!(plain.maps.is_empty());
-    assert_near(&recorded.noise.unwrap(), &plain.noise.unwrap(), 1e-5);
+    assert_near(&recorded.prediction.unwrap(), &plain.prediction.unwrap(), 1e-5);
 }
 
 #[test]
 fn deep_features_of_the_same_call_give_the_same_noise_and_others_another() {
     for config in [two_levels(), three_levels(), one_level()] {
         let unet = unet(&config);
-        let inputs = Inputs::new(&unet, 2, (9, 7));
+        let inputs = Inputs::new(&unet, 2, 9, 7);
         let request = inputs.request(None, None);
         let full = unet.forward(&request).unwrap();
         let deep = full.deep.unwrap();
-        let shallow = unet.forward(&UNetRequest { deep: Some(&deep), ..request }).unwrap();
-        assert_near(&shallow.noise.unwrap(), full.noise.as_ref().unwrap(), 1e-6);
+        let shallow = unet.forward(&DenoiserRequest { deep: Some(&deep), ..request }).unwrap();
+        assert_near(&shallow.prediction.unwrap(), full.prediction.as_ref().unwrap(), 1e-6);
         let other = (&deep * 0.5).unwrap();
-        let changed = unet.forward(&UNetRequest { deep: Some(&other), ..request }).unwrap().noise.unwrap();
-        let difference = (changed - full.noise.unwrap()).unwrap().abs().unwrap().max_all().unwrap();
+        let changed = unet.forward(&DenoiserRequest { deep: Some(&other), ..request }).unwrap().prediction.unwrap();
+        let difference = (changed - full.prediction.unwrap()).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() > 1e-3);
 
-        let shape = CallShape { batch: 2, projects_text: false, ..CallShape::new((9, 7), 7) };
+        let shape = CallShape { batch: 2, projects_text: false, ..CallShape::new(Grid::new(9, 7), 7) };
         let (all, few) = (config.forward_cost(&shape).unwrap(), CallShape { is_shallow: true, ..shape });
         let few = config.forward_cost(&few).unwrap();
-        assert!(few.total() < all.total() && few.of(UNetPart::Mid) == 0, "{few:?}");
-        assert_eq!((few.of(UNetPart::In), few.of(UNetPart::Out)), (all.of(UNetPart::In), all.of(UNetPart::Out)));
+        assert!(few.total() < all.total() && few.of(NetworkPart::Mid) == 0, "{few:?}");
+        assert_eq!(
+            (few.of(NetworkPart::In), few.of(NetworkPart::Out)),
+            (all.of(NetworkPart::In), all.of(NetworkPart::Out))
+        );
         let record = Recording::new(unet.attention_keys());
-        let refused = UNetRequest { deep: Some(&deep), ..inputs.request(Some(&record), None) };
+        let refused = DenoiserRequest { deep: Some(&deep), ..inputs.request(Some(&record), None) };
         assert!(unet.forward(&refused).unwrap_err().to_string().contains("no keys to record"));
     }
 }
@@ -164,18 +167,18 @@ fn deep_features_of_the_same_call_give_the_same_noise_and_others_another() {
 fn self_attention_looks_at_means_of_windows_where_asked_and_spares_what_is_counted() {
     let config = two_levels();
     let unet = unet(&config);
-    let inputs = Inputs::new(&unet, 2, (8, 6));
+    let inputs = Inputs::new(&unet, 2, 8, 6);
     let request = inputs.request(None, None);
-    let plain = unet.forward(&request).unwrap().noise.unwrap();
-    let merged = |side| unet.forward(&UNetRequest { merge_tokens: side, ..request }).unwrap().noise.unwrap();
+    let plain = unet.forward(&request).unwrap().prediction.unwrap();
+    let merged = |side| unet.forward(&DenoiserRequest { merge_tokens: side, ..request }).unwrap().prediction.unwrap();
     let difference = |other: &Tensor| (other - &plain).unwrap().abs().unwrap().max_all().unwrap();
     assert!(difference(&merged(2)).to_scalar::<f32>().unwrap() > 1e-4);
     assert_near(&merged(4), &plain, 0.0); // 4 does not divide the six columns
-    let shape = CallShape { projects_text: false, ..CallShape::new((8, 6), 7) };
+    let shape = CallShape { projects_text: false, ..CallShape::new(Grid::new(8, 6), 7) };
     let work = |merge_tokens| config.forward_cost(&CallShape { merge_tokens, ..shape }).unwrap().total();
     assert!(work(2) < work(1) && work(4) == work(1));
 
-    let windows = super::unit::Windows::new((2, 4), 2).unwrap();
+    let windows = super::conditions::Windows::new(Grid::new(2, 4), 2).unwrap();
     let pixels = Tensor::new(&[1_f32, 1.0, 2.0, 4.0, 1.0, 1.0, 6.0, 8.0], &Device::Cpu).unwrap();
     let pixels = pixels.reshape((1, 8, 1)).unwrap();
     assert_eq!(values(&windows.merge(&pixels).unwrap()), [1.0, 5.0]);
@@ -186,13 +189,13 @@ fn self_attention_looks_at_means_of_windows_where_asked_and_spares_what_is_count
 #[test]
 fn an_early_exit_gives_the_same_maps_and_no_noise() {
     let unet = unet(&three_levels());
-    let inputs = Inputs::new(&unet, 1, (8, 6));
+    let inputs = Inputs::new(&unet, 1, 8, 6);
     let keys = unet.attention_keys();
     let full = unet.forward(&inputs.request(Some(&Recording::new(keys.clone())), None)).unwrap();
     for (index, last) in keys.iter().enumerate() {
         let record = Recording::new(&keys[..=index]);
         let early = unet.forward(&inputs.request(Some(&record), Some(*last))).unwrap();
-        assert!(early.noise.is_none());
+        assert!(early.prediction.is_none());
         assert_eq!(early.maps.len(), index + 1);
         for (key, map) in &early.maps {
             assert_near(map, &full.maps[key], 1e-5);
@@ -203,7 +206,7 @@ fn an_early_exit_gives_the_same_maps_and_no_noise() {
 #[test]
 fn columns_and_half_batches_are_parts_of_the_whole_map() {
     let unet = unet(&two_levels());
-    let inputs = Inputs::new(&unet, 4, (6, 6));
+    let inputs = Inputs::new(&unet, 4, 6, 6);
     let whole = Recording::new([AttnKey::mid(0)]);
     let part = Recording { tokens: TokenColumns::Some(vec![5, 2]), batch: BatchPart::Conditional, ..whole.clone() };
     let whole = &unet.forward(&inputs.request(Some(&whole), None)).unwrap().maps[&AttnKey::mid(0)];
@@ -219,8 +222,8 @@ fn columns_and_half_batches_are_parts_of_the_whole_map() {
 fn a_text_serves_several_calls_and_networks() {
     let (first, second) =
         (unet(&two_levels()), UNet2DConditionModel::load(&two_levels(), &Weights::random(9)).unwrap());
-    let inputs = Inputs::new(&first, 2, (4, 4));
-    let run = |unet: &UNet2DConditionModel| unet.forward(&inputs.request(None, None)).unwrap().noise.unwrap();
+    let inputs = Inputs::new(&first, 2, 4, 4);
+    let run = |unet: &UNet2DConditionModel| unet.forward(&inputs.request(None, None)).unwrap().prediction.unwrap();
     let (a, b) = (run(&first), run(&second));
     assert_eq!(values(&run(&first)), values(&a));
     assert_eq!(values(&run(&second)), values(&b));
@@ -230,13 +233,13 @@ fn a_text_serves_several_calls_and_networks() {
 #[test]
 fn the_batch_is_a_row_of_independent_images() {
     let unet = unet(&three_levels());
-    let both = Inputs::new(&unet, 2, (6, 4));
-    let together = unet.forward(&both.request(None, None)).unwrap().noise.unwrap();
+    let both = Inputs::new(&unet, 2, 6, 4);
+    let together = unet.forward(&both.request(None, None)).unwrap().prediction.unwrap();
     let second = Inputs {
         latents: both.latents.narrow(0, 1, 1).unwrap().contiguous().unwrap(),
         text: both.text.narrow(1, 1).unwrap(),
     };
-    let alone = unet.forward(&second.request(None, None)).unwrap().noise.unwrap();
+    let alone = unet.forward(&second.request(None, None)).unwrap().prediction.unwrap();
     assert_near(&together.narrow(0, 1, 1).unwrap(), &alone, 1e-5);
 }
 
@@ -251,9 +254,9 @@ fn loss(maps: &BTreeMap<AttnKey, Tensor>) -> crate::Result<Tensor> {
 }
 
 /// The same gradient by one graph over the whole network.
-fn gradient_of_whole_graph(unet: &UNet2DConditionModel, request: &UNetRequest) -> (f32, Tensor) {
+fn gradient_of_whole_graph(unet: &UNet2DConditionModel, request: &DenoiserRequest) -> (f32, Tensor) {
     let latents = Var::from_tensor(request.latents).unwrap();
-    let maps = unet.forward(&UNetRequest { latents: latents.as_tensor(), ..*request }).unwrap().maps;
+    let maps = unet.forward(&DenoiserRequest { latents: latents.as_tensor(), ..*request }).unwrap().maps;
     let value = loss(&maps).unwrap();
     let gradient = value.backward().unwrap().remove(latents.as_tensor()).unwrap();
     (value.to_scalar().unwrap(), gradient)
@@ -261,9 +264,9 @@ fn gradient_of_whole_graph(unet: &UNet2DConditionModel, request: &UNetRequest) -
 
 #[test]
 fn the_gradient_is_that_of_the_whole_graph() {
-    for (config, b, grid) in [(two_levels(), 1, (8, 8)), (three_levels(), 2, (9, 7)), (one_level(), 3, (4, 5))] {
+    for (config, b, (h, w)) in [(two_levels(), 1, (8, 8)), (three_levels(), 2, (9, 7)), (one_level(), 3, (4, 5))] {
         let unet = unet(&config);
-        let inputs = Inputs::new(&unet, b, grid);
+        let inputs = Inputs::new(&unet, b, h, w);
         let keys = unet.attention_keys();
         let few = vec![keys[0], keys[keys.len() - 2]];
         for (keys, last_key) in [(keys.clone(), None), (unet.guidance_keys(), None), (few, keys.last().copied())] {
@@ -280,7 +283,7 @@ fn the_gradient_is_that_of_the_whole_graph() {
 #[test]
 fn the_gradient_is_that_of_parts_of_maps_too() {
     let unet = unet(&two_levels());
-    let inputs = Inputs::new(&unet, 2, (6, 6));
+    let inputs = Inputs::new(&unet, 2, 6, 6);
     for words_from in [0, 1] {
         let record = Recording {
             tokens: TokenColumns::Some(vec![1, 4]),
@@ -299,7 +302,7 @@ fn the_gradient_is_that_of_parts_of_maps_too() {
 #[test]
 fn columns_of_words_are_what_attention_would_be_without_the_others() {
     let unet = unet(&two_levels());
-    let inputs = Inputs::new(&unet, 1, (6, 6));
+    let inputs = Inputs::new(&unet, 1, 6, 6);
     let maps = |words_from| {
         let record = Recording { words_from, ..Recording::new(unet.guidance_keys()) };
         unet.forward(&inputs.request(Some(&record), None)).unwrap().maps
@@ -320,13 +323,13 @@ fn columns_of_words_are_what_attention_would_be_without_the_others() {
 
 #[test]
 fn the_gradient_is_that_of_finite_differences() {
-    for (config, b, grid) in [(two_levels(), 1, (8, 8)), (three_levels(), 2, (5, 6))] {
+    for (config, b, (h, w)) in [(two_levels(), 1, (8, 8)), (three_levels(), 2, (5, 6))] {
         let unet = unet(&config);
-        let inputs = Inputs::new(&unet, b, grid);
+        let inputs = Inputs::new(&unet, b, h, w);
         let record = Recording::new(unet.guidance_keys());
         let (_, gradient) = unet.gradient(&inputs.request(Some(&record), None), &mut loss).unwrap();
         let value_at = |latents: Tensor| -> f64 {
-            let request = UNetRequest { latents: &latents, ..inputs.request(Some(&record), None) };
+            let request = DenoiserRequest { latents: &latents, ..inputs.request(Some(&record), None) };
             loss_in_f64(&unet.forward(&request).unwrap().maps)
         };
         let norm: f64 = values(&gradient).iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -360,7 +363,7 @@ fn loss_in_f64(maps: &BTreeMap<AttnKey, Tensor>) -> f64 {
 #[test]
 fn a_loss_that_ignores_the_maps_has_no_gradient() {
     let unet = unet(&two_levels());
-    let inputs = Inputs::new(&unet, 1, (4, 4));
+    let inputs = Inputs::new(&unet, 1, 4, 4);
     let record = Recording::new([AttnKey::mid(0)]);
     let mut constant = |_: &BTreeMap<AttnKey, Tensor>| -> crate::Result<Tensor> {
         Ok(Tensor::new(2.5_f32, &candle_core::Device::Cpu)?)
@@ -382,7 +385,7 @@ fn guidance_looks_where_it_does_in_stable_diffusion() {
     assert_eq!(unet.object_mask_key().to_string(), "down.2.1");
     assert_eq!(unet.attention_keys().len(), 16);
     let grids = ["down.0.1", "down.2.1", "mid.0", "up.1.0", "up.3.2"];
-    let grids = grids.map(|key| unet.attention_grid(key.parse().unwrap(), (64, 64)).0);
+    let grids = grids.map(|key| unet.attention_grid(key.parse().unwrap(), Grid::new(64, 64)).height);
     assert_eq!(grids, [64, 16, 8, 16, 64]);
     assert_eq!(unet.num_heads(AttnKey::up(1, 0)), Some(2));
     assert_eq!(unet.num_heads(AttnKey::up(0, 0)), None);
@@ -391,7 +394,7 @@ fn guidance_looks_where_it_does_in_stable_diffusion() {
 #[test]
 fn requests_that_do_not_fit_are_answered() {
     let unet = unet(&two_levels());
-    let good = Inputs::new(&unet, 1, (4, 4));
+    let good = Inputs::new(&unet, 1, 4, 4);
     let grounding = grounding(&unet, 1);
     let (three, two) = (normal(0, (1, 4, 4, 3)).unwrap(), normal(0, (2, 4, 4, 4)).unwrap());
     let wide = TextConditioning::new(&normal(0, (1, 7, 16)).unwrap()).unwrap();
@@ -401,23 +404,24 @@ fn requests_that_do_not_fit_are_answered() {
     let none = Recording { tokens: TokenColumns::Some(vec![]), ..first.clone() };
     let half = Recording { batch: BatchPart::Conditional, ..first.clone() };
     let request = good.request(None, None);
-    let check = |request: UNetRequest, parts: &[&str]| {
+    let check = |request: DenoiserRequest, parts: &[&str]| {
         let message = unet.forward(&request).unwrap_err().to_string();
         assert!(parts.iter().all(|part| message.contains(part)), "{message}");
     };
-    check(UNetRequest { latents: &three, ..request }, &["latents", "(batch, height, width, 4)", "[1, 4, 4, 3]"]);
-    check(UNetRequest { latents: &two, ..request }, &["text embeddings", "as many as latents, 2", "found 1"]);
-    check(UNetRequest { text: &wide, ..request }, &["text embeddings", "width 12", "width 16"]);
-    check(UNetRequest { timestep: f64::NAN, ..request }, &["timestep", "NaN"]);
-    check(UNetRequest { grounding: Some(&grounding), ..request }, &["no grounding adapters"]);
+    check(DenoiserRequest { latents: &three, ..request }, &["latents", "(batch, height, width, 4)", "[1, 4, 4, 3]"]);
+    check(DenoiserRequest { latents: &two, ..request }, &["text embeddings", "as many as latents, 2", "found 1"]);
+    check(DenoiserRequest { text: &wide, ..request }, &["text embeddings", "width 12", "width 16"]);
+    check(DenoiserRequest { timestep: f64::NAN, ..request }, &["timestep", "NaN"]);
+    check(DenoiserRequest { grounding: Some(&grounding), ..request }, &["no grounding adapters"]);
     let (gated, fits) = (super::UNet2DConditionModel::load(&gated(), &Weights::random(1)).unwrap(), &grounding);
     let wide = self::grounding(&self::unet(&three_levels()), 1);
     let several = self::grounding(&gated, 2);
     for (grounding, part) in [(&wide, "width 12"), (&several, "as many images as latents, 1")] {
-        let message = gated.forward(&UNetRequest { grounding: Some(grounding), ..request }).unwrap_err().to_string();
+        let message =
+            gated.forward(&DenoiserRequest { grounding: Some(grounding), ..request }).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");
     }
-    assert!(gated.forward(&UNetRequest { grounding: Some(fits), ..request }).is_ok());
+    assert!(gated.forward(&DenoiserRequest { grounding: Some(fits), ..request }).is_ok());
     check(good.request(Some(&unknown), None), &["attention key", "down.0.0, down.0.1, mid.0, up.1.0", "found up.0.0"]);
     check(good.request(None, Some(AttnKey::mid(1))), &["attention key", "found mid.1"]);
     check(good.request(Some(&late), Some(AttnKey::mid(0))), &["at or before the last key, mid.0", "found up.1.1"]);
@@ -438,11 +442,11 @@ fn requests_that_do_not_fit_are_answered() {
 fn boxes_change_the_noise_and_no_boxes_are_the_plain_network() {
     let (plain, gated) = (unet(&two_levels()), unet(&gated()));
     assert!(gated.has_grounding_adapters() && !plain.has_grounding_adapters());
-    let inputs = Inputs::new(&gated, 2, (6, 4));
+    let inputs = Inputs::new(&gated, 2, 6, 4);
     let grounding = grounding(&gated, 2);
     let noise = |unet: &UNet2DConditionModel, grounding: Option<&Grounding>| {
-        let reply = unet.forward(&UNetRequest { grounding, ..inputs.request(None, None) }).unwrap();
-        values(&reply.noise.unwrap())
+        let reply = unet.forward(&DenoiserRequest { grounding, ..inputs.request(None, None) }).unwrap();
+        values(&reply.prediction.unwrap())
     };
     let off = noise(&gated, None);
     assert_eq!(off, noise(&plain, None), "the same weights under the same names");
@@ -459,11 +463,11 @@ fn boxes_change_the_noise_and_no_boxes_are_the_plain_network() {
 #[test]
 fn a_grounding_serves_several_networks() {
     let (first, second) = (unet(&gated()), UNet2DConditionModel::load(&gated(), &Weights::random(9)).unwrap());
-    let inputs = Inputs::new(&first, 1, (4, 4));
+    let inputs = Inputs::new(&first, 1, 4, 4);
     let shared = grounding(&first, 1);
     let run = |unet: &UNet2DConditionModel, grounding: &Grounding| {
-        let request = UNetRequest { grounding: Some(grounding), ..inputs.request(None, None) };
-        values(&unet.forward(&request).unwrap().noise.unwrap())
+        let request = DenoiserRequest { grounding: Some(grounding), ..inputs.request(None, None) };
+        values(&unet.forward(&request).unwrap().prediction.unwrap())
     };
     let a = run(&first, &shared);
     assert_eq!(run(&second, &shared), run(&second, &grounding(&second, 1)));
@@ -473,13 +477,13 @@ fn a_grounding_serves_several_networks() {
 #[test]
 fn gradients_pass_through_the_adapters() {
     let unet = unet(&gated());
-    let inputs = Inputs::new(&unet, 2, (8, 6));
+    let inputs = Inputs::new(&unet, 2, 8, 6);
     for wiring in [GroundingWiring::Sequential, GroundingWiring::Parallel] {
         let grounding = grounding(&unet, 2).wired(wiring);
         for keys in [unet.attention_keys(), unet.guidance_keys()] {
             let record = Recording::new(keys);
             let plain = inputs.request(Some(&record), None);
-            let request = UNetRequest { grounding: Some(&grounding), ..plain };
+            let request = DenoiserRequest { grounding: Some(&grounding), ..plain };
             let (_, gradient) = unet.gradient(&request, &mut loss).unwrap();
             assert_near(&gradient, &gradient_of_whole_graph(&unet, &request).1, 1e-5);
             assert_ne!(values(&gradient), values(&unet.gradient(&plain, &mut loss).unwrap().1));
@@ -490,12 +494,12 @@ fn gradients_pass_through_the_adapters() {
 #[test]
 fn an_early_exit_of_a_grounded_call_gives_the_same_maps() {
     let unet = unet(&gated());
-    let inputs = Inputs::new(&unet, 1, (6, 6));
+    let inputs = Inputs::new(&unet, 1, 6, 6);
     let keys = unet.attention_keys();
     for wiring in [GroundingWiring::Sequential, GroundingWiring::Parallel] {
         let grounding = grounding(&unet, 1).wired(wiring);
         let maps = |record: &Recording, last_key| {
-            let request = UNetRequest { grounding: Some(&grounding), ..inputs.request(Some(record), last_key) };
+            let request = DenoiserRequest { grounding: Some(&grounding), ..inputs.request(Some(record), last_key) };
             unet.forward(&request).unwrap().maps
         };
         let full = maps(&Recording::new(keys.clone()), None);
@@ -591,7 +595,7 @@ fn costs_are_counted_over_the_units_that_are_there() {
 
     for config in [two_levels(), three_levels(), one_level()] {
         let unet = unet(&config);
-        let shapes = unit_shapes(&config, (9, 7)).unwrap();
+        let shapes = unit_shapes(&config, Grid::new(9, 7)).unwrap();
         assert_eq!(shapes.len(), unet.units.len());
         for (unit, shape) in unet.units.iter().zip(&shapes) {
             let is_same = match (&unit.kind, shape.kind) {
@@ -609,26 +613,26 @@ fn costs_are_counted_over_the_units_that_are_there() {
             assert_eq!(unit.kept_between(17), shape.kept_between(17));
         }
         let last_key = unet.guidance_keys().last().copied();
-        let whole = CallShape::new((9, 7), 7);
+        let whole = CallShape::new(Grid::new(9, 7), 7);
         let part = config.forward_cost(&CallShape { last_key, ..whole }).unwrap();
         let whole = config.forward_cost(&whole).unwrap();
-        assert!(part.total() < whole.total() && part.of(UNetPart::Down(0)) == whole.of(UNetPart::Down(0)));
+        assert!(part.total() < whole.total() && part.of(NetworkPart::Down(0)) == whole.of(NetworkPart::Down(0)));
     }
 }
 
 #[test]
 fn a_call_is_given_up_between_two_parts() {
     let unet = unet(&three_levels());
-    let inputs = Inputs::new(&unet, 1, (8, 8));
+    let inputs = Inputs::new(&unet, 1, 8, 8);
     let record = Recording::new(unet.attention_keys());
-    let flag = AtomicBool::new(false);
-    let request = UNetRequest { interrupt: Some(&flag), ..inputs.request(Some(&record), None) };
+    let token = CancellationToken::new();
+    let request = DenoiserRequest { cancellation: Some(&token), ..inputs.request(Some(&record), None) };
     assert!(unet.forward(&request).is_ok());
-    // Thrown between the way to the maps and the way back.
+    // Cancelled between the way to the maps and the way back.
     let back = unet.gradient::<Error>(&request, &mut |maps| {
-        flag.store(true, Ordering::Relaxed);
+        token.cancel();
         Ok(maps.values().next().unwrap().sum_all()?)
     });
-    assert!(matches!(back, Err(Error::Interrupted)), "{back:?}");
-    assert!(matches!(unet.forward(&request), Err(Error::Interrupted)));
+    assert!(matches!(back, Err(Error::Cancelled)), "{back:?}");
+    assert!(matches!(unet.forward(&request), Err(Error::Cancelled)));
 }

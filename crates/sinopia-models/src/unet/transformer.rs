@@ -1,33 +1,19 @@
-//! Spatial transformers: pixels look at each other, then at the text.
+//! Spatial transformers: pixels attend to each other, then to the text.
 
 use candle_core::Tensor;
-use sinopia_nn::{GroupNorm, LayerNorm, Linear, activation, attention};
+use sinopia_nn::{GroupNorm, LayerNorm, Linear, attention};
 
+use super::conditions::{Conditions, Windows};
 use super::fuser::Fuser;
 use super::per_layer::{LayerId, next_layer_id};
 use super::request::TextConditioning;
-use super::unit::{Conditions, Windows};
+use super::transformer_parts::{FeedForward, LAYER_NORM_EPS, TransformerOptions};
 use super::{AttnKey, GroundingWiring};
 use crate::layers::{group_norm, layer_norm, linear, linear_no_bias};
 use crate::{Result, Weights};
 
 /// Of the group norm in front of a transformer; the residual blocks' comes from the configuration.
 const GROUP_NORM_EPS: f64 = 1e-6;
-pub(super) const LAYER_NORM_EPS: f64 = 1e-5;
-/// Width of the feed-forward layers in multiples of the channels.
-const FEED_FORWARD_FACTOR: usize = 4;
-
-/// The sizes of a [`SpatialTransformer`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TransformerOptions {
-    pub(super) channels: usize,
-    pub(super) heads: usize,
-    pub(super) num_layers: usize,
-    pub(super) num_groups: usize,
-    pub(super) text_width: usize,
-    /// Whether every layer has a grounding adapter.
-    pub(super) is_gated: bool,
-}
 
 /// `x + proj_out(layers(proj_in(norm(x))))` over the pixels of an image, diffusers' `Transformer2DModel`.
 ///
@@ -97,7 +83,7 @@ impl SpatialTransformer {
 }
 
 /// Self-attention, cross-attention and feed-forward, each after a layer norm and added to its input: `BasicTransformerBlock`. Where the network has
-/// grounding adapters, boxes are looked at before the text, or beside it.
+/// grounding adapters, boxes are attended to before the text, or in parallel.
 #[derive(Debug, Clone)]
 struct TransformerLayer {
     norm1: LayerNorm,
@@ -133,8 +119,8 @@ impl TransformerLayer {
         maps: &mut Vec<(AttnKey, Tensor)>,
     ) -> sinopia_nn::Result<Option<Tensor>> {
         let Conditions { text, plan, .. } = conditions;
-        let x = self.attn1.look_around(&self.norm1.forward(x)?, x, conditions.merging)?;
-        // In parallel wiring the text is looked at from where the boxes are, not from behind them.
+        let x = self.attn1.self_attention(&self.norm1.forward(x)?, x, conditions.merging)?;
+        // In parallel wiring the queries for the text are what comes in, not what the boxes made of it.
         let is_parallel = conditions.grounding.as_ref().is_some_and(|(_, g)| g.wiring() == GroundingWiring::Parallel);
         let x = if is_parallel { x } else { self.ground(x, conditions)? };
         let query = self.norm2.forward(&x)?;
@@ -146,11 +132,11 @@ impl TransformerLayer {
         }
         let base = if is_parallel { self.ground(x, conditions)? } else { x };
         let seen = if plan.records(key) {
-            let (seen, probs) = self.attn2.look_at_recorded(&query, text, &base)?;
+            let (seen, probs) = self.attn2.cross_attention_recorded(&query, text, &base)?;
             maps.push((key, plan.select(&probs)?));
             seen
         } else {
-            self.attn2.look_at(&query, text, &base)?
+            self.attn2.cross_attention(&query, text, &base)?
         };
         Ok(Some(self.feed_forward.forward_onto(&self.norm3.forward(&seen)?, &seen)?))
     }
@@ -188,7 +174,7 @@ impl Attention {
     }
 
     /// `base` and self-attention, (B, HW, C) to the same.
-    fn look_around(&self, x: &Tensor, base: &Tensor, merging: Option<Windows>) -> sinopia_nn::Result<Tensor> {
+    fn self_attention(&self, x: &Tensor, base: &Tensor, merging: Option<Windows>) -> sinopia_nn::Result<Tensor> {
         let seen = merging.map(|windows| windows.merge(x)).transpose()?;
         let seen = seen.as_ref().unwrap_or(x);
         let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(seen)?, self.to_v.forward(seen)?);
@@ -197,15 +183,15 @@ impl Attention {
     }
 
     /// `base` and cross-attention, (B, HW, C) to the same.
-    fn look_at(&self, x: &Tensor, text: &TextConditioning, base: &Tensor) -> sinopia_nn::Result<Tensor> {
+    fn cross_attention(&self, x: &Tensor, text: &TextConditioning, base: &Tensor) -> sinopia_nn::Result<Tensor> {
         let text = text.project(self.id, &self.to_k, &self.to_v)?;
         let query = self.to_q.forward(x)?;
         let seen = attention::attention_with(&query, &text.key, &text.value, self.heads, self.to_q.arithmetic())?;
         self.to_out.forward_onto(&seen, base)
     }
 
-    /// [`Self::look_at`] with its probabilities (B, heads, HW, L).
-    fn look_at_recorded(
+    /// [`Self::cross_attention`] with its probabilities (B, heads, HW, L).
+    fn cross_attention_recorded(
         &self,
         x: &Tensor,
         text: &TextConditioning,
@@ -221,32 +207,5 @@ impl Attention {
     fn probs(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<Tensor> {
         let key = text.project_key(self.id, &self.to_k)?;
         attention::attention_probs(&self.to_q.forward(x)?, &key, self.heads)
-    }
-}
-
-/// `W₂ · geglu(W₁ · x)`.
-#[derive(Debug, Clone)]
-pub(super) struct FeedForward {
-    proj: Linear,
-    out: Linear,
-}
-
-impl FeedForward {
-    pub(super) fn load(weights: &Weights, channels: usize) -> Result<Self> {
-        let width = FEED_FORWARD_FACTOR * channels;
-        Ok(Self {
-            // Values and gates side by side.
-            proj: linear(&weights.pp("net.0.proj"), channels, 2 * width)?,
-            out: linear(&weights.pp("net.2"), width, channels)?,
-        })
-    }
-
-    pub(super) fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
-        self.out.forward(&activation::geglu(&self.proj.forward(x)?)?)
-    }
-
-    /// `base` and the layers' result.
-    fn forward_onto(&self, x: &Tensor, base: &Tensor) -> sinopia_nn::Result<Tensor> {
-        self.out.forward_onto(&activation::geglu(&self.proj.forward(x)?)?, base)
     }
 }

@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use sinopia_nn::{Conv2d, GroupNorm};
 
-use super::request::{Plan, TextConditioning};
+use super::AttnKey;
+use super::conditions::Conditions;
 use super::transformer::{Outcome, SpatialTransformer};
-use super::{AttnKey, Grounding};
 use crate::resnet::{Downsample, ResnetBlock, Upsample};
 
 /// One step of the walk through a UNet.
@@ -27,46 +27,6 @@ pub(super) enum UnitKind {
     Downsample(Downsample),
     Upsample(Upsample),
     Out { norm: GroupNorm, conv: Conv2d },
-}
-
-/// What all units of a pass share; constant under differentiation.
-#[derive(Debug)]
-pub(super) struct Conditions<'a> {
-    /// (1, T), activated.
-    pub(super) time: Tensor,
-    pub(super) text: &'a TextConditioning,
-    /// Grounding tokens (B, N, D) and what they were made of.
-    pub(super) grounding: Option<(Tensor, &'a Grounding)>,
-    pub(super) plan: &'a Plan<'a>,
-    /// How self-attention on the latents' own grid merges what is looked at.
-    pub(super) merging: Option<Windows>,
-}
-
-/// Square windows that divide a grid.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Windows {
-    grid: (usize, usize),
-    side: usize,
-}
-
-impl Windows {
-    /// `None` if there is nothing to merge, or windows of this side do not divide the grid.
-    pub(super) fn new(grid: (usize, usize), side: usize) -> Option<Self> {
-        let divides = side > 1 && grid.0.is_multiple_of(side) && grid.1.is_multiple_of(side);
-        divides.then_some(Self { grid, side })
-    }
-
-    /// The windows' means (B, HW / side², C) of pixels (B, HW, C) if they are on this grid, else the pixels.
-    pub(super) fn merge(&self, pixels: &Tensor) -> sinopia_nn::Result<Tensor> {
-        let (b, cells, c) = pixels.dims3()?;
-        let ((h, w), side) = (self.grid, self.side);
-        if cells != h * w {
-            return Ok(pixels.clone());
-        }
-        let rows = pixels.reshape((b * h / side, side, w * c))?.mean(1)?; // (B · H / side, WC)
-        let windows = rows.reshape((b * h / side * (w / side), side, c))?.mean(1)?;
-        Ok(windows.reshape((b, cells / (side * side), c))?)
-    }
 }
 
 impl Unit {
@@ -110,7 +70,7 @@ impl Unit {
             UnitKind::Transformer(transformer) => return transformer.forward(x, conditions),
             UnitKind::Downsample(downsample) => downsample.forward(x)?,
             UnitKind::Upsample(upsample) => match skip_grid {
-                Some(grid) => upsample.forward_to(x, grid)?,
+                Some((h, w)) => upsample.forward_to(x, h, w)?,
                 None => upsample.forward(x)?,
             },
             UnitKind::Out { norm, conv } => conv.forward(&norm.forward_silu(x)?)?,

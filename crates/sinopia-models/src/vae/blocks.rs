@@ -6,7 +6,7 @@ use sinopia_nn::{Conv2d, GroupNorm, Linear, attention};
 use super::VaeConfig;
 use crate::layers::{conv3x3, group_norm, linear};
 use crate::resnet::{Downsample, ResnetBlock, ResnetOptions, Upsample};
-use crate::{Interrupt, Result, Weights, interrupt};
+use crate::{CancellationToken, Result, Weights, cancellation};
 
 /// Of every group norm.
 const EPS: f64 = 1e-6;
@@ -63,9 +63,9 @@ impl Encoder {
         })
     }
 
-    /// (B, H, W, 3) to (B, h, w, 2C), given up between two layers if it is interrupted.
-    pub(super) fn forward(&self, image: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
-        let hidden = run(&self.blocks, self.conv_in.forward(image)?, interrupt)?;
+    /// (B, H, W, 3) to (B, h, w, 2C), given up between two layers if it is cancelled.
+    pub(super) fn forward(&self, image: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        let hidden = run(&self.blocks, self.conv_in.forward(image)?, cancellation)?;
         Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
     }
 }
@@ -93,9 +93,9 @@ impl Decoder {
         })
     }
 
-    /// (B, h, w, C) to (B, H, W, 3), given up between two layers if it is interrupted.
-    pub(super) fn forward(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
-        let hidden = run(&self.blocks, self.conv_in.forward(latents)?, interrupt)?;
+    /// (B, h, w, C) to (B, H, W, 3), given up between two layers if it is cancelled.
+    pub(super) fn forward(&self, latents: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        let hidden = run(&self.blocks, self.conv_in.forward(latents)?, cancellation)?;
         Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
     }
 }
@@ -122,9 +122,9 @@ fn resnet(config: &VaeConfig, weights: &Weights, in_channels: usize, out_channel
     Ok(Layer::Resnet(ResnetBlock::load(weights, options)?))
 }
 
-fn run(layers: &[Layer], mut hidden: Tensor, interrupt: Interrupt) -> Result<Tensor> {
+fn run(layers: &[Layer], mut hidden: Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
     for layer in layers {
-        interrupt::check(interrupt)?;
+        cancellation::check(cancellation)?;
         hidden = match layer {
             Layer::Resnet(resnet) => resnet.forward(&hidden, None)?,
             Layer::Attention(attention) => attention.forward(&hidden)?,
@@ -132,7 +132,7 @@ fn run(layers: &[Layer], mut hidden: Tensor, interrupt: Interrupt) -> Result<Ten
             Layer::Upsample(upsample) => upsample.forward(&hidden)?,
         };
     }
-    interrupt::check(interrupt)?; // the last convolution works on the finest grid
+    cancellation::check(cancellation)?; // the last convolution works on the finest grid
     Ok(hidden)
 }
 

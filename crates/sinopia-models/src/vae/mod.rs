@@ -15,9 +15,9 @@ use candle_core::{DType, Tensor};
 use sinopia_nn::Conv2d;
 
 use crate::layers::conv1x1;
-use crate::{Error, Interrupt, Result, Weights};
+use crate::{CancellationToken, Error, Result, Weights};
 use blocks::{Decoder, Encoder};
-use tiling::Sewing;
+use tiling::TileBlend;
 
 /// Log variances outside this range are clamped, as in training.
 const LOGVAR_RANGE: (f64, f64) = (-30.0, 20.0);
@@ -98,14 +98,14 @@ impl AutoencoderKl {
     /// # Errors
     /// [`Error::Input`] if the image is not (B, H, W, 3) with sides that [`scale_factor`](Self::scale_factor) divides.
     pub fn encode(&self, image: &Tensor) -> Result<Posterior> {
-        self.encode_unless(image, None)
+        self.encode_cancellable(image, None)
     }
 
-    /// The same, given up between two layers if it is interrupted.
+    /// The same, given up between two layers if it is cancelled.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode); [`Error::Interrupted`].
-    pub fn encode_unless(&self, image: &Tensor, interrupt: Interrupt) -> Result<Posterior> {
+    /// As [`encode`](Self::encode); [`Error::Cancelled`].
+    pub fn encode_cancellable(&self, image: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Posterior> {
         let factor = self.scale_factor();
         let fits = matches!(*image.dims(), [b, h, w, c]
             if b > 0 && h > 0 && w > 0 && h % factor == 0 && w % factor == 0 && c == self.config.in_channels);
@@ -119,7 +119,7 @@ impl AutoencoderKl {
                 found: format!("{:?} {:?}", image.dims(), image.dtype()),
             });
         }
-        let moments = self.encoder.forward(image, interrupt)?; // (B, h, w, 2C)
+        let moments = self.encoder.forward(image, cancellation)?; // (B, h, w, 2C)
         let moments = match &self.quant_conv {
             Some(conv) => conv.forward(&moments)?,
             None => moments,
@@ -139,16 +139,16 @@ impl AutoencoderKl {
     /// # Errors
     /// [`Error::Input`] if the latents have the wrong shape.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        self.decode_unless(latents, None)
+        self.decode_cancellable(latents, None)
     }
 
-    /// The same, given up between two layers (of a tile, where there are tiles) if it is interrupted.
+    /// The same, given up between two layers (of a tile, where there are tiles) if it is cancelled.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode); [`Error::Interrupted`].
-    pub fn decode_unless(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+    /// As [`decode`](Self::decode); [`Error::Cancelled`].
+    pub fn decode_cancellable(&self, latents: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
         let channels = self.config.latent_channels;
-        let grid = match *latents.dims() {
+        let (h, w) = match *latents.dims() {
             [b, h, w, c] if b > 0 && h > 0 && w > 0 && c == channels && latents.dtype() == DType::F32 => (h, w),
             _ => {
                 return Err(Error::Input {
@@ -159,10 +159,10 @@ impl AutoencoderKl {
             }
         };
         let latents = self.unscale(latents)?;
-        if self.tiling.applies(grid) {
-            self.decode_tiles(&latents, grid, interrupt)
+        if self.tiling.applies(h, w) {
+            self.decode_tiles(&latents, cancellation)
         } else {
-            self.decode_whole(&latents, interrupt)
+            self.decode_whole(&latents, cancellation)
         }
     }
 
@@ -188,24 +188,25 @@ impl AutoencoderKl {
     }
 
     /// (B, h, w, C), not scaled, to (B, H, W, 3).
-    fn decode_whole(&self, latents: &Tensor, interrupt: Interrupt) -> Result<Tensor> {
+    fn decode_whole(&self, latents: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
         match &self.post_quant_conv {
-            Some(conv) => self.decoder.forward(&conv.forward(latents)?, interrupt),
-            None => self.decoder.forward(latents, interrupt),
+            Some(conv) => self.decoder.forward(&conv.forward(latents)?, cancellation),
+            None => self.decoder.forward(latents, cancellation),
         }
     }
 
-    fn decode_tiles(&self, latents: &Tensor, (h, w): (usize, usize), interrupt: Interrupt) -> Result<Tensor> {
+    fn decode_tiles(&self, latents: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        let (_, h, w, _) = latents.dims4()?;
         let (rows, columns) = (self.tiling.spans(h), self.tiling.spans(w));
-        let mut sewing = Sewing::new(rows.clone(), columns.clone(), self.scale_factor());
+        let mut blend = TileBlend::new(rows.clone(), columns.clone(), self.scale_factor());
         for (row, row_span) in rows.iter().enumerate() {
             let strip = latents.narrow(1, row_span.start, row_span.len)?;
             for (column, column_span) in columns.iter().enumerate() {
                 let tile = strip.narrow(2, column_span.start, column_span.len)?.contiguous()?;
-                sewing.add(row, column, &self.decode_whole(&tile, interrupt)?)?;
+                blend.add(row, column, &self.decode_whole(&tile, cancellation)?)?;
             }
         }
         // A grid has at least one tile.
-        sewing.finish().map_or_else(|| self.decode_whole(latents, interrupt), Ok)
+        blend.finish().map_or_else(|| self.decode_whole(latents, cancellation), Ok)
     }
 }

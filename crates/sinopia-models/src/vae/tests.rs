@@ -1,12 +1,11 @@
 //! What an autoencoder must do whatever its weights are.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::testing::{Fuse, normal};
+use crate::testing::normal;
 
 fn config() -> VaeConfig {
     VaeConfig::from_json(
@@ -95,7 +94,7 @@ fn small_latents_are_decoded_whole() {
 }
 
 #[test]
-fn tiles_are_sewn_into_nearly_the_same_image() {
+fn tiles_are_blended_into_nearly_the_same_image() {
     let latents = smooth(21, 30);
     let whole = vae().with_tiling(Tiling::OFF).unwrap().decode(&latents).unwrap();
     let tiled = vae().with_tiling(Tiling { above: 12, tile: 12, overlap: 4 }).unwrap().decode(&latents).unwrap();
@@ -107,12 +106,12 @@ fn tiles_are_sewn_into_nearly_the_same_image() {
 }
 
 #[test]
-fn decoding_is_given_up_when_it_is_interrupted() {
+fn decoding_is_given_up_when_it_is_cancelled() {
     let tiled = vae().with_tiling(Tiling { above: 12, tile: 12, overlap: 4 }).unwrap();
-    let flag = AtomicBool::new(false);
-    assert!(tiled.decode_unless(&smooth(21, 14), Some(&flag)).is_ok());
-    flag.store(true, Ordering::Relaxed);
-    assert!(matches!(tiled.decode_unless(&smooth(21, 14), Some(&flag)), Err(Error::Interrupted)));
+    let token = CancellationToken::new();
+    assert!(tiled.decode_cancellable(&smooth(21, 14), Some(&token)).is_ok());
+    token.cancel();
+    assert!(matches!(tiled.decode_cancellable(&smooth(21, 14), Some(&token)), Err(Error::Cancelled)));
 }
 
 /// Layers of the decoder of [`config`]: the middle block, two resnets a level, an upsampler between levels.
@@ -121,29 +120,30 @@ const DECODER_LAYERS: usize = 3 + 3 * 2 + 2;
 const ENCODER_LAYERS: usize = 3 + 2 + 3;
 
 #[test]
-fn decoding_and_encoding_look_at_the_switch_before_every_layer() {
+fn decoding_and_encoding_check_the_token_before_every_layer() {
     let whole = vae().with_tiling(Tiling::OFF).unwrap();
-    let fuse = Fuse::counting();
-    whole.decode_unless(&smooth(64, 64), Some(&fuse)).unwrap();
-    assert_eq!(fuse.looks(), DECODER_LAYERS + 1, "and before the last convolution");
+    let token = CancellationToken::counting();
+    whole.decode_cancellable(&smooth(64, 64), Some(&token)).unwrap();
+    assert_eq!(token.num_checks(), DECODER_LAYERS + 1, "and before the last convolution");
 
-    let (fuse, tiled) = (Fuse::counting(), vae().with_tiling(Tiling { above: 8, tile: 8, overlap: 2 }).unwrap());
-    tiled.decode_unless(&smooth(8, 14), Some(&fuse)).unwrap();
-    assert_eq!(fuse.looks(), 2 * (DECODER_LAYERS + 1), "in each of two tiles");
+    let (token, tiled) =
+        (CancellationToken::counting(), vae().with_tiling(Tiling { above: 8, tile: 8, overlap: 2 }).unwrap());
+    tiled.decode_cancellable(&smooth(8, 14), Some(&token)).unwrap();
+    assert_eq!(token.num_checks(), 2 * (DECODER_LAYERS + 1), "in each of two tiles");
 
-    let (fuse, image) = (Fuse::counting(), normal(1, (1, 16, 16, 3)).unwrap());
-    whole.encode_unless(&image, Some(&fuse)).unwrap();
-    assert_eq!(fuse.looks(), ENCODER_LAYERS + 1);
+    let (token, image) = (CancellationToken::counting(), normal(1, (1, 16, 16, 3)).unwrap());
+    whole.encode_cancellable(&image, Some(&token)).unwrap();
+    assert_eq!(token.num_checks(), ENCODER_LAYERS + 1);
 
     for at in 1..=2 * (DECODER_LAYERS + 1) {
-        let fuse = Fuse::at(at);
-        assert!(matches!(tiled.decode_unless(&smooth(8, 14), Some(&fuse)), Err(Error::Interrupted)));
-        assert_eq!(fuse.looks(), at, "nothing is done afterwards");
+        let token = CancellationToken::cancelled_at_check(at);
+        assert!(matches!(tiled.decode_cancellable(&smooth(8, 14), Some(&token)), Err(Error::Cancelled)));
+        assert_eq!(token.num_checks(), at, "nothing is done afterwards");
     }
     for at in 1..=ENCODER_LAYERS + 1 {
-        let fuse = Fuse::at(at);
-        assert!(matches!(whole.encode_unless(&image, Some(&fuse)), Err(Error::Interrupted)));
-        assert_eq!(fuse.looks(), at);
+        let token = CancellationToken::cancelled_at_check(at);
+        assert!(matches!(whole.encode_cancellable(&image, Some(&token)), Err(Error::Cancelled)));
+        assert_eq!(token.num_checks(), at);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cutting large latents into tiles that overlap, and sewing the decoded tiles together.
+//! Cutting large latents into tiles that overlap, and blending the decoded tiles into one image.
 
 use candle_core::{Device, Tensor};
 
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// When and how large latents are decoded in tiles. All lengths are in latent cells.
 ///
 /// A tile is decoded without knowing the others, so its colours differ a little from those of the whole: group norms and the middle
-/// block's attention see the tile alone. In the overlap each tile fades linearly into the next, which hides the seam.
+/// block's attention see the tile alone. In the overlap each tile fades linearly into the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tiling {
     /// Latents whose longer side is at most this are decoded whole.
@@ -43,7 +43,7 @@ impl Tiling {
     }
 
     /// Whether latents of this grid are cut.
-    pub(super) fn applies(&self, (h, w): (usize, usize)) -> bool {
+    pub(super) fn applies(&self, h: usize, w: usize) -> bool {
         h.max(w) > self.above && h.max(w) > self.tile
     }
 
@@ -111,7 +111,7 @@ fn ramp(spans: &[Span], index: usize) -> Vec<f32> {
 }
 
 /// Adds up decoded tiles, each multiplied by its weights.
-pub(super) struct Sewing {
+pub(super) struct TileBlend {
     rows: Vec<Span>,
     columns: Vec<Span>,
     row_weights: Vec<Vec<f32>>,
@@ -120,7 +120,7 @@ pub(super) struct Sewing {
     sum: Option<Tensor>,
 }
 
-impl Sewing {
+impl TileBlend {
     /// For an image `factor` times as fine as the spans' grid.
     pub(super) fn new(rows: Vec<Span>, columns: Vec<Span>, factor: usize) -> Self {
         let (row_weights, column_weights) = (blend_weights(&rows, factor), blend_weights(&columns, factor));
@@ -199,18 +199,18 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_an_image_are_sewn_into_it() {
+    fn pieces_of_an_image_are_blended_into_it() {
         let image = crate::testing::normal(1, (2, 4 * 13, 4 * 21, 3)).unwrap();
         let (rows, columns) = (TILING.spans(13), TILING.spans(21));
-        let mut sewing = Sewing::new(rows.clone(), columns.clone(), 4);
+        let mut blend = TileBlend::new(rows.clone(), columns.clone(), 4);
         for (row, row_span) in rows.iter().enumerate() {
             for (column, column_span) in columns.iter().enumerate() {
                 let (down, across) = (row_span.scaled(4), column_span.scaled(4));
                 let piece = image.narrow(1, down.start, down.len).unwrap().narrow(2, across.start, across.len).unwrap();
-                sewing.add(row, column, &piece).unwrap();
+                blend.add(row, column, &piece).unwrap();
             }
         }
-        let difference = (sewing.finish().unwrap() - image).unwrap().abs().unwrap().max_all().unwrap();
+        let difference = (blend.finish().unwrap() - image).unwrap().abs().unwrap().max_all().unwrap();
         assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
     }
 

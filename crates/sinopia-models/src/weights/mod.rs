@@ -5,6 +5,7 @@
 mod kind;
 mod mapped;
 mod near;
+mod patch;
 mod pickle;
 mod read;
 
@@ -15,10 +16,11 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::testing::MadeUp;
-use crate::{Error, Result};
+use crate::{DeviceKind, Error, Result};
 use kind::FileKind;
 pub(crate) use kind::OtherKind;
 use mapped::{Bytes, Header, Record};
+pub use patch::{LowRank, WeightDelta, WeightPatch};
 
 /// How frozen weights are kept in memory, and with it how they are multiplied on the CPU: bf16 weights in bf16 with f32 sums, all others in
 /// f32. Vectors (biases, norms) are always f32.
@@ -74,6 +76,8 @@ pub struct Weights {
     store: Arc<Store>,
     /// Names as the model knows them, where they differ from the file's.
     aliases: Option<Arc<BTreeMap<String, Alias>>>,
+    /// Merged in this order into what is read, under the model's names.
+    patches: Vec<Arc<WeightPatch>>,
     prefix: String,
     device: Device,
     precision: Precision,
@@ -123,12 +127,13 @@ impl Weights {
 
     /// Takes tensors that are in memory already, as they are: precision and device do not change them.
     pub fn from_tensors(origin: &str, tensors: HashMap<String, Tensor>) -> Self {
-        let device = tensors.values().next().map_or(Device::Cpu, |tensor| tensor.device().clone());
+        let first = tensors.values().next();
+        let device = first.map_or_else(|| DeviceKind::default().device(), |tensor| tensor.device().clone());
         let store = Store { tensors, ..Store::empty(origin.to_owned()) };
         Self::new(store, &device, Precision::Auto)
     }
 
-    /// Weights for tests: any tensor asked for is made up, reproducibly, and remembered for [`Weights::made_up`].
+    /// Weights for tests, on the processor: any tensor asked for is made up, reproducibly, and remembered for [`Weights::made_up`].
     ///
     /// Tensors that a model only asks for if they are there do not exist.
     #[doc(hidden)]
@@ -144,13 +149,18 @@ impl Weights {
     }
 
     fn new(store: Store, device: &Device, precision: Precision) -> Self {
-        Self { store: Arc::new(store), aliases: None, prefix: String::new(), device: device.clone(), precision }
+        let (device, prefix) = (device.clone(), String::new());
+        Self { store: Arc::new(store), aliases: None, patches: Vec::new(), prefix, device, precision }
     }
 
     /// The same tensors under other names: `rename` says which names the model has for a name and shape of the file.
     ///
     /// Names for which it gives nothing disappear. Applies to the names seen from here, and drops the prefix.
+    ///
+    /// # Panics
+    /// If the weights are patched already: patches go by the names that a network asks for, so they come last.
     pub fn renamed(&self, rename: impl Fn(&str, &[usize]) -> Vec<(String, Transform)>) -> Self {
+        assert!(self.patches.is_empty(), "a patch knows names that would no longer be there");
         let mut aliases = BTreeMap::new();
         for name in self.names() {
             let shape = self.shape(&name).unwrap_or_default();
@@ -162,6 +172,28 @@ impl Weights {
             }
         }
         Self { aliases: Some(Arc::new(aliases)), prefix: String::new(), ..self.clone() }
+    }
+
+    /// The same tensors with an adapter's changes, which are merged in f32 when a tensor is read, before it is rounded to the precision and before a
+    /// layer packs it. Several patches add up.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`] or [`Error::TensorShape`] if the patch is for another network: nothing of it is left out in silence.
+    pub fn patched(&self, patch: WeightPatch) -> Result<Self> {
+        let whole = Self { prefix: String::new(), ..self.clone() };
+        for (name, delta_shape) in patch.targets() {
+            let shape = whole.shape(name).ok_or_else(|| whole.missing(name))?;
+            if !same_weights(&delta_shape, &shape) {
+                return Err(Error::TensorShape {
+                    file: patch.origin().to_owned(),
+                    tensor: name.to_owned(),
+                    found: delta_shape,
+                    expected: shape,
+                });
+            }
+        }
+        let patches = self.patches.iter().cloned().chain([Arc::new(patch)]).collect();
+        Ok(Self { patches, ..self.clone() })
     }
 
     /// The tensors whose names begin with `prefix` and a dot, without it.
@@ -188,7 +220,27 @@ impl Weights {
                 expected: shape.to_vec(),
             });
         }
-        Ok(self.read(name)?.reshape(shape)?)
+        let full_name = self.full_name(name);
+        match self.patches.iter().any(|patch| patch.changes(&full_name)) {
+            true => self.read_patched(name, shape),
+            false => Ok(self.read(name, self.precision)?.reshape(shape)?),
+        }
+    }
+
+    /// The tensor `name`, of this shape, with the changes of all patches.
+    fn read_patched(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let full_name = self.full_name(name);
+        let stored = self.read(name, Precision::F32)?;
+        let dtype = match self.store.tensors.contains_key(&self.resolve(name).file_name) {
+            true => stored.dtype(),
+            false => target_dtype(shape, &self.format(name).unwrap_or_default(), self.precision),
+        };
+        let mut weight = stored.reshape(shape)?.to_dtype(DType::F32)?;
+        for patch in &self.patches {
+            weight = patch.merge(&full_name, weight)?;
+            read::require_finite(patch.origin(), &full_name, &weight)?;
+        }
+        Ok(weight.to_dtype(dtype)?)
     }
 
     /// The tensor `name` if there is one.
@@ -296,10 +348,9 @@ impl Weights {
         self.try_resolve(name).unwrap_or_else(|| Alias { file_name: self.full_name(name), transform: Transform::AsIs })
     }
 
-    fn read(&self, name: &str) -> Result<Tensor> {
+    fn read(&self, name: &str, precision: Precision) -> Result<Tensor> {
         let alias = self.resolve(name);
-        let tensor =
-            self.store.read(&alias.file_name, self.precision, &self.device)?.ok_or_else(|| self.missing(name))?;
+        let tensor = self.store.read(&alias.file_name, precision, &self.device)?.ok_or_else(|| self.missing(name))?;
         Ok(match alias.transform {
             Transform::AsIs => tensor,
             Transform::Transpose => tensor.t()?.contiguous()?,

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
-use sinopia_models::ella::{Ella, EllaConfig, EllaConnector, TextLength};
+use sinopia_models::ella::{Ella, EllaConfig, EllaConnector, EllaOptions, TextLength};
 use sinopia_models::t5::StateRange;
 use sinopia_models::{Precision, Weights};
 
@@ -27,8 +27,8 @@ fn tokens_at_every_timestep() {
 
 #[test]
 fn a_text_through_both_at_both_lengths() {
-    let device = (&Device::Cpu, Precision::F32);
-    let ella = Ella::open(&model_folder("t5"), &model_folder("ella"), device, StateRange::F32).unwrap();
+    let options = EllaOptions { precision: Precision::F32, range: StateRange::F32, ..EllaOptions::default() };
+    let ella = Ella::open(&model_folder("t5"), &model_folder("ella"), &options).unwrap();
     let fixture = Fixture::open("ella/ella.safetensors");
     let texts = fixture.header("texts");
     for (case, text) in texts.as_object().unwrap() {
@@ -44,10 +44,9 @@ fn a_text_through_both_at_both_lengths() {
 
 #[test]
 fn parts_that_do_not_fit_are_refused() {
-    let device = (&Device::Cpu, Precision::F32);
-    let refusal = |connector: &std::path::Path| {
-        Ella::open(&model_folder("t5"), connector, device, StateRange::F16).unwrap_err().to_string()
-    };
+    let options = EllaOptions { precision: Precision::F32, ..EllaOptions::default() };
+    let refusal =
+        |connector: &std::path::Path| Ella::open(&model_folder("t5"), connector, &options).unwrap_err().to_string();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     std::fs::copy(model_folder("ella").join("ella.safetensors"), path("ella.safetensors")).unwrap();

@@ -3,7 +3,7 @@
 use crate::fixture::{Fixture, assert_close, model_folder};
 use candle_core::Device;
 use sinopia_models::unet::{
-    Grounding, GroundingWiring, Recording, TextConditioning, UNet2DConditionModel, UNetConfig, UNetRequest,
+    DenoiserRequest, Grounding, GroundingWiring, Recording, TextConditioning, UNet2DConditionModel, UNetConfig,
 };
 use sinopia_models::{Precision, Weights};
 
@@ -42,14 +42,14 @@ fn the_gated_unet_in_both_wirings_and_without_boxes() {
             fixture.names_after(&format!("map.{wiring}.")).iter().map(|key| key.parse().unwrap()).collect();
         assert_eq!(keys.len(), 2);
         let record = Recording::new(keys);
-        let request = UNetRequest {
+        let request = DenoiserRequest {
             grounding: grounding.as_ref(),
             record: Some(&record),
-            ..UNetRequest::new(&latents, timestep, &text)
+            ..DenoiserRequest::new(&latents, timestep, &text)
         };
         let reply = unet.forward(&request).unwrap();
         let expected = fixture.get_channels_last(&format!("noise.{wiring}"));
-        assert_close(&format!("noise {wiring}"), &reply.noise.unwrap(), &expected, TOLERANCE);
+        assert_close(&format!("noise {wiring}"), &reply.prediction.unwrap(), &expected, TOLERANCE);
         for (key, map) in &reply.maps {
             assert_close(&format!("{wiring} {key}"), map, &fixture.get(&format!("map.{wiring}.{key}")), TOLERANCE);
         }

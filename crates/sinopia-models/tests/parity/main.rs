@@ -5,11 +5,11 @@
 #[path = "../../../../parity/fixture.rs"]
 mod fixture;
 
+mod cancellation;
 mod clip;
 mod clip_pair;
 mod ella;
 mod gligen;
-mod interrupts;
 mod owlvit;
 mod preprocessing;
 mod sam;

@@ -19,7 +19,7 @@ fn cases(fixture: &Fixture) -> Vec<(String, T5Tokens)> {
     fixture.names_after("ids.").into_iter().map(|case| (case.clone(), tokens(&case))).collect()
 }
 
-fn check(precision: Precision, range: StateRange, (expected, tolerance): (&str, f64)) {
+fn check(precision: Precision, range: StateRange, expected: &str, tolerance: f64) {
     let model = T5EncoderModel::open(&model_folder("t5"), &Device::Cpu, precision, range).unwrap();
     let fixture = Fixture::open("t5/t5.safetensors");
     for (case, tokens) in cases(&fixture) {
@@ -30,17 +30,17 @@ fn check(precision: Precision, range: StateRange, (expected, tolerance): (&str, 
 
 #[test]
 fn states_in_f32_at_every_length() {
-    check(Precision::F32, StateRange::F32, ("last", TOLERANCE));
+    check(Precision::F32, StateRange::F32, "last", TOLERANCE);
 }
 
 #[test]
 fn states_in_f16_with_what_overflows() {
-    check(Precision::F32, StateRange::F16, ("half", HALF_TOLERANCE));
+    check(Precision::F32, StateRange::F16, "half", HALF_TOLERANCE);
 }
 
 #[test]
 fn weights_as_they_are_stored_give_the_same_states() {
-    check(Precision::Auto, StateRange::F16, ("half", HALF_TOLERANCE));
+    check(Precision::Auto, StateRange::F16, "half", HALF_TOLERANCE);
 }
 
 /// bf16 keeps eight bits: states stay near, and are not those of another text.

@@ -6,9 +6,10 @@
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::OP;
+use super::plain::OP;
 use crate::cpu::bf16::{Columns, RowBits, Side, multiply_into};
-use crate::cpu::elements::{Elements, Kernel3, tensor};
+use crate::cpu::elements::{Argument, Elements, Kernel3, tensor};
+use crate::cpu::matrix::{Block, Interleaved};
 use crate::cpu::rows::{exp2_minus, max_of, probabilities_and_gradients, scale_row};
 
 /// Queries of a block.
@@ -56,7 +57,7 @@ impl Sizes {
         Ok(Self { b, heads, m, n, d: c / heads, dv: cv / heads })
     }
 
-    fn head<'a>(&self, elements: &'a [f32], index: usize, (length, width): (usize, usize)) -> Head<'a> {
+    fn head<'a>(&self, elements: &'a [f32], index: usize, length: usize, width: usize) -> Head<'a> {
         let (b, h) = (index / self.heads, index % self.heads);
         let stride = self.heads * width;
         Head { elements, start: b * length * stride + h * width, stride, width }
@@ -129,26 +130,26 @@ impl Scratch {
 impl Kernel3 for Bf16 {
     const NAME: &'static str = OP;
 
-    fn forward(&self, [q, k, v]: [(&[f32], &Shape); 3]) -> Result<(Vec<f32>, Shape)> {
-        let sizes = Sizes::of(self.heads, [q.1, k.1, v.1])?;
+    fn forward(&self, [q, k, v]: [Argument; 3]) -> Result<(Vec<f32>, Shape)> {
+        let sizes = Sizes::of(self.heads, [q.shape, k.shape, v.shape])?;
         let Sizes { b, heads, m, n, d, dv } = sizes;
         let shape = (b, m, heads * dv).into();
         // Keys side by side for the scores, values side by side for the result.
         let packed: Vec<(Columns, Columns)> = (0..b * heads)
             .into_par_iter()
             .map(|index| {
-                let (keys, values) = (sizes.head(k.0, index, (n, d)), sizes.head(v.0, index, (n, dv)));
+                let (keys, values) = (sizes.head(k.elements, index, n, d), sizes.head(v.elements, index, n, dv));
                 let rows = |row: usize| values.row(row);
-                (Columns::new(Side::Rows, (n, d), |row| keys.row(row)), Columns::new(Side::Elements, (n, dv), rows))
+                (Columns::new(Side::Rows, n, d, |row| keys.row(row)), Columns::new(Side::Elements, n, dv, rows))
             })
             .collect();
         let mut y = vec![0.0; b * m * heads * dv];
         let blocks: Vec<(usize, usize)> =
             (0..b * heads).flat_map(|head| (0..sizes.blocks()).map(move |block| (head, block))).collect();
-        let out = crate::cpu::matrix::Interleaved::new(&mut y, heads * dv);
+        let out = Interleaved::new(&mut y, heads * dv);
         blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, (index, block)| {
             let rows = sizes.block(block);
-            let queries = sizes.head(q.0, index, (m, d));
+            let queries = sizes.head(q.elements, index, m, d);
             scratch.queries.fill_scaled(rows.len(), d, sizes.score_scale(), |row| queries.row(rows.start + row));
             let (keys, values) = &packed[index];
             scratch.start(rows.len(), dv);
@@ -158,7 +159,8 @@ impl Kernel3 for Bf16 {
                 let pairs = 0..scratch.probs.row_pairs();
                 multiply_into(&mut scratch.out, dv, true, &scratch.probs, pairs, values.stretch(range));
             }
-            scratch.write_result(&out, (index / heads * m + rows.start, index % heads * dv), dv);
+            let row = index / heads * m + rows.start;
+            scratch.write_result(&out, Block { row, column: index % heads * dv, rows: rows.len(), columns: dv });
         });
         Ok((y, shape))
     }
@@ -179,21 +181,21 @@ impl Kernel3 for Bf16 {
             .with_max_len(1)
             .map(|index| HeadGradients::new(&sizes, &inputs, index, wants_source))
             .collect();
-        let join = |x: &Tensor, (length, width): (usize, usize), part: &dyn Fn(&HeadGradients) -> &Transposable| {
+        let join = |x: &Tensor, length: usize, width: usize, part: &dyn Fn(&HeadGradients) -> &Transposable| {
             if !x.track_op() {
                 return Ok(None);
             }
             let mut joined = vec![0.0; x.elem_count()];
             for (index, head) in heads.iter().enumerate() {
                 let start = index / sizes.heads * length * sizes.heads * width + index % sizes.heads * width;
-                part(head).copy_to(&mut joined[start..], sizes.heads * width, (length, width));
+                part(head).copy_to(&mut joined[start..], sizes.heads * width, length, width);
             }
             tensor(joined, x.shape()).map(Some)
         };
         Ok([
-            join(q, (sizes.m, sizes.d), &|head| &head.q)?,
-            join(k, (sizes.n, sizes.d), &|head| &head.k)?,
-            join(v, (sizes.n, sizes.dv), &|head| &head.v)?,
+            join(q, sizes.m, sizes.d, &|head| &head.q)?,
+            join(k, sizes.n, sizes.d, &|head| &head.k)?,
+            join(v, sizes.n, sizes.dv, &|head| &head.v)?,
         ])
     }
 }
@@ -209,14 +211,14 @@ impl Scratch {
         self.out.resize(rows * width, 0.0);
     }
 
-    /// `out / sum`, to a head's columns of the result from `place` = (row, column) on.
+    /// `out / sum`, to a block of a head's columns of the result.
     #[expect(unsafe_code, reason = "threads write the blocks of one buffer")]
-    fn write_result(&self, out: &crate::cpu::matrix::Interleaved<'_>, place: (usize, usize), width: usize) {
+    fn write_result(&self, out: &Interleaved<'_>, block: Block) {
         // SAFETY: blocks differ in sequence, head or rows, and so do not overlap.
-        let mut target = unsafe { out.block(place, self.sum.len(), width) };
+        let mut target = unsafe { out.block(block) };
         for (row, sum) in self.sum.iter().enumerate() {
             let scale = 1.0 / sum;
-            for (target, x) in target.row_mut(row).iter_mut().zip(&self.out[row * width..][..width]) {
+            for (target, x) in target.row_mut(row).iter_mut().zip(&self.out[row * block.columns..][..block.columns]) {
                 *target = x * scale;
             }
         }
@@ -241,7 +243,7 @@ struct Transposable {
 }
 
 impl Transposable {
-    fn copy_to(&self, target: &mut [f32], stride: usize, (rows, columns): (usize, usize)) {
+    fn copy_to(&self, target: &mut [f32], stride: usize, rows: usize, columns: usize) {
         for row in 0..rows {
             let target = &mut target[row * stride..][..columns];
             match self.column_stride {
@@ -277,11 +279,11 @@ struct Source {
 impl HeadGradients {
     fn new(sizes: &Sizes, inputs: &Inputs<'_>, index: usize, wants_source: bool) -> Self {
         let &Sizes { m, n, d, dv, .. } = sizes;
-        let (keys, values) = (sizes.head(inputs.k, index, (n, d)), sizes.head(inputs.v, index, (n, dv)));
+        let (keys, values) = (sizes.head(inputs.k, index, n, d), sizes.head(inputs.v, index, n, dv));
         let source = Source {
-            keys: Columns::new(Side::Rows, (n, d), |row| keys.row(row)),
-            values: Columns::new(Side::Rows, (n, dv), |row| values.row(row)),
-            key_elements: Columns::new(Side::Elements, (n, d), |row| keys.row(row)),
+            keys: Columns::new(Side::Rows, n, d, |row| keys.row(row)),
+            values: Columns::new(Side::Rows, n, dv, |row| values.row(row)),
+            key_elements: Columns::new(Side::Elements, n, d, |row| keys.row(row)),
         };
         let mut gradients = Self::default();
         gradients.q.elements = vec![0.0; m * d];
@@ -314,8 +316,8 @@ impl HeadGradients {
     ) {
         let &Sizes { m, n, d, dv, .. } = sizes;
         let count = rows.len();
-        let queries = sizes.head(inputs.q, index, (m, d));
-        let (grad, y) = (sizes.head(inputs.grad, index, (m, dv)), sizes.head(inputs.y, index, (m, dv)));
+        let queries = sizes.head(inputs.q, index, m, d);
+        let (grad, y) = (sizes.head(inputs.grad, index, m, dv), sizes.head(inputs.y, index, m, dv));
         let BackwardScratch { forward, grad_bits, query_columns, grad_columns, grad_probs, .. } = scratch;
         forward.queries.fill_scaled(count, d, sizes.score_scale(), |row| queries.row(rows.start + row));
         grad_bits.fill_scaled(count, dv, 1.0, |row| grad.row(rows.start + row));

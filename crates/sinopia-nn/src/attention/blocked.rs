@@ -3,9 +3,9 @@
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::OP;
-use crate::cpu::elements::{Elements, Kernel3, tensor};
-use crate::cpu::matrix::{Interleaved, Matrix, MatrixMut, Store, Threads, multiply};
+use super::plain::OP;
+use crate::cpu::elements::{Argument, Elements, Kernel3, tensor};
+use crate::cpu::matrix::{Block, Interleaved, Matrix, MatrixMut, Store, Threads, multiply};
 use crate::cpu::numeric::{softmax, sum_of};
 
 /// Elements of a block of scores: 1 MiB.
@@ -39,6 +39,20 @@ pub(super) struct Sizes {
     pub(super) causal: bool,
 }
 
+/// One of the heads of one of the sequences.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub(super) sequence: usize,
+    pub(super) head: usize,
+}
+
+/// How many vectors a head has of queries, keys or values, and how long they are.
+#[derive(Clone, Copy)]
+pub(super) struct HeadShape {
+    length: usize,
+    width: usize,
+}
+
 impl Sizes {
     /// `1 / √D`.
     pub(super) fn scale(&self) -> f32 {
@@ -60,42 +74,48 @@ impl Sizes {
         if self.causal { query + 1 + self.n - self.m } else { self.n }
     }
 
-    /// All heads of all sequences, as (sequence, head).
-    pub(super) fn head(&self, index: usize) -> (usize, usize) {
-        (index / self.heads, index % self.heads)
+    /// A head, counted through all sequences.
+    pub(super) fn head(&self, index: usize) -> Head {
+        Head { sequence: index / self.heads, head: index % self.heads }
     }
 
-    /// Rows of head `h` in sequence `b` of `x`, (B, length, heads·width).
+    /// Rows of a head of `x`, (B, length, heads·width).
     pub(super) fn rows<'a>(
         &self,
         x: &'a [f32],
-        (b, h): (usize, usize),
-        (length, width): (usize, usize),
+        head: Head,
+        HeadShape { length, width }: HeadShape,
         rows: std::ops::Range<usize>,
     ) -> Matrix<'a> {
         let stride = self.heads * width;
-        let start = (b * length + rows.start) * stride + h * width;
+        let start = (head.sequence * length + rows.start) * stride + head.head * width;
         Matrix::strided(&x[start.min(x.len())..], rows.len(), width, stride)
     }
 
+    /// Where rows of a head lie in (B · length, heads · width).
+    pub(super) fn rows_of(&self, head: Head, length: usize, rows: std::ops::Range<usize>, width: usize) -> Block {
+        let row = head.sequence * length + rows.start;
+        Block { row, column: head.head * width, rows: rows.len(), columns: width }
+    }
+
     /// The queries `rows` of a head.
-    pub(super) fn queries<'a>(&self, q: &'a [f32], head: (usize, usize), rows: std::ops::Range<usize>) -> Matrix<'a> {
-        self.rows(q, head, (self.m, self.d), rows)
+    pub(super) fn queries<'a>(&self, q: &'a [f32], head: Head, rows: std::ops::Range<usize>) -> Matrix<'a> {
+        self.rows(q, head, HeadShape { length: self.m, width: self.d }, rows)
     }
 
     /// The keys of a head.
-    pub(super) fn keys<'a>(&self, k: &'a [f32], head: (usize, usize)) -> Matrix<'a> {
-        self.rows(k, head, (self.n, self.d), 0..self.n)
+    pub(super) fn keys<'a>(&self, k: &'a [f32], head: Head) -> Matrix<'a> {
+        self.rows(k, head, HeadShape { length: self.n, width: self.d }, 0..self.n)
     }
 
     /// The values of a head.
-    pub(super) fn values<'a>(&self, v: &'a [f32], head: (usize, usize)) -> Matrix<'a> {
-        self.rows(v, head, (self.n, self.dv), 0..self.n)
+    pub(super) fn values<'a>(&self, v: &'a [f32], head: Head) -> Matrix<'a> {
+        self.rows(v, head, HeadShape { length: self.n, width: self.dv }, 0..self.n)
     }
 
     /// The rows `rows` of a head of the result, or of its gradient.
-    pub(super) fn outputs<'a>(&self, y: &'a [f32], head: (usize, usize), rows: std::ops::Range<usize>) -> Matrix<'a> {
-        self.rows(y, head, (self.m, self.dv), rows)
+    pub(super) fn outputs<'a>(&self, y: &'a [f32], head: Head, rows: std::ops::Range<usize>) -> Matrix<'a> {
+        self.rows(y, head, HeadShape { length: self.m, width: self.dv }, rows)
     }
 
     /// Writes the probabilities of the queries `rows` of a head: (rows, N).
@@ -103,7 +123,7 @@ impl Sizes {
         &self,
         q: &[f32],
         k: &[f32],
-        head: (usize, usize),
+        head: Head,
         rows: std::ops::Range<usize>,
         probs: &mut [f32],
         threads: Threads,
@@ -160,28 +180,28 @@ impl Kernel3 for Blocked {
     const NAME: &'static str = OP;
 
     #[expect(unsafe_code, reason = "threads write the blocks of one buffer")]
-    fn forward(&self, [q, k, v]: [(&[f32], &Shape); 3]) -> Result<(Vec<f32>, Shape)> {
-        let sizes = self.sizes(q.1, k.1, v.1)?;
+    fn forward(&self, [q, k, v]: [Argument; 3]) -> Result<(Vec<f32>, Shape)> {
+        let sizes = self.sizes(q.shape, k.shape, v.shape)?;
         let Sizes { b, heads, m, n, dv, .. } = sizes;
         let mut y = vec![0.0; b * m * heads * dv];
         let out = Interleaved::new(&mut y, heads * dv);
-        let run = |scratch: &mut Vec<f32>, (head, rows): (usize, std::ops::Range<usize>)| {
-            let head = sizes.head(head);
+        let run = |scratch: &mut Vec<f32>, index: usize, rows: std::ops::Range<usize>| {
+            let head = sizes.head(index);
             scratch.resize(sizes.block() * n, 0.0);
             let probs = &mut scratch[..rows.len() * n];
-            sizes.probabilities(q.0, k.0, head, rows.clone(), probs, Threads::One);
+            sizes.probabilities(q.elements, k.elements, head, rows.clone(), probs, Threads::One);
             // SAFETY: blocks differ in sequence, head or rows, and so do not overlap.
-            let out = unsafe { out.block((head.0 * m + rows.start, head.1 * dv), rows.len(), dv) };
+            let out = unsafe { out.block(sizes.rows_of(head, m, rows.clone(), dv)) };
             let probs = Matrix::new(probs, rows.len(), n);
-            multiply(out, Store::Replace, 1.0, probs, sizes.values(v.0, head), Threads::One);
+            multiply(out, Store::Replace, 1.0, probs, sizes.values(v.elements, head), Threads::One);
         };
         let blocks = (0..b * heads).flat_map(|head| sizes.blocks().map(move |rows| (head, rows)));
         if sizes.is_large() {
             let blocks: Vec<_> = blocks.collect();
-            blocks.into_par_iter().for_each_init(Vec::new, run);
+            blocks.into_par_iter().for_each_init(Vec::new, |scratch, (index, rows)| run(scratch, index, rows));
         } else {
             let mut scratch = Vec::new();
-            blocks.for_each(|block| run(&mut scratch, block));
+            blocks.for_each(|(index, rows)| run(&mut scratch, index, rows));
         }
         Ok((y, (b, m, heads * dv).into()))
     }
@@ -200,7 +220,7 @@ impl Kernel3 for Blocked {
             let out_k = grad_k.as_mut().map(|x| Interleaved::new(x, heads * d));
             let out_v = grad_v.as_mut().map(|x| Interleaved::new(x, heads * dv));
             for_heads(&sizes, |index, threads| {
-                let head @ (b, h) = sizes.head(index);
+                let head = sizes.head(index);
                 let mut probs = vec![0.0; sizes.block() * n];
                 let mut grad_probs = vec![0.0; sizes.block() * n];
                 for rows in sizes.blocks() {
@@ -210,7 +230,7 @@ impl Kernel3 for Blocked {
                     let grad = sizes.outputs(grad, head, rows.clone());
                     if let Some(out) = &out_v {
                         // SAFETY: heads do not overlap, and one head's blocks come one after the other.
-                        let out = unsafe { out.block((b * n, h * dv), n, dv) };
+                        let out = unsafe { out.block(sizes.rows_of(head, n, 0..n, dv)) };
                         multiply(out, Store::Add, 1.0, Matrix::new(probs, len, n).transposed(), grad, threads);
                     }
                     if out_q.is_none() && out_k.is_none() {
@@ -222,12 +242,12 @@ impl Kernel3 for Blocked {
                     let grad_scores = Matrix::new(grad_probs, len, n);
                     if let Some(out) = &out_q {
                         // SAFETY: heads do not overlap, and one head's blocks come one after the other.
-                        let out = unsafe { out.block((b * m + rows.start, h * d), len, d) };
+                        let out = unsafe { out.block(sizes.rows_of(head, m, rows.clone(), d)) };
                         multiply(out, Store::Replace, sizes.scale(), grad_scores, sizes.keys(k_in, head), threads);
                     }
                     if let Some(out) = &out_k {
                         // SAFETY: heads do not overlap, and one head's blocks come one after the other.
-                        let out = unsafe { out.block((b * n, h * d), n, d) };
+                        let out = unsafe { out.block(sizes.rows_of(head, n, 0..n, d)) };
                         let queries = sizes.queries(q_in, head, rows);
                         multiply(out, Store::Add, sizes.scale(), grad_scores.transposed(), queries, threads);
                     }

@@ -9,11 +9,10 @@ mod recorded;
 
 use candle_core::Tensor;
 
+use self::plain::OP;
 use crate::Arithmetic;
 use crate::cpu::elements::{apply2, apply3};
 use crate::error::{Error, Result, expect_f32};
-
-const OP: &str = "attention";
 
 /// `softmax(q · kᵀ / √D) · v` for every head: q (B, M, heads·D), k (B, N, heads·D), v (B, N, heads·Dv) to (B, M, heads·Dv).
 ///

@@ -5,6 +5,9 @@ use candle_core::Tensor;
 use crate::error::Result;
 use crate::softmax;
 
+/// The operation's name in errors, however it is computed.
+pub(super) const OP: &str = "attention";
+
 /// `softmax(q · kᵀ / √D)`, (B, heads, M, N).
 pub(crate) fn probabilities(q: &Tensor, k: &Tensor, heads: usize, causal: bool) -> Result<Tensor> {
     let q = split_heads(q, heads)?;

@@ -4,8 +4,8 @@ use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::blocked::{Sizes, for_heads, scores_gradient};
-use crate::cpu::elements::{Elements, Kernel2, tensor};
-use crate::cpu::matrix::{Interleaved, Matrix, Store, Threads, multiply};
+use crate::cpu::elements::{Argument, Elements, Kernel2, tensor};
+use crate::cpu::matrix::{Block, Interleaved, Matrix, Store, Threads, multiply};
 
 /// `softmax(q · kᵀ / √D)`: q (B, M, C), k (B, N, C) to (B, heads, M, N).
 pub(super) struct Probabilities {
@@ -23,15 +23,15 @@ impl Probabilities {
 impl Kernel2 for Probabilities {
     const NAME: &'static str = "attention_probs";
 
-    fn forward(&self, q: (&[f32], &Shape), k: (&[f32], &Shape)) -> Result<(Vec<f32>, Shape)> {
-        let sizes = self.sizes(q.1, k.1)?;
+    fn forward(&self, q: Argument, k: Argument) -> Result<(Vec<f32>, Shape)> {
+        let sizes = self.sizes(q.shape, k.shape)?;
         let Sizes { b, heads, m, n, .. } = sizes;
         let mut probs = vec![0.0; b * heads * m * n];
         if !probs.is_empty() {
             let block = sizes.block();
             let run = |(index, probs): (usize, &mut [f32])| {
                 for (rows, probs) in sizes.blocks().zip(probs.chunks_mut(block * n)) {
-                    sizes.probabilities(q.0, k.0, sizes.head(index), rows, probs, Threads::One);
+                    sizes.probabilities(q.elements, k.elements, sizes.head(index), rows, probs, Threads::One);
                 }
             };
             if sizes.is_large() {
@@ -56,7 +56,7 @@ impl Kernel2 for Probabilities {
             let out_q = grad_q.as_mut().map(|x| Interleaved::new(x, heads * d));
             let out_k = grad_k.as_mut().map(|x| Interleaved::new(x, heads * d));
             for_heads(&sizes, |index, threads| {
-                let head @ (b, h) = sizes.head(index);
+                let head = sizes.head(index);
                 for rows in sizes.blocks() {
                     let len = rows.len();
                     let cells = (index * m + rows.start) * n..(index * m + rows.end) * n;
@@ -65,12 +65,12 @@ impl Kernel2 for Probabilities {
                     let grad_scores = Matrix::new(&grad_scores, len, n);
                     if let Some(out) = &out_q {
                         // SAFETY: heads do not overlap, and one head's blocks come one after the other.
-                        let out = unsafe { out.block((b * m + rows.start, h * d), len, d) };
+                        let out = unsafe { out.block(sizes.rows_of(head, m, rows.clone(), d)) };
                         multiply(out, Store::Replace, sizes.scale(), grad_scores, sizes.keys(k_in, head), threads);
                     }
                     if let Some(out) = &out_k {
                         // SAFETY: heads do not overlap, and one head's blocks come one after the other.
-                        let out = unsafe { out.block((b * n, h * d), n, d) };
+                        let out = unsafe { out.block(sizes.rows_of(head, n, 0..n, d)) };
                         let queries = sizes.queries(q_in, head, rows);
                         multiply(out, Store::Add, sizes.scale(), grad_scores.transposed(), queries, threads);
                     }
@@ -96,17 +96,17 @@ impl Kernel2 for Values {
     const NAME: &'static str = "attention_values";
 
     #[expect(unsafe_code, reason = "threads write the heads of one buffer")]
-    fn forward(&self, probs: (&[f32], &Shape), v: (&[f32], &Shape)) -> Result<(Vec<f32>, Shape)> {
-        let sizes = self.sizes(probs.1, v.1)?;
+    fn forward(&self, probs: Argument, v: Argument) -> Result<(Vec<f32>, Shape)> {
+        let sizes = self.sizes(probs.shape, v.shape)?;
         let Sizes { b, heads, m, n, dv, .. } = sizes;
         let mut y = vec![0.0; b * m * heads * dv];
         let out = Interleaved::new(&mut y, heads * dv);
         for_heads(&sizes, |index, threads| {
-            let head @ (b, h) = sizes.head(index);
+            let head = sizes.head(index);
             // SAFETY: heads do not overlap.
-            let out = unsafe { out.block((b * m, h * dv), m, dv) };
-            let probs = Matrix::new(&probs.0[index * m * n..][..m * n], m, n);
-            multiply(out, Store::Replace, 1.0, probs, sizes.values(v.0, head), threads);
+            let out = unsafe { out.block(sizes.rows_of(head, m, 0..m, dv)) };
+            let probs = Matrix::new(&probs.elements[index * m * n..][..m * n], m, n);
+            multiply(out, Store::Replace, 1.0, probs, sizes.values(v.elements, head), threads);
         });
         Ok((y, (b, m, heads * dv).into()))
     }
@@ -127,12 +127,12 @@ impl Kernel2 for Values {
                 let grad = sizes.outputs(grad, head, 0..m);
                 if let Some(out) = &out_probs {
                     // SAFETY: each head has rows of its own.
-                    let out = unsafe { out.block((index * m, 0), m, n) };
+                    let out = unsafe { out.block(Block { row: index * m, column: 0, rows: m, columns: n }) };
                     multiply(out, Store::Replace, 1.0, grad, sizes.values(v_in, head).transposed(), threads);
                 }
                 if let Some(out) = &out_v {
                     // SAFETY: heads do not overlap.
-                    let out = unsafe { out.block((head.0 * n, head.1 * dv), n, dv) };
+                    let out = unsafe { out.block(sizes.rows_of(head, n, 0..n, dv)) };
                     let probs = Matrix::new(&probs_in[index * m * n..][..m * n], m, n);
                     multiply(out, Store::Replace, 1.0, probs.transposed(), grad, threads);
                 }

@@ -18,6 +18,19 @@ pub(crate) fn f32_elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Resu
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
+/// A contiguous f32 argument of a custom operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Argument<'a> {
+    pub(crate) elements: &'a [f32],
+    pub(crate) shape: &'a Shape,
+}
+
+impl<'a> Argument<'a> {
+    fn of(storage: &'a CpuStorage, layout: &'a Layout) -> Result<Self> {
+        Ok(Self { elements: f32_elements(storage, layout)?, shape: layout.shape() })
+    }
+}
+
 /// A read lock on the elements of a contiguous tensor.
 pub(crate) struct Elements<'a> {
     storage: StorageRef<'a>,
@@ -124,7 +137,7 @@ pub(crate) trait Kernel2: Send + Sync + 'static {
     const NAME: &'static str;
 
     /// The result's elements and shape from the arguments'.
-    fn forward(&self, a: (&[f32], &Shape), b: (&[f32], &Shape)) -> Result<(Vec<f32>, Shape)>;
+    fn forward(&self, a: Argument, b: Argument) -> Result<(Vec<f32>, Shape)>;
 
     /// The gradients of the arguments. All are contiguous.
     fn backward(&self, args: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]>;
@@ -149,9 +162,7 @@ impl<K: Kernel2> CustomOp2 for Op2<K> {
         b: &CpuStorage,
         b_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (y, shape) = self
-            .0
-            .forward((f32_elements(a, a_layout)?, a_layout.shape()), (f32_elements(b, b_layout)?, b_layout.shape()))?;
+        let (y, shape) = self.0.forward(Argument::of(a, a_layout)?, Argument::of(b, b_layout)?)?;
         Ok((CpuStorage::F32(y), shape))
     }
 
@@ -166,7 +177,7 @@ pub(crate) trait Kernel3: Send + Sync + 'static {
     const NAME: &'static str;
 
     /// The result's elements and shape from the arguments'.
-    fn forward(&self, args: [(&[f32], &Shape); 3]) -> Result<(Vec<f32>, Shape)>;
+    fn forward(&self, args: [Argument; 3]) -> Result<(Vec<f32>, Shape)>;
 
     /// The gradients of the arguments. All are contiguous.
     fn backward(&self, args: [&Tensor; 3], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 3]>;
@@ -194,11 +205,8 @@ impl<K: Kernel3> CustomOp3 for Op3<K> {
         c: &CpuStorage,
         c_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (y, shape) = self.0.forward([
-            (f32_elements(a, a_layout)?, a_layout.shape()),
-            (f32_elements(b, b_layout)?, b_layout.shape()),
-            (f32_elements(c, c_layout)?, c_layout.shape()),
-        ])?;
+        let args = [Argument::of(a, a_layout)?, Argument::of(b, b_layout)?, Argument::of(c, c_layout)?];
+        let (y, shape) = self.0.forward(args)?;
         Ok((CpuStorage::F32(y), shape))
     }
 

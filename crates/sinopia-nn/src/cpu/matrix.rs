@@ -97,20 +97,29 @@ pub(crate) struct Interleaved<'a> {
 // SAFETY: threads share it only to make views with `block`, whose callers promise that the views do not overlap.
 unsafe impl Sync for Interleaved<'_> {}
 
+/// A part of a matrix: where it begins, and how many rows and columns it has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
 impl<'a> Interleaved<'a> {
     /// The buffer with rows of `row_stride` elements.
     pub(crate) fn new(elements: &'a mut [f32], row_stride: usize) -> Self {
         Self { first: elements.as_mut_ptr(), len: elements.len(), row_stride, elements: PhantomData }
     }
 
-    /// The block of `rows` × `columns` elements at (`row`, `column`).
+    /// A block of the elements.
     ///
     /// # Safety
     /// No two blocks in use at the same time may share an element.
     ///
     /// # Panics
     /// If the block does not lie within the buffer.
-    pub(crate) unsafe fn block(&self, (row, column): (usize, usize), rows: usize, columns: usize) -> MatrixMut<'_> {
+    pub(crate) unsafe fn block(&self, Block { row, column, rows, columns }: Block) -> MatrixMut<'_> {
         let start = row * self.row_stride + column;
         assert!(
             column + columns <= self.row_stride && start + extent(rows, columns, self.row_stride) <= self.len,

@@ -143,6 +143,27 @@ impl Machine<'_> {
             b'.' => return Ok(true),
             0x80 => drop(self.take::<1>()?), // protocol
             0x95 => drop(self.take::<8>()?), // frame
+            _ => {
+                let is_known = self.arrange(code)?
+                    || self.push_number(code)?
+                    || self.push_text_or_bytes(code)?
+                    || self.collect(code)?
+                    || self.use_memo(code)?
+                    || self.make_object(code)?;
+                if !is_known {
+                    return Err(format!(
+                        "its table of contents has the unknown instruction {code:#04x} at byte {}",
+                        self.at - 1
+                    ));
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Instructions that arrange the stack; whether `code` is one.
+    fn arrange(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b'(' => {
                 self.values.count(1)?;
                 self.marks.push(self.stack.len());
@@ -153,6 +174,14 @@ impl Machine<'_> {
                 let top = self.top()?;
                 self.push_again(top)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Constants and numbers; whether `code` is one.
+    fn push_number(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b'N' => self.push(Value::None)?,
             0x88 => self.push(Value::Bool(true))?,
             0x89 => self.push(Value::Bool(false))?,
@@ -181,6 +210,14 @@ impl Machine<'_> {
                 self.line()?;
                 self.push(Value::Other)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Texts, and bytes, which say nothing here; whether `code` is one.
+    fn push_text_or_bytes(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b'X' | b'T' => self.push_text(4)?,
             0x8c | b'U' => self.push_text(1)?,
             0x8d => self.push_text(8)?,
@@ -199,6 +236,14 @@ impl Machine<'_> {
                 self.part(length)?;
                 self.push(Value::Other)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Lists, tuples, dictionaries and sets, and what is put into them; whether `code` is about one.
+    fn collect(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b']' => self.push(Value::List(Vec::new()))?,
             b'}' => self.push(Value::Dict(Vec::new()))?,
             b')' => self.push(Value::Tuple(Vec::new()))?,
@@ -242,6 +287,14 @@ impl Machine<'_> {
                 self.since_mark()?;
                 self.push(Value::Other)?;
             }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// What is remembered and recalled; whether `code` does so.
+    fn use_memo(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b'h' | b'j' => {
                 let key = self.number(if code == b'h' { 1 } else { 4 })?;
                 self.recall(key)?;
@@ -259,6 +312,14 @@ impl Machine<'_> {
                 self.remember(key)?;
             }
             0x94 => self.remember(self.memo.len() as u64)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Objects of Python's, none of which is made; whether `code` is about one.
+    fn make_object(&mut self, code: u8) -> Result<bool, String> {
+        match code {
             b'c' => {
                 let (module, name) = (self.line()?.into(), self.line()?.into());
                 self.push(Value::Global(module, name))?;
@@ -300,14 +361,9 @@ impl Machine<'_> {
                 let id = self.values.add(id)?;
                 self.push(Value::Persistent(id))?;
             }
-            other => {
-                return Err(format!(
-                    "its table of contents has the unknown instruction {other:#04x} at byte {}",
-                    self.at - 1
-                ));
-            }
+            _ => return Ok(false),
         }
-        Ok(false)
+        Ok(true)
     }
 
     fn push(&mut self, value: Value) -> Result<(), String> {

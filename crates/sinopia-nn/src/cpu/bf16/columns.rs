@@ -122,7 +122,7 @@ fn panel_width(columns: usize) -> usize {
 
 impl Columns {
     /// Packs the matrix (rows, elements) whose rows `source` gives.
-    pub(crate) fn new<'a>(side: Side, (rows, elements): (usize, usize), source: impl Fn(usize) -> &'a [f32]) -> Self {
+    pub(crate) fn new<'a>(side: Side, rows: usize, elements: usize, source: impl Fn(usize) -> &'a [f32]) -> Self {
         match side {
             Side::Rows => Self::of_rows(rows, elements, source),
             Side::Elements => Self::of_elements(rows, elements, source),

@@ -168,7 +168,7 @@ impl Block {
             let (panel, share_index) = (piece / shares, piece % shares);
             let rows = (share_index * share).min(self.rows.len())..((share_index + 1) * share).min(self.rows.len());
             let lines = matrix.lines(panel, self.columns.start / 2..self.columns.end / 2, scratch);
-            self.multiply_panel(out, start, (panel, matrix.columns()), lines, rows);
+            self.multiply_panel(out, start, Panel { index: panel, columns: matrix.columns(), lines }, rows);
         };
         if parallel {
             (0..panels * shares).into_par_iter().with_max_len(1).for_each_init(Vec::new, run);
@@ -178,16 +178,15 @@ impl Block {
         }
     }
 
-    /// The tiles of one panel of the N = `columns` and the rows `rows` of the block.
+    /// The tiles of one panel and the rows `rows` of the block.
     fn multiply_panel(
         &self,
         out: &Output<'_>,
         start: Option<Start<'_>>,
-        (panel, columns): (usize, usize),
-        lines: &[Line],
+        Panel { index, columns, lines }: Panel<'_>,
         rows: Range<usize>,
     ) {
-        let column = panel * LANES;
+        let column = index * LANES;
         let begin_at = |place: usize| match start {
             None => Begin::Result,
             Some(Start::Zero) => Begin::Zero,
@@ -217,6 +216,14 @@ impl Block {
             }
         }
     }
+}
+
+/// A panel of the weights: [`LANES`] of the N = `columns`.
+struct Panel<'a> {
+    index: usize,
+    columns: usize,
+    /// Two for each pair of rows.
+    lines: &'a [Line],
 }
 
 /// Rows that lie in memory as f32, `width` elements each; a last element that makes K even is zero.

@@ -61,7 +61,7 @@ impl Images {
 
 impl Winograd {
     /// From bf16 bits in checkpoint order, (N, C, 3, 3).
-    pub(crate) fn new(bits: &[u16], (columns, channels): (usize, usize)) -> Self {
+    pub(crate) fn new(bits: &[u16], columns: usize, channels: usize) -> Self {
         let mut transformed = vec![0_u16; columns * channels * PLACES];
         transformed.par_chunks_mut(PLACES).with_min_len(256).zip(bits.par_chunks(9)).for_each(|(out, kernel)| {
             let g: [f32; 9] = std::array::from_fn(|i| bf16::from_bits(kernel[i]).to_f32());
