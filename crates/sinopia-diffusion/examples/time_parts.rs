@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use sinopia_diffusion::{Pipeline, noise};
+use sinopia_diffusion::{ImageSize, Pipeline, noise};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use sinopia_models::denoiser::{DenoiserRequest, Recording, TextConditioning};
 use sinopia_models::hub::NoProgress;
-use sinopia_models::unet::{Recording, TextConditioning, UNetRequest};
 use sinopia_models::{Error, Precision};
 use sinopia_nn::memory::{Allocator, keep_freed};
 use sinopia_nn::threads::quiet_tensor_library;
@@ -67,9 +67,10 @@ struct Parts {
 
 impl Parts {
     fn new(pipeline: Pipeline) -> Result<Self> {
-        let (width, height) = pipeline.native_size();
+        let ImageSize { width, height } = pipeline.native_size();
         let factor = pipeline.vae().scale_factor();
-        let size = (height / factor, width / factor, pipeline.unet().config().in_channels);
+        let channels = pipeline.denoiser().latent_channels();
+        let size = noise::LatentSize { height: height / factor, width: width / factor, channels };
         let latents = noise::NoiseSource::new(noise::Seed(1)).draw(size, &Device::Cpu)?;
         let embeds = embeds(&pipeline)?;
         Ok(Self {
@@ -83,24 +84,26 @@ impl Parts {
     /// One pass over a batch of two, as classifier-free guidance wants it.
     fn step(&self) -> Result<()> {
         let latents = Tensor::cat(&[&self.latents, &self.latents], 0)?;
-        let reply = self.pipeline.unet().forward(&UNetRequest::new(&latents, 981.0, &self.both))?;
-        finite(&reply.noise.ok_or("no noise")?)
+        let reply = self.pipeline.denoiser().forward(&DenoiserRequest::new(&latents, 981.0, &self.both))?;
+        finite(&reply.prediction.ok_or("no prediction")?)
     }
 
     /// Forward to the last guidance key and the gradient of a loss on the maps with respect to the latents.
     fn guidance(&self) -> Result<()> {
-        let unet = self.pipeline.unet();
-        let recording = Recording::new(unet.guidance_keys());
-        let request =
-            UNetRequest { record: Some(&recording), ..UNetRequest::new(&self.latents, 981.0, &self.conditional) };
-        let (_, gradient) = unet.gradient(&request, &mut |maps| {
+        let denoiser = self.pipeline.denoiser();
+        let recording = Recording::new(denoiser.guidance_keys());
+        let request = DenoiserRequest {
+            record: Some(&recording),
+            ..DenoiserRequest::new(&self.latents, 981.0, &self.conditional)
+        };
+        let gradient = denoiser.input_gradient(&request, &mut |maps| {
             let mut total = Tensor::zeros((), candle_core::DType::F32, &Device::Cpu)?;
             for map in maps.values() {
                 total = (total + map.narrow(3, 1, 4)?.sqr()?.mean_all()?)?;
             }
-            Ok::<_, Error>(total)
+            Ok(Some(total))
         })?;
-        finite(&gradient)
+        finite(&gradient.ok_or("no gradient")?)
     }
 
     fn decode(&self) -> Result<()> {

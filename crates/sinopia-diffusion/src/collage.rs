@@ -6,6 +6,15 @@ use sinopia_layout::{BBox, Grid, GridMask};
 
 use crate::Result;
 
+/// A move by whole latent cells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shift {
+    /// Rows down; up if negative.
+    pub down: i64,
+    /// Columns to the right; to the left if negative.
+    pub right: i64,
+}
+
 /// How a cut-out is moved to its box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,9 +36,11 @@ impl Default for Alignment {
 }
 
 impl Alignment {
-    /// The move, in latent cells (down, right), that takes the mask's centre of mass to the box's centre; and whether the canvas stopped it short.
-    pub fn shift(&self, mask: &GridMask, bbox: &BBox) -> ((i64, i64), bool) {
-        let (Some((row, column)), Some(rect)) = (mask.centroid(), mask.bounding_rect()) else { return ((0, 0), false) };
+    /// The move that takes the mask's centre of mass to the box's centre; and whether the canvas stopped it short.
+    pub fn shift(&self, mask: &GridMask, bbox: &BBox) -> (Shift, bool) {
+        let (Some((row, column)), Some(rect)) = (mask.centroid(), mask.bounding_rect()) else {
+            return (Shift::default(), false);
+        };
         let Grid { height, width } = mask.grid();
         let (x, y) = bbox.center();
         let wanted = |centre: f64, index: f64, size: usize| {
@@ -40,13 +51,13 @@ impl Alignment {
         let down = if self.horizontal_only { 0 } else { wanted(y, row, height) };
         let right = wanted(x, column, width);
         if !self.stays_on_canvas {
-            return ((down, right), false);
+            return (Shift { down, right }, false);
         }
-        let kept = (
-            down.clamp(-(rect.top as i64), (height - rect.bottom) as i64),
-            right.clamp(-(rect.left as i64), (width - rect.right) as i64),
-        );
-        (kept, kept != (down, right))
+        let kept = Shift {
+            down: down.clamp(-(rect.top as i64), (height - rect.bottom) as i64),
+            right: right.clamp(-(rect.left as i64), (width - rect.right) as i64),
+        };
+        (kept, kept != Shift { down, right })
     }
 }
 
@@ -57,22 +68,22 @@ pub struct Cutout {
     pub states: Vec<Tensor>,
     /// The object's cells, moved.
     pub mask: GridMask,
-    /// The move from its own picture, in cells (down, right).
-    pub shift: (i64, i64),
+    /// The move from its own picture.
+    pub shift: Shift,
 }
 
 impl Cutout {
     /// Cuts an object out and moves it. Cells that leave the canvas are lost.
-    pub fn new(states: Vec<Tensor>, mask: &GridMask, shift: (i64, i64)) -> Self {
+    pub fn new(states: Vec<Tensor>, mask: &GridMask, shift: Shift) -> Self {
         Self { states, mask: shifted_mask(mask, shift), shift }
     }
 }
 
-/// The mask moved by (down, right) cells.
-pub fn shifted_mask(mask: &GridMask, shift: (i64, i64)) -> GridMask {
+/// The mask moved.
+pub fn shifted_mask(mask: &GridMask, shift: Shift) -> GridMask {
     let grid = mask.grid();
     let inside = |row: usize, column: usize| {
-        source((row, column), shift, grid).is_some_and(|(row, column)| mask.contains(row, column))
+        source(row, column, shift, grid).is_some_and(|(row, column)| mask.contains(row, column))
     };
     let cells = (0..grid.height).flat_map(|row| (0..grid.width).map(move |column| (row, column)));
     let cells = cells.map(|(row, column)| inside(row, column)).collect();
@@ -80,9 +91,9 @@ pub fn shifted_mask(mask: &GridMask, shift: (i64, i64)) -> GridMask {
 }
 
 /// The cell that a move brings to (row, column), if it is on the canvas.
-fn source((row, column): (usize, usize), (down, right): (i64, i64), grid: Grid) -> Option<(usize, usize)> {
-    let row = usize::try_from(row as i64 - down).ok().filter(|row| *row < grid.height)?;
-    let column = usize::try_from(column as i64 - right).ok().filter(|column| *column < grid.width)?;
+fn source(row: usize, column: usize, shift: Shift, grid: Grid) -> Option<(usize, usize)> {
+    let row = usize::try_from(row as i64 - shift.down).ok().filter(|row| *row < grid.height)?;
+    let column = usize::try_from(column as i64 - shift.right).ok().filter(|column| *column < grid.width)?;
     Some((row, column))
 }
 
@@ -90,13 +101,13 @@ fn source((row, column): (usize, usize), (down, right): (i64, i64), grid: Grid) 
 ///
 /// # Errors
 /// When the map does not have the grid's cells.
-pub fn shifted_attention(map: &Tensor, grid: Grid, shift: (i64, i64), latent_grid: Grid) -> Result<Tensor> {
-    if shift == (0, 0) {
+pub fn shifted_attention(map: &Tensor, grid: Grid, shift: Shift, latent_grid: Grid) -> Result<Tensor> {
+    if shift == Shift::default() {
         return Ok(map.clone());
     }
     let (heads, hw) = map.dims2()?;
-    let down = shift.0 as f64 * grid.height as f64 / latent_grid.height as f64;
-    let right = shift.1 as f64 * grid.width as f64 / latent_grid.width as f64;
+    let down = shift.down as f64 * grid.height as f64 / latent_grid.height as f64;
+    let right = shift.right as f64 * grid.width as f64 / latent_grid.width as f64;
     let values = map.to_vec2::<f32>()?;
     let (rows, columns) = (shift_taps(down, grid.height), shift_taps(right, grid.width));
     let mut moved = Vec::with_capacity(heads * hw);
@@ -159,11 +170,11 @@ impl Collage {
             let objects = objects.collect::<Result<Vec<_>>>()?;
             if index == 0 {
                 objects.iter().for_each(|(cutout, latents)| {
-                    paste(&mut canvas, latents, &grown_rect(&cutout.mask), (cutout.shift, channels));
+                    paste(&mut canvas, latents, &grown_rect(&cutout.mask), cutout.shift);
                 });
             }
             objects.iter().for_each(|(cutout, latents)| {
-                paste(&mut canvas, latents, &cutout.mask, (cutout.shift, channels));
+                paste(&mut canvas, latents, &cutout.mask, cutout.shift);
             });
             states.push(Tensor::from_vec(canvas, (1, height, width, channels), device)?);
         }
@@ -198,10 +209,11 @@ impl Collage {
 }
 
 /// Copies an object's latents into the canvas, cell by cell where `mask` is and the moved picture has a cell.
-fn paste(canvas: &mut [f32], latents: &[f32], mask: &GridMask, (shift, channels): ((i64, i64), usize)) {
+fn paste(canvas: &mut [f32], latents: &[f32], mask: &GridMask, shift: Shift) {
     let grid = mask.grid();
+    let channels = latents.len() / grid.cells();
     for (cell, _) in mask.cells().iter().enumerate().filter(|(_, inside)| **inside) {
-        if let Some((row, column)) = source((cell / grid.width, cell % grid.width), shift, grid) {
+        if let Some((row, column)) = source(cell / grid.width, cell % grid.width, shift, grid) {
             let from = (row * grid.width + column) * channels;
             canvas[cell * channels..(cell + 1) * channels].copy_from_slice(&latents[from..from + channels]);
         }
@@ -246,8 +258,10 @@ mod tests {
 
     #[test]
     fn smaller_objects_are_pasted_on_top() -> Result<()> {
-        let small = Cutout::new(vec![latents(2.0); 2], &mask(["....", ".#..", "....", "...."]), (0, 0));
-        let large = Cutout::new(vec![latents(3.0); 2], &mask(["##..", "##..", "....", "...."]), (0, 0));
+        let small =
+            Cutout::new(vec![latents(2.0); 2], &mask(["....", ".#..", "....", "...."]), Shift { down: 0, right: 0 });
+        let large =
+            Cutout::new(vec![latents(3.0); 2], &mask(["##..", "##..", "....", "...."]), Shift { down: 0, right: 0 });
         let collage = Collage::compose(&latents(1.0), &[small, large])?;
         check(collage.start(), ["3321", "3221", "2221", "1111"]);
         check(&collage.states[1], ["3300", "3200", "0000", "0000"]);
@@ -261,7 +275,7 @@ mod tests {
     fn objects_are_moved_with_their_latents() -> Result<()> {
         let picture = Tensor::arange(0f32, 16.0, &Device::Cpu)?.reshape((1, 4, 4, 1))?;
         let own = mask(["....", ".#..", "....", "...."]);
-        let cutout = Cutout::new(vec![latents(0.0), picture], &own, (1, 2));
+        let cutout = Cutout::new(vec![latents(0.0), picture], &own, Shift { down: 1, right: 2 });
         assert_eq!(cutout.mask, mask(["....", "....", "...#", "...."]));
         let collage = Collage::compose(&latents(1.0), &[cutout])?;
         check(&collage.states[1], ["0000", "0000", "0005", "0000"]);
@@ -270,7 +284,8 @@ mod tests {
 
     #[test]
     fn no_zeros_are_pasted_from_beyond_the_canvas() -> Result<()> {
-        let cutout = Cutout::new(vec![latents(2.0)], &mask(["#...", "....", "....", "...."]), (2, 2));
+        let cutout =
+            Cutout::new(vec![latents(2.0)], &mask(["#...", "....", "....", "...."]), Shift { down: 2, right: 2 });
         let collage = Collage::compose(&latents(1.0), &[cutout])?;
         // The grown rectangle reaches row 1 and column 1, which nothing was moved onto.
         check(collage.start(), ["1111", "1111", "1122", "1122"]);
@@ -289,11 +304,11 @@ mod tests {
     fn the_centre_of_the_mask_moves_to_the_centre_of_the_box() {
         let own = mask(["....", ".##.", ".##.", "...."]);
         let bbox = BBox::new(0.5, 0.5, 1.0, 1.0).unwrap();
-        assert_eq!(Alignment::default().shift(&own, &bbox), ((1, 1), false));
+        assert_eq!(Alignment::default().shift(&own, &bbox), (Shift { down: 1, right: 1 }, false));
         let sideways = Alignment { horizontal_only: true, ..Alignment::default() };
-        assert_eq!(sideways.shift(&own, &bbox), ((0, 1), false));
+        assert_eq!(sideways.shift(&own, &bbox), (Shift { down: 0, right: 1 }, false));
         let coarse = Alignment { step_cells: 4, ..Alignment::default() };
-        assert_eq!(coarse.shift(&own, &bbox), ((0, 0), false));
+        assert_eq!(coarse.shift(&own, &bbox), (Shift { down: 0, right: 0 }, false));
         // The published step follows the grid: 2 cells of 16, 4 of 32.
         let published = Alignment { step_cells: 0, ..Alignment::default() };
         for (size, step) in [(16, 2), (32, 4), (64, 8), (4, 1)] {
@@ -302,7 +317,7 @@ mod tests {
                 Grid::new(size, size),
                 sinopia_layout::GridRounding::AtLeastOneCell,
             );
-            let ((down, right), _) = published.shift(&cell, &BBox::new(0.4, 0.6, 0.5, 0.7).unwrap());
+            let (Shift { down, right }, _) = published.shift(&cell, &BBox::new(0.4, 0.6, 0.5, 0.7).unwrap());
             let eighths = |share: f64| ((share * size as f64 - 0.5) / step as f64).round_ties_even() as i64 * step;
             assert_eq!((down, right), (eighths(0.65), eighths(0.45)), "{size}");
         }
@@ -312,19 +327,22 @@ mod tests {
     fn no_object_leaves_the_canvas_unless_asked_to() {
         let own = mask(["....", "###.", "###.", "###."]);
         let bbox = BBox::new(0.75, 0.0, 1.0, 0.25).unwrap();
-        assert_eq!(Alignment::default().shift(&own, &bbox), ((-1, 1), true));
+        assert_eq!(Alignment::default().shift(&own, &bbox), (Shift { down: -1, right: 1 }, true));
         let published = Alignment { stays_on_canvas: false, ..Alignment::default() };
-        assert_eq!(published.shift(&own, &bbox), ((-2, 2), false));
+        assert_eq!(published.shift(&own, &bbox), (Shift { down: -2, right: 2 }, false));
     }
 
     #[test]
     fn attention_is_moved_by_whole_and_by_half_cells() -> Result<()> {
         let map = Tensor::new(&[[1f32, 2.0, 3.0, 4.0]], &Device::Cpu)?; // a 2 × 2 grid
-        let moved = |shift| shifted_attention(&map, Grid::new(2, 2), shift, GRID).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(moved((0, 2)), [[0.0, 1.0, 0.0, 3.0]]);
-        assert_eq!(moved((-2, 0)), [[3.0, 4.0, 0.0, 0.0]]);
-        assert_eq!(moved((0, 1)), [[0.5, 1.5, 1.5, 3.5]]);
-        assert_eq!(moved((0, 0)), [[1.0, 2.0, 3.0, 4.0]]);
+        let moved = |down, right| {
+            let moved = shifted_attention(&map, Grid::new(2, 2), Shift { down, right }, GRID).unwrap();
+            moved.to_vec2::<f32>().unwrap()
+        };
+        assert_eq!(moved(0, 2), [[0.0, 1.0, 0.0, 3.0]]);
+        assert_eq!(moved(-2, 0), [[3.0, 4.0, 0.0, 0.0]]);
+        assert_eq!(moved(0, 1), [[0.5, 1.5, 1.5, 3.5]]);
+        assert_eq!(moved(0, 0), [[1.0, 2.0, 3.0, 4.0]]);
         Ok(())
     }
 }

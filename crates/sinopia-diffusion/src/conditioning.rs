@@ -1,11 +1,11 @@
-//! What the UNet is told of a text: the states of CLIP, which stay the same for a whole picture, ELLA's tokens, which are others at each timestep, or both.
+//! What the denoiser attends to of a text: the states of CLIP, which stay the same for a whole picture, ELLA's tokens, which are others at each timestep, or both.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use sinopia_models::denoiser::TextConditioning;
 use sinopia_models::ella::{Ella, EllaText, TextLength};
-use sinopia_models::unet::TextConditioning;
 
 use crate::{Error, Result};
 
@@ -19,7 +19,7 @@ pub enum TextEncoderKind {
     /// ELLA: a language model's understanding of long texts; its tokens stand for no words.
     #[serde(rename = "ella")]
     Ella,
-    /// ELLA's tokens, then CLIP's: long texts are understood, and words can still be told where to look.
+    /// ELLA's tokens, then CLIP's: long texts are understood, and the attention of words can still be guided.
     #[serde(rename = "ella+clip")]
     EllaAndClip,
 }
@@ -48,7 +48,7 @@ impl TextEncoderKind {
     }
 }
 
-/// How texts become what the UNet looks at.
+/// How texts become what the denoiser attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextEncoding {
@@ -98,7 +98,7 @@ impl<'a> PromptText<'a> {
     }
 }
 
-/// One or several texts: answers which states the UNet looks at, at a timestep.
+/// One or several texts: answers which states the denoiser attends to, at a timestep.
 #[derive(Debug)]
 pub struct Conditioning {
     parts: Parts,
@@ -119,14 +119,10 @@ enum Parts {
 }
 
 impl Conditioning {
-    /// States (B, L, D) that stay the same.
-    ///
-    /// # Errors
-    /// If they do not have three axes, or one is empty.
-    pub fn fixed(states: &Tensor) -> Result<Self> {
-        let states = TextConditioning::new(states)?;
+    /// States (B, L, D), and what goes with them, that stay the same.
+    pub fn fixed(states: TextConditioning) -> Self {
         let (batch_size, num_tokens) = (states.batch_size(), states.num_tokens());
-        Ok(Self::new(Parts::Fixed(Arc::new(states)), batch_size, num_tokens))
+        Self::new(Parts::Fixed(Arc::new(states)), batch_size, num_tokens)
     }
 
     /// A text as ELLA read it, and perhaps CLIP's states (1, L, D) behind.
@@ -150,12 +146,12 @@ impl Conditioning {
                 expected: "the same number in all",
             });
         }
-        let fixed = |text: &Arc<Self>| match &text.parts {
-            Parts::Fixed(states) => Some(states.embeds().clone()),
+        let fixed = texts.iter().map(|text| match &text.parts {
+            Parts::Fixed(states) => Some(states.as_ref()),
             _ => None,
-        };
-        if let Some(states) = texts.iter().map(fixed).collect::<Option<Vec<_>>>() {
-            return Self::fixed(&Tensor::cat(&states, 0)?);
+        });
+        if let Some(states) = fixed.collect::<Option<Vec<&TextConditioning>>>() {
+            return Ok(Self::fixed(TextConditioning::cat(&states)?));
         }
         let batch_size = texts.iter().map(|text| text.batch_size).sum();
         Ok(Self::new(Parts::Batch(texts), batch_size, num_tokens))
@@ -165,19 +161,38 @@ impl Conditioning {
         Self { parts, latest: Mutex::default(), batch_size, num_tokens }
     }
 
-    /// What the UNet looks at, at a timestep.
+    /// What the denoiser attends to, at a timestep.
     ///
     /// # Errors
     /// When the device has no room.
     pub fn at(&self, timestep: f64) -> Result<Arc<TextConditioning>> {
-        if let Parts::Fixed(states) = &self.parts {
-            return Ok(states.clone());
+        match &self.parts {
+            Parts::Fixed(states) => Ok(states.clone()),
+            Parts::Ella { ella, text, clip } => self.remembered(timestep, || {
+                let tokens = ella.tokens(text, timestep)?;
+                Ok(match clip {
+                    None => TextConditioning::new(&tokens)?,
+                    Some(clip) => TextConditioning::new(&Tensor::cat(&[&tokens, clip], 1)?)?,
+                })
+            }),
+            Parts::Batch(texts) => self.remembered(timestep, || {
+                let states = texts.iter().map(|text| text.at(timestep)).collect::<Result<Vec<_>>>()?;
+                Ok(TextConditioning::cat(&states.iter().map(AsRef::as_ref).collect::<Vec<_>>())?)
+            }),
         }
+    }
+
+    /// The latest answer if it was for this timestep, else a new one.
+    fn remembered(
+        &self,
+        timestep: f64,
+        states: impl FnOnce() -> Result<TextConditioning>,
+    ) -> Result<Arc<TextConditioning>> {
         if let Some(states) = self.latest().as_ref().filter(|(known, _)| *known == timestep.to_bits()) {
             return Ok(states.1.clone());
         }
         // Made without holding the lock: whoever waits for other threads meanwhile may be handed work that asks here too.
-        let states = Arc::new(TextConditioning::new(&self.states_at(timestep)?)?);
+        let states = Arc::new(states()?);
         *self.latest() = Some((timestep.to_bits(), states.clone()));
         Ok(states)
     }
@@ -185,19 +200,6 @@ impl Conditioning {
     /// A panic while the lock was held cannot have left the answer half-written.
     fn latest(&self) -> MutexGuard<'_, Option<(u64, Arc<TextConditioning>)>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The states (B, L, D) at a timestep.
-    fn states_at(&self, timestep: f64) -> Result<Tensor> {
-        match &self.parts {
-            Parts::Fixed(states) => Ok(states.embeds().clone()),
-            Parts::Ella { ella, text, clip: None } => Ok(ella.tokens(text, timestep)?),
-            Parts::Ella { ella, text, clip: Some(clip) } => Ok(Tensor::cat(&[&ella.tokens(text, timestep)?, clip], 1)?),
-            Parts::Batch(texts) => {
-                let states = texts.iter().map(|text| Ok(text.at(timestep)?.embeds().clone()));
-                Ok(Tensor::cat(&states.collect::<Result<Vec<_>>>()?, 0)?)
-            }
-        }
     }
 
     /// B.
@@ -228,7 +230,8 @@ mod tests {
 
     fn states(tokens: usize) -> Arc<Conditioning> {
         let values: Vec<f32> = (0..tokens * 2).map(|x| x as f32).collect();
-        Arc::new(Conditioning::fixed(&Tensor::from_vec(values, (1, tokens, 2), &Device::Cpu).unwrap()).unwrap())
+        let states = Tensor::from_vec(values, (1, tokens, 2), &Device::Cpu).unwrap();
+        Arc::new(Conditioning::fixed(TextConditioning::new(&states).unwrap()))
     }
 
     #[test]

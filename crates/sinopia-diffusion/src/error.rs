@@ -2,6 +2,7 @@
 
 use sinopia_layout::counted;
 
+use crate::settings::SettingError;
 use crate::{methods, schedulers};
 
 /// The result of everything in this crate.
@@ -102,15 +103,23 @@ pub enum Error {
         /// What may have been meant.
         hint: String,
     },
-    /// An option of a method has a value of the wrong kind.
-    #[error("option `{option}` of method `{method}`: {source}")]
+    /// An option of a method has a value that it does not take.
+    #[error("option `{}` of method `{method}` is {}, expected {}", problem.name, problem.found, problem.expected)]
     MethodOption {
         /// The method.
         method: &'static str,
-        /// The option.
-        option: String,
-        /// What serde found.
-        source: serde_json::Error,
+        /// The option, what was found and what is expected.
+        problem: SettingError,
+    },
+    /// A method is given one option twice, in two spellings.
+    #[error("method `{method}` is given one option twice, as `{first}` and as `{second}`: leave one out")]
+    OptionTwice {
+        /// The method.
+        method: &'static str,
+        /// One spelling.
+        first: String,
+        /// The other.
+        second: String,
     },
     /// A method's options are not named values.
     #[error("the options of method `{method}` are not understood: {source}")]
@@ -129,7 +138,7 @@ pub enum Error {
         method: &'static str,
     },
     /// A preset nobody here knows.
-    #[error("unknown preset `{name}`: {}", methods::preset_choice(name))]
+    #[error("unknown preset `{name}`: {}", methods::presets::choice_of_preset(name))]
     UnknownPreset {
         /// What was asked for.
         name: String,
@@ -149,7 +158,7 @@ pub enum Error {
     NoElla,
     /// A method that guides the attention of words, and tokens that stand for none.
     #[error(
-        "this method guides where words look, and ELLA's tokens stand for no words: take --text-encoder ella+clip, which has both, or --method sd, gligen or multidiffusion"
+        "this method guides the cross-attention of words, and ELLA's tokens stand for no words: take --text-encoder ella+clip, which has both, or --method sd, gligen or multidiffusion"
     )]
     NoWords,
     /// A method needs a caption and there is none.
@@ -217,6 +226,55 @@ pub enum Error {
     Candle(#[from] candle_core::Error),
 }
 
+impl Error {
+    /// Whether what was given cannot be used (a setting, an option, a layout, a checkpoint), so that the same again would fail again; what is left are
+    /// failures while painting, and cancellations.
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Cancelled | Self::Candle(_) => false,
+            // Numbers that overflow, and maps that are not as a loss expects them, come up on the way.
+            Self::NotFinite { .. } | Self::AttentionMap { .. } => false,
+            Self::Model(error) => error.is_bad_input(),
+            Self::SchedulerConfig { .. }
+            | Self::SchedulerKey { .. }
+            | Self::SchedulerUnknown { .. }
+            | Self::UnsupportedScheduler { .. }
+            | Self::UnknownScheduler { .. }
+            | Self::Steps { .. }
+            | Self::PictureSize { .. }
+            | Self::Setting { .. }
+            | Self::UnknownMethod { .. }
+            | Self::UnknownOption { .. }
+            | Self::MethodOption { .. }
+            | Self::OptionTwice { .. }
+            | Self::MethodOptions { .. }
+            | Self::NoLayout { .. }
+            | Self::UnknownPreset { .. }
+            | Self::NoAdapters { .. }
+            | Self::NoElla
+            | Self::NoWords
+            | Self::NoCaption { .. }
+            | Self::Recipe { .. }
+            | Self::RecipeFormat { .. }
+            | Self::RecipeModel { .. }
+            | Self::Layout(_) => true,
+        }
+    }
+
+    /// Whether somebody asked for the end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Cancelled)
+    }
+
+    /// What the user can do about it, beyond what the message says.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 fn newer_than(writer: &str) -> String {
     match writer.trim() {
         "" => "use a newer sinopia (it does not say which wrote it)".to_owned(),
@@ -225,11 +283,28 @@ fn newer_than(writer: &str) -> String {
 }
 
 impl From<sinopia_models::Error> for Error {
-    /// A network stops early for nobody but the run's [`Cancellation`](crate::Cancellation).
+    /// A network stops early for nobody but the run's [`CancellationToken`](crate::CancellationToken).
     fn from(error: sinopia_models::Error) -> Self {
         match error {
-            sinopia_models::Error::Interrupted => Self::Cancelled,
+            sinopia_models::Error::Cancelled => Self::Cancelled,
             error => Self::Model(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_given_is_told_from_what_failed() {
+        let damaged = || sinopia_models::Error::Damaged { file: "x".to_owned(), problem: "cut".to_owned() };
+        let refused = sinopia_models::Error::Input { what: "x", expected: "y".to_owned(), found: "z".to_owned() };
+        assert!(Error::from(damaged()).is_bad_input() && !Error::from(refused).is_bad_input());
+        assert!(Error::UnknownScheduler { name: "heun".to_owned() }.is_bad_input());
+        assert!(!Error::NotFinite { what: "loss", step: 1, timestep: 981.0 }.is_bad_input());
+        let cancelled = Error::from(sinopia_models::Error::Cancelled);
+        assert!(cancelled.is_cancelled() && !cancelled.is_bad_input());
+        assert!(Error::from(damaged()).hint().is_some_and(|hint| hint.contains("fetch it again")));
     }
 }

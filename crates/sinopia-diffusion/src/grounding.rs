@@ -1,12 +1,13 @@
-//! Boxes for models with GLIGEN's adapters: which phrase stands where, and for how many steps the adapters listen.
+//! Grounding: conditioning on boxes for models with GLIGEN's adapters, which phrase stands where and for how many steps the adapters are on.
 
+use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, Scene, excerpt};
 use sinopia_models::unet::{Grounding, GroundingWiring};
 
-use crate::observer::Run;
-use crate::pipeline::{Pipeline, SHOWN_CHARS};
-use crate::{Error, Result};
+use crate::Result;
+use crate::observer::{Run, SHOWN_CHARS};
 
 /// A box and what should stand in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +19,7 @@ pub struct Slot {
 }
 
 /// What is written into an object's slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotPhrase {
     /// Its name, as the adapters were trained: `a white cat`.
@@ -29,14 +30,14 @@ pub enum SlotPhrase {
     OverallPhrase,
 }
 
-/// What guidance passes, which look at the conditional text alone, see of the boxes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What guidance passes, which have the conditional text alone, are conditioned on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GuidanceGrounding {
-    /// What the conditional half of a denoising step sees: the boxes.
+    /// The boxes, as the conditional half of a denoising step.
     #[default]
     Conditional,
-    /// What the unconditional half sees: empty slots.
+    /// Empty slots, as the unconditional half.
     Unconditional,
     /// Nothing: the adapters are off.
     None,
@@ -47,13 +48,13 @@ pub enum GuidanceGrounding {
 pub struct GroundingOptions {
     /// Share of the calls, from the first on, at which the adapters are on: scheduled sampling.
     pub beta: f64,
-    /// What guidance passes see.
+    /// What guidance passes are conditioned on.
     pub guidance: GuidanceGrounding,
     /// How the adapters are wired.
     pub wiring: GroundingWiring,
 }
 
-/// The boxes of one picture, ready for the UNet.
+/// The boxes of one picture, ready for the denoiser.
 #[derive(Debug)]
 pub struct ScheduledGrounding {
     /// [empty, the boxes] under classifier-free guidance, else the boxes alone.
@@ -85,34 +86,32 @@ pub fn slots(scene: &Scene, phrase: SlotPhrase) -> Vec<Slot> {
     slot.collect()
 }
 
+/// The slots that the adapters have room for; those beyond are left out, with a warning.
+pub(crate) fn slots_that_fit<'a>(slots: &'a [Slot], run: &Run) -> &'a [Slot] {
+    let (kept, left_out) = slots.split_at(slots.len().min(Grounding::SLOTS));
+    if !left_out.is_empty() {
+        let names: Vec<String> = left_out.iter().map(|slot| format!("`{}`", slot.phrase)).collect();
+        run.warn(format!(
+            "the model can be conditioned on {} boxes: the place of {} is not grounded",
+            Grounding::SLOTS,
+            excerpt(&names.join(", "), SHOWN_CHARS)
+        ));
+    }
+    kept
+}
+
 impl ScheduledGrounding {
-    /// Reads the phrases. More boxes than the adapters have slots are told and left out; `is_guided` says whether denoising steps have an
-    /// unconditional half.
+    /// From slots and the text encoder's states of their phrases (N, D); `is_guided` says whether denoising steps have an unconditional half.
     ///
     /// # Errors
-    /// When the text encoder refuses.
-    pub fn new(
-        slots: &[Slot],
-        options: GroundingOptions,
-        (pipeline, is_guided): (&Pipeline, bool),
-        run: &Run,
-    ) -> Result<Self> {
-        let (kept, left_out) = slots.split_at(slots.len().min(Grounding::SLOTS));
-        if !left_out.is_empty() {
-            let names: Vec<String> = left_out.iter().map(|slot| format!("`{}`", slot.phrase)).collect();
-            run.warn(format!(
-                "the model can be told of {} boxes: the place of {} is not grounded",
-                Grounding::SLOTS,
-                excerpt(&names.join(", "), SHOWN_CHARS)
-            ));
-        }
+    /// When the numbers of slots and states disagree, or there are more than the adapters have room for.
+    pub fn new(slots: &[Slot], phrases: &Tensor, options: GroundingOptions, is_guided: bool) -> Result<Self> {
         let corners = |slot: &Slot| {
             let (x0, y0, x1, y1) = slot.bbox.corners();
             [x0 as f32, y0 as f32, x1 as f32, y1 as f32]
         };
-        let boxes: Vec<[f32; 4]> = kept.iter().map(corners).collect();
-        let phrases: Vec<&str> = kept.iter().map(|slot| slot.phrase.as_str()).collect();
-        let conditional = Grounding::of_boxes(&boxes, &pipeline.encode_phrases(&phrases, run)?)?.wired(options.wiring);
+        let boxes: Vec<[f32; 4]> = slots.iter().map(corners).collect();
+        let conditional = Grounding::of_boxes(&boxes, phrases)?.wired(options.wiring);
         let both = if is_guided { conditional.with_unconditional()? } else { conditional };
         let guidance = match options.guidance {
             GuidanceGrounding::Conditional => Some(both.last()?),
@@ -150,14 +149,6 @@ fn num_grounding_steps(beta: f64, count: usize) -> usize {
     (beta * count as f64) as usize
 }
 
-/// Refuses a share of grounded steps outside 0..=1.
-pub(crate) fn check_beta(name: &'static str, beta: f64) -> Result<()> {
-    match (0.0..=1.0).contains(&beta) {
-        true => Ok(()),
-        false => Err(Error::Setting { name, found: beta.to_string(), expected: "a number from 0 to 1" }),
-    }
-}
-
 /// The wiring that the option `reground` asks for.
 pub(crate) fn wiring(reground: bool) -> GroundingWiring {
     if reground { GroundingWiring::Parallel } else { GroundingWiring::Sequential }
@@ -176,7 +167,6 @@ mod tests {
         {
             assert_eq!(num_grounding_steps(beta, count), expected, "{beta} of {count}");
         }
-        assert!(check_beta("beta", f64::NAN).is_err() && check_beta("beta", 1.1).is_err());
     }
 
     #[test]

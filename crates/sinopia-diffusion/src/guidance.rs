@@ -2,15 +2,15 @@
 
 use candle_core::Tensor;
 use sinopia_layout::Grid;
-use sinopia_models::unet::{AttnKey, CallShape, Recording, UNet2DConditionModel, UNetRequest};
+use sinopia_models::denoiser::{AttnKey, AttnMaps, CallShape, Denoiser, DenoiserRequest, Recording};
 
-use crate::losses::{AttentionMaps, GroundedTokens, GuidanceLoss, TokenSet};
-use crate::masks::AttentionMap;
+use crate::attention_map::AttentionMap;
+use crate::losses::{GroundedTokens, GuidanceLoss, TokenSet};
 use crate::observer::{AttentionReport, Run};
 use crate::painting::GuidanceReport;
 use crate::pipeline::{GuidedText, Sampler};
-use crate::schedulers::NoiseLevel;
-use crate::work::{self, UNetWork};
+use crate::schedulers::{NoiseLevel, PUBLISHED_STEPS};
+use crate::work::{self, DenoiserWork};
 use crate::{Error, Result};
 
 /// How often and how far latents are moved.
@@ -37,9 +37,6 @@ pub struct GuidanceOptions {
     pub refreshes_loss: bool,
 }
 
-/// The number of steps that the published schedules are written for.
-pub const PUBLISHED_STEPS: usize = 50;
-
 /// The published schedule: 65 updates in 30 steps.
 pub fn published_max_iter() -> Vec<usize> {
     [[4; 5].as_slice(), &[3; 5], &[2; 10], &[1; 10]].concat()
@@ -62,7 +59,7 @@ impl Default for GuidanceOptions {
 impl GuidanceOptions {
     /// Updates at most at step `index` of `count`.
     pub fn iterations(&self, index: usize, count: usize) -> usize {
-        let place = if self.stretches_schedule { index * PUBLISHED_STEPS / count } else { index };
+        let place = if self.stretches_schedule { index.saturating_mul(PUBLISHED_STEPS) / count } else { index };
         if !(self.min_index_step..self.max_index_step).contains(&place) {
             return 0;
         }
@@ -77,7 +74,7 @@ impl GuidanceOptions {
 
 /// A step number of the published 50 steps in a run of `count`.
 pub(crate) fn stretched(step: usize, count: usize) -> usize {
-    (step * count).div_ceil(PUBLISHED_STEPS)
+    step.saturating_mul(count).div_ceil(PUBLISHED_STEPS)
 }
 
 /// How the length of an update follows the trajectory.
@@ -106,10 +103,10 @@ impl StepSize {
     }
 }
 
-/// Guidance of one trajectory.
+/// Guidance of one trajectory: the loss on attention maps, taken back to the latents.
 #[derive(Debug)]
 pub struct Guide<'a> {
-    unet: &'a UNet2DConditionModel,
+    denoiser: &'a dyn Denoiser,
     options: GuidanceOptions,
     step_size: StepSize,
     recording: Recording,
@@ -122,23 +119,35 @@ pub struct Guide<'a> {
     report: GuidanceReport,
 }
 
-/// Why a gradient pass ended before its way back.
-enum Ended {
-    /// The loss is at or below the threshold.
-    Satisfied(f32),
-    Failed(Error),
+/// A step that is about to be guided.
+#[derive(Clone, Copy)]
+pub struct GuidedStep<'a> {
+    /// Which step, from 0.
+    pub index: usize,
+    /// Its trajectory.
+    pub sampler: &'a Sampler<'a>,
+    /// Its prompt, whose conditional half guidance sees.
+    pub text: &'a GuidedText,
+    /// What its attention should be.
+    pub loss: &'a dyn GuidanceLoss,
 }
 
-impl From<sinopia_models::Error> for Ended {
-    fn from(error: sinopia_models::Error) -> Self {
-        Self::Failed(error.into())
+impl std::fmt::Debug for GuidedStep<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuidedStep").field("index", &self.index).finish_non_exhaustive()
     }
+}
+
+/// The loss at some latents, and its gradient unless it is small enough already.
+struct Evaluation {
+    loss: f32,
+    gradient: Option<Tensor>,
 }
 
 impl<'a> Guide<'a> {
     /// Guidance by the attention of `tokens` at `keys`, in a stage of the given name.
     pub fn new(
-        unet: &'a UNet2DConditionModel,
+        denoiser: &'a dyn Denoiser,
         keys: &[AttnKey],
         tokens: &TokenSet,
         options: GuidanceOptions,
@@ -147,7 +156,7 @@ impl<'a> Guide<'a> {
         let recording = Recording { tokens: tokens.columns(), ..Recording::new(keys) };
         let report = GuidanceReport { stage, updates: 0, first_loss: None, last_loss: None };
         let (step_size, tokens) = (StepSize::default(), tokens.clone());
-        Self { unet, options, step_size, recording, tokens, shown: None, last_loss: 1e4, report }
+        Self { denoiser, options, step_size, recording, tokens, shown: None, last_loss: 1e4, report }
     }
 
     /// With another rule for the length of updates.
@@ -163,23 +172,17 @@ impl<'a> Guide<'a> {
     ///
     /// # Errors
     /// [`Error::NotFinite`] if loss or gradient is not a number; [`Error::Cancelled`].
-    pub fn update(
-        &mut self,
-        latents: Tensor,
-        index: usize,
-        (sampler, text, loss): (&Sampler, &GuidedText, &dyn GuidanceLoss),
-        run: &Run,
-    ) -> Result<Tensor> {
-        let mut latents = latents;
+    pub fn update(&mut self, latents: Tensor, step: &GuidedStep, run: &Run) -> Result<Tensor> {
+        let (mut latents, GuidedStep { index, sampler, .. }) = (latents, *step);
         let factor = self.step_size.factor(sampler.noise_level(index), index, sampler.num_calls());
-        let step = factor * self.options.loss_scale;
+        let length = factor * self.options.loss_scale;
         for _ in 0..self.options.iterations(index, sampler.num_scheduled()) {
             run.check()?;
             if !self.options.refreshes_loss && self.last_loss <= self.options.loss_threshold {
                 break;
             }
-            let Some(gradient) = self.gradient(&latents, index, (sampler, text, loss), run)? else { break };
-            latents = (latents - (gradient * step)?)?;
+            let Some(gradient) = self.gradient(&latents, step, run)? else { break };
+            latents = (latents - (gradient * length)?)?;
         }
         Ok(latents)
     }
@@ -195,89 +198,99 @@ impl<'a> Guide<'a> {
     }
 
     /// ∂L/∂z at these latents, or nothing if L is small enough already.
-    fn gradient(
-        &mut self,
-        latents: &Tensor,
-        index: usize,
-        (sampler, text, loss): (&Sampler, &GuidedText, &dyn GuidanceLoss),
-        run: &Run,
-    ) -> Result<Option<Tensor>> {
-        let timestep = sampler.timestep(index);
-        let input = sampler.model_input(latents, index)?;
-        let states = text.conditional().at(timestep)?;
-        let recording = Recording { words_from: text.conditional().first_word_column(), ..self.recording.clone() };
-        let request = UNetRequest {
-            record: Some(&recording),
-            grounding: text.guidance_grounding(index, sampler.num_scheduled()),
-            interrupt: run.cancellation().interrupt(),
-            ..UNetRequest::new(&input, timestep, &states)
-        };
-        let (refreshes, threshold) = (self.options.refreshes_loss, self.options.loss_threshold);
-        let (_, h, w, _) = latents.dims4()?;
-        let shape = work::call_shape((1, (h, w)), &states, request.grounding);
-        let shows = run.wants_attention() && self.shown.replace(index) != Some(index);
-        let this = &*self;
-        let outcome = this.unet.gradient(&request, &mut |maps| {
-            if shows {
-                this.show(maps, (index, sampler.num_calls()), (h, w), run).map_err(Ended::Failed)?;
-            }
-            let loss = loss.loss(index, maps).map_err(Ended::Failed)?;
-            let value = loss.to_scalar::<f32>().map_err(|error| Ended::Failed(error.into()))?;
-            if !value.is_finite() {
-                return Err(Ended::Failed(Error::NotFinite { what: "guidance loss", step: index, timestep }));
-            }
-            if refreshes && f64::from(value) <= threshold { Err(Ended::Satisfied(value)) } else { Ok(loss) }
-        });
-        let (value, gradient) = match outcome {
-            Ok((value, gradient)) => (value, Some(gradient)),
-            Err(Ended::Satisfied(value)) => (value, None),
-            Err(Ended::Failed(error)) => return Err(error),
-        };
-        run.count(&self.work(shape, gradient.is_some())?);
-        self.report.first_loss.get_or_insert(value);
-        self.report.last_loss = Some(value);
-        self.last_loss = f64::from(value);
+    fn gradient(&mut self, latents: &Tensor, step: &GuidedStep, run: &Run) -> Result<Option<Tensor>> {
+        let shows = run.wants_attention() && self.shown.replace(step.index) != Some(step.index);
+        let Evaluation { loss, gradient } = self.evaluate(latents, step, shows, run)?;
+        self.report.first_loss.get_or_insert(loss);
+        self.report.last_loss = Some(loss);
+        self.last_loss = f64::from(loss);
         if let Some(gradient) = &gradient {
             self.report.updates += 1;
             if !gradient.sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+                let (index, timestep) = (step.index, step.sampler.timestep(step.index));
                 return Err(Error::NotFinite { what: "gradient of the guidance loss", step: index, timestep });
             }
         }
         Ok(gradient)
     }
 
+    /// One pass to the recorded maps, and back unless the loss is small enough.
+    fn evaluate(&self, latents: &Tensor, step: &GuidedStep, shows: bool, run: &Run) -> Result<Evaluation> {
+        let GuidedStep { index, sampler, text, .. } = *step;
+        let input = sampler.model_input(latents, index)?;
+        let states = text.conditional().at(sampler.timestep(index))?;
+        let recording = Recording { words_from: text.conditional().first_word_column(), ..self.recording.clone() };
+        let request = DenoiserRequest {
+            record: Some(&recording),
+            grounding: text.guidance_grounding(index, sampler.num_scheduled()),
+            cancellation: Some(run.cancellation()),
+            ..DenoiserRequest::new(&input, sampler.timestep(index), &states)
+        };
+        let (_, h, w, _) = latents.dims4()?;
+        let grid = Grid::new(h, w);
+        let shape = work::call_shape(grid, &states, request.grounding);
+
+        // The denoiser knows nothing of our errors: what the loss found is kept here.
+        let mut found = Ok(f32::NAN);
+        let gradient = self.denoiser.input_gradient(&request, &mut |maps| {
+            if shows && let Err(error) = self.show(maps, step, grid, run) {
+                found = Err(error);
+                return Ok(None);
+            }
+            match self.judge(maps, step) {
+                Ok((value, loss)) => {
+                    found = Ok(value);
+                    Ok(loss)
+                }
+                Err(error) => {
+                    found = Err(error);
+                    Ok(None)
+                }
+            }
+        })?;
+        let loss = found?;
+        run.count(&self.work(shape, gradient.is_some())?);
+        Ok(Evaluation { loss, gradient })
+    }
+
+    /// The loss of some maps, and once more for its gradient unless it is small enough.
+    fn judge(&self, maps: &AttnMaps, step: &GuidedStep) -> Result<(f32, Option<Tensor>)> {
+        let loss = step.loss.loss(step.index, maps)?;
+        let value = loss.to_scalar::<f32>()?;
+        if !value.is_finite() {
+            let timestep = step.sampler.timestep(step.index);
+            return Err(Error::NotFinite { what: "guidance loss", step: step.index, timestep });
+        }
+        let is_satisfied = self.options.refreshes_loss && f64::from(value) <= self.options.loss_threshold;
+        Ok((value, (!is_satisfied).then_some(loss)))
+    }
+
     /// The work of one evaluation.
-    fn work(&self, shape: CallShape, goes_back: bool) -> Result<UNetWork> {
+    fn work(&self, shape: CallShape, goes_back: bool) -> Result<DenoiserWork> {
         let shape = CallShape { last_key: self.recording.keys.iter().max().copied(), ..shape };
-        let mut work = UNetWork::default();
-        work.guidance_forward.add(&self.unet.config().forward_cost(&shape)?);
+        let mut work = DenoiserWork::default();
+        work.guidance_forward.add(&self.denoiser.forward_cost(&shape)?);
         if goes_back {
-            work.guidance_backward.add(&self.unet.config().backward_cost(&shape)?);
+            work.guidance_backward.add(&self.denoiser.backward_cost(&shape)?);
         }
         Ok(work)
     }
 
-    /// Shows where each phrase looks, layer by layer.
-    fn show(
-        &self,
-        maps: &AttentionMaps,
-        (index, count): (usize, usize),
-        latents_hw: (usize, usize),
-        run: &Run,
-    ) -> Result<()> {
-        for (key, map) in maps {
-            let (height, width) = self.unet.attention_grid(*key, latents_hw);
+    /// Shows each phrase's cross-attention, layer by layer.
+    fn show(&self, maps: &AttnMaps, step: &GuidedStep, latents: Grid, run: &Run) -> Result<()> {
+        for layer in self.denoiser.attention_layers(latents) {
+            let Some(map) = maps.get(&layer.key) else { continue };
             let cells = map.squeeze(0)?.mean(0)?.to_vec2::<f32>()?; // (heads, HW, L') to (HW, L')
             for object in self.tokens.objects() {
                 let values = cells.iter().map(|columns| self.mean_over_tokens(columns, object)).collect();
                 run.attention(&AttentionReport {
                     stage: &self.report.stage,
-                    index,
-                    count,
-                    key: *key,
+                    index: step.index,
+                    count: step.sampler.num_calls(),
+                    key: layer.key,
                     phrase: &object.phrase,
                     bboxes: &object.bboxes,
-                    map: AttentionMap::new(Grid::new(height, width), values)?,
+                    map: AttentionMap::new(layer.grid, values)?,
                 });
             }
         }
@@ -317,6 +330,12 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_steps_that_no_run_has_are_past_its_end() {
+        assert_eq!([stretched(0, 20), stretched(30, 20), stretched(31, 20)], [0, 12, 13]);
+        assert!(stretched(usize::MAX, 20) > 1000);
+    }
+
+    #[test]
     fn step_sizes_follow_their_formulas() {
         let level = NoiseLevel::variance_preserving(0.36);
         assert!((StepSize::NoiseLevel.factor(level, 3, 50) - 0.8).abs() < 1e-12);
@@ -324,7 +343,7 @@ mod tests {
         assert_eq!([boxdiff.factor(level, 0, 50), boxdiff.factor(level, 0, 1)], [1.0, 1.0]);
         assert!((boxdiff.factor(level, 49, 50) - 0.5f64.sqrt()).abs() < 1e-12);
         assert!((boxdiff.factor(level, 7, 50) - (1.0 - 0.5 * 7.0 / 49.0f64).sqrt()).abs() < 1e-12);
-        let scaled = NoiseLevel::sigma_scaled(level.sigma());
+        let scaled = NoiseLevel::sigma_scaled(level.noise / level.signal);
         assert!((boxdiff.factor(scaled, 0, 50) * 0.6 - 1.0).abs() < 1e-12, "1/√ᾱ times as far where latents are");
     }
 

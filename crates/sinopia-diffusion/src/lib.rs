@@ -1,25 +1,25 @@
 //! Schedulers, noise, guidance losses and the methods that paint with them.
 //!
-//! A [`Pipeline`] is a frozen Stable Diffusion checkpoint. A [`Method`](methods::Method) paints a [`PaintRequest`] with it, tells a [`Run`] how it goes, and
+//! A [`Pipeline`] is a frozen checkpoint around a [`Denoiser`](sinopia_models::Denoiser). A [`Method`](methods::Method) paints a [`PaintRequest`] with it, tells a [`Run`] how it goes, and
 //! answers with a [`Painting`], whose [`Recipe`] is enough to paint it again, bit for bit, on any number of threads.
 //!
 //! ```no_run
 //! use sinopia_diffusion::noise::Seed;
-//! use sinopia_diffusion::{Cancellation, PaintRequest, Pipeline, Run, Sampling, Silent, methods};
+//! use sinopia_diffusion::{CancellationToken, ImageSize, PaintRequest, Pipeline, Run, Sampling, Silent, methods};
 //!
 //! fn paint(pipeline: &Pipeline) -> sinopia_diffusion::Result<()> {
-//!     let (width, height) = pipeline.native_size();
+//!     let ImageSize { width, height } = pipeline.native_size();
 //!     let sampling = Sampling { num_inference_steps: 25, ..Sampling::new(Seed(1), width, height) };
 //!     let request = PaintRequest { caption: Some("a red dog".into()), layout: None, negative: None, sampling };
 //!     let method = methods::build("sd", serde_json::Value::Null)?;
-//!     let painting = method.generate(&request, pipeline, &Run::new(&Silent, &Cancellation::default()))?;
+//!     let painting = method.generate(&request, pipeline, &Run::new(&Silent, &CancellationToken::default()))?;
 //!     assert_eq!(painting.image.pixels().len(), 3 * width * height);
 //!     Ok(())
 //! }
 //! ```
 //!
 //! Start reading at [`methods`]; everything a method does is a named function of another module: [`losses`] and [`guidance`] (where attention
-//! should be), [`conditioning`] (what the UNet is told of a text), [`grounding`] (boxes for models that take them), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
+//! should be), [`conditioning`] (what the denoiser attends to of a text), [`grounding`] (boxes for models that take them), [`masks`] and [`collage`] (objects cut out and put in place), [`pipeline`] (one denoising step), [`schedulers`] and [`noise`].
 
 pub mod methods;
 
@@ -28,6 +28,7 @@ pub mod grounding;
 pub mod guidance;
 pub mod losses;
 
+mod attention_map;
 pub mod collage;
 pub mod masks;
 
@@ -41,13 +42,18 @@ pub mod painting;
 mod preview;
 mod prompts;
 pub mod recipe;
+pub mod settings;
 pub mod work;
 
 pub use conditioning::{TextEncoderKind, TextEncoding};
 pub use error::{Error, Result};
-pub use observer::{AttentionReport, Cancellation, Observer, Run, Silent, Stage, StepReport, Timing};
-pub use painting::{GuidanceReport, Image, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts};
+pub use observer::{AttentionReport, Observer, Run, Silent, Stage, StepReport, Timing};
+pub use painting::{
+    GuidanceReport, Image, ImageSize, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts,
+};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use preview::LinearPreview;
 pub use recipe::{EllaId, ModelId, Recipe};
-pub use work::UNetWork;
+pub use settings::Setting;
+pub use sinopia_models::CancellationToken;
+pub use work::DenoiserWork;

@@ -1,4 +1,4 @@
-//! The outline of an object that was painted alone: where it is, to be cut out.
+//! Segmentation masks of objects that were painted alone: where each is, to be cut out.
 
 mod sam;
 
@@ -8,9 +8,10 @@ use sinopia_layout::{BBox, Grid, GridMask, GridRect, GridRounding};
 
 pub use sam::{MaskPrompt, SamMask, SamOptions};
 
+use crate::Result;
+pub use crate::attention_map::AttentionMap;
 use crate::observer::Run;
 use crate::painting::Image;
-use crate::{Error, Result};
 
 /// What is known about an object painted alone.
 #[derive(Debug)]
@@ -19,13 +20,14 @@ pub struct MaskRequest<'a> {
     pub phrase: &'a str,
     /// The box it was painted into.
     pub bbox: &'a BBox,
-    /// Where its word looked, averaged over steps and heads, at [`object_mask_key`](sinopia_models::unet::UNet2DConditionModel::object_mask_key).
+    /// The cross-attention of its word, averaged over steps and heads, at the denoiser's
+    /// [`object_mask_key`](sinopia_models::Denoiser::object_mask_key).
     pub attention: &'a AttentionMap,
     /// The finished picture, if the source [wants](MaskSource::wants_image) it.
     pub image: Option<&'a Image>,
     /// The grid of the mask.
     pub latent_grid: Grid,
-    /// Who is told when an outline is not what it should be.
+    /// The run, for warnings of masks that are not what they should be.
     pub run: &'a Run<'a>,
 }
 
@@ -36,7 +38,7 @@ impl MaskRequest<'_> {
     }
 }
 
-/// Something that finds outlines: attention and box, or a segmentation model.
+/// Something that makes segmentation masks: attention and box, or a segmentation model.
 pub trait MaskSource: Send + Sync + Debug {
     /// Whether the object's picture has to be decoded for it.
     fn wants_image(&self) -> bool {
@@ -50,113 +52,11 @@ pub trait MaskSource: Send + Sync + Debug {
     fn mask(&self, request: &MaskRequest) -> Result<GridMask>;
 }
 
-/// A non-negative value for each cell of a grid.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttentionMap {
-    grid: Grid,
-    values: Vec<f32>, // (HW)
-}
-
-impl AttentionMap {
-    /// From values row by row.
-    ///
-    /// # Errors
-    /// When their number is not that of the grid's cells.
-    pub fn new(grid: Grid, values: Vec<f32>) -> Result<Self> {
-        if values.len() != grid.cells() {
-            return Err(Error::AttentionMap {
-                key: "object mask".to_owned(),
-                found: vec![values.len()],
-                expected: format!("{} values for a grid of {grid}", grid.cells()),
-            });
-        }
-        Ok(Self { grid, values })
-    }
-
-    /// Rows and columns.
-    pub fn grid(&self) -> Grid {
-        self.grid
-    }
-
-    /// The values, row by row.
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// Smoothed by a Gaussian of standard deviation `sigma` cells, cut at four of them, edges mirrored: `scipy.ndimage.gaussian_filter`.
-    #[must_use]
-    pub fn smoothed(&self, sigma: f64) -> Self {
-        let radius = (4.0 * sigma + 0.5) as i64;
-        let kernel: Vec<f64> = (-radius..=radius).map(|x| (-0.5 * (x as f64 / sigma).powi(2)).exp()).collect();
-        let total: f64 = kernel.iter().sum();
-        let Grid { height, width } = self.grid;
-        let along = |values: &[f64], is_row: bool| {
-            let value = |row: usize, column: usize| {
-                let taps = kernel.iter().zip(-radius..=radius).map(|(weight, offset)| {
-                    let (row, column) = match is_row {
-                        true => (row, mirrored(column as i64 + offset, width)),
-                        false => (mirrored(row as i64 + offset, height), column),
-                    };
-                    weight / total * values[row * width + column]
-                });
-                taps.sum::<f64>()
-            };
-            let cells = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
-            cells.map(|(row, column)| value(row, column)).collect::<Vec<f64>>()
-        };
-        let values: Vec<f64> = self.values.iter().map(|value| f64::from(*value)).collect();
-        let values = along(&along(&values, false), true);
-        Self { grid: self.grid, values: values.iter().map(|value| *value as f32).collect() }
-    }
-
-    /// Stretched to 0..=1; a constant map becomes zeros.
-    #[must_use]
-    pub fn normalised(&self) -> Self {
-        let low = self.values.iter().copied().fold(f32::INFINITY, f32::min);
-        let high = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let range = high - low;
-        let stretch = |value: &f32| if range > 0.0 { (value - low) / range } else { 0.0 };
-        Self { grid: self.grid, values: self.values.iter().map(stretch).collect() }
-    }
-
-    /// Resampled bilinearly, cell centres on cell centres, edges repeated.
-    #[must_use]
-    pub fn resized(&self, grid: Grid) -> Self {
-        let rows = taps(self.grid.height, grid.height);
-        let columns = taps(self.grid.width, grid.width);
-        let at = |row: usize, column: usize| self.values[row * self.grid.width + column];
-        let value = |(r0, r1, v): &(usize, usize, f32), (c0, c1, u): &(usize, usize, f32)| {
-            let upper = at(*r0, *c0) * (1.0 - u) + at(*r0, *c1) * u;
-            let lower = at(*r1, *c0) * (1.0 - u) + at(*r1, *c1) * u;
-            upper * (1.0 - v) + lower * v
-        };
-        let values = rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column)));
-        Self { grid, values: values.map(|(row, column)| value(row, column)).collect() }
-    }
-}
-
-/// The index of a cell beyond the edge: d c b a | a b c d | d c b a.
-fn mirrored(index: i64, len: usize) -> usize {
-    let period = 2 * len as i64;
-    let index = index.rem_euclid(period);
-    (if index < len as i64 { index } else { period - 1 - index }) as usize
-}
-
-/// For each of `to` cells the two of `from` it lies between, and the weight of the second.
-fn taps(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
-    let tap = |i: usize| {
-        let place = ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64);
-        let low = place.floor() as usize;
-        (low, (low + 1).min(from - 1), (place - low as f64) as f32)
-    };
-    (0..to).map(tap).collect()
-}
-
-/// An outline from attention and box alone.
+/// A mask from attention and box alone.
 ///
 /// The attention of the object's word is smoothed, stretched to 0..=1, resampled to the latent grid and cut at a threshold; what lies outside the
 /// box, grown by a margin, is dropped, and of the rest the largest connected part is kept. If that is too small to be the object, the box is
-/// the outline.
+/// the mask.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttentionBoxMask {
     /// Standard deviation of the smoothing, in cells of the attention grid. Published (point input): 1.5.
@@ -165,7 +65,7 @@ pub struct AttentionBoxMask {
     pub threshold: f64,
     /// How far the object may leave its box, as a share of the box's sides, on each side; at least one latent cell.
     pub box_margin: f64,
-    /// Below this share of the box's cells the outline is not believed.
+    /// Below this share of the box's cells the mask is not believed.
     pub min_box_share: f64,
 }
 
@@ -177,13 +77,13 @@ impl Default for AttentionBoxMask {
 
 impl MaskSource for AttentionBoxMask {
     fn mask(&self, request: &MaskRequest) -> Result<GridMask> {
-        Ok(self.outline(request).unwrap_or_else(|| request.whole_box()))
+        Ok(self.object_mask(request).unwrap_or_else(|| request.whole_box()))
     }
 }
 
 impl AttentionBoxMask {
-    /// The outline, if it is large enough to be the object.
-    fn outline(&self, request: &MaskRequest) -> Option<GridMask> {
+    /// The mask, if it is large enough to be the object.
+    fn object_mask(&self, request: &MaskRequest) -> Option<GridMask> {
         let grid = request.latent_grid;
         let attention = request.attention.smoothed(self.gaussian_sigma).normalised().resized(grid);
         let rect = request.bbox.grid_rect(grid, GridRounding::AtLeastOneCell);
@@ -191,7 +91,7 @@ impl AttentionBoxMask {
         let is_object = |row: usize, column: usize| {
             near.0.contains(&row)
                 && near.1.contains(&column)
-                && f64::from(attention.values[row * grid.width + column]) > self.threshold
+                && f64::from(attention.values()[row * grid.width + column]) > self.threshold
         };
         let cells = (0..grid.height).flat_map(|row| (0..grid.width).map(move |column| (row, column)));
         let cells = largest_part(grid, &cells.map(|(row, column)| is_object(row, column)).collect::<Vec<_>>());
@@ -276,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outline_is_the_bright_part_near_the_box() {
+    fn the_mask_is_the_bright_part_near_the_box() {
         let attention = map(&["9000", "0990", "0900", "0009"]);
         check(&attention, (0.25, 0.25, 0.75, 0.75), &sharp(), &["....", ".##.", ".#..", "...."]);
     }
@@ -293,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn without_attention_the_box_is_the_outline() {
+    fn without_attention_the_box_is_the_mask() {
         let expected = ["....", ".##.", ".##.", "...."];
         check(&map(&["0000", "0000", "0000", "0000"]), (0.25, 0.25, 0.75, 0.75), &sharp(), &expected);
         check(&map(&["5555", "5555", "5555", "5555"]), (0.25, 0.25, 0.75, 0.75), &sharp(), &expected);
@@ -303,28 +203,5 @@ mod tests {
     fn a_coarser_map_is_spread_over_the_latent_grid() {
         let source = AttentionBoxMask { threshold: 0.5, ..sharp() };
         check(&map(&["90", "00"]), (0.0, 0.0, 0.5, 0.5), &source, &["##..", "##..", "....", "...."]);
-    }
-
-    #[test]
-    fn smoothing_is_scipys() {
-        // scipy.ndimage.gaussian_filter of a 1 at (1, 0) in a 4 × 5 map, sigma 1.5
-        let mut values = vec![0f32; 20];
-        values[5] = 1.0;
-        let smoothed = AttentionMap::new(Grid::new(4, 5), values).unwrap().smoothed(1.5);
-        let expected = SCIPY;
-        for (i, (found, expected)) in smoothed.values().iter().zip(expected).enumerate() {
-            assert!((f64::from(*found) - expected).abs() < 1e-6, "value {i}: {found} against {expected}");
-        }
-    }
-
-    const SCIPY: [f64; 20] = [
-        0.15440661, 0.10391166, 0.04685587, 0.01408265, 0.00314113, 0.14511001, 0.09765528, 0.04403475, 0.01323476,
-        0.00295201, 0.10927419, 0.07353871, 0.03316009, 0.00996635, 0.00222299, 0.07014097, 0.04720306, 0.02128481,
-        0.00639721, 0.00142689,
-    ];
-
-    #[test]
-    fn the_number_of_values_must_fit() {
-        assert!(AttentionMap::new(Grid::new(2, 2), vec![0.0; 3]).is_err());
     }
 }

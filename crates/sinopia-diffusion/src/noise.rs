@@ -14,6 +14,7 @@ use std::f64::consts::TAU;
 use candle_core::{Device, Tensor};
 use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
+use sinopia_layout::Grid;
 
 use crate::Result;
 
@@ -107,6 +108,33 @@ fn normals_from_uniforms(block: &mut [f32]) {
     }
 }
 
+/// The size of one picture's latents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentSize {
+    /// Rows of cells, H.
+    pub height: usize,
+    /// Columns of cells, W.
+    pub width: usize,
+    /// Numbers in a cell, C.
+    pub channels: usize,
+}
+
+impl LatentSize {
+    /// That of latents (B, H, W, C).
+    ///
+    /// # Errors
+    /// When they have another number of axes.
+    pub fn of(latents: &Tensor) -> Result<Self> {
+        let (_, height, width, channels) = latents.dims4()?;
+        Ok(Self { height, width, channels })
+    }
+
+    /// Its cells.
+    pub fn grid(self) -> Grid {
+        Grid::new(self.height, self.width)
+    }
+}
+
 /// Standard normal noise for a batch of pictures, one generator a picture.
 ///
 /// Drawn in PyTorch's order (B, C, H, W) and returned as (B, H, W, C).
@@ -130,7 +158,8 @@ impl NoiseSource {
     ///
     /// # Errors
     /// When the device has no room.
-    pub fn draw(&mut self, (h, w, c): (usize, usize, usize), device: &Device) -> Result<Tensor> {
+    pub fn draw(&mut self, size: LatentSize, device: &Device) -> Result<Tensor> {
+        let LatentSize { height: h, width: w, channels: c } = size;
         let pictures = self.generators.iter_mut().map(|generator| {
             let image_nchw = Tensor::from_vec(generator.normals(c * h * w), (1, c, h, w), &Device::Cpu)?;
             image_nchw.permute((0, 2, 3, 1))?.contiguous() // (1, H, W, C)
@@ -190,6 +219,10 @@ pub fn blend_foreground(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn size(height: usize, width: usize) -> LatentSize {
+        LatentSize { height, width, channels: 4 }
+    }
 
     #[track_caller]
     fn check(seed: u64, n: usize, expected: &[f64]) {
@@ -258,7 +291,7 @@ mod tests {
 
     #[test]
     fn noise_is_drawn_channels_first_and_returned_channels_last() -> Result<()> {
-        let noise = NoiseSource::new(Seed(0)).draw((2, 3, 4), &Device::Cpu)?;
+        let noise = NoiseSource::new(Seed(0)).draw(size(2, 3), &Device::Cpu)?;
         assert_eq!(noise.dims(), [1, 2, 3, 4]);
         let nchw = Generator::new(Seed(0)).normals(24);
         let values = noise.squeeze(0)?.to_vec3::<f32>()?;
@@ -268,8 +301,8 @@ mod tests {
 
     #[test]
     fn a_batch_repeats_its_pictures() -> Result<()> {
-        let batch = NoiseSource::batch(&[Seed(4), Seed(9)]).draw((4, 4, 4), &Device::Cpu)?;
-        let alone = NoiseSource::new(Seed(9)).draw((4, 4, 4), &Device::Cpu)?;
+        let batch = NoiseSource::batch(&[Seed(4), Seed(9)]).draw(size(4, 4), &Device::Cpu)?;
+        let alone = NoiseSource::new(Seed(9)).draw(size(4, 4), &Device::Cpu)?;
         assert_eq!(batch.narrow(0, 1, 1)?.flatten_all()?.to_vec1::<f32>()?, alone.flatten_all()?.to_vec1::<f32>()?);
         Ok(())
     }
@@ -283,8 +316,8 @@ mod tests {
 
     #[test]
     fn blending_keeps_unit_variance_inside_and_the_background_outside() -> Result<()> {
-        let background = NoiseSource::new(Seed(0)).draw((32, 32, 4), &Device::Cpu)?;
-        let foreground = NoiseSource::new(Seed(1)).draw((32, 32, 4), &Device::Cpu)?;
+        let background = NoiseSource::new(Seed(0)).draw(size(32, 32), &Device::Cpu)?;
+        let foreground = NoiseSource::new(Seed(1)).draw(size(32, 32), &Device::Cpu)?;
         let mask = Tensor::zeros((32, 32), candle_core::DType::F32, &Device::Cpu)?;
         let none = blend_foreground(&background, &foreground, &mask, 0.1)?;
         assert_eq!(none.flatten_all()?.to_vec1::<f32>()?, background.flatten_all()?.to_vec1::<f32>()?);

@@ -4,18 +4,17 @@
 //! remembers warnings and timings for the [`Painting`](crate::Painting), and ends the run once it is cancelled: networks look between their parts.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::BBox;
-use sinopia_models::Interrupt;
-use sinopia_models::unet::AttnKey;
+use sinopia_models::CancellationToken;
+use sinopia_models::denoiser::AttnKey;
 
-use crate::masks::AttentionMap;
-use crate::work::UNetWork;
+use crate::attention_map::AttentionMap;
+use crate::work::DenoiserWork;
 use crate::{Error, Result};
 
 /// A part of a run that takes a while.
@@ -67,7 +66,7 @@ pub struct StepReport<'a> {
     pub latents: &'a Tensor,
 }
 
-/// Where a guided phrase looked at a step, before the step's guidance.
+/// The cross-attention of a guided phrase at a step, before the step's guidance.
 #[derive(Debug)]
 pub struct AttentionReport<'a> {
     /// The stage in words.
@@ -80,7 +79,7 @@ pub struct AttentionReport<'a> {
     pub key: AttnKey,
     /// The phrase in words.
     pub phrase: &'a str,
-    /// Where it should look.
+    /// Where its attention should be.
     pub bboxes: &'a [BBox],
     /// Probabilities, averaged over heads and the phrase's tokens.
     pub map: AttentionMap,
@@ -106,32 +105,14 @@ pub trait Observer: Sync {
     fn attention(&self, _report: &AttentionReport) {}
 }
 
-/// An observer that looks away.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
 impl Observer for Silent {}
 
-/// A switch that ends a run, even within a step. Clones share the switch.
-#[derive(Debug, Clone, Default)]
-pub struct Cancellation(Arc<AtomicBool>);
-
-impl Cancellation {
-    /// Asks the run to end.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// For the networks, which look at it between their parts.
-    pub fn interrupt(&self) -> Interrupt<'_> {
-        Some(&*self.0)
-    }
-
-    /// Whether someone asked.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// Most characters of somebody's text that a warning repeats.
+pub(crate) const SHOWN_CHARS: usize = 200;
 
 /// How long a stage took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -142,15 +123,15 @@ pub struct Timing {
     pub seconds: f64,
 }
 
-/// One run of a method: its observer, its switch, and what it has to say afterwards.
+/// One run of a method: its observer, its cancellation, and what it has to say afterwards.
 pub struct Run<'a> {
     observer: &'a dyn Observer,
-    cancellation: Cancellation,
+    cancellation: CancellationToken,
     /// Whether warnings are recorded only.
     quiet: bool,
     warnings: Mutex<Vec<String>>,
     timings: Mutex<Vec<Timing>>,
-    work: Mutex<UNetWork>,
+    work: Mutex<DenoiserWork>,
 }
 
 impl fmt::Debug for Run<'_> {
@@ -161,7 +142,7 @@ impl fmt::Debug for Run<'_> {
 
 impl<'a> Run<'a> {
     /// A run that tells `observer` and ends when `cancellation` says so.
-    pub fn new(observer: &'a dyn Observer, cancellation: &Cancellation) -> Self {
+    pub fn new(observer: &'a dyn Observer, cancellation: &CancellationToken) -> Self {
         Self {
             observer,
             cancellation: cancellation.clone(),
@@ -174,7 +155,7 @@ impl<'a> Run<'a> {
 
     /// A run that nobody watches.
     pub fn silent() -> Self {
-        Self::new(&Silent, &Cancellation::default())
+        Self::new(&Silent, &CancellationToken::default())
     }
 
     /// A run of its own for one of several things done side by side. Its steps are told as they happen; what it records waits for
@@ -190,8 +171,8 @@ impl<'a> Run<'a> {
         self.count(&beside.work());
     }
 
-    /// The switch that ends it.
-    pub(crate) fn cancellation(&self) -> &Cancellation {
+    /// What ends it.
+    pub(crate) fn cancellation(&self) -> &CancellationToken {
         &self.cancellation
     }
 
@@ -232,13 +213,13 @@ impl<'a> Run<'a> {
         self.observer.attention(report);
     }
 
-    /// Adds to the UNet's work.
-    pub fn count(&self, work: &UNetWork) {
+    /// Adds to the denoiser's work.
+    pub fn count(&self, work: &DenoiserWork) {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).join(work);
     }
 
-    /// The UNet's work so far.
-    pub fn work(&self) -> UNetWork {
+    /// The denoiser's work so far.
+    pub fn work(&self) -> DenoiserWork {
         self.work.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -285,7 +266,7 @@ mod tests {
     #[test]
     fn stages_and_warnings_reach_the_observer_and_the_painting() -> Result<()> {
         let diary = Diary::default();
-        let run = Run::new(&diary, &Cancellation::default());
+        let run = Run::new(&diary, &CancellationToken::default());
         let stage = Stage::Object { index: 0, count: 2, name: "a dog".to_owned() };
         run.stage(&stage, || {
             run.warn("careful");
@@ -301,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_done_side_by_side_is_recorded_in_the_order_of_joining() -> Result<()> {
         let diary = Diary::default();
-        let run = Run::new(&diary, &Cancellation::default());
+        let run = Run::new(&diary, &CancellationToken::default());
         let (first, second) = (run.beside(), run.beside());
         for (beside, stage, warning) in [(&second, Stage::Decode, "second"), (&first, Stage::Picture, "first")] {
             beside.stage(&stage, || {
@@ -321,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_run_starts_no_stage() {
-        let cancellation = Cancellation::default();
+        let cancellation = CancellationToken::default();
         let run = Run::new(&Silent, &cancellation);
         assert!(run.check().is_ok());
         cancellation.cancel();

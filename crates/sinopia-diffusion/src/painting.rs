@@ -4,11 +4,21 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridMask, Layout, brief};
 
+use crate::collage::Shift;
 use crate::conditioning::TextEncoding;
 use crate::noise::Seed;
 use crate::observer::Timing;
-use crate::schedulers::{SchedulerKind, SchedulerName, SigmaSchedule};
+use crate::schedulers::{PUBLISHED_STEPS, SchedulerKind, SchedulerName, SigmaSchedule};
 use crate::{Error, Result};
+
+/// The sides of a picture, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSize {
+    /// From left to right.
+    pub width: usize,
+    /// From top to bottom.
+    pub height: usize,
+}
 
 /// How a picture is sampled, whatever the method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,8 +61,8 @@ pub struct Shortcuts {
     /// The deep layers are run in every n-th step, and their features are used in the steps between. Default: 1, in every step (DeepCache, Ma et
     /// al. 2023, arXiv 2312.00858). Steps whose attention is recorded are run whole.
     pub deep_every: usize,
-    /// On the finest grid, self-attention looks at the means of windows of this side. Default: 1, at every pixel (token downsampling, Smith et al.
-    /// 2024, arXiv 2402.13573). Guidance passes look at every pixel.
+    /// On the finest grid, keys and values of self-attention are the means of windows of this side. Default: 1, every pixel (token downsampling, Smith et al.
+    /// 2024, arXiv 2402.13573). Guidance passes merge nothing.
     pub merge_tokens: usize,
 }
 
@@ -83,7 +93,7 @@ impl Sampling {
             seed,
             width,
             height,
-            num_inference_steps: 50,
+            num_inference_steps: PUBLISHED_STEPS,
             guidance_scale: 7.5,
             guidance_rescale: 0.0,
             scheduler: None,
@@ -91,6 +101,11 @@ impl Sampling {
             shortcuts: Shortcuts::default(),
             text_encoding: TextEncoding::default(),
         }
+    }
+
+    /// The size of the picture.
+    pub fn size(&self) -> ImageSize {
+        ImageSize { width: self.width, height: self.height }
     }
 
     /// The scheduler and its noise levels, if the scheduler is known.
@@ -216,10 +231,10 @@ pub struct PaintedObject {
     pub bbox: BBox,
     /// Its picture, if the method was asked for it.
     pub image: Option<Image>,
-    /// Its outline on the latent grid of that picture.
+    /// Its segmentation mask on the latent grid of that picture.
     pub mask: GridMask,
-    /// Where it was moved for the whole picture, in latent cells: (down, right).
-    pub shift: (i64, i64),
+    /// Where it was moved for the whole picture.
+    pub shift: Shift,
 }
 
 /// How the guidance of a stage went.

@@ -118,7 +118,7 @@ mod tests {
     use sinopia_models::checkpoint::OpenOptions;
 
     use super::*;
-    use crate::{Cancellation, Observer, PaintRequest, Run, Sampling, StepReport, methods};
+    use crate::{CancellationToken, ImageSize, Observer, PaintRequest, Run, Sampling, StepReport, methods};
 
     #[test]
     fn a_linear_map_is_found_again() {
@@ -154,13 +154,13 @@ mod tests {
         let (name, files) = (sinopia_miniature::NAME, sinopia_miniature::FILES);
         let checkpoint = Checkpoint::from_embedded(name, files, &OpenOptions::default()).unwrap();
         let pipeline = Pipeline::load(&checkpoint).unwrap();
-        let (width, height) = pipeline.native_size();
+        let ImageSize { width, height } = pipeline.native_size();
         let sampling =
             Sampling { num_inference_steps: 6, guidance_scale: 3.5, ..Sampling::new(Seed(3), width, height) };
         let caption = Some("a photo of a red car on a beach".to_owned());
         let request = PaintRequest { caption, layout: None, negative: None, sampling };
         let last = Last::default();
-        let run = Run::new(&last, &Cancellation::default());
+        let run = Run::new(&last, &CancellationToken::default());
         let painting =
             methods::build("sd", serde_json::Value::Null).unwrap().generate(&request, &pipeline, &run).unwrap();
         let latents = last.0.into_inner().unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! A prompt with boxes, made ready: its embeddings, and which of its tokens should look where.
+//! A prompt with boxes, made ready: its embeddings, and the boxes that its tokens' attention is guided into.
 
 use std::ops::Range;
 
@@ -6,9 +6,9 @@ use sinopia_layout::{Canvas, GroundedPrompt, excerpt, locate_phrases};
 
 use crate::conditioning::PromptText;
 use crate::losses::GroundedTokens;
-use crate::observer::Run;
+use crate::observer::{Run, SHOWN_CHARS};
 use crate::painting::Sampling;
-use crate::pipeline::{GuidedText, Pipeline, SHOWN_CHARS};
+use crate::pipeline::{GuidedText, Pipeline};
 use crate::schedulers::SchedulerKind;
 use crate::{Error, Result};
 
@@ -25,18 +25,25 @@ pub(crate) struct GroundedText {
     pub(crate) num_tokens: usize,
 }
 
+/// What is read for one picture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PromptToRead<'a> {
+    /// The words, and which of them have boxes.
+    pub(crate) prompt: &'a GroundedPrompt,
+    /// What ELLA reads instead of the words.
+    pub(crate) caption: Option<&'a str>,
+    /// What the picture must not show.
+    pub(crate) negative: &'a str,
+}
+
 impl GroundedText {
     /// Encodes a prompt (ELLA reads the caption instead, if there is one) and finds its phrases. A phrase past the end of the text encoder's window
     /// cannot be guided, and is warned about.
     ///
     /// # Errors
     /// [`Error::NoWords`] if nothing reads words; when a phrase has no tokens, or the text encoder refuses.
-    pub(crate) fn read(
-        (prompt, caption): (&GroundedPrompt, Option<&str>),
-        negative: &str,
-        (pipeline, sampling): (&Pipeline, &Sampling),
-        run: &Run,
-    ) -> Result<Self> {
+    pub(crate) fn read(to_read: PromptToRead, pipeline: &Pipeline, sampling: &Sampling, run: &Run) -> Result<Self> {
+        let PromptToRead { prompt, caption, negative } = to_read;
         if !sampling.text_encoding.encoder.has_words() {
             return Err(Error::NoWords);
         }
@@ -71,7 +78,7 @@ impl GroundedText {
         Ok(Self { text, tokens, objects, prompt: located.text, num_tokens })
     }
 
-    /// Every box as an object of its own; all of one name look at the same tokens.
+    /// Every box as an object of its own; all of one name share their tokens.
     pub(crate) fn boxes_as_objects(self) -> Self {
         let each = |tokens: &GroundedTokens| {
             let of_box = |bbox| GroundedTokens { bboxes: vec![bbox], ..tokens.clone() };
@@ -90,8 +97,8 @@ pub(crate) fn joined(parts: &[&str]) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Warns of a scheduler whose memory of earlier steps does not know what `changes` did to the latents.
-pub(crate) fn warn_of_history(scheduler: SchedulerKind, (method, changes): (&str, &str), run: &Run) {
+/// Warns of a scheduler whose memory of earlier steps does not know what the `changes` of a method did to the latents.
+pub(crate) fn warn_of_history(scheduler: SchedulerKind, method: &str, changes: &str, run: &Run) {
     if matches!(scheduler, SchedulerKind::Pndm | SchedulerKind::DpmSolverPlusPlus) {
         run.warn(format!(
             "{scheduler} steps from a history that knows nothing of {changes}, which weakens it; ddim suits {method}"

@@ -34,7 +34,7 @@ pub struct Recipe {
     pub sampling: Sampling,
     /// The checkpoint.
     pub model: ModelId,
-    /// The segmentation model that outlined its objects.
+    /// The segmentation model that made its objects' masks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sam: Option<ModelId>,
     /// What read the prompts besides the checkpoint's own text encoder.
@@ -83,7 +83,8 @@ impl Recipe {
         request: &PaintRequest,
         method: &dyn Method,
         painting: &Painting,
-        (model, precision): (ModelId, &str),
+        model: ModelId,
+        precision: &str,
     ) -> Self {
         Self {
             format: Self::FORMAT,
@@ -101,7 +102,7 @@ impl Recipe {
         }
     }
 
-    /// With the segmentation model at hand, if it outlined anything of `painting`.
+    /// With the segmentation model at hand, if it made a mask for `painting`.
     #[must_use]
     pub fn with_sam(self, sam: Option<ModelId>, painting: &Painting) -> Self {
         Self { sam: sam.filter(|_| !painting.objects.is_empty()), ..self }

@@ -1,13 +1,15 @@
-//! How much work the UNet had in a run: multiply-accumulates, by what they were for and by part of the network.
+//! How much work the denoiser had in a run: multiply-accumulates, by what they were for and by part of the network.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sinopia_models::unet::{CallShape, Grounding, GroundingShape, TextConditioning, UNetCost, UNetPart};
+use sinopia_layout::Grid;
+use sinopia_models::denoiser::{CallShape, NetworkCost, NetworkPart, TextConditioning};
+use sinopia_models::unet::{Grounding, GroundingShape};
 
-/// The UNet's work in a run. Counted from shapes, so it depends on no machine and can be compared between methods.
+/// The denoiser's work in a run. Counted from shapes, so it depends on no machine and can be compared between methods.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct UNetWork {
+pub struct DenoiserWork {
     /// Denoising steps, both halves of classifier-free guidance.
     pub sampling: WorkCount,
     /// Guidance on its way to the attention maps.
@@ -24,12 +26,12 @@ pub struct WorkCount {
     /// Multiply-accumulates in all.
     pub multiply_accumulates: u64,
     /// Of these in each part of the network.
-    pub parts: BTreeMap<UNetPart, u64>,
+    pub parts: BTreeMap<NetworkPart, u64>,
 }
 
 impl WorkCount {
     /// One call more.
-    pub fn add(&mut self, cost: &UNetCost) {
+    pub fn add(&mut self, cost: &NetworkCost) {
         self.calls += 1;
         self.multiply_accumulates += cost.total();
         cost.parts().for_each(|(part, work)| *self.parts.entry(part).or_default() += work);
@@ -42,7 +44,7 @@ impl WorkCount {
     }
 }
 
-impl UNetWork {
+impl DenoiserWork {
     /// Multiply-accumulates of everything.
     pub fn total(&self) -> u64 {
         [&self.sampling, &self.guidance_forward, &self.guidance_backward]
@@ -59,16 +61,11 @@ impl UNetWork {
     }
 }
 
-/// The shapes of a UNet call on latents of a batch and grid, before it is made: afterwards text and boxes are projected.
-pub(crate) fn call_shape(
-    (batch, latents_hw): (usize, (usize, usize)),
-    text: &TextConditioning,
-    grounding: Option<&Grounding>,
-) -> CallShape {
+/// The shapes of a call on one picture's latents of a grid, before it is made: afterwards text and boxes are projected.
+pub(crate) fn call_shape(latents: Grid, text: &TextConditioning, grounding: Option<&Grounding>) -> CallShape {
     CallShape {
-        batch,
         projects_text: !text.is_projected(),
         grounding: grounding.map(GroundingShape::from),
-        ..CallShape::new(latents_hw, text.num_tokens())
+        ..CallShape::new(latents, text.num_tokens())
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use candle_core::Tensor;
 use serde_json::{Value, json};
+use sinopia_diffusion::collage::Shift;
 use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::masks::{MaskRequest, MaskSource};
 use sinopia_diffusion::methods::{self, Lmd, LmdOptions, METHODS, Method};
@@ -17,13 +18,13 @@ use sinopia_diffusion::pipeline::GuidedText;
 use sinopia_diffusion::schedulers::SchedulerKind;
 use sinopia_diffusion::work::WorkCount;
 use sinopia_diffusion::{
-    AttentionReport, Cancellation, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result, Run,
-    Sampling, Shortcuts, Silent, Stage, StepReport,
+    AttentionReport, CancellationToken, Error, ModelId, Observer, PaintRequest, Painting, Pipeline, Recipe, Result,
+    Run, Sampling, Shortcuts, Silent, Stage, StepReport,
 };
 use sinopia_layout::{Canvas, GridMask, GridRounding, Layout, LayoutObject, PixelBox, Scene};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
-use sinopia_models::unet::UNetPart;
+use sinopia_models::unet::NetworkPart;
 use sinopia_models::weights::Precision;
 
 static PIPELINE: LazyLock<Pipeline> = LazyLock::new(|| load("small"));
@@ -88,7 +89,7 @@ fn refused(method: &str, options: Value, request: &PaintRequest) -> String {
 #[derive(Default)]
 struct Diary {
     entries: Mutex<Vec<String>>,
-    cancellation: Cancellation,
+    cancellation: CancellationToken,
     cancel_at: Option<usize>,
 }
 
@@ -170,7 +171,7 @@ fn a_recipe_paints_the_same_picture() {
         let (options, pipeline) = (options(info.name), pipeline_of(info.name));
         let method = methods::build(info.name, options).unwrap();
         let painting = method.generate(&request, pipeline, &Run::silent()).unwrap();
-        let recipe = Recipe::new(&request, method.as_ref(), &painting, (model.clone(), "auto"));
+        let recipe = Recipe::new(&request, method.as_ref(), &painting, model.clone(), "auto");
         let recipe = Recipe::from_json(&recipe.to_json()).unwrap();
         assert!(recipe.sampling.scheduler.is_some());
         let again = recipe.build_method().unwrap().generate(&recipe.request(), pipeline, &Run::silent()).unwrap();
@@ -243,9 +244,9 @@ fn plain_stable_diffusion_paints_a_layout_without_caption_in_words() {
     assert_eq!(painting.image, paint("sd", Value::Null, &spoken).unwrap().image);
 }
 
-/// Throws the switch in the middle of the first guided step, when attention is shown, and counts steps that end afterwards.
+/// Cancels in the middle of the first guided step, when attention is shown, and counts steps that end afterwards.
 #[derive(Default)]
-struct Impatient(Cancellation, Mutex<usize>);
+struct Impatient(CancellationToken, Mutex<usize>);
 
 impl Observer for Impatient {
     fn wants_attention(&self) -> bool {
@@ -275,8 +276,8 @@ fn a_cancelled_run_ends_within_a_step() {
 
 /// Small models run the halves of guidance side by side; several pictures, and all of a large model's, are a batch.
 #[test]
-fn every_way_of_predicting_sees_the_switch() {
-    let cancellation = Cancellation::default();
+fn every_way_of_predicting_sees_the_cancellation() {
+    let cancellation = CancellationToken::default();
     let run = Run::new(&Silent, &cancellation);
     let sampling = request(None, 4).sampling;
     let mut noise = NoiseSource::new(sampling.seed);
@@ -290,7 +291,7 @@ fn every_way_of_predicting_sees_the_switch() {
             let result = sampler.predict(latents, 0, text, None);
             match is_cancelled {
                 true => assert!(matches!(result, Err(Error::Cancelled)), "{:?}: {result:?}", latents.dims()),
-                false => assert_eq!(result.unwrap().0.dims(), latents.dims()),
+                false => assert_eq!(result.unwrap().prediction.dims(), latents.dims()),
             }
         }
         let preview = PIPELINE.preview(&one, &cancellation);
@@ -590,7 +591,7 @@ fn lmd_plus_paints_objects_in_their_boxes_without_guidance() {
     let painting = paint("lmd-plus", Value::Null, &request(Some(dog_and_bowls()), 2)).unwrap();
     assert_eq!(painting.objects.len(), 3);
     for object in &painting.objects {
-        assert_eq!(object.shift, (0, 0));
+        assert_eq!(object.shift, Shift::default());
     }
     assert_eq!(painting.objects[0].bbox.corners(), (40.0 / 512.0, 150.0 / 512.0, 240.0 / 512.0, 410.0 / 512.0));
     let updates: Vec<usize> = painting.guidance.iter().map(|report| report.updates).collect();
@@ -601,7 +602,11 @@ fn lmd_plus_paints_objects_in_their_boxes_without_guidance() {
 fn a_caption_as_prompt_must_be_there() {
     let mut request = request(Some(dog_and_bowls()), 2);
     request.caption = None;
-    let message = refused("lmd-plus", methods::find_preset("diffusers-lmd-plus").unwrap().options(), &request);
+    let message = refused(
+        "lmd-plus",
+        Value::Object(methods::find_preset("diffusers-lmd-plus").unwrap().options(methods::find("lmd-plus").unwrap())),
+        &request,
+    );
     assert!(message.contains("lmd-plus") && message.contains("caption"), "{message}");
 }
 
@@ -697,7 +702,7 @@ fn the_unets_work_is_counted() {
     assert!(forward.multiply_accumulates < sd.sampling.multiply_accumulates);
     let ratio = backward.multiply_accumulates as f64 / forward.multiply_accumulates as f64;
     assert!((0.9..1.5).contains(&ratio), "{ratio}");
-    assert!(!forward.parts.contains_key(&UNetPart::Out) && sd.sampling.parts.contains_key(&UNetPart::Out));
+    assert!(!forward.parts.contains_key(&NetworkPart::Out) && sd.sampling.parts.contains_key(&NetworkPart::Out));
 
     // The background and three objects, two halves each.
     let (regions, _) = work_of("multidiffusion", json!({"max_batch": 4}));
@@ -793,7 +798,7 @@ fn guidance_starts_late_and_weighs_objects_where_asked() {
 }
 
 #[test]
-fn objects_alone_take_fewer_steps_once_nothing_but_their_outline_is_wanted() {
+fn objects_alone_take_fewer_steps_once_nothing_but_their_mask_is_wanted() {
     let request = request(Some(dog_and_bowls()), 50);
     let painted = |options: Value| {
         let run = Run::silent();
@@ -817,8 +822,8 @@ fn objects_alone_take_fewer_steps_once_nothing_but_their_outline_is_wanted() {
 }
 
 #[test]
-fn with_the_same_outlines_fewer_steps_of_the_objects_change_no_byte() {
-    // What is pasted and transferred was seen before the steps that are left out; only an outline can tell them apart.
+fn with_the_same_masks_fewer_steps_of_the_objects_change_no_byte() {
+    // What is pasted and transferred was seen before the steps that are left out; only a mask can tell them apart.
     let request =
         request(Some(layout(&[("a dog", [40.0, 150.0, 200.0, 260.0]), ("a dog", [280.0, 60.0, 180.0, 200.0])])), 20);
     let painted = |options: Value| {
@@ -855,7 +860,7 @@ fn guided_attention_is_shown_to_those_who_want_it() {
     let request = request(Some(dog_and_bowls()), 4);
     for (method, keys) in [("backward-guidance", 4), ("boxdiff", 5), ("lmd", 4), ("lmd-plus", 4)] {
         let onlooker = Onlooker::default();
-        let run = Run::new(&onlooker, &Cancellation::default());
+        let run = Run::new(&onlooker, &CancellationToken::default());
         let built = methods::build(method, Value::Null).unwrap();
         let watched = built.generate(&request, pipeline_of(method), &run).unwrap();
         let seen = onlooker.0.into_inner().unwrap();

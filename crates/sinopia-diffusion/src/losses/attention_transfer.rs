@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use sinopia_layout::{Grid, GridMask, GridRounding};
-use sinopia_models::unet::AttnKey;
+use sinopia_models::denoiser::{AttnKey, AttnMaps};
 
-use super::key_targets::{KeyTargets, no_loss};
-use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet};
+use super::key_targets::{ColumnTargets, KeyTargets};
+use super::{GuidanceLoss, KeyGrids, TokenSet, no_loss};
 use crate::Result;
 
 /// The word's attention in one box's own run, step by step: `steps[i][key]` is (heads, HW), moved to where the box is.
@@ -32,18 +32,28 @@ pub struct AttentionTransfer {
     num_columns: usize,
 }
 
+/// How attention is transferred.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TransferOptions {
+    /// How boxes become cells.
+    pub rounding: GridRounding,
+    /// Factor of the loss. Published: 2.
+    pub weight: f64,
+}
+
 impl AttentionTransfer {
-    /// A loss with one reference for each box of each object, in order.
+    /// A loss on the maps of `grids`' keys, recorded at the columns of `tokens`, with one reference for each box of each of its objects, in order.
     ///
     /// # Errors
     /// When the device has no room.
     pub fn new(
-        objects: &[GroundedTokens],
         references: Vec<ReferenceMaps>,
         tokens: &TokenSet,
-        (grids, rounding, weight): (&KeyGrids, GridRounding, f64),
+        grids: &KeyGrids,
+        options: TransferOptions,
         device: &Device,
     ) -> Result<Self> {
+        let (objects, TransferOptions { rounding, weight }) = (tokens.objects(), options);
         debug_assert_eq!(references.len(), objects.iter().map(|object| object.bboxes.len()).sum::<usize>());
         let boxes: Vec<_> =
             objects.iter().flat_map(|object| object.bboxes.iter().map(move |bbox| (object, bbox))).collect();
@@ -51,11 +61,12 @@ impl AttentionTransfer {
             boxes.iter().map(|(object, _)| tokens.column(object.word).unwrap_or_default() as u32).collect();
         let share = weight / (objects.len().max(1) * grids.len().max(1)) as f64;
         let shares: Vec<f32> = boxes.iter().map(|(object, _)| (share / object.bboxes.len() as f64) as f32).collect();
-        let target = |(key, grid): (&AttnKey, &Grid)| {
+        let targets = ColumnTargets { columns, shares };
+        let of_key = |(key, grid): (&AttnKey, &Grid)| {
             let masks = boxes.iter().map(|(_, bbox)| GridMask::from_bbox(bbox, *grid, rounding));
-            KeyTargets::new((*key, *grid), &columns, masks, &shares, device)
+            KeyTargets::new(*key, *grid, &targets, masks, device)
         };
-        let keys = grids.iter().map(target).collect::<Result<Vec<_>>>()?;
+        let keys = grids.iter().map(of_key).collect::<Result<Vec<_>>>()?;
         Ok(Self { keys, references, num_columns: tokens.len() })
     }
 
@@ -70,8 +81,8 @@ impl AttentionTransfer {
 }
 
 impl GuidanceLoss for AttentionTransfer {
-    fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor> {
-        let mut sum = no_loss(&self.keys)?;
+    fn loss(&self, index: usize, maps: &AttnMaps) -> Result<Tensor> {
+        let mut sum = no_loss(maps)?;
         for targets in &self.keys {
             let Some(reference) = self.references(targets.key, index)? else { continue };
             let words = targets.attention(maps, self.num_columns)?; // (heads, HW, N)
@@ -96,6 +107,7 @@ mod tests {
     use candle_core::Var;
     use sinopia_layout::{BBox, Grid};
 
+    use super::super::GroundedTokens;
     use super::*;
 
     const KEY: AttnKey = AttnKey::up(1, 0);
@@ -126,8 +138,8 @@ mod tests {
     fn transfer(references: Vec<ReferenceMaps>) -> AttentionTransfer {
         let grids = BTreeMap::from([(KEY, Grid::new(4, 4))]);
         let tokens = TokenSet::of(&objects());
-        AttentionTransfer::new(&objects(), references, &tokens, (&grids, GridRounding::default(), 2.0), &Device::Cpu)
-            .unwrap()
+        let options = TransferOptions { rounding: GridRounding::default(), weight: 2.0 };
+        AttentionTransfer::new(references, &tokens, &grids, options, &Device::Cpu).unwrap()
     }
 
     fn reference(seed: usize) -> ReferenceMaps {

@@ -1,15 +1,16 @@
 //! LMD's box loss: draws the attention of each phrase into its boxes and out of everywhere else.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{GridMask, GridRounding};
-use sinopia_models::unet::AttnKey;
+use sinopia_models::denoiser::{AttnKey, AttnMaps};
 
-use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet, map_of};
+use super::{GroundedTokens, GuidanceLoss, KeyGrids, MapShape, TokenSet, map_of, no_loss};
 use crate::Result;
 
 /// How the heads of a layer are weighed against each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OverHeads {
     /// Eight times the mean. With the 8 heads of Stable Diffusion 1 this is the published sum, so its constants hold; with other numbers of
@@ -159,11 +160,11 @@ impl BoxLoss {
 }
 
 impl GuidanceLoss for BoxLoss {
-    fn loss(&self, _index: usize, maps: &AttentionMaps) -> Result<Tensor> {
+    fn loss(&self, _index: usize, maps: &AttnMaps) -> Result<Tensor> {
         let mut constant = 0.0;
         let mut sum: Option<Tensor> = None;
         for targets in self.keys.iter().filter(|targets| !targets.objects.is_empty()) {
-            let map = map_of(maps, targets.key, (targets.num_cells, self.num_columns))?; // (heads, HW, L')
+            let map = map_of(maps, targets.key, MapShape { cells: targets.num_cells, columns: self.num_columns })?; // (heads, HW, L')
             let heads = map.dim(0)?;
             let probs = map.detach().flatten_all()?.to_vec1::<f32>()?;
             let (weights, key_constant) = self.weights(targets, &probs, heads);
@@ -177,7 +178,7 @@ impl GuidanceLoss for BoxLoss {
         }
         match sum {
             Some(sum) => Ok((sum + constant)?),
-            None => Ok(Tensor::new(0f32, &Device::Cpu)?),
+            None => no_loss(maps),
         }
     }
 }
@@ -201,7 +202,7 @@ pub(super) fn largest(cells: &[usize], count: usize, value: impl Fn(usize) -> f3
 mod tests {
     use std::collections::BTreeMap;
 
-    use candle_core::Var;
+    use candle_core::{Device, Var};
     use sinopia_layout::{BBox, Grid};
 
     use super::*;

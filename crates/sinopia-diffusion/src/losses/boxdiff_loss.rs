@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use sinopia_layout::{Grid, GridMask, GridRounding};
-use sinopia_models::unet::AttnKey;
+use sinopia_models::denoiser::{AttnKey, AttnMaps};
 use sinopia_nn::softmax::softmax_last_dim;
 
 use super::box_loss::largest;
-use super::{AttentionMaps, GroundedTokens, GuidanceLoss, TokenSet, map_of};
+use super::{GroundedTokens, GuidanceLoss, MapShape, TokenSet, map_of, no_loss};
 use crate::Result;
 
 /// Factor of the probabilities before they are compared with each other.
@@ -33,7 +33,7 @@ pub struct BoxDiffLossOptions {
 }
 
 impl BoxDiffLossOptions {
-    /// The mended constants for a text of `num_tokens` positions.
+    /// The default constants, with the published faults fixed, for a text of `num_tokens` positions.
     pub fn new(num_tokens: usize) -> Self {
         Self {
             top_p: 0.2,
@@ -73,14 +73,29 @@ pub struct BoxDiffLoss {
 struct TokenTarget {
     /// Its place among the competing tokens.
     column: usize,
-    /// Cells inside the boxes, and how many of them should light up.
-    inside: (Vec<usize>, usize),
-    /// Cells outside, and how many of them are held down.
-    outside: (Vec<usize>, usize),
+    /// Inside the boxes, where the brightest cells should light up.
+    inside: Side,
+    /// Outside, where the brightest cells are held down.
+    outside: Side,
     /// Rows in which an edge is looked for, and whether the boxes reach into them.
     rows: Vec<(usize, bool)>,
     /// Columns, likewise.
     columns: Vec<(usize, bool)>,
+}
+
+/// The cells on one side of a box's edge.
+#[derive(Debug, Clone)]
+struct Side {
+    cells: Vec<usize>,
+    /// How many of them, the brightest, count.
+    num_chosen: usize,
+}
+
+impl Side {
+    /// The brightest cells; `None` if none is to be chosen.
+    fn brightest(&self, value: impl Fn(usize) -> f32) -> Option<Vec<usize>> {
+        (self.num_chosen > 0 && !self.cells.is_empty()).then(|| largest(&self.cells, self.num_chosen, value))
+    }
 }
 
 /// The competing tokens' images at the controlled tokens: the values, and which objects' token they are for.
@@ -96,7 +111,8 @@ impl BoxDiffLoss {
     pub fn new(
         objects: &[GroundedTokens],
         tokens: &TokenSet,
-        (keys, grid): (&[AttnKey], Grid),
+        keys: &[AttnKey],
+        grid: Grid,
         options: &BoxDiffLossOptions,
     ) -> Self {
         let competitors = options.competitors.start..options.competitors.end.min(tokens.len());
@@ -113,11 +129,11 @@ impl BoxDiffLoss {
     }
 
     /// What the controlled tokens look like; `None` if there are none.
-    fn images(&self, maps: &AttentionMaps) -> Result<Option<TokenImages>> {
+    fn images(&self, maps: &AttnMaps) -> Result<Option<TokenImages>> {
         if self.targets.is_empty() {
             return Ok(None);
         }
-        let shape = (self.grid.cells(), self.num_columns);
+        let shape = MapShape { cells: self.grid.cells(), columns: self.num_columns };
         let maps = self.keys.iter().map(|key| map_of(maps, *key, shape)).collect::<Result<Vec<_>>>()?;
         let mean = Tensor::cat(&maps, 0)?.mean(0)?; // (heads of all layers, HW, L) to (HW, L)
         let competing = mean.narrow(1, self.competitors.start, self.competitors.len())?.contiguous()?;
@@ -155,19 +171,19 @@ struct Linear {
 }
 
 impl GuidanceLoss for BoxDiffLoss {
-    fn loss(&self, _index: usize, maps: &AttentionMaps) -> Result<Tensor> {
-        let Some(images) = self.images(maps)? else { return Ok(Tensor::new(0f32, &Device::Cpu)?) };
+    fn loss(&self, _index: usize, maps: &AttnMaps) -> Result<Tensor> {
+        let Some(images) = self.images(maps)? else { return no_loss(maps) };
         let tokens = self.targets.len();
         self.linear(&images, |token, target, linear| {
             let value = self.at(&images.values, token);
             let mut weigh = |cells: &[usize], weight: f64| {
                 cells.iter().for_each(|cell| linear.weights[cell * tokens + token] += weight as f32);
             };
-            if let Some(cells) = brightest(&target.inside, &value) {
+            if let Some(cells) = target.inside.brightest(&value) {
                 linear.constant += 1.0;
                 weigh(&cells, -1.0 / cells.len() as f64);
             }
-            if let Some(cells) = brightest(&target.outside, &value) {
+            if let Some(cells) = target.outside.brightest(&value) {
                 weigh(&cells, 1.0 / cells.len() as f64);
             }
             let Grid { height, width } = self.grid;
@@ -203,12 +219,12 @@ impl WorstBox {
 }
 
 impl GuidanceLoss for WorstBox {
-    fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor> {
-        let Some(images) = self.loss.images(maps)? else { return Ok(Tensor::new(0f32, &Device::Cpu)?) };
+    fn loss(&self, index: usize, maps: &AttnMaps) -> Result<Tensor> {
+        let Some(images) = self.loss.images(maps)? else { return no_loss(maps) };
         let tokens = self.loss.targets.len();
         let inner = |(token, target): (usize, &TokenTarget)| {
             let value = self.loss.at(&images.values, token);
-            let cells = brightest(&target.inside, &value)?;
+            let cells = target.inside.brightest(&value)?;
             let mean = cells.iter().map(|cell| f64::from(value(*cell))).sum::<f64>() / cells.len() as f64;
             Some((token, 1.0 - mean))
         };
@@ -219,7 +235,7 @@ impl GuidanceLoss for WorstBox {
             if Some(token) != worst {
                 return;
             }
-            let cells = brightest(&target.inside, self.loss.at(&images.values, token)).unwrap_or_default();
+            let cells = target.inside.brightest(self.loss.at(&images.values, token)).unwrap_or_default();
             for cell in &cells {
                 linear.weights[cell * tokens + token] -= 1.0 / cells.len() as f32;
             }
@@ -237,8 +253,8 @@ impl TokenTarget {
             let cells: Vec<usize> = of_side.map(|(cell, _)| cell).collect();
             // The product in f32 as in the published code.
             let count = (options.top_p as f32 * cells.len() as f32) as usize;
-            let count = if options.chooses_a_cell { count.max(1) } else { count };
-            (cells, count)
+            let num_chosen = if options.chooses_a_cell { count.max(1) } else { count };
+            Side { cells, num_chosen }
         };
         let rects = || object.bboxes.iter().map(|bbox| bbox.grid_rect(grid, options.rounding));
         let near = |edge: usize, line: usize| edge.abs_diff(line) <= options.corner_reach;
@@ -258,11 +274,6 @@ impl TokenTarget {
             columns: (0..grid.width).filter_map(column).collect(),
         }
     }
-}
-
-/// The brightest cells of one side of a box; `None` if none is to be chosen.
-fn brightest((cells, count): &(Vec<usize>, usize), value: impl Fn(usize) -> f32) -> Option<Vec<usize>> {
-    (*count > 0 && !cells.is_empty()).then(|| largest(cells, *count, value))
 }
 
 /// Images (H, W, T), smoothed by BoxDiff's 3×3 kernel with mirrored edges (the edge itself not repeated).
@@ -317,7 +328,7 @@ mod tests {
     }
 
     fn loss_of(objects: &[GroundedTokens], grid: Grid, options: &BoxDiffLossOptions) -> BoxDiffLoss {
-        BoxDiffLoss::new(objects, &TokenSet::first(TOKENS, objects), (&[KEY], grid), options)
+        BoxDiffLoss::new(objects, &TokenSet::first(TOKENS, objects), &[KEY], grid, options)
     }
 
     /// (1, heads, HW, L): attention of token 2 in the `bright` cells, of token 1 elsewhere.
@@ -390,12 +401,12 @@ mod tests {
     fn few_cells_have_no_inner_box_as_published() {
         let grid = Grid::new(8, 8);
         let objects = [object((0.25, 0.25, 0.5, 0.5), &[2])]; // four cells
-        let mended = BoxDiffLossOptions::new(TOKENS);
-        let published = BoxDiffLossOptions { chooses_a_cell: false, ..mended.clone() };
+        let fixed = BoxDiffLossOptions::new(TOKENS);
+        let published = BoxDiffLossOptions { chooses_a_cell: false, ..fixed.clone() };
         let dark = map(1, grid, |_, _| false);
-        let (mended, published) =
-            (value(&loss_of(&objects, grid, &mended), dark.clone()), value(&loss_of(&objects, grid, &published), dark));
-        assert!((mended - published - 1.0).abs() < 1e-5, "{mended} and {published}");
+        let (fixed, published) =
+            (value(&loss_of(&objects, grid, &fixed), dark.clone()), value(&loss_of(&objects, grid, &published), dark));
+        assert!((fixed - published - 1.0).abs() < 1e-5, "{fixed} and {published}");
     }
 
     #[test]

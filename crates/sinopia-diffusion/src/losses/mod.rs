@@ -1,6 +1,6 @@
 //! Losses on cross-attention maps: what an attention-guided method wants of the picture. One loss a file.
 //!
-//! A loss looks at the maps of one UNet call, `maps[key]` being (1, heads, HW, L'), probabilities, with one column for each of the
+//! A loss is taken of the maps of one call of the denoiser, `maps[key]` being (1, heads, HW, L'), probabilities, with one column for each of the
 //! [`TokenSet`]'s positions. It returns a differentiable scalar.
 
 mod attention_transfer;
@@ -12,19 +12,16 @@ mod ratio_loss;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use sinopia_layout::{BBox, Grid};
-use sinopia_models::unet::{AttnKey, TokenColumns};
+use sinopia_models::denoiser::{AttnKey, AttnMaps, Denoiser, TokenColumns};
 
-pub use attention_transfer::{AttentionTransfer, ReferenceMaps};
+pub use attention_transfer::{AttentionTransfer, ReferenceMaps, TransferOptions};
 pub use box_loss::{BoxLoss, BoxLossOptions, OverHeads};
 pub use boxdiff_loss::{BoxDiffLoss, BoxDiffLossOptions, WorstBox, boxdiff_smoothed};
 pub use ratio_loss::RatioLoss;
 
 use crate::Result;
-
-/// The maps of one UNet call.
-pub type AttentionMaps = BTreeMap<AttnKey, Tensor>;
 
 /// A guidance loss.
 pub trait GuidanceLoss {
@@ -32,7 +29,7 @@ pub trait GuidanceLoss {
     ///
     /// # Errors
     /// When a map is missing or has another shape than expected.
-    fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor>;
+    fn loss(&self, index: usize, maps: &AttnMaps) -> Result<Tensor>;
 }
 
 /// The sum of several losses.
@@ -55,7 +52,7 @@ impl<'a> LossSum<'a> {
 }
 
 impl GuidanceLoss for LossSum<'_> {
-    fn loss(&self, index: usize, maps: &AttentionMaps) -> Result<Tensor> {
+    fn loss(&self, index: usize, maps: &AttnMaps) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for loss in &self.0 {
             let value = loss.loss(index, maps)?;
@@ -66,7 +63,7 @@ impl GuidanceLoss for LossSum<'_> {
         }
         match sum {
             Some(sum) => Ok(sum),
-            None => Ok(Tensor::new(0f32, &candle_core::Device::Cpu)?),
+            None => no_loss(maps),
         }
     }
 }
@@ -118,7 +115,7 @@ impl TokenSet {
     }
 }
 
-/// A phrase as losses see it: its tokens and where they should look.
+/// A phrase as losses see it: its tokens and the boxes that their attention should be in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroundedTokens {
     /// The words, for people.
@@ -142,8 +139,28 @@ impl GroundedTokens {
 /// The query grid of each guidance key.
 pub type KeyGrids = BTreeMap<AttnKey, Grid>;
 
+/// The query grids of some of a denoiser's layers for latents of a grid.
+pub(crate) fn key_grids(denoiser: &dyn Denoiser, keys: &[AttnKey], latents: Grid) -> KeyGrids {
+    let layers = denoiser.attention_layers(latents).into_iter();
+    let wanted = layers.filter(|layer| keys.contains(&layer.key));
+    wanted.map(|layer| (layer.key, layer.grid)).collect()
+}
+
+/// A loss of 0 where the maps are, to add to.
+fn no_loss(maps: &AttnMaps) -> Result<Tensor> {
+    Ok(Tensor::new(0f32, maps.values().next().map_or(&Device::Cpu, Tensor::device))?)
+}
+
+/// What a recorded map must have for a loss: its HW and L'.
+#[derive(Debug, Clone, Copy)]
+struct MapShape {
+    cells: usize,
+    columns: usize,
+}
+
 /// The recorded map of a key, with its batch axis removed: (heads, HW, L').
-fn map_of(maps: &AttentionMaps, key: AttnKey, (cells, columns): (usize, usize)) -> Result<Tensor> {
+fn map_of(maps: &AttnMaps, key: AttnKey, shape: MapShape) -> Result<Tensor> {
+    let MapShape { cells, columns } = shape;
     let wrong = |found: Vec<usize>| crate::Error::AttentionMap {
         key: key.to_string(),
         found,

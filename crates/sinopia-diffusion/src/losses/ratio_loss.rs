@@ -2,13 +2,13 @@
 
 use candle_core::{Device, Tensor};
 use sinopia_layout::{Grid, GridMask, GridRounding};
-use sinopia_models::unet::AttnKey;
+use sinopia_models::denoiser::{AttnKey, AttnMaps};
 
-use super::key_targets::{KeyTargets, no_loss};
-use super::{AttentionMaps, GroundedTokens, GuidanceLoss, KeyGrids, TokenSet};
+use super::key_targets::{ColumnTargets, KeyTargets};
+use super::{GroundedTokens, GuidanceLoss, KeyGrids, TokenSet, no_loss};
 use crate::Result;
 
-/// Far below any sum of probabilities over a map, so it changes none; a token that no cell looks at has no share rather than 0/0.
+/// Far below any sum of probabilities over a map, so it changes none; a token that no cell attends to has no share rather than 0/0.
 const TINY: f64 = 1e-20;
 
 /// The ratio loss.
@@ -42,21 +42,22 @@ impl RatioLoss {
         let columns: Vec<u32> = of_tokens().filter_map(|(_, j)| tokens.column(j)).map(|column| column as u32).collect();
         let share = 1.0 / (objects.len().max(1) * grids.len().max(1)) as f64;
         let shares: Vec<f32> = of_tokens().map(|(object, _)| (share / object.positions.len() as f64) as f32).collect();
-        let target = |(key, grid): (&AttnKey, &Grid)| {
+        let targets = ColumnTargets { columns, shares };
+        let of_key = |(key, grid): (&AttnKey, &Grid)| {
             let masks = of_tokens().map(|(object, _)| GridMask::from_bboxes(&object.bboxes, *grid, rounding));
-            KeyTargets::new((*key, *grid), &columns, masks, &shares, device)
+            KeyTargets::new(*key, *grid, &targets, masks, device)
         };
-        let keys = match shares.is_empty() {
+        let keys = match targets.shares.is_empty() {
             true => Vec::new(),
-            false => grids.iter().map(target).collect::<Result<Vec<_>>>()?,
+            false => grids.iter().map(of_key).collect::<Result<Vec<_>>>()?,
         };
         Ok(Self { keys, num_columns: tokens.len() })
     }
 }
 
 impl GuidanceLoss for RatioLoss {
-    fn loss(&self, _index: usize, maps: &AttentionMaps) -> Result<Tensor> {
-        let mut sum = no_loss(&self.keys)?;
+    fn loss(&self, _index: usize, maps: &AttnMaps) -> Result<Tensor> {
+        let mut sum = no_loss(maps)?;
         for targets in &self.keys {
             let attention = targets.attention(maps, self.num_columns)?; // (heads, HW, T)
             let inside = attention.broadcast_mul(&targets.masks)?.sum(1)?; // (heads, T)
@@ -91,7 +92,7 @@ mod tests {
     }
 
     /// The loss of a map (1, heads, HW, L') from its values.
-    fn value(loss: &RatioLoss, values: &[f32], (heads, columns): (usize, usize)) -> f32 {
+    fn value(loss: &RatioLoss, values: &[f32], heads: usize, columns: usize) -> f32 {
         let map = Tensor::from_slice(values, (1, heads, values.len() / heads / columns, columns), &Device::Cpu);
         loss.loss(0, &BTreeMap::from([(KEY, map.unwrap())])).unwrap().to_scalar::<f32>().unwrap()
     }
@@ -99,11 +100,11 @@ mod tests {
     #[test]
     fn it_is_the_squared_share_of_attention_outside() {
         let loss = loss_of(&[object((0.0, 0.0, 0.5, 1.0), &[4])], Grid::new(2, 2), GridRounding::default());
-        assert!((value(&loss, &[0.25; 4], (1, 1)) - 0.25).abs() < 1e-6);
-        assert!(value(&loss, &[0.3, 0.0, 0.1, 0.0], (1, 1)).abs() < 1e-6);
-        assert!((value(&loss, &[0.0, 0.3, 0.0, 0.1], (1, 1)) - 1.0).abs() < 1e-6);
+        assert!((value(&loss, &[0.25; 4], 1, 1) - 0.25).abs() < 1e-6);
+        assert!(value(&loss, &[0.3, 0.0, 0.1, 0.0], 1, 1).abs() < 1e-6);
+        assert!((value(&loss, &[0.0, 0.3, 0.0, 0.1], 1, 1) - 1.0).abs() < 1e-6);
         // Heads are averaged: shares 0 and 1.
-        assert!((value(&loss, &[0.0, 0.3, 0.0, 0.1, 0.2, 0.0, 0.2, 0.0], (2, 1)) - 0.5).abs() < 1e-6);
+        assert!((value(&loss, &[0.0, 0.3, 0.0, 0.1, 0.2, 0.0, 0.2, 0.0], 2, 1) - 0.5).abs() < 1e-6);
     }
 
     #[test]
@@ -111,7 +112,7 @@ mod tests {
         let objects = [object((0.0, 0.0, 0.5, 1.0), &[1, 2, 3]), object((0.0, 0.0, 1.0, 1.0), &[5])];
         let loss = loss_of(&objects, Grid::new(1, 2), GridRounding::default());
         // Cells × columns: the first object's tokens have half their attention outside, the second's box is everything.
-        assert!((value(&loss, &[0.5; 8], (1, 4)) - 0.25 / 2.0).abs() < 1e-6);
+        assert!((value(&loss, &[0.5; 8], 1, 4) - 0.25 / 2.0).abs() < 1e-6);
     }
 
     #[test]
@@ -119,16 +120,16 @@ mod tests {
         let objects = [object((0.3, 0.3, 0.31, 0.31), &[1])];
         let mut cells = [0.0; 16];
         cells[5] = 1.0;
-        assert!(value(&loss_of(&objects, Grid::new(4, 4), GridRounding::default()), &cells, (1, 1)).abs() < 1e-6);
+        assert!(value(&loss_of(&objects, Grid::new(4, 4), GridRounding::default()), &cells, 1, 1).abs() < 1e-6);
         let published = loss_of(&objects, Grid::new(4, 4), GridRounding::Published);
-        assert!((value(&published, &cells, (1, 1)) - 1.0).abs() < 1e-6);
+        assert!((value(&published, &cells, 1, 1) - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn no_attention_at_all_is_no_fault() {
         let loss = loss_of(&[object((0.0, 0.0, 0.5, 1.0), &[4])], Grid::new(2, 2), GridRounding::default());
-        assert_eq!(value(&loss, &[0.0; 4], (1, 1)), 1.0);
-        assert_eq!(value(&loss_of(&[], Grid::new(2, 2), GridRounding::default()), &[0.0; 4], (1, 1)), 0.0);
+        assert_eq!(value(&loss, &[0.0; 4], 1, 1), 1.0);
+        assert_eq!(value(&loss_of(&[], Grid::new(2, 2), GridRounding::default()), &[0.0; 4], 1, 1), 0.0);
     }
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
             let at = |delta: f32| {
                 let mut values = values.clone();
                 values[i] += delta;
-                value(&loss, &values, (2, 3))
+                value(&loss, &values, 2, 3)
             };
             let numeric = (at(step) - at(-step)) / (2.0 * step);
             assert!((numeric - gradient[i]).abs() < 0.02 * largest, "value {i}: {} against {numeric}", gradient[i]);

@@ -1,29 +1,31 @@
-//! An outline from SAM, asked with the object's box or with the place that its word looked at most.
+//! A segmentation mask from SAM, asked with the object's box or with the place where its word's attention is highest.
 //!
-//! Lian et al. 2023, arXiv 2305.13655, refine their masks so. What SAM answers is checked against the box: an outline that is empty, tiny or elsewhere is not
+//! Lian et al. 2023, arXiv 2305.13655, refine their masks so. What SAM answers is checked against the box: a mask that is empty, tiny or elsewhere is not
 //! believed, and attention and box, then the box alone, take its place.
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{Grid, GridMask, GridRounding};
 use sinopia_models::image::Pixels;
 use sinopia_models::sam::{Prompt, Sam};
 
-use super::{AttentionBoxMask, MaskRequest, MaskSource, taps};
+use super::{AttentionBoxMask, MaskRequest, MaskSource};
 use crate::Result;
+use crate::attention_map::taps;
 use crate::painting::Image;
 
 /// Added to the union of two masks before an intersection is divided by it.
 const IOU_EPS: f64 = 1e-6;
 
 /// What SAM is asked with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MaskPrompt {
     /// The box that the object was painted into.
     Box,
-    /// The one place that the object's word looked at most.
+    /// The place where the cross-attention to the object's word is highest.
     Point,
 }
 
@@ -34,15 +36,15 @@ pub struct SamOptions {
     pub prompt: MaskPrompt,
     /// Whether the most attended place is the middle of its cell. Published: its upper left corner.
     pub is_point_centered: bool,
-    /// A mask that SAM itself believes in less than this is taken only if all are such. Published: 0.85.
+    /// A mask of which SAM is less confident than this is taken only if all are such. Published: 0.85.
     pub min_confidence: f64,
-    /// The same for the IoU with the coarse mask: the box, or the cells that the word looked at. Published: 0.25.
+    /// The same for the IoU with the coarse mask: the box, or the cells that the word attended to. Published: 0.25.
     pub min_coarse_iou: f64,
-    /// Whether a tiny outline or one elsewhere is refused. An empty one always is.
+    /// Whether a tiny mask or one elsewhere is refused. An empty one always is.
     pub refuses_doubtful: bool,
-    /// An outline of fewer cells than this share of the box's is tiny.
+    /// A mask of fewer cells than this share of the box's is tiny.
     pub min_box_share: f64,
-    /// An outline of which a smaller share than this lies in the box is elsewhere.
+    /// A mask of which a smaller share than this lies in the box is elsewhere.
     pub min_inside_share: f64,
 }
 
@@ -60,7 +62,7 @@ impl Default for SamOptions {
     }
 }
 
-/// Outlines by SAM, and by attention and box where SAM's are doubtful.
+/// Masks by SAM, and by attention and box where SAM's are doubtful.
 #[derive(Debug, Clone)]
 pub struct SamMask {
     sam: Arc<Sam>,
@@ -68,7 +70,7 @@ pub struct SamMask {
     attention: AttentionBoxMask,
 }
 
-/// Why an outline is not believed.
+/// Why a mask is not believed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Doubt {
     Empty,
@@ -79,18 +81,18 @@ enum Doubt {
 }
 
 impl SamMask {
-    /// SAM's outlines; `attention` says how attention is read for points, and outlines what SAM cannot.
+    /// SAM's masks; `attention` says how attention is read for points, and makes the masks that SAM cannot.
     pub fn new(sam: Arc<Sam>, options: SamOptions, attention: AttentionBoxMask) -> Self {
         Self { sam, options, attention }
     }
 
-    /// SAM's best outline on the latent grid.
-    fn outline(&self, image: &Image, request: &MaskRequest) -> Result<Vec<bool>> {
+    /// SAM's best mask on the latent grid.
+    fn sam_mask(&self, image: &Image, request: &MaskRequest) -> Result<Vec<bool>> {
         let (width, height) = (image.width(), image.height());
-        let interrupt = request.run.cancellation().interrupt();
-        let encoded = self.sam.encode_unless(Pixels::new(width, height, image.pixels())?, interrupt)?;
-        let prompt = self.prompt((width as f64, height as f64), request);
-        let masks = self.sam.segment_unless(&encoded, &prompt, interrupt)?;
+        let cancellation = Some(request.run.cancellation());
+        let encoded = self.sam.encode_cancellable(Pixels::new(width, height, image.pixels())?, cancellation)?;
+        let prompt = self.prompt(width as f64, height as f64, request);
+        let masks = self.sam.segment_cancellable(&encoded, &prompt, cancellation)?;
         let (pixels, coarse) = (Grid::new(height, width), self.coarse_mask(request));
         let candidates: Vec<(Vec<bool>, f64, f64)> = masks
             .iou_scores()
@@ -105,7 +107,7 @@ impl SamMask {
         Ok(self.choose(candidates))
     }
 
-    fn prompt(&self, (width, height): (f64, f64), request: &MaskRequest) -> Prompt {
+    fn prompt(&self, width: f64, height: f64, request: &MaskRequest) -> Prompt {
         match self.options.prompt {
             MaskPrompt::Box => {
                 let (x0, y0, x1, y1) = request.bbox.corners();
@@ -157,7 +159,7 @@ impl SamMask {
         chosen.map(|(_, cells)| cells).unwrap_or_default()
     }
 
-    /// What speaks against an outline.
+    /// What speaks against a mask.
     fn doubt(&self, cells: &[bool], request: &MaskRequest) -> Option<Doubt> {
         let bbox = request.whole_box();
         let size = cells.iter().filter(|inside| **inside).count() as f64;
@@ -181,15 +183,15 @@ impl SamMask {
         let phrase = request.phrase;
         let doubt = match doubt {
             Doubt::Empty => format!("SAM sees nothing where `{phrase}` should be"),
-            Doubt::Tiny(share) => format!("SAM's outline of `{phrase}` is tiny, {:.0} % of its box", 100.0 * share),
+            Doubt::Tiny(share) => format!("SAM's mask of `{phrase}` is tiny, {:.0} % of its box", 100.0 * share),
             Doubt::Elsewhere(share) => {
-                format!("only {:.0} % of SAM's outline of `{phrase}` lie in its box", 100.0 * share)
+                format!("only {:.0} % of SAM's mask of `{phrase}` lie in its box", 100.0 * share)
             }
         };
-        let outline = self.attention.outline(request);
-        let instead = if outline.is_some() { "attention and box outline it" } else { "its box outlines it" };
+        let mask = self.attention.object_mask(request);
+        let instead = if mask.is_some() { "attention and box make its mask" } else { "its box is its mask" };
         request.run.warn(format!("{doubt}: {instead} instead"));
-        outline.unwrap_or_else(|| request.whole_box())
+        mask.unwrap_or_else(|| request.whole_box())
     }
 }
 
@@ -200,7 +202,7 @@ impl MaskSource for SamMask {
 
     fn mask(&self, request: &MaskRequest) -> Result<GridMask> {
         let cells = match request.image {
-            Some(image) => self.outline(image, request)?,
+            Some(image) => self.sam_mask(image, request)?,
             None => Vec::new(), // nothing to see
         };
         match self.doubt(&cells, request) {
@@ -302,7 +304,7 @@ mod tests {
         let (bbox, run) = (BBox::new(0.25, 0.5, 0.75, 1.0).unwrap(), Run::silent());
         let attention = attention(std::array::from_fn(|cell| if cell == 9 { 1.0 } else { 0.0 }));
         let request = request(&bbox, &attention, &run);
-        let prompt = |options| source(options).prompt((64.0, 32.0), &request);
+        let prompt = |options| source(options).prompt(64.0, 32.0, &request);
         assert_eq!(prompt(SamOptions::default()).bbox, Some([16.0, 16.0, 48.0, 32.0]));
         let point = SamOptions { prompt: MaskPrompt::Point, ..SamOptions::default() };
         assert_eq!(prompt(point.clone()).points, [((24.0, 20.0), true)]);
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn doubtful_outlines_are_named() {
+    fn doubtful_masks_are_named() {
         let (bbox, run, attention) = (BBox::new(0.0, 0.0, 1.0, 0.75).unwrap(), Run::silent(), attention(COLUMN));
         let request = request(&bbox, &attention, &run);
         let source = source(SamOptions::default());
@@ -338,14 +340,14 @@ mod tests {
         assert_eq!(
             run.warnings(),
             [
-                "SAM sees nothing where `a dog` should be: attention and box outline it instead",
-                "SAM sees nothing where `a dog` should be: its box outlines it instead",
+                "SAM sees nothing where `a dog` should be: attention and box make its mask instead",
+                "SAM sees nothing where `a dog` should be: its box is its mask instead",
             ]
         );
     }
 
     #[test]
-    fn a_picture_gets_an_outline_of_the_latent_grid_whatever_sam_thinks() {
+    fn a_picture_gets_a_mask_of_the_latent_grid_whatever_sam_thinks() {
         let (bbox, run, attention) = (BBox::new(0.25, 0.0, 0.75, 1.0).unwrap(), Run::silent(), attention(COLUMN));
         let pixels = Tensor::zeros((1, 24, 40, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
         let image = Image::from_tensor(&pixels).unwrap().remove(0);

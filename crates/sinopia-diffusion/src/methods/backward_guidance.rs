@@ -1,42 +1,59 @@
-//! Backward Guidance: Stable Diffusion whose latents are moved until each phrase looks into its boxes.
+//! Backward Guidance: Stable Diffusion whose latents are moved until each phrase's cross-attention lies in its boxes.
 //!
 //! Chen et al. 2023, arXiv 2304.03373, in the form in which LMD compares itself with it. Start reading at [`BackwardGuidance::paint`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::one_pass::{OnePass, PromptOptions};
-use super::{Method, check_iterations, check_settings, read_options, rounding, write_options};
+use super::{MAX_ITERATIONS, MAX_STEP, Method, check_values, read_options, rounding, write_options};
 use crate::Result;
-use crate::guidance::{GuidanceOptions, Guide};
+use crate::guidance::{GuidanceOptions, Guide, GuidedStep};
 use crate::losses::{RatioLoss, TokenSet};
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting};
 use crate::pipeline::Pipeline;
+use crate::settings::{Group, Setting, described};
 
-/// Options of [`BackwardGuidance`]. The last group are mends of the published behaviour, each with its own switch;
+/// Options of [`BackwardGuidance`]. The last group deviates from the published behaviour, each with its own switch;
 /// [`BackwardGuidanceOptions::reference`] has them all off.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackwardGuidanceOptions {
-    /// Factor of the loss's gradient. Published: 30.
+    /// Factor of the loss's gradient.
+    #[schemars(range(min = 0), extend("x-group" = Group::Guidance))]
     pub loss_scale: f64,
-    /// Guidance rests at or below this loss, which is in 0..=1. Published: 0.2.
+    /// Guidance rests at or below this loss, which is in 0..=1.
+    #[schemars(range(min = 0), extend("x-group" = Group::Guidance))]
     pub loss_threshold: f64,
-    /// Updates at most at each step; the last value goes on. Published: 5.
+    /// Updates at most at each step; the last value goes on.
+    #[schemars(inner(range(max = MAX_ITERATIONS)), extend("x-group" = Group::Guidance, "x-unit" = "updates"))]
     pub max_iter: Vec<usize>,
-    /// No guidance from this step on. Published: 10, of 50.
+    /// No guidance from this step on.
+    #[schemars(range(max = MAX_STEP), extend("x-group" = Group::Guidance, "x-unit" = "steps of 50"))]
     pub max_index_step: usize,
     /// Takes the place of the composed prompt.
+    #[schemars(extend("x-group" = Group::Prompts))]
     pub overall_prompt: Option<String>,
 
-    /// Mend: the loss is looked at afresh at each step. Published: false, guidance ends for good once it was low.
+    /// Whether the loss is evaluated afresh at each step.
+    ///
+    /// As published it is not: guidance ends for good once it was low.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub refresh_loss: bool,
-    /// Mend: boxes too small for a grid get a cell. Published: false, they vanish there and are not guided.
+    /// Whether boxes too small for a grid get a cell.
+    ///
+    /// As published they vanish there and are not guided.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub keep_small_boxes: bool,
-    /// Mend: step numbers are stretched to the number of steps. Published: false.
+    /// Whether step numbers, written for 50 steps, are stretched to the number of steps.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub stretch_schedule: bool,
-    /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
+    /// Whether articles are removed from the front of counted names only.
+    ///
+    /// As published they are removed everywhere: `pandbears`.
+    #[schemars(extend("x-group" = Group::Deviations, "x-aliases" = ["fix_plurals"]))]
     pub mend_plurals: bool,
 }
 
@@ -69,12 +86,6 @@ impl BackwardGuidanceOptions {
         }
     }
 
-    fn validate(&self) -> Result<()> {
-        let factors = [("loss_scale", self.loss_scale), ("loss_threshold", self.loss_threshold)];
-        check_settings(&factors, |x| x.is_finite() && x >= 0.0, "a number from 0")?;
-        check_iterations(&[("max_iter", &self.max_iter)])
-    }
-
     fn guidance(&self) -> GuidanceOptions {
         GuidanceOptions {
             loss_scale: self.loss_scale,
@@ -101,9 +112,9 @@ impl BackwardGuidance {
     /// With options.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) for a value outside its range.
+    /// [`Error::MethodOption`](crate::Error::MethodOption) for a value outside its range.
     pub fn new(options: BackwardGuidanceOptions) -> Result<Self> {
-        options.validate()?;
+        check_values(Self::NAME, &options)?;
         Ok(Self { options })
     }
 
@@ -113,6 +124,10 @@ impl BackwardGuidance {
 
     pub(super) fn reference() -> Value {
         write_options(&BackwardGuidanceOptions::reference())
+    }
+
+    pub(super) fn settings() -> Vec<Setting> {
+        described::<BackwardGuidanceOptions>(Self::NAME, &Self::reference())
     }
 }
 
@@ -130,12 +145,12 @@ impl Method for BackwardGuidance {
         let prompt = PromptOptions {
             method: Self::NAME,
             overall_prompt: options.overall_prompt.clone(),
-            mend_plurals: options.mend_plurals,
+            fixes_plurals: options.mend_plurals,
         };
         let pass = OnePass::new(prompt, request, pipeline, run)?;
 
-        let unet = pipeline.unet();
-        let (keys, objects) = (unet.guidance_keys(), &pass.prompt.tokens);
+        let denoiser = pipeline.denoiser();
+        let (keys, objects) = (denoiser.guidance_keys(), &pass.prompt.tokens);
         let tokens = TokenSet::of(objects);
         let loss = RatioLoss::new(
             objects,
@@ -144,9 +159,10 @@ impl Method for BackwardGuidance {
             rounding(options.keep_small_boxes),
             pipeline.device(),
         )?;
-        let mut guide = Guide::new(unet, &keys, &tokens, options.guidance(), Stage::Picture.to_string());
+        let mut guide = Guide::new(denoiser, &keys, &tokens, options.guidance(), Stage::Picture.to_string());
         let latents = pass.paint(|latents, index, sampler| {
-            let latents = guide.update(latents, index, (sampler, &pass.prompt.text, &loss), run)?;
+            let step = GuidedStep { index, sampler, text: &pass.prompt.text, loss: &loss };
+            let latents = guide.update(latents, &step, run)?;
             Ok((latents, guide.last_loss()))
         })?;
         pass.finish(&latents, self.options(), vec![guide.report()])

@@ -5,22 +5,24 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sinopia_layout::Grid;
-use sinopia_models::unet::{AttnKey, UNet2DConditionModel};
+use sinopia_models::denoiser::{AttentionLayer, AttnKey, Denoiser};
 
 use super::one_pass::{OnePass, PromptOptions};
-use super::{Method, check_iterations, check_settings, read_options, rounding, write_options};
+use super::{MAX_ITERATIONS, MAX_STEP, Method, check_values, read_options, rounding, write_options};
 use crate::Result;
-use crate::guidance::{GuidanceOptions, Guide, StepSize, stretched};
+use crate::guidance::{GuidanceOptions, Guide, GuidedStep, StepSize, stretched};
 use crate::losses::{BoxDiffLoss, BoxDiffLossOptions, GroundedTokens, TokenSet, WorstBox};
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting};
 use crate::pipeline::Pipeline;
+use crate::settings::{Group, Setting, described};
 
 /// Which tokens of a phrase are held to its boxes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlledTokens {
     /// All of them, articles and number words too, as in LMD's code. The loss is a sum, so longer phrases pull harder.
@@ -29,44 +31,71 @@ pub enum ControlledTokens {
     Word,
 }
 
-/// Options of [`BoxDiff`]. The last group are mends of the published behaviour, each with its own switch; [`BoxDiffOptions::reference`] has
+/// Options of [`BoxDiff`]. The last group deviates from the published behaviour, each with its own switch; [`BoxDiffOptions::reference`] has
 /// them all off.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BoxDiffOptions {
-    /// Length of the first update, in multiples of the loss's gradient. Published: 20.
+    /// Length of the first update, in multiples of the loss's gradient.
+    #[schemars(range(min = 0), extend("x-group" = Group::Guidance))]
     pub scale_factor: f64,
-    /// Square of the last step's length against the first's; in between it falls evenly. Published: 0.5.
+    /// Square of the last step's length against the first's; in between it falls evenly.
+    #[schemars(range(min = 0, max = 1), extend("x-group" = Group::Guidance))]
     pub scale_range_end: f64,
-    /// No updates from this step on. Published: 25, of 50.
+    /// No updates from this step on.
+    #[schemars(range(max = MAX_STEP), extend("x-group" = Group::Guidance, "x-unit" = "steps of 50"))]
     pub max_index_step: usize,
-    /// Share of the cells inside that should light up and of those outside that should not, in (0, 1]. Published: 0.2.
+    /// Share of the cells inside that should light up and of those outside that should not.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0, "x-group" = Group::Guidance, "x-unit" = "share of the cells"))]
     pub top_p: f64,
-    /// Cells on either side of a box's edge in which the phrase's edge is looked for. Published: 1.
+    /// Cells on either side of a box's edge in which the phrase's edge is looked for.
+    #[schemars(extend("x-group" = Group::Guidance, "x-unit" = "cells"))]
     pub corner_reach: usize,
-    /// Which tokens of a phrase are held to its boxes. Published: `phrase`.
+    /// Which tokens of a phrase are held to its boxes.
+    #[schemars(extend("x-group" = Group::Guidance))]
     pub controlled_tokens: ControlledTokens,
-    /// Whether the prompt's end token and the padding behind it take no part in the competition for cells. Published: false; true in BoxDiff's own
-    /// code for Stable Diffusion 2.
+    /// Whether the prompt's end token and the padding behind it take no part in the competition for cells.
+    ///
+    /// BoxDiff's own code has it so for Stable Diffusion 2.
+    #[schemars(extend("x-group" = Group::Guidance))]
     pub normalize_eot: bool,
-    /// Whether, at some early steps, the worst box is worked on until it is good enough. Published: false; BoxDiff's own code can.
+    /// Whether, at some early steps, the worst box is worked on until it is good enough.
+    ///
+    /// BoxDiff's own code can.
+    #[schemars(extend("x-group" = Group::Guidance))]
     pub refine: bool,
-    /// Updates of such a refinement at most. BoxDiff's own: 20.
+    /// Updates of such a refinement at most.
+    ///
+    /// The value is BoxDiff's own.
+    #[schemars(range(max = MAX_ITERATIONS), extend("x-group" = Group::Guidance, "x-unit" = "updates"))]
     pub max_refinement_steps: usize,
-    /// At which steps (of 50), and which share of its brightest cells' attention the worst token must win. BoxDiff's own: 0.05 at step 0, 0.5 at 10,
-    /// 0.8 at 20.
+    /// At which steps (of 50) a refinement begins, and which share of its brightest cells' attention the worst token must win: `{"0": 0.05, "10": 0.5}`.
+    ///
+    /// The values are BoxDiff's own.
+    #[schemars(extend("patternProperties" = json!({"^\\d+$": {"type": "number", "minimum": 0, "maximum": 1}}), "x-largest-key" = MAX_STEP, "x-group" = Group::Guidance))]
     pub refinement_thresholds: BTreeMap<usize, f64>,
     /// Takes the place of the composed prompt.
+    #[schemars(extend("x-group" = Group::Prompts))]
     pub overall_prompt: Option<String>,
 
-    /// Mend: boxes too small for the grid get a cell. Published: false, they vanish and their phrase is pushed away from everywhere.
+    /// Whether boxes too small for the grid get a cell.
+    ///
+    /// As published they vanish and their phrase is pushed away from everywhere.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub keep_small_boxes: bool,
-    /// Mend: at least one cell is chosen inside and outside. Published: false, boxes of fewer than five cells choose none; the mean of nothing is
-    /// not a number, which the code turns into 0 without a word, so that nothing draws the phrase into its box.
+    /// Whether at least one cell is chosen inside and outside.
+    ///
+    /// As published, boxes of fewer than five cells choose none; the mean of nothing is not a number, which the code turns into 0 without a word, so that nothing draws
+    /// the phrase into its box.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub choose_a_cell: bool,
-    /// Mend: step numbers are stretched to the number of steps. Published: false.
+    /// Whether step numbers, written for 50 steps, are stretched to the number of steps.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub stretch_schedule: bool,
-    /// Mend: articles are removed from the front of counted names only. Published: false, `pandbears`.
+    /// Whether articles are removed from the front of counted names only.
+    ///
+    /// As published they are removed everywhere: `pandbears`.
+    #[schemars(extend("x-group" = Group::Deviations, "x-aliases" = ["fix_plurals"]))]
     pub mend_plurals: bool,
 }
 
@@ -102,15 +131,6 @@ impl BoxDiffOptions {
             stretch_schedule: false,
             mend_plurals: false,
         }
-    }
-
-    fn validate(&self) -> Result<()> {
-        check_settings(&[("scale_factor", self.scale_factor)], |x| x.is_finite() && x >= 0.0, "a number from 0")?;
-        let mut shares = vec![("scale_range_end", self.scale_range_end)];
-        shares.extend(self.refinement_thresholds.values().map(|share| ("refinement_thresholds", *share)));
-        check_settings(&shares, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")?;
-        check_iterations(&[("max_refinement_steps", &[self.max_refinement_steps])])?;
-        check_settings(&[("top_p", self.top_p)], |x| x > 0.0 && x <= 1.0, "a number above 0, at most 1")
     }
 
     /// One update a step, whatever the loss.
@@ -173,9 +193,9 @@ impl BoxDiff {
     /// With options.
     ///
     /// # Errors
-    /// [`Error::Setting`](crate::Error::Setting) for a value outside its range.
+    /// [`Error::MethodOption`](crate::Error::MethodOption) for a value outside its range.
     pub fn new(options: BoxDiffOptions) -> Result<Self> {
-        options.validate()?;
+        check_values(Self::NAME, &options)?;
         Ok(Self { options })
     }
 
@@ -185,6 +205,10 @@ impl BoxDiff {
 
     pub(super) fn reference() -> Value {
         write_options(&BoxDiffOptions::reference())
+    }
+
+    pub(super) fn settings() -> Vec<Setting> {
+        described::<BoxDiffOptions>(Self::NAME, &Self::reference())
     }
 
     /// The phrases with the tokens that are held to their boxes.
@@ -211,12 +235,12 @@ impl Method for BoxDiff {
         let prompt = PromptOptions {
             method: Self::NAME,
             overall_prompt: options.overall_prompt.clone(),
-            mend_plurals: options.mend_plurals,
+            fixes_plurals: options.mend_plurals,
         };
         let pass = OnePass::new(prompt, request, pipeline, run)?;
 
-        let (unet, text) = (pipeline.unet(), &pass.prompt.text);
-        let keys = boxdiff_keys(unet);
+        let (denoiser, text) = (pipeline.denoiser(), &pass.prompt.text);
+        let keys = boxdiff_keys(denoiser);
         let grid = pass.grids(&keys).values().next().copied().unwrap_or(Grid::new(1, 1));
         let first = text.conditional().first_word_column();
         let window = text.conditional().num_tokens() - first;
@@ -224,17 +248,18 @@ impl Method for BoxDiff {
         let tokens = TokenSet::window(first..first + window, &objects);
         let loss_options = options.loss(pass.prompt.num_tokens, window);
         let in_window: Vec<_> = objects.iter().map(|object| object.moved_back(first)).collect();
-        let loss = BoxDiffLoss::new(&in_window, &tokens, (&keys, grid), &loss_options);
+        let loss = BoxDiffLoss::new(&in_window, &tokens, &keys, grid, &loss_options);
         let (allowed, refinement) = options.refinement(request.sampling.num_inference_steps);
         let worst = WorstBox::new(loss.clone(), allowed);
 
         let step_size = StepSize::Declining { end: options.scale_range_end };
-        let guide = |options, stage| Guide::new(unet, &keys, &tokens, options, stage).with_step_size(step_size);
+        let guide = |options, stage| Guide::new(denoiser, &keys, &tokens, options, stage).with_step_size(step_size);
         let mut refine = guide(refinement, "refining the worst box".to_owned());
         let mut guide = guide(options.guidance(), Stage::Picture.to_string());
         let latents = pass.paint(|latents, index, sampler| {
-            let latents = refine.update(latents, index, (sampler, text, &worst), run)?;
-            let latents = guide.update(latents, index, (sampler, text, &loss), run)?;
+            let step = GuidedStep { index, sampler, text, loss: &worst };
+            let latents = refine.update(latents, &step, run)?;
+            let latents = guide.update(latents, &GuidedStep { loss: &loss, ..step }, run)?;
             Ok((latents, guide.last_loss()))
         })?;
         let refined = options.refine.then(|| refine.report());
@@ -242,17 +267,18 @@ impl Method for BoxDiff {
     }
 }
 
-/// The layers that BoxDiff looks at: all on the grid of the first up block with attention.
+/// The layers whose attention BoxDiff moves: all on the grid of the first up block with attention.
 ///
 /// In Stable Diffusion 1 and 2 those are the five of 16×16, `down.2.0`, `down.2.1`, `up.1.0`, `up.1.1` and `up.1.2`. A UNet without attention on its
-/// way up has those of the grid of its [object-mask key](UNet2DConditionModel::object_mask_key).
-fn boxdiff_keys(unet: &UNet2DConditionModel) -> Vec<AttnKey> {
+/// way up, or another denoiser, has those of the grid of its [object-mask key](Denoiser::object_mask_key).
+fn boxdiff_keys(denoiser: &dyn Denoiser) -> Vec<AttnKey> {
     // On a large grid no two levels round to the same size.
-    let grid = |key: AttnKey| unet.attention_grid(key, (1 << 12, 1 << 12));
-    let keys = unet.attention_keys();
-    let first_up = keys.iter().copied().find(|key| matches!(key, AttnKey::Up { .. }));
-    let wanted = grid(first_up.unwrap_or_else(|| unet.object_mask_key()));
-    keys.into_iter().filter(|key| grid(*key) == wanted).collect()
+    let layers = denoiser.attention_layers(Grid::new(1 << 12, 1 << 12));
+    let is_up = |layer: &&AttentionLayer| matches!(layer.key, AttnKey::Up { .. });
+    let mask_key = denoiser.object_mask_key();
+    let model = layers.iter().find(is_up).or_else(|| layers.iter().find(|layer| layer.key == mask_key));
+    let is_wanted = |layer: &&AttentionLayer| model.is_some_and(|model| model.grid == layer.grid);
+    layers.iter().filter(is_wanted).map(|layer| layer.key).collect()
 }
 
 #[cfg(test)]

@@ -1,36 +1,45 @@
-//! GLIGEN: one pass over a model that was trained to be told of boxes, for its first steps.
+//! GLIGEN: one pass of a model that was trained with grounding adapters, conditioned on boxes for its first steps.
 //!
 //! Li et al. 2023, arXiv 2301.07093. The baseline of [LMD+](super::lmd_plus): no objects painted alone, no guidance.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{Scene, SceneOptions};
 
 use super::one_pass::{through, unguided};
-use super::{Method, read_options, write_options};
+use super::{Method, check_values, read_options, write_options};
 use crate::conditioning::PromptText;
-use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, check_beta, slots, wiring};
+use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, slots, wiring};
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
-use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
+use crate::painting::{PaintRequest, Painting, Prompts};
 use crate::pipeline::Pipeline;
 use crate::prompts::warn_of_stretching;
 use crate::schedulers::SchedulerKind;
+use crate::settings::{Group, Setting, described};
 use crate::{Error, Result};
 
 /// Options of [`Gligen`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GligenOptions {
-    /// Share of the steps, 0..=1, from the first on, at which the adapters are on. Published with LMD: 0.4; diffusers: 0.3.
+    /// Share of the steps, from the first on, at which the adapters are on.
+    ///
+    /// LMD's code has 0.4, diffusers 0.3.
+    #[schemars(range(min = 0, max = 1), extend("x-group" = Group::Adapters, "x-unit" = "share of the steps"))]
     pub gligen_scheduled_sampling_beta: f64,
     /// Takes the place of the prompt composed of background and phrases.
+    #[schemars(extend("x-group" = Group::Prompts))]
     pub overall_prompt: Option<String>,
-    /// Mend: a slot holds the name of its object, as the adapters were trained. Published with LMD: `object_prompt`.
+    /// What a slot of the adapters holds; they were trained with names.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub slot_phrase: SlotPhrase,
-    /// Whether text and boxes are looked at side by side, which keeps unboxed parts of the prompt from being lost (ReGround, arXiv 2403.13589).
-    /// Published: false.
+    /// Whether attention to the boxes runs in parallel with cross-attention to the text, not before it, which keeps unboxed parts of the prompt from being lost.
+    ///
+    /// ReGround, arXiv 2403.13589.
+    #[schemars(extend("x-group" = Group::Adapters))]
     pub reground: bool,
 }
 
@@ -58,9 +67,9 @@ impl Gligen {
     /// With options.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value outside its range.
+    /// [`Error::MethodOption`] for a value outside its range.
     pub fn new(options: GligenOptions) -> Result<Self> {
-        check_beta("gligen_scheduled_sampling_beta", options.gligen_scheduled_sampling_beta)?;
+        check_values(Self::NAME, &options)?;
         Ok(Self { options })
     }
 
@@ -70,6 +79,10 @@ impl Gligen {
 
     pub(super) fn reference() -> Value {
         write_options(&GligenOptions { slot_phrase: SlotPhrase::ObjectPrompt, ..GligenOptions::default() })
+    }
+
+    pub(super) fn settings() -> Vec<Setting> {
+        described::<GligenOptions>(Self::NAME, &Self::reference())
     }
 
     fn compose_scene(&self, request: &PaintRequest) -> Result<Scene> {
@@ -95,10 +108,8 @@ impl Method for Gligen {
     fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         pipeline.require_adapters(Self::NAME)?;
         let scene = self.compose_scene(request)?;
-        let scheduler = request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim);
-        let sampling = Sampling { scheduler: Some(scheduler), ..request.sampling.clone() };
-        let size = pipeline.latent_size(&sampling)?;
-        warn_of_stretching(scene.canvas(), &sampling, run);
+        let plan = pipeline.plan(&request.sampling, request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim))?;
+        warn_of_stretching(scene.canvas(), &plan.sampling, run);
         let prompt = match scene.overall().text.as_str() {
             "" => request.caption.clone().unwrap_or_default(),
             text => text.to_owned(),
@@ -107,7 +118,7 @@ impl Method for Gligen {
 
         let text = run.stage(&Stage::Encode, || {
             let words = PromptText { words: &prompt, caption: request.caption.as_deref() };
-            let mut text = pipeline.encode_pairs(&[words], negative, &sampling, run)?;
+            let mut text = pipeline.encode_pairs(&[words], negative, &plan.sampling, run)?;
             let grounding = GroundingOptions {
                 beta: self.options.gligen_scheduled_sampling_beta,
                 guidance: GuidanceGrounding::None, // there is no guidance
@@ -115,16 +126,16 @@ impl Method for Gligen {
             };
             text.swap_remove(0).grounded(&slots(&scene, self.options.slot_phrase), grounding, pipeline, run)
         })?;
-        let mut noise = NoiseSource::new(sampling.seed);
-        let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let sampler = pipeline.gligen_sampler(scheduler, &sampling, noise, run)?;
+        let mut noise = NoiseSource::new(plan.sampling.seed);
+        let start = noise.draw(plan.size, pipeline.device())?; // (1, H, W, C)
+        let sampler = pipeline.gligen_sampler(plan.scheduler, &plan.sampling, noise, run)?;
         let latents = through(sampler, &start, &text, run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {
             image,
             objects: Vec::new(),
             prompts: Prompts { overall: prompt, overall_negative: negative.to_owned(), ..Prompts::default() },
-            sampling,
+            sampling: plan.sampling,
             options: self.options(),
             guidance: Vec::new(),
             warnings: run.warnings(),

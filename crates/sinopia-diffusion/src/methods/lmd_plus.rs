@@ -1,23 +1,26 @@
 //! LMD+: [LMD](super::lmd) with other options and an adapter.
 //!
-//! Lian et al. 2023, arXiv 2305.13655. Each object's own picture and the whole one are told of the boxes by GLIGEN's adapters for their first steps, so
-//! that objects come out in their boxes at once: they are neither guided nor centred while they are painted alone, nor moved afterwards.
+//! Lian et al. 2023, arXiv 2305.13655. Each object's own picture and the whole one are conditioned on the boxes by GLIGEN's adapters for their first
+//! steps, so that objects come out in their boxes at once: they are neither guided nor centred while they are painted alone, nor moved afterwards.
 
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::lmd::{Lmd, LmdOptions};
-use super::{Method, read_options, write_options};
-use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, check_beta, wiring};
+use super::lmd::{Adapters, Lmd, LmdOptions};
+use super::{Method, check_values, find, read_options, write_options};
+use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, wiring};
 use crate::losses::OverHeads;
 use crate::masks::MaskPrompt;
 use crate::observer::Run;
 use crate::painting::{PaintRequest, Painting};
 use crate::pipeline::Pipeline;
-use crate::{Error, Result};
+use crate::settings::{Group, Setting, described};
 
-/// Options of [`LmdPlus`]: those of LMD, with its own defaults, and those of the adapters, side by side.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Options of [`LmdPlus`]: those of LMD, with its own defaults, and those of the adapters, in one JSON object.
+///
+/// Read from JSON, what is left out has LMD+'s defaults, also where LMD has others.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct LmdPlusOptions {
     /// What LMD has too.
     #[serde(flatten)]
@@ -27,21 +30,30 @@ pub struct LmdPlusOptions {
     pub adapters: AdapterOptions,
 }
 
-/// How LMD+ uses GLIGEN's adapters. The last two before `reground` are mends of the published behaviour.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// How LMD+ uses GLIGEN's adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdapterOptions {
-    /// Share of the steps, 0..=1, at which the adapters are on while an object is painted alone. Published: 0.4.
+    /// Share of the steps at which the adapters are on while an object is painted alone.
+    #[schemars(range(min = 0, max = 1), extend("x-group" = Group::Adapters, "x-unit" = "share of the steps"))]
     pub so_gligen_scheduled_sampling_beta: f64,
-    /// The same in the whole picture. Published: 0.4.
+    /// Share of the steps at which the adapters are on in the whole picture.
+    #[schemars(range(min = 0, max = 1), extend("x-group" = Group::Adapters, "x-unit" = "share of the steps"))]
     pub overall_gligen_scheduled_sampling_beta: f64,
-    /// Mend: guidance passes see the boxes, as the denoising steps they prepare do. Published: `unconditional`, the gradient is taken through a network
-    /// that was told of empty slots.
+    /// What guidance passes are conditioned on.
+    ///
+    /// As published the gradient is taken through a network conditioned on empty slots; by default on what the denoising step is conditioned on.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub guidance_grounding: GuidanceGrounding,
-    /// Mend: a slot of the whole picture holds the name of its one object. Published: `overall_phrase`, `three cats` in each of three slots.
+    /// What a slot of the whole picture holds; the adapters were trained with names.
+    ///
+    /// As published, each of three slots holds `three cats`.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub slot_phrase: SlotPhrase,
-    /// Whether text and boxes are looked at side by side, which keeps unboxed parts of the prompt from being lost (ReGround, arXiv 2403.13589).
-    /// Published: false.
+    /// Whether attention to the boxes runs in parallel with cross-attention to the text, not before it, which keeps unboxed parts of the prompt from being lost.
+    ///
+    /// ReGround, arXiv 2403.13589.
+    #[schemars(extend("x-group" = Group::Adapters))]
     pub reground: bool,
 }
 
@@ -57,6 +69,14 @@ impl Default for AdapterOptions {
     }
 }
 
+impl<'de> Deserialize<'de> for LmdPlusOptions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = Value::deserialize(deserializer)?;
+        let all = find(LmdPlus::NAME).and_then(|method| method.complete(given));
+        all.and_then(Self::from_complete).map_err(serde::de::Error::custom)
+    }
+}
+
 impl AdapterOptions {
     /// The published behaviour.
     pub fn reference() -> Self {
@@ -67,18 +87,15 @@ impl AdapterOptions {
         }
     }
 
-    /// For the whole picture.
-    pub(super) fn overall(self) -> GroundingOptions {
-        GroundingOptions {
+    /// As LMD uses them.
+    fn for_lmd(self) -> Adapters {
+        let overall = GroundingOptions {
             beta: self.overall_gligen_scheduled_sampling_beta,
             guidance: self.guidance_grounding,
             wiring: wiring(self.reground),
-        }
-    }
-
-    /// For objects painted alone.
-    pub(super) fn of_objects(self) -> GroundingOptions {
-        GroundingOptions { beta: self.so_gligen_scheduled_sampling_beta, ..self.overall() }
+        };
+        let of_objects = GroundingOptions { beta: self.so_gligen_scheduled_sampling_beta, ..overall };
+        Adapters { method: LmdPlus::NAME, slot_phrase: self.slot_phrase, overall, of_objects }
     }
 }
 
@@ -103,6 +120,15 @@ fn with_adapter(lmd: LmdOptions) -> LmdOptions {
 }
 
 impl LmdPlusOptions {
+    /// From all options: LMD's own, and the others, which are the adapters'.
+    fn from_complete(all: Map<String, Value>) -> crate::Result<Self> {
+        let of_lmd = find(Lmd::NAME)?.settings();
+        let (lmd, adapters): (Map<String, Value>, Map<String, Value>) =
+            all.into_iter().partition(|(name, _)| of_lmd.iter().any(|setting| setting.name == *name));
+        let (lmd, adapters) = (Value::Object(lmd), Value::Object(adapters));
+        Ok(Self { lmd: read_options(LmdPlus::NAME, lmd)?, adapters: read_options(LmdPlus::NAME, adapters)? })
+    }
+
     /// The published behaviour with its oddities; see [`LmdOptions::reference`] for what is not an option.
     pub fn reference() -> Self {
         Self { lmd: with_adapter(LmdOptions::reference()), adapters: AdapterOptions::reference() }
@@ -110,7 +136,7 @@ impl LmdPlusOptions {
 
     /// The preset `diffusers-lmd-plus`: the one-pass LMD+ of diffusers' community pipeline `llm_grounded_diffusion`.
     ///
-    /// No objects painted alone; the caption is the prompt; every box is an object of its own; a stronger and shorter guidance that is told of no boxes.
+    /// No objects painted alone; the caption is the prompt; every box is an object of its own; a stronger and shorter guidance without boxes.
     pub fn diffusers() -> Self {
         let lmd = LmdOptions {
             frozen_step_ratio: 0.0,
@@ -135,30 +161,6 @@ impl LmdPlusOptions {
         };
         Self { lmd, adapters }
     }
-
-    /// Reads options as they are written: in one object, any left out. An option that neither half knows is refused by LMD's.
-    fn read(options: Value) -> Result<Self> {
-        let given: Map<String, Value> = match options {
-            Value::Null => Map::new(),
-            options => serde_json::from_value(options)
-                .map_err(|source| Error::MethodOptions { method: LmdPlus::NAME, source })?,
-        };
-        let Self { lmd, adapters } = Self::default();
-        let (mut lmd, mut adapters) = (write_options(&lmd), write_options(&adapters));
-        for (name, value) in given {
-            let half = if adapters.get(&name).is_some() { &mut adapters } else { &mut lmd };
-            half[name] = value;
-        }
-        Ok(Self { lmd: read_options(LmdPlus::NAME, lmd)?, adapters: read_options(LmdPlus::NAME, adapters)? })
-    }
-
-    fn validate(&self) -> Result<()> {
-        let AdapterOptions { so_gligen_scheduled_sampling_beta, overall_gligen_scheduled_sampling_beta, .. } =
-            self.adapters;
-        check_beta("so_gligen_scheduled_sampling_beta", so_gligen_scheduled_sampling_beta)?;
-        check_beta("overall_gligen_scheduled_sampling_beta", overall_gligen_scheduled_sampling_beta)?;
-        self.lmd.validate()
-    }
 }
 
 /// LMD with grounding adapters.
@@ -175,23 +177,23 @@ impl LmdPlus {
     /// With options.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value outside its range.
-    pub fn new(options: LmdPlusOptions) -> Result<Self> {
-        options.validate()?;
-        let lmd = Lmd::new(options.lmd.clone())?.with_adapters(options.adapters);
+    /// [`Error::MethodOption`](crate::Error::MethodOption) for a value outside its range.
+    pub fn new(options: LmdPlusOptions) -> crate::Result<Self> {
+        check_values(Self::NAME, &options)?;
+        let lmd = Lmd::new(options.lmd.clone())?.with_adapters(options.adapters.for_lmd());
         Ok(Self { options, lmd })
     }
 
-    pub(super) fn build(options: Value) -> Result<Box<dyn Method>> {
-        Ok(Box::new(Self::new(LmdPlusOptions::read(options)?)?))
+    pub(super) fn build(options: Value) -> crate::Result<Box<dyn Method>> {
+        Ok(Box::new(Self::new(read_options(Self::NAME, options)?)?))
     }
 
     pub(super) fn reference() -> Value {
         write_options(&LmdPlusOptions::reference())
     }
 
-    pub(super) fn diffusers() -> Value {
-        write_options(&LmdPlusOptions::diffusers())
+    pub(super) fn settings() -> Vec<Setting> {
+        described::<LmdPlusOptions>(Self::NAME, &Self::reference())
     }
 }
 
@@ -204,7 +206,7 @@ impl Method for LmdPlus {
         write_options(&self.options)
     }
 
-    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+    fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> crate::Result<Painting> {
         pipeline.require_adapters(Self::NAME)?;
         let painting = self.lmd.paint(request, pipeline, run)?;
         Ok(Painting { options: self.options(), ..painting })
@@ -216,21 +218,40 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::methods::build;
+
+    fn read(options: Value) -> LmdPlusOptions {
+        serde_json::from_value(options).unwrap()
+    }
 
     #[test]
     fn what_is_not_given_has_the_defaults_of_lmd_plus() {
-        let options = LmdPlusOptions::read(json!({"frozen_step_ratio": 0.2, "reground": true})).unwrap();
+        let options = read(json!({"frozen_step_ratio": 0.2, "reground": true}));
         let mut expected = LmdPlusOptions::default();
         (expected.lmd.frozen_step_ratio, expected.adapters.reground) = (0.2, true);
         assert_eq!(options, expected);
         assert_eq!((options.lmd.max_index_step, options.lmd.fg_blending_ratio), (0, 0.1));
-        assert_eq!(LmdPlusOptions::read(Value::Null).unwrap(), LmdPlusOptions::default());
+        assert_eq!(read(Value::Null), LmdPlusOptions::default());
+    }
+
+    #[test]
+    fn the_only_way_in_is_strict_and_the_same_for_all() {
+        let built = build(LmdPlus::NAME, json!({"reground": true})).unwrap().options();
+        let mut expected = LmdPlusOptions::default();
+        expected.adapters.reground = true;
+        assert_eq!(built, write_options(&expected));
+        assert_eq!(read(json!({"reground": true})), expected);
+        for wrong in [json!({"regrounded": true}), json!({"fast_rate": 0}), json!({"reground": 1})] {
+            assert!(serde_json::from_value::<LmdPlusOptions>(wrong.clone()).is_err(), "{wrong}");
+        }
+        assert!(serde_json::from_value::<AdapterOptions>(json!({"loss_scale": 1})).is_err());
+        assert!(serde_json::from_value::<LmdOptions>(json!({"reground": true})).is_err());
     }
 
     #[test]
     fn options_survive_writing() {
         for options in [LmdPlusOptions::default(), LmdPlusOptions::reference(), LmdPlusOptions::diffusers()] {
-            assert_eq!(LmdPlusOptions::read(write_options(&options)).unwrap(), options);
+            assert_eq!(read(write_options(&options)), options);
         }
     }
 
@@ -243,7 +264,7 @@ mod tests {
             (json!({"so_gligen_scheduled_sampling_beta": 1.5}), "so_gligen_scheduled_sampling_beta"),
             (json!({"frozen_step_ratio": -1.0}), "frozen_step_ratio"),
         ] {
-            let message = LmdPlus::build(options).unwrap_err().to_string();
+            let message = build(LmdPlus::NAME, options).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
     }

@@ -1,4 +1,6 @@
 //! The methods: ways to turn a caption or a layout into a picture. One file or folder each, one line each in [`METHODS`].
+//!
+//! An option of a method is a field of its option struct, and nothing else: [`MethodInfo::settings`] describes it from there.
 
 mod backward_guidance;
 mod boxdiff;
@@ -7,12 +9,14 @@ pub mod lmd;
 pub mod lmd_plus;
 mod multidiffusion;
 mod one_pass;
+mod options;
+pub(crate) mod presets;
 mod sd;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::sync::LazyLock;
+
 use serde_json::Value;
-use sinopia_layout::{GridRounding, brief, names};
+use sinopia_layout::{GridRounding, names};
 
 pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
 pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
@@ -20,12 +24,15 @@ pub use gligen::{Gligen, GligenOptions};
 pub use lmd::{Lmd, LmdOptions, VerticalPlacement};
 pub use lmd_plus::{AdapterOptions, LmdPlus, LmdPlusOptions};
 pub use multidiffusion::{MultiDiffusion, MultiDiffusionOptions};
+pub use presets::{PRESETS, Preset, find_preset};
 pub use sd::{Sd, SdOptions};
 
 use crate::observer::Run;
 use crate::painting::{PaintRequest, Painting};
 use crate::pipeline::Pipeline;
+use crate::settings::Setting;
 use crate::{Error, Result};
+use options::{check_values, read_options, write_options};
 
 /// A way to paint.
 pub trait Method: Send + Sync + std::fmt::Debug {
@@ -62,6 +69,19 @@ pub struct MethodInfo {
     pub needs_adapters: bool,
     build: fn(Value) -> Result<Box<dyn Method>>,
     reference: fn() -> Value,
+    describe: fn() -> Vec<Setting>,
+}
+
+/// What [`MethodInfo::settings`] answers, for each of [`METHODS`].
+static DESCRIBED: LazyLock<Vec<Vec<Setting>>> =
+    LazyLock::new(|| METHODS.iter().map(|info| (info.describe)()).collect());
+
+impl MethodInfo {
+    /// The descriptions of its options, in their order.
+    pub fn settings(&self) -> &'static [Setting] {
+        let index = METHODS.iter().position(|info| info.name == self.name);
+        index.and_then(|index| DESCRIBED.get(index)).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for MethodInfo {
@@ -73,54 +93,14 @@ impl std::fmt::Debug for MethodInfo {
 /// Every method. A new one is a new file and a line here.
 #[rustfmt::skip]
 pub static METHODS: &[MethodInfo] = &[
-    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, looks at no boxes", needs_layout: false, needs_adapters: false, build: Sd::build, reference: Sd::reference },
-    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, needs_adapters: false, build: MultiDiffusion::build, reference: MultiDiffusion::reference },
-    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase looks into its boxes", needs_layout: true, needs_adapters: false, build: BackwardGuidance::build, reference: BackwardGuidance::reference },
-    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, needs_adapters: false, build: BoxDiff::build, reference: BoxDiff::reference },
-    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, needs_adapters: false, build: Lmd::build, reference: Lmd::reference },
-    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is told of the boxes", needs_layout: true, needs_adapters: true, build: LmdPlus::build, reference: LmdPlus::reference },
-    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters that is told of the boxes", needs_layout: true, needs_adapters: true, build: Gligen::build, reference: Gligen::reference },
+    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, without regard to boxes", needs_layout: false, needs_adapters: false, build: Sd::build, reference: Sd::reference, describe: Sd::settings },
+    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, needs_adapters: false, build: MultiDiffusion::build, reference: MultiDiffusion::reference, describe: MultiDiffusion::settings },
+    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase's cross-attention lies in its boxes", needs_layout: true, needs_adapters: false, build: BackwardGuidance::build, reference: BackwardGuidance::reference, describe: BackwardGuidance::settings },
+    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, needs_adapters: false, build: BoxDiff::build, reference: BoxDiff::reference, describe: BoxDiff::settings },
+    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, needs_adapters: false, build: Lmd::build, reference: Lmd::reference, describe: Lmd::settings },
+    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is conditioned on the boxes", needs_layout: true, needs_adapters: true, build: LmdPlus::build, reference: LmdPlus::reference, describe: LmdPlus::settings },
+    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters, conditioned on the boxes", needs_layout: true, needs_adapters: true, build: Gligen::build, reference: Gligen::reference, describe: Gligen::settings },
 ];
-
-/// A method's options as someone else has them, under a name of their own.
-pub struct Preset {
-    /// The name on the command line.
-    pub name: &'static str,
-    /// The method that it sets.
-    pub method: &'static str,
-    /// One sentence of help.
-    pub help: &'static str,
-    options: fn() -> Value,
-}
-
-impl std::fmt::Debug for Preset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Preset").field("name", &self.name).field("method", &self.method).finish_non_exhaustive()
-    }
-}
-
-impl Preset {
-    /// All options of the method, as the preset sets them.
-    pub fn options(&self) -> Value {
-        (self.options)()
-    }
-}
-
-/// Every preset.
-#[rustfmt::skip]
-pub static PRESETS: &[Preset] = &[
-    Preset { name: "diffusers-lmd-plus", method: LmdPlus::NAME, help: "The one-pass LMD+ of diffusers' community pipeline", options: LmdPlus::diffusers },
-];
-
-/// The registered preset of a name, however it is written.
-///
-/// # Errors
-/// [`Error::UnknownPreset`].
-pub fn find_preset(name: &str) -> Result<&'static Preset> {
-    let known = names::find(name, PRESETS.iter().map(|preset| preset.name));
-    let preset = known.and_then(|known| PRESETS.iter().find(|preset| preset.name == known));
-    preset.ok_or_else(|| Error::UnknownPreset { name: name.to_owned() })
-}
 
 /// The registered method of a name, however it is written: `LMD+` is `lmd-plus`.
 ///
@@ -140,20 +120,23 @@ pub(crate) fn choice(name: &str) -> String {
     }
 }
 
-/// What to say of a name that is no preset's.
-pub(crate) fn preset_choice(name: &str) -> String {
-    match find(name) {
-        Ok(method) => format!("it is a method, `--method {}`", method.name),
-        Err(_) => names::choice(name, &PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>()),
-    }
+/// The best method that a checkpoint can do: with a layout `lmd-plus` if it has GLIGEN's grounding adapters, else `lmd`; without one `sd`.
+pub fn auto(has_layout: bool, has_adapters: bool) -> &'static MethodInfo {
+    let name = match (has_layout, has_adapters) {
+        (false, _) => Sd::NAME,
+        (true, false) => Lmd::NAME,
+        (true, true) => LmdPlus::NAME,
+    };
+    METHODS.iter().find(|info| info.name == name).unwrap_or(&METHODS[0])
 }
 
-/// A method with options: a JSON object in which any may be left out, or `null` for all defaults.
+/// A method with options: a JSON object in which any may be left out, or `null` for all defaults. Names may be written in any spelling.
 ///
 /// # Errors
 /// [`Error::UnknownMethod`]; [`Error::UnknownOption`], [`Error::MethodOption`] or [`Error::MethodOptions`] for options that cannot be read.
 pub fn build(name: &str, options: Value) -> Result<Box<dyn Method>> {
-    (find(name)?.build)(options)
+    let info = find(name)?;
+    (info.build)(Value::Object(info.complete(options)?))
 }
 
 /// The options with which a method behaves as published, oddities included: what `--reference` sets.
@@ -164,73 +147,16 @@ pub fn reference_options(name: &str) -> Result<Value> {
     Ok((find(name)?.reference)())
 }
 
-/// Reads a method's options; `null` means the defaults.
-fn read_options<T: DeserializeOwned + Serialize + Default>(method: &'static str, options: Value) -> Result<T> {
-    if options.is_null() {
-        return Ok(T::default());
-    }
-    serde_json::from_value(options.clone()).map_err(|source| match the_wrong_one::<T>(&options) {
-        Some((option, source)) if is_known::<T>(&option) => Error::MethodOption { method, option, source },
-        Some((option, _)) => Error::UnknownOption { method, hint: likest::<T>(&option), option },
-        None => Error::MethodOptions { method, source },
-    })
-}
-
-/// The first option that cannot be read even by itself.
-fn the_wrong_one<T: DeserializeOwned>(options: &Value) -> Option<(String, serde_json::Error)> {
-    options.as_object()?.iter().find_map(|(name, value)| {
-        let alone = Value::Object([(name.clone(), value.clone())].into_iter().collect());
-        serde_json::from_value::<T>(alone).err().map(|error| (name.clone(), error))
-    })
-}
-
-fn names_of<T: Serialize + Default>() -> Vec<String> {
-    write_options(&T::default()).as_object().map(|options| options.keys().cloned().collect()).unwrap_or_default()
-}
-
-fn is_known<T: Serialize + Default>(name: &str) -> bool {
-    names_of::<T>().iter().any(|known| known == name)
-}
-
-/// What somebody probably meant, in words, or all that there is.
-fn likest<T: Serialize + Default>(name: &str) -> String {
-    let known = names_of::<T>();
-    match names::nearest(name, known.iter().map(String::as_str)) {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None if known.is_empty() => "it has none".to_owned(),
-        None => format!("it has {}", known.join(", ")),
-    }
-}
-
 /// How boxes become cells: `keep_small_boxes` of all methods that have it.
 fn rounding(keeps_small_boxes: bool) -> GridRounding {
     if keeps_small_boxes { GridRounding::AtLeastOneCell } else { GridRounding::Published }
 }
 
-/// Refuses the first of some named values that is not good.
-fn check_settings(values: &[(&'static str, f64)], is_good: impl Fn(f64) -> bool, expected: &'static str) -> Result<()> {
-    match values.iter().find(|(_, value)| !is_good(*value)) {
-        None => Ok(()),
-        Some((name, value)) => Err(Error::Setting { name, found: brief(*value), expected }),
-    }
-}
-
 /// Most updates that a step of guidance may have. The published methods have at most 20; beyond, a run would seem to hang.
 const MAX_ITERATIONS: usize = 1000;
 
-/// Refuses schedules of updates with an entry that nobody would wait for.
-fn check_iterations(schedules: &[(&'static str, &[usize])]) -> Result<()> {
-    let entries = |(name, schedule): &(&'static str, &[usize])| {
-        schedule.iter().map(|count| (*name, *count as f64)).collect::<Vec<_>>()
-    };
-    let entries: Vec<_> = schedules.iter().flat_map(entries).collect();
-    check_settings(&entries, |count| count <= MAX_ITERATIONS as f64, "at most 1000 in every entry")
-}
-
-/// Options as JSON. They are plain structs, so nothing can fail.
-fn write_options(options: &impl Serialize) -> Value {
-    serde_json::to_value(options).unwrap_or_default()
-}
+/// Largest number of a step that an option may name: no run has more steps.
+const MAX_STEP: usize = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -249,15 +175,6 @@ mod tests {
     }
 
     #[test]
-    fn a_preset_sets_every_option_of_its_method() {
-        for preset in PRESETS {
-            assert_eq!(build(preset.method, preset.options()).unwrap().options(), preset.options());
-        }
-        let message = find_preset("magic").unwrap_err().to_string();
-        assert_eq!(message, "unknown preset `magic`: choose one of diffusers-lmd-plus");
-    }
-
-    #[test]
     fn unknown_names_and_options_are_refused_by_name() {
         let message = build("magic", Value::Null).unwrap_err().to_string();
         let names = "sd, multidiffusion, backward-guidance, boxdiff, lmd, lmd-plus, gligen";
@@ -266,5 +183,53 @@ mod tests {
             let message = build(info.name, serde_json::json!({"no_such_option": 1})).unwrap_err().to_string();
             assert!(message.contains("no_such_option") && message.contains(info.name), "{message}");
         }
+    }
+
+    #[test]
+    fn every_option_is_described_with_its_default_and_takes_the_published_value() {
+        for info in METHODS {
+            let options = build(info.name, Value::Null).unwrap().options();
+            let reference = reference_options(info.name).unwrap();
+            let names: Vec<&str> = info.settings().iter().map(|setting| &*setting.name).collect();
+            let fields: Vec<&str> = options.as_object().unwrap().keys().map(String::as_str).collect();
+            assert_eq!(
+                names, fields,
+                "{}: an option lacks its doc comment or its group, or has a type of no kind",
+                info.name
+            );
+            for setting in info.settings() {
+                let (default, published) = (&options[&*setting.name], &reference[&*setting.name]);
+                assert_eq!((&setting.default, &setting.check(default).unwrap()), (default, default));
+                assert_eq!(setting.published.as_ref().unwrap_or(default), published, "{}", setting.name);
+                assert_eq!(setting.check(published).unwrap(), *published);
+                assert!(setting.help.len() > 15 && setting.help.ends_with('.'), "{}: {}", setting.name, setting.help);
+                assert_eq!(setting.methods, [info.name]);
+            }
+        }
+    }
+
+    #[test]
+    fn descriptions_have_the_ranges_words_and_units_of_their_fields() {
+        let described = |name| crate::settings::find(find("lmd").unwrap().settings(), name).unwrap();
+        let expected = |name| described(name).expected();
+        assert_eq!(expected("frozen_step_ratio"), "a number from 0 to 1");
+        assert_eq!(expected("fg_top_p"), "a number above 0, at most 1");
+        assert_eq!(expected("loss_scale"), "a number from 0");
+        assert_eq!(expected("max_iter"), "a list of whole numbers from 0 to 1000");
+        assert_eq!(expected("fast_rate"), "a whole number from 1 to 1000");
+        assert_eq!(expected("mask_prompt"), "`box` or `point`");
+        assert_eq!(expected("object_weights"), "a JSON object of numbers from 0 to 100 by texts");
+        assert_eq!(expected("fg_seed_start"), "a whole number from 0, or null");
+        assert_eq!(expected("overall_prompt"), "text, or null");
+        assert_eq!(described("max_index_step").unit.as_deref(), Some("steps of 50"));
+        let thresholds = crate::settings::find(find("boxdiff").unwrap().settings(), "refinement_thresholds").unwrap();
+        assert_eq!(thresholds.expected(), "a JSON object of numbers from 0 to 1 by whole numbers from 0 to 1000");
+    }
+
+    #[test]
+    fn auto_is_the_best_that_the_checkpoint_can_do() {
+        let name = |has_layout, has_adapters| auto(has_layout, has_adapters).name;
+        assert_eq!([name(true, true), name(true, false)], ["lmd-plus", "lmd"]);
+        assert_eq!([name(false, true), name(false, false)], ["sd", "sd"]);
     }
 }

@@ -3,21 +3,22 @@
 //! Bar-Tal et al. 2023, arXiv 2302.08113, in the form in which LMD compares itself with it. Start reading at [`MultiDiffusion::paint`].
 
 use candle_core::{Device, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinopia_layout::repair::{RepairMode, repair_with};
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Grid, GridMask, GridRounding, Layout};
 
-use super::{Method, check_settings, read_options, write_options};
+use super::{MAX_STEP, Method, check_values, read_options, write_options};
 use crate::conditioning::PromptText;
 use crate::guidance::stretched;
 use crate::noise::{Generator, NoiseSource};
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
-use crate::pipeline::{GuidedText, Pipeline, Sampler};
+use crate::pipeline::{FinishedStep, GuidedText, Pipeline, Sampler};
 use crate::prompts::{joined, warn_of_stretching};
-use crate::schedulers::SchedulerKind;
+use crate::settings::{Group, Setting, described};
 use crate::{Error, Result};
 
 /// What the background should not be, behind the other keywords.
@@ -26,28 +27,40 @@ const BACKGROUND_NEGATIVE: &str = "headshot, close-up, partial, large, large, hu
 /// What an object should not be, behind the background's keywords.
 const OBJECT_NEGATIVE: &str = "cut-out, partial, occluded, weird";
 
-/// Options of [`MultiDiffusion`]. The last group are mends of the published behaviour, each with its own switch;
+/// Options of [`MultiDiffusion`]. The last group deviates from the published behaviour, each with its own switch;
 /// [`MultiDiffusionOptions::reference`] has them all off.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MultiDiffusionOptions {
-    /// Steps (of 50) at which an object sees a plain colour around its region instead of the rest of the picture, so that it comes to fill the
-    /// region. Published: 20.
+    /// Steps at which an object sees a plain colour around its region instead of the rest of the picture, so that it comes to fill the region.
+    #[schemars(range(max = MAX_STEP), extend("x-group" = Group::Composition, "x-unit" = "steps of 50"))]
     pub bootstrapping: usize,
-    /// Takes the place of the picture's guidance scale. Published: 10; by default the picture's own.
+    /// Takes the place of the picture's guidance scale.
+    ///
+    /// Null is the picture's own.
+    #[schemars(range(min = 0, max = 100), extend("x-group" = Group::Sampling))]
     pub guidance_scale: Option<f64>,
-    /// Pictures in one call of the UNet at most, both halves of classifier-free guidance counted; memory grows with it, the picture does not depend
-    /// on it but for rounding. Published: 8.
+    /// Pictures in one call of the UNet at most, both halves of classifier-free guidance counted.
+    ///
+    /// Memory grows with it; the picture does not depend on it but for rounding.
+    #[schemars(range(min = 1), extend("x-group" = Group::Speed))]
     pub max_batch: usize,
-    /// Whether of overlapping boxes the first is on top. Published: false, the last is.
+    /// Whether of overlapping boxes the first is on top, not the last.
+    #[schemars(extend("x-group" = Group::Composition))]
     pub first_on_top: bool,
 
-    /// Mend: boxes stay where the layout has them. Published: false, they are filtered once more with scaling on, which moves every layout to
-    /// the left edge and stretches it to the width of the canvas.
+    /// Whether boxes stay where the layout has them.
+    ///
+    /// As published they are filtered once more with scaling on, which moves every layout to the left edge and stretches it to the width of the canvas.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub keep_boxes: bool,
-    /// Mend: a box covers the cells nearest to it, at least one. Published: false, the cells whose first pixel it covers, perhaps none.
+    /// Whether a box covers the cells nearest to it, at least one.
+    ///
+    /// As published it covers the cells whose first pixel it covers, perhaps none.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub keep_small_boxes: bool,
-    /// Mend: step numbers are stretched to the number of steps. Published: false.
+    /// Whether step numbers, written for 50 steps, are stretched to the number of steps.
+    #[schemars(extend("x-group" = Group::Deviations))]
     pub stretch_schedule: bool,
 }
 
@@ -77,11 +90,6 @@ impl MultiDiffusionOptions {
         }
     }
 
-    fn validate(&self) -> Result<()> {
-        check_settings(&[("max_batch", self.max_batch as f64)], |x| x >= 1.0, "at least 1")?;
-        check_settings(&[("bootstrapping", self.bootstrapping as f64)], |x| x <= 1000.0, "at most 1000 steps")
-    }
-
     /// Bootstrapped steps of a run of `count`.
     fn num_bootstrapped(&self, count: usize) -> usize {
         match self.stretch_schedule {
@@ -104,9 +112,9 @@ impl MultiDiffusion {
     /// With options.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a value outside its range.
+    /// [`Error::MethodOption`] for a value outside its range.
     pub fn new(options: MultiDiffusionOptions) -> Result<Self> {
-        options.validate()?;
+        check_values(Self::NAME, &options)?;
         Ok(Self { options })
     }
 
@@ -116,6 +124,10 @@ impl MultiDiffusion {
 
     pub(super) fn reference() -> Value {
         write_options(&MultiDiffusionOptions::reference())
+    }
+
+    pub(super) fn settings() -> Vec<Setting> {
+        described::<MultiDiffusionOptions>(Self::NAME, &Self::reference())
     }
 
     /// The layout whose boxes are painted.
@@ -132,7 +144,7 @@ impl MultiDiffusion {
     }
 
     /// Each region's cells: the background's, then each object's; disjoint, and together everything.
-    fn regions(&self, layout: &Layout, (grid, cell_pixels): (Grid, usize)) -> Result<Vec<GridMask>> {
+    fn regions(&self, layout: &Layout, grid: Grid, cell_pixels: usize) -> Result<Vec<GridMask>> {
         let mut owners = vec![0usize; grid.cells()];
         let mut order: Vec<usize> = (0..layout.objects.len()).collect();
         if self.options.first_on_top {
@@ -177,24 +189,23 @@ impl Method for MultiDiffusion {
 
     fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         let layout = self.layout(request, run)?;
-        let scheduler = request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim);
-        let mut sampling = Sampling { scheduler: Some(scheduler), ..request.sampling.clone() };
+        let mut sampling = request.sampling.clone();
         sampling.guidance_scale = self.options.guidance_scale.unwrap_or(sampling.guidance_scale);
-        let size = pipeline.latent_size(&sampling)?;
-        warn_of_stretching(layout.canvas, &sampling, run);
+        let plan = pipeline.plan(&sampling, sampling.scheduler.unwrap_or(pipeline.first_order_scheduler()))?;
+        warn_of_stretching(layout.canvas, &plan.sampling, run);
         let prompts = prompts(&layout, request);
-        let texts = run.stage(&Stage::Encode, || read(&prompts, pipeline, &sampling, run))?;
-        let masks = self.regions(&layout, (Grid::new(size.0, size.1), pipeline.vae().scale_factor()))?;
+        let texts = run.stage(&Stage::Encode, || read(&prompts, pipeline, &plan.sampling, run))?;
+        let masks = self.regions(&layout, plan.size.grid(), pipeline.vae().scale_factor())?;
         warn_of_hidden(&masks, &prompts, run);
 
-        let mut noise = NoiseSource::new(sampling.seed);
-        let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(scheduler, &sampling, noise, run)?;
+        let mut noise = NoiseSource::new(plan.sampling.seed);
+        let start = noise.draw(plan.size, pipeline.device())?; // (1, H, W, C)
+        let mut sampler = pipeline.sampler(plan.scheduler, &plan.sampling, noise, run)?;
         let num_bootstrapped =
             if layout.objects.is_empty() { 0 } else { self.options.num_bootstrapped(sampler.num_calls()) };
         let mut latents = sampler.scale_noise(&start)?;
         run.stage(&Stage::Picture, || {
-            let mut colours = Colours::paint(num_bootstrapped, (pipeline, &sampling), start, run)?;
+            let mut colours = Colours::paint(num_bootstrapped, &plan.sampling, start, pipeline, run)?;
             let regions = Regions::new(masks, &texts, self.options.max_batch, pipeline.device())?;
             for index in 0..sampler.num_calls() {
                 run.check()?;
@@ -206,7 +217,7 @@ impl Method for MultiDiffusion {
                 // What each region's prompt makes of it, of which its own cells are kept.
                 let prediction = regions.predict(&latents, behind.as_deref(), index, &mut sampler)?;
                 latents = sampler.advance(&prediction, index, &latents)?;
-                sampler.report(&latents, index, (&Stage::Picture, None), run)?;
+                sampler.report(&FinishedStep { stage: &Stage::Picture, index, loss: None, latents: &latents }, run)?;
             }
             Ok(())
         })?;
@@ -215,7 +226,7 @@ impl Method for MultiDiffusion {
             image,
             objects: Vec::new(),
             prompts,
-            sampling,
+            sampling: plan.sampling,
             options: self.options(),
             guidance: Vec::new(),
             warnings: run.warnings(),
@@ -271,7 +282,7 @@ impl Colours {
     ///
     /// All random numbers, those of [`choose`](Self::choose) included, come from one generator with the picture's seed, apart from the one of
     /// the initial noise: the colours first, then the encoder's noise, then the choices.
-    fn paint(count: usize, (pipeline, sampling): (&Pipeline, &Sampling), noise: Tensor, run: &Run) -> Result<Self> {
+    fn paint(count: usize, sampling: &Sampling, noise: Tensor, pipeline: &Pipeline, run: &Run) -> Result<Self> {
         let mut generator = Generator::new(sampling.seed);
         let colours = generator.uniforms(3 * count);
         let (_, h, w, c) = noise.dims4()?;
@@ -281,7 +292,7 @@ impl Colours {
             let image = image.broadcast_as((1, sampling.height, sampling.width, 3))?.contiguous()?;
             let own = Tensor::from_vec(generator.normals(c * h * w), (1, c, h, w), &Device::Cpu)?;
             let own = own.permute((0, 2, 3, 1))?.contiguous()?.to_device(pipeline.device())?; // (1, H, W, C)
-            let posterior = pipeline.vae().encode_unless(&image, run.cancellation().interrupt())?;
+            let posterior = pipeline.vae().encode_cancellable(&image, Some(run.cancellation()))?;
             Ok(pipeline.vae().scale(&posterior.sample(&own)?)?)
         };
         let latents = colours.chunks_exact(3).map(encode).collect::<Result<Vec<_>>>()?;
@@ -293,8 +304,8 @@ impl Colours {
         let level = sampler.noise_level(index);
         let choices = self.generator.integers(num_objects, self.latents.len());
         let noised = choices.into_iter().map(|choice| {
-            let picture = (&self.latents[choice] * level.alphas_cumprod.sqrt())?;
-            let noise = (&self.noise * (1.0 - level.alphas_cumprod).sqrt())?;
+            let picture = (&self.latents[choice] * level.signal)?;
+            let noise = (&self.noise * level.noise)?;
             Ok(((picture + noise)? * level.latent_scale)?)
         });
         noised.collect()
@@ -352,7 +363,7 @@ impl Regions {
                 _ => Ok(latents.clone()),
             });
             let inputs = Tensor::cat(&inputs.collect::<Result<Vec<_>>>()?, 0)?; // (R, H, W, C)
-            let (predictions, _) = sampler.predict(&inputs, index, text, None)?;
+            let predictions = sampler.predict(&inputs, index, text, None)?.prediction;
             for (place, (_, cells)) in regions.iter().enumerate() {
                 whole = (whole + predictions.narrow(0, place, 1)?.broadcast_mul(cells)?)?;
             }
@@ -373,7 +384,7 @@ mod tests {
     }
 
     fn owners(options: MultiDiffusionOptions, layout: &Layout, grid: Grid) -> String {
-        let regions = MultiDiffusion { options }.regions(layout, (grid, 8)).unwrap();
+        let regions = MultiDiffusion { options }.regions(layout, grid, 8).unwrap();
         let owner = |cell: usize| {
             let of_cell: Vec<usize> = (0..regions.len()).filter(|region| regions[*region].cells()[cell]).collect();
             assert_eq!(of_cell.len(), 1, "cell {cell} belongs to one region");

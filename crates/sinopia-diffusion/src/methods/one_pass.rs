@@ -3,16 +3,15 @@
 use candle_core::Tensor;
 use sinopia_layout::nouns::CountNaming;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
-use sinopia_layout::{Grid, Scene, SceneOptions};
-use sinopia_models::unet::AttnKey;
+use sinopia_layout::{Scene, SceneOptions};
+use sinopia_models::denoiser::AttnKey;
 
-use crate::losses::KeyGrids;
+use crate::losses::{KeyGrids, key_grids};
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
-use crate::painting::{GuidanceReport, PaintRequest, Painting, Prompts, Sampling};
-use crate::pipeline::{GuidedText, Pipeline, Sampler};
-use crate::prompts::{GroundedText, warn_of_history, warn_of_stretching};
-use crate::schedulers::SchedulerKind;
+use crate::painting::{GuidanceReport, PaintRequest, Painting, Prompts};
+use crate::pipeline::{FinishedStep, GuidedText, Pipeline, Sampler, SamplingPlan};
+use crate::prompts::{GroundedText, PromptToRead, warn_of_history, warn_of_stretching};
 use crate::{Error, Result};
 
 /// How the scene's prompt is made.
@@ -22,7 +21,7 @@ pub(super) struct PromptOptions {
     /// Takes the place of the composed prompt.
     pub(super) overall_prompt: Option<String>,
     /// Whether articles are removed from the front of counted names only.
-    pub(super) mend_plurals: bool,
+    pub(super) fixes_plurals: bool,
 }
 
 /// One picture of a scene, ready to be painted.
@@ -30,10 +29,7 @@ pub(super) struct OnePass<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) run: &'a Run<'a>,
     pub(super) prompt: GroundedText,
-    sampling: Sampling,
-    scheduler: SchedulerKind,
-    /// Of the latents.
-    size: (usize, usize, usize),
+    plan: SamplingPlan,
     negative: String,
 }
 
@@ -48,29 +44,23 @@ impl<'a> OnePass<'a> {
         let method = options.method;
         let scene = compose(options, request)?;
         // First order by default: histories of multistep schedulers would not see the guided latents.
-        let scheduler = request.sampling.scheduler.unwrap_or(SchedulerKind::Ddim);
-        let sampling = Sampling { scheduler: Some(scheduler), ..request.sampling.clone() };
-        let size = pipeline.latent_size(&sampling)?;
-        warn_of_history(scheduler, (method, "guidance"), run);
-        warn_of_stretching(scene.canvas(), &sampling, run);
+        let scheduler = request.sampling.scheduler.unwrap_or(pipeline.first_order_scheduler());
+        let plan = pipeline.plan(&request.sampling, scheduler)?;
+        warn_of_history(scheduler, method, "guidance", run);
+        warn_of_stretching(scene.canvas(), &plan.sampling, run);
         let mut overall = scene.overall().clone();
         if overall.text.is_empty() {
             overall.text = request.caption.clone().unwrap_or_default();
         }
         let negative = scene.overall_negative().to_owned();
-        let caption = request.caption.as_deref();
-        let prompt = run
-            .stage(&Stage::Encode, || GroundedText::read((&overall, caption), &negative, (pipeline, &sampling), run))?;
-        Ok(Self { pipeline, run, prompt, sampling, scheduler, size, negative })
+        let to_read = PromptToRead { prompt: &overall, caption: request.caption.as_deref(), negative: &negative };
+        let prompt = run.stage(&Stage::Encode, || GroundedText::read(to_read, pipeline, &plan.sampling, run))?;
+        Ok(Self { pipeline, run, prompt, plan, negative })
     }
 
     /// The query grids of attention keys.
     pub(super) fn grids(&self, keys: &[AttnKey]) -> KeyGrids {
-        let grid = |key: &AttnKey| {
-            let (height, width) = self.pipeline.unet().attention_grid(*key, (self.size.0, self.size.1));
-            (*key, Grid::new(height, width))
-        };
-        keys.iter().map(grid).collect()
+        key_grids(self.pipeline.denoiser(), keys, self.plan.size.grid())
     }
 
     /// From noise to the picture's latents; `guide` moves the latents before each step and says its loss.
@@ -78,8 +68,7 @@ impl<'a> OnePass<'a> {
         &self,
         mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
     ) -> Result<Tensor> {
-        let setting = (self.scheduler, &self.sampling, self.size);
-        from_noise(self.pipeline, setting, &self.prompt.text, self.run, |latents, index, sampler| {
+        from_noise(self.pipeline, &self.plan, &self.prompt.text, self.run, |latents, index, sampler| {
             match self.prompt.tokens.is_empty() {
                 true => Ok((latents, None)),
                 false => guide(latents, index, sampler),
@@ -98,7 +87,7 @@ impl<'a> OnePass<'a> {
             image: self.pipeline.decode_one(latents, self.run)?,
             objects: Vec::new(),
             prompts: Prompts { overall: self.prompt.prompt, overall_negative: self.negative, ..Prompts::default() },
-            sampling: self.sampling,
+            sampling: self.plan.sampling,
             options,
             guidance,
             warnings: self.run.warnings(),
@@ -107,17 +96,17 @@ impl<'a> OnePass<'a> {
     }
 }
 
-/// From the seed's noise to the latents of one picture of `size`; `guide` moves the latents before each step and says its loss.
+/// From the seed's noise to the latents of one picture; `guide` moves the latents before each step and says its loss.
 pub(super) fn from_noise(
     pipeline: &Pipeline,
-    (scheduler, sampling, size): (SchedulerKind, &Sampling, (usize, usize, usize)),
+    plan: &SamplingPlan,
     text: &GuidedText,
     run: &Run,
     guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
 ) -> Result<Tensor> {
-    let mut noise = NoiseSource::new(sampling.seed);
-    let start = noise.draw(size, pipeline.device())?; // (1, H, W, C)
-    let sampler = pipeline.sampler(scheduler, sampling, noise, run)?;
+    let mut noise = NoiseSource::new(plan.sampling.seed);
+    let start = noise.draw(plan.size, pipeline.device())?; // (1, H, W, C)
+    let sampler = pipeline.sampler(plan.scheduler, &plan.sampling, noise, run)?;
     through(sampler, &start, text, run, guide)
 }
 
@@ -135,7 +124,7 @@ pub(super) fn through(
             run.check()?;
             let (guided, loss) = guide(latents.clone(), index, &sampler)?;
             latents = sampler.denoise(&guided, index, text, None)?.latents;
-            sampler.report(&latents, index, (&Stage::Picture, loss), run)?;
+            sampler.report(&FinishedStep { stage: &Stage::Picture, index, loss, latents: &latents }, run)?;
         }
         Ok(latents)
     })
@@ -150,7 +139,7 @@ fn compose(options: PromptOptions, request: &PaintRequest) -> Result<Scene> {
     let layout = request.layout.as_ref().ok_or(Error::NoLayout { method: options.method })?;
     let options = SceneOptions {
         overall_prompt: options.overall_prompt,
-        naming: if options.mend_plurals { CountNaming::Mended } else { CountNaming::Published },
+        naming: if options.fixes_plurals { CountNaming::Fixed } else { CountNaming::Published },
         overall_negative: request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim().to_owned(),
         ..SceneOptions::default()
     };

@@ -1,5 +1,6 @@
-//! Plain Stable Diffusion: the caption (or, without one, the layout in words), painted without a look at the boxes. The baseline of every other method.
+//! Plain Stable Diffusion: the caption (or, without one, the layout in words), painted without regard to the boxes. The baseline of every other method.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinopia_layout::Scene;
@@ -12,16 +13,22 @@ use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts};
 use crate::pipeline::Pipeline;
 use crate::prompts::joined;
+use crate::settings::{Group, Setting, described};
 use crate::{Error, Result};
 
 /// Options of [`Sd`].
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SdOptions {
-    /// Leave the layout's negative prompt out: what the language model found excluded in the caption does not help then, as in plain Stable
-    /// Diffusion. The default keywords stay. Default: false.
+    /// Leave the layout's negative prompt out.
+    ///
+    /// What the language model found excluded in the caption does not help then, as in plain Stable Diffusion. The default keywords stay.
+    #[schemars(extend("x-group" = Group::Prompts))]
     pub ignore_negative_prompt: bool,
-    /// What CLIP reads where ELLA reads the caption too: keywords, for example. Default: null, the caption.
+    /// What CLIP reads where ELLA reads the caption too: keywords, for example.
+    ///
+    /// Null is the caption.
+    #[schemars(extend("x-group" = Group::Prompts))]
     pub words: Option<String>,
 }
 
@@ -46,6 +53,10 @@ impl Sd {
 
     pub(super) fn reference() -> Value {
         write_options(&SdOptions::default())
+    }
+
+    pub(super) fn settings() -> Vec<Setting> {
+        described::<SdOptions>(Self::NAME, &Self::reference())
     }
 
     /// The layout's negative prompt and the default keywords.
@@ -80,24 +91,22 @@ impl Method for Sd {
     fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         let caption = caption(request)?;
         let negative = self.negative(request);
-        let mut sampling = request.sampling.clone();
-        let scheduler = match sampling.scheduler {
+        let scheduler = match request.sampling.scheduler {
             Some(kind) => kind,
             None => pipeline.scheduler_config().kind()?,
         };
-        sampling.scheduler = Some(scheduler);
-        let size = pipeline.latent_size(&sampling)?;
+        let plan = pipeline.plan(&request.sampling, scheduler)?;
 
         let words = self.options.words.as_deref().unwrap_or(&caption);
         let prompt = PromptText { words, caption: Some(&caption) };
-        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[prompt], &negative, &sampling, run))?;
-        let latents = from_noise(pipeline, (scheduler, &sampling, size), &text[0], run, unguided)?;
+        let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[prompt], &negative, &plan.sampling, run))?;
+        let latents = from_noise(pipeline, &plan, &text[0], run, unguided)?;
         let image = pipeline.decode_one(&latents, run)?;
         Ok(Painting {
             image,
             objects: Vec::new(),
             prompts: Prompts { overall: caption, overall_negative: negative, ..Prompts::default() },
-            sampling,
+            sampling: plan.sampling,
             options: self.options(),
             guidance: Vec::new(),
             warnings: run.warnings(),

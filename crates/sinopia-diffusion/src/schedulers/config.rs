@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use sinopia_models::checkpoint::PredictionType;
 
 use super::SchedulerKind;
 use crate::{Error, Result};
@@ -15,7 +16,7 @@ use crate::{Error, Result};
 /// supported are refused when a scheduler is built that reads them.
 ///
 /// Keys that are not here change nothing: diffusers reads `dynamic_thresholding_ratio` and `sample_max_value` with `thresholding` only, `flow_shift`
-/// with `use_flow_sigmas`, `use_dynamic_shifting` and `time_shift_type` only where a pipeline names a shift, which those of Stable Diffusion do not.
+/// with `use_flow_sigmas`, `time_shift_type` with `use_dynamic_shifting`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub struct SchedulerConfig {
     /// The class that the checkpoint was published with, such as `PNDMScheduler`.
@@ -31,7 +32,7 @@ pub struct SchedulerConfig {
     pub beta_schedule: Option<BetaSchedule>,
     /// All β, in place of the three above.
     pub trained_betas: Option<Vec<f64>>,
-    /// What the UNet predicts.
+    /// What the model predicts.
     pub prediction_type: Option<PredictionType>,
     /// Which of the T timesteps are visited.
     pub timestep_spacing: Option<TimestepSpacing>,
@@ -84,6 +85,16 @@ pub struct SchedulerConfig {
     pub lower_order_final: Option<bool>,
     /// DPM-Solver++: a last step of first order always.
     pub euler_at_final: Option<bool>,
+    /// Flow matching: how far noise levels are shifted towards noise; 1 shifts none.
+    pub shift: Option<f64>,
+    /// Flow matching: the shift follows the picture's size (not supported).
+    pub use_dynamic_shifting: Option<bool>,
+    /// Flow matching: the level that the last step starts from (not supported).
+    pub shift_terminal: Option<f64>,
+    /// Flow matching: levels from the picture to noise (not supported).
+    pub invert_sigmas: Option<bool>,
+    /// Flow matching: noise added at each step (not supported).
+    pub stochastic_sampling: Option<bool>,
 }
 
 /// How β grows from `beta_start` to `beta_end`.
@@ -97,18 +108,6 @@ pub enum BetaSchedule {
     /// ᾱ falls as a squared cosine, β at most 0.999.
     #[serde(rename = "squaredcos_cap_v2")]
     SquaredcosCapV2,
-}
-
-/// What the UNet predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PredictionType {
-    /// The noise ε.
-    Epsilon,
-    /// v = √ᾱ·ε − √(1−ᾱ)·x₀.
-    VPrediction,
-    /// The clean latents x₀.
-    Sample,
 }
 
 /// Which of the T timesteps are visited.
@@ -202,7 +201,7 @@ impl SchedulerConfig {
 }
 
 /// Keys that say yes or no, for which Python takes null as no.
-const SWITCHES: [&str; 12] = [
+const SWITCHES: [&str; 15] = [
     "set_alpha_to_one",
     "clip_sample",
     "skip_prk_steps",
@@ -215,6 +214,9 @@ const SWITCHES: [&str; 12] = [
     "thresholding",
     "lower_order_final",
     "euler_at_final",
+    "use_dynamic_shifting",
+    "invert_sigmas",
+    "stochastic_sampling",
 ];
 
 /// Keys that diffusers' classes cannot take null for. For the rest null is the same as absent.
@@ -344,7 +346,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         for (config, key, part) in [
-            (json!({"beta_start": 0.1, "prediction_type": "flow_prediction"}), "prediction_type", "flow_prediction"),
+            (json!({"beta_start": 0.1, "prediction_type": "x_prediction"}), "prediction_type", "x_prediction"),
             (json!({"beta_schedule": null}), "beta_schedule", "null"),
             (json!({"beta_schedule": "sigmoid"}), "beta_schedule", "sigmoid"),
             (json!({"sigma_max": "NaN"}), "sigma_max", "NaN"),

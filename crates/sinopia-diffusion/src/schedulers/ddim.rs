@@ -1,9 +1,11 @@
 //! DDIM (Song et al. 2020, arXiv 2010.02502), deterministic: η = 0.
 
 use candle_core::Tensor;
+use sinopia_models::checkpoint::PredictionType;
 
-use super::config::{PredictionType, SchedulerConfig};
-use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
+use super::config::SchedulerConfig;
+use super::noise_level::{NoiseLevel, Prediction};
+use super::noise_schedule::NoiseSchedule;
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
@@ -27,7 +29,8 @@ impl Ddim {
         SchedulerConfig::refuse(SchedulerKind::Ddim, &[("thresholding", config.thresholding)])?;
         let schedule = NoiseSchedule::new(config, true)?;
         let timesteps = spacing::whole_timesteps(SchedulerKind::Ddim, config, &schedule, steps)?;
-        let levels = levels(&schedule, &timesteps, (steps, config.set_alpha_to_one.unwrap_or(true)));
+        let end = TrajectoryEnd { steps, set_alpha_to_one: config.set_alpha_to_one.unwrap_or(true) };
+        let levels = levels(&schedule, &timesteps, end);
         let prediction_type = config.prediction_type.unwrap_or(PredictionType::Epsilon);
         if prediction_type == PredictionType::Epsilon && levels.iter().any(|(level, _)| *level == 0.0) {
             return Err(Error::UnsupportedScheduler {
@@ -42,14 +45,19 @@ impl Ddim {
     }
 }
 
+/// How a trajectory of whole timesteps comes to its end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TrajectoryEnd {
+    /// N.
+    pub(super) steps: usize,
+    /// Whether ᾱ before the first timestep is 1.
+    pub(super) set_alpha_to_one: bool,
+}
+
 /// ᾱ at each timestep and ⌊T/N⌋ before it; past the start of the schedule it is 1, or ᾱ of timestep 0.
-pub(super) fn levels(
-    schedule: &NoiseSchedule,
-    timesteps: &[f64],
-    (steps, set_alpha_to_one): (usize, bool),
-) -> Vec<(f64, f64)> {
-    let stride = schedule.num_train_timesteps() / steps;
-    let last = if set_alpha_to_one { 1.0 } else { schedule.alphas_cumprod(0) };
+pub(super) fn levels(schedule: &NoiseSchedule, timesteps: &[f64], end: TrajectoryEnd) -> Vec<(f64, f64)> {
+    let stride = schedule.num_train_timesteps() / end.steps;
+    let last = if end.set_alpha_to_one { 1.0 } else { schedule.alphas_cumprod(0) };
     let level = |t: &f64| {
         let t = *t as usize;
         (schedule.alphas_cumprod(t), t.checked_sub(stride).map_or(last, |previous| schedule.alphas_cumprod(previous)))
@@ -60,6 +68,10 @@ pub(super) fn levels(
 impl Scheduler for Ddim {
     fn kind(&self) -> SchedulerKind {
         SchedulerKind::Ddim
+    }
+
+    fn prediction_type(&self) -> PredictionType {
+        self.prediction_type
     }
 
     fn timesteps(&self) -> &[f64] {
@@ -87,7 +99,7 @@ impl Scheduler for Ddim {
         _noise: &mut NoiseSource,
     ) -> Result<Tensor> {
         let (level, next) = self.levels[index];
-        let p = Prediction::new(self.prediction_type, level);
+        let p = Prediction::new(self.prediction_type, NoiseLevel::variance_preserving(level));
         let mut x0 = combine(&[(p.x0_latents, latents), (p.x0_output, model_output)])?;
         if let Some(range) = self.clip_sample_range {
             x0 = x0.clamp(-range, range)?;

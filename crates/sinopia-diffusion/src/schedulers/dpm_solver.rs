@@ -1,10 +1,12 @@
 //! DPM-Solver++ 2M (Lu et al. 2022, arXiv 2211.01095, algorithm 2): second order from the last two predictions.
 
 use candle_core::Tensor;
+use sinopia_models::checkpoint::PredictionType;
 
-use super::config::{BetaSchedule, FinalSigmas, PredictionType, SchedulerConfig};
-use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
-use super::spacing::Levels;
+use super::config::{BetaSchedule, FinalSigmas, SchedulerConfig};
+use super::noise_level::{NoiseLevel, Prediction};
+use super::noise_schedule::NoiseSchedule;
+use super::spacing::{Levels, SigmaRange};
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
@@ -38,7 +40,7 @@ impl DpmSolverPlusPlus2M {
         let levels = Levels::of(SchedulerKind::DpmSolverPlusPlus, config)?;
         let schedule = NoiseSchedule::new(config, true)?;
         let trained = schedule.sigmas();
-        let range = (trained[trained.len() - 1], trained[0]); // of the whole training, unlike Euler's
+        let range = SigmaRange { first: trained[trained.len() - 1], last: trained[0] }; // of the whole training, unlike Euler's
         spacing::check_steps(steps, trained.len())?;
         let spread = match levels {
             Some(levels) => Some(levels.spread(config, range, steps)),
@@ -116,12 +118,16 @@ impl Scheduler for DpmSolverPlusPlus2M {
         SchedulerKind::DpmSolverPlusPlus
     }
 
+    fn prediction_type(&self) -> PredictionType {
+        self.prediction_type
+    }
+
     fn timesteps(&self) -> &[f64] {
         &self.timesteps
     }
 
     fn noise_level(&self, index: usize) -> NoiseLevel {
-        NoiseLevel::variance_preserving(NoiseLevel::sigma_scaled(self.sigmas[index]).alphas_cumprod)
+        NoiseLevel { latent_scale: 1.0, ..NoiseLevel::sigma_scaled(self.sigmas[index]) }
     }
 
     fn step(
@@ -131,7 +137,7 @@ impl Scheduler for DpmSolverPlusPlus2M {
         latents: &Tensor,
         _noise: &mut NoiseSource,
     ) -> Result<Tensor> {
-        let p = Prediction::new(self.prediction_type, self.noise_level(index).alphas_cumprod);
+        let p = Prediction::new(self.prediction_type, self.noise_level(index));
         let x0 = combine(&[(p.x0_latents, latents), (p.x0_output, model_output)])?;
         let previous = self.previous.replace(x0.clone());
         let is_last = index + 1 == self.timesteps.len();

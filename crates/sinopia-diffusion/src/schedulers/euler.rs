@@ -1,10 +1,12 @@
 //! Euler's method on the probability-flow equation (Karras et al. 2022, arXiv 2206.00364, algorithm 2 without churn).
 
 use candle_core::Tensor;
+use sinopia_models::checkpoint::PredictionType;
 
-use super::config::{PredictionType, SchedulerConfig, TimestepSpacing};
-use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
-use super::spacing::Levels;
+use super::config::{SchedulerConfig, TimestepSpacing};
+use super::noise_level::{NoiseLevel, Prediction};
+use super::noise_schedule::NoiseSchedule;
+use super::spacing::{Levels, SigmaRange};
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::Result;
 use crate::noise::NoiseSource;
@@ -22,7 +24,7 @@ pub(super) struct SigmaTable {
     /// σ before each step, and the last after it.
     pub(super) sigmas: Vec<f64>,
     init_noise_sigma: f64,
-    prediction_type: PredictionType,
+    pub(super) prediction_type: PredictionType,
 }
 
 impl Euler {
@@ -38,18 +40,19 @@ impl Euler {
         }
         let schedule = NoiseSchedule::new(config, true)?;
         let trained = schedule.sigmas();
-        let (smallest, largest) = (trained[0], trained[trained.len() - 1]);
+        let whole = SigmaRange { first: trained[trained.len() - 1], last: trained[0] };
         let mut timesteps = spacing::timesteps(config, TimestepSpacing::Linspace, &schedule, steps)?;
         let mut sigmas = match config.interpolation_type.as_deref() {
             // One more than steps: the last step ends in the smallest, whatever `final_sigmas_type` says.
-            Some("log_linear") => spacing::even_in_log((largest, smallest), steps + 1),
+            Some("log_linear") => spacing::even_in_log(whole, steps + 1),
             interpolation => {
                 SchedulerConfig::require(kind, "interpolation_type", interpolation, "linear")?;
                 spacing::interpolate(&trained, &timesteps)
             }
         };
         if let Some(levels) = levels {
-            sigmas = levels.spread(config, (sigmas[0], sigmas[sigmas.len() - 1]), steps);
+            let range = SigmaRange { first: sigmas[0], last: sigmas[sigmas.len() - 1] };
+            sigmas = levels.spread(config, range, steps);
             timesteps = sigmas.iter().map(|sigma| spacing::timestep_from_sigma(&trained, *sigma)).collect();
         }
         sigmas.push(spacing::final_sigma(config, &trained));
@@ -81,7 +84,7 @@ impl SigmaTable {
     /// The direction from the picture to the latents, `d = (x − x₀)/σ`: the noise ε.
     pub(super) fn derivative(&self, model_output: &Tensor, index: usize, latents: &Tensor) -> Result<Tensor> {
         let level = self.noise_level(index);
-        let p = Prediction::new(self.prediction_type, level.alphas_cumprod);
+        let p = Prediction::new(self.prediction_type, level);
         combine(&[(p.eps_latents / level.latent_scale, latents), (p.eps_output, model_output)])
     }
 }
@@ -89,6 +92,10 @@ impl SigmaTable {
 impl Scheduler for Euler {
     fn kind(&self) -> SchedulerKind {
         SchedulerKind::Euler
+    }
+
+    fn prediction_type(&self) -> PredictionType {
+        self.sigmas.prediction_type
     }
 
     fn timesteps(&self) -> &[f64] {

@@ -1,13 +1,15 @@
 //! Ancestral sampling with Euler's method: steps further down than needed, then adds fresh noise.
 
 use candle_core::Tensor;
+use sinopia_models::checkpoint::PredictionType;
 
 use super::config::{SchedulerConfig, TimestepSpacing};
 use super::euler::SigmaTable;
-use super::noise_schedule::{NoiseLevel, NoiseSchedule};
+use super::noise_level::NoiseLevel;
+use super::noise_schedule::NoiseSchedule;
 use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::Result;
-use crate::noise::NoiseSource;
+use crate::noise::{LatentSize, NoiseSource};
 
 /// `x' = x + d·(σ_down − σ) + σ_up·noise`, with σ'² = σ_down² + σ_up². Latents are x₀ + σ·ε.
 #[derive(Debug, Clone)]
@@ -34,6 +36,10 @@ impl Scheduler for EulerAncestral {
         SchedulerKind::EulerAncestral
     }
 
+    fn prediction_type(&self) -> PredictionType {
+        self.sigmas.prediction_type
+    }
+
     fn timesteps(&self) -> &[f64] {
         &self.sigmas.timesteps
     }
@@ -55,9 +61,8 @@ impl Scheduler for EulerAncestral {
     ) -> Result<Tensor> {
         let d = self.sigmas.derivative(model_output, index, latents)?;
         let (down, up) = spacing::ancestral_step(self.sigmas.sigmas[index], self.sigmas.sigmas[index + 1]);
-        let (_, h, w, c) = latents.dims4()?;
         // Drawn at the last step too, where it counts for nothing: the generator moves on as diffusers' does.
-        let noise = noise.draw((h, w, c), latents.device())?;
+        let noise = noise.draw(LatentSize::of(latents)?, latents.device())?;
         combine(&[(1.0, latents), (down - self.sigmas.sigmas[index], &d), (up, &noise)])
     }
 }

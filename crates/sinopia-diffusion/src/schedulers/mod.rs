@@ -8,6 +8,8 @@ mod ddim;
 mod dpm_solver;
 mod euler;
 mod euler_ancestral;
+mod flow_match_euler;
+mod noise_level;
 mod noise_schedule;
 mod pndm;
 mod sigma_sampler;
@@ -21,18 +23,24 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use sinopia_layout::names;
 
-pub use config::{BetaSchedule, FinalSigmas, PredictionType, SchedulerConfig, TimestepSpacing};
+pub use config::{BetaSchedule, FinalSigmas, SchedulerConfig, TimestepSpacing};
 pub use ddim::Ddim;
 pub use dpm_solver::DpmSolverPlusPlus2M;
 pub use euler::Euler;
 pub use euler_ancestral::EulerAncestral;
-pub use noise_schedule::{NoiseLevel, NoiseSchedule};
+pub use flow_match_euler::FlowMatchEuler;
+pub use noise_level::NoiseLevel;
+pub use noise_schedule::NoiseSchedule;
 pub use pndm::Pndm;
 pub use sigma_sampler::SigmaSampler;
 pub use sigma_schedule::SigmaSchedule;
+pub use sinopia_models::checkpoint::PredictionType;
 
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
+
+/// The number of steps that published settings and the step numbers of methods are written for.
+pub const PUBLISHED_STEPS: usize = 50;
 
 /// One trajectory from noise to a picture.
 ///
@@ -44,6 +52,9 @@ use crate::{Error, Result};
 pub trait Scheduler: Send {
     /// Which one this is.
     fn kind(&self) -> SchedulerKind;
+
+    /// What the model's outputs are.
+    fn prediction_type(&self) -> PredictionType;
 
     /// The timestep of every model call, in order. PNDM calls the model once more than it has steps; `linspace` Euler has fractions; `trailing` spacing
     /// may end with one call more, at −1, or with `lambda_min_clipped` have fewer (docs/fidelity.md).
@@ -57,7 +68,7 @@ pub trait Scheduler: Send {
     /// How noisy the latents are before step `index`.
     fn noise_level(&self, index: usize) -> NoiseLevel;
 
-    /// The latents as the network wants to see them: variance preserving.
+    /// The latents as the network wants to see them: the picture and the noise in the shares of the level.
     ///
     /// # Errors
     /// When the device has no room.
@@ -105,10 +116,12 @@ pub enum SchedulerKind {
     /// [`DpmSolverPlusPlus2M`].
     #[serde(rename = "dpm-solver++")]
     DpmSolverPlusPlus,
+    /// [`FlowMatchEuler`], for models that were trained by flow matching.
+    FlowMatchEuler,
 }
 
 impl SchedulerKind {
-    /// All of them.
+    /// Those that can be chosen for a diffusion model. A model trained by flow matching comes with its own.
     pub const ALL: [Self; 5] = [Self::Ddim, Self::Pndm, Self::Euler, Self::EulerAncestral, Self::DpmSolverPlusPlus];
 
     /// The name on the command line.
@@ -119,6 +132,7 @@ impl SchedulerKind {
             Self::Euler => "euler",
             Self::EulerAncestral => "euler-ancestral",
             Self::DpmSolverPlusPlus => "dpm-solver++",
+            Self::FlowMatchEuler => "flow-match-euler",
         }
     }
 
@@ -130,13 +144,14 @@ impl SchedulerKind {
             Self::Euler => "EulerDiscreteScheduler",
             Self::EulerAncestral => "EulerAncestralDiscreteScheduler",
             Self::DpmSolverPlusPlus => "DPMSolverMultistepScheduler",
+            Self::FlowMatchEuler => "FlowMatchEulerDiscreteScheduler",
         }
     }
 
     /// Every name that it goes by: ours, diffusers' class, and what other programs call it.
     fn all_names(self) -> impl Iterator<Item = &'static str> {
         let elsewhere: &[&str] = match self {
-            Self::Ddim => &[],
+            Self::Ddim | Self::FlowMatchEuler => &[],
             Self::Pndm => &["plms"],
             Self::Euler => &["k_euler", "euler discrete"],
             Self::EulerAncestral => &["euler a", "k_euler_a", "k_euler_ancestral"],
@@ -147,7 +162,12 @@ impl SchedulerKind {
 
     /// The scheduler that implements a diffusers class.
     pub fn from_class_name(class_name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.class_name() == class_name)
+        Self::known().find(|kind| kind.class_name() == class_name)
+    }
+
+    /// Every one that has a name.
+    fn known() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().chain([Self::FlowMatchEuler])
     }
 
     /// Builds this scheduler for `steps` steps from a config of any class, as diffusers' `from_config` does.
@@ -161,6 +181,7 @@ impl SchedulerKind {
             Self::Euler => Box::new(Euler::new(config, steps)?),
             Self::EulerAncestral => Box::new(EulerAncestral::new(config, steps)?),
             Self::DpmSolverPlusPlus => Box::new(DpmSolverPlusPlus2M::new(config, steps)?),
+            Self::FlowMatchEuler => Box::new(FlowMatchEuler::new(config, steps)?),
         })
     }
 }
@@ -177,7 +198,7 @@ impl FromStr for SchedulerKind {
     /// Reads a name, however it is written, of ours or another program's: `DPM++ 2M`, `euler_a`, `DDIMScheduler`.
     fn from_str(name: &str) -> Result<Self> {
         let is_called = |kind: &Self| names::find(name, kind.all_names()).is_some();
-        Self::ALL.into_iter().find(is_called).ok_or_else(|| Error::UnknownScheduler { name: name.to_owned() })
+        Self::known().find(is_called).ok_or_else(|| Error::UnknownScheduler { name: name.to_owned() })
     }
 }
 
@@ -245,17 +266,18 @@ pub(crate) fn choice(name: &str) -> String {
     names::choice(near.map_or(name, |kind| kind.name()), &SchedulerKind::ALL.map(SchedulerKind::name))
 }
 
-/// The picture x₀ that a model output on latents of a noise level, in the scheduler's scale, stands for.
+/// The picture x₀ that a model output at call `index` of a scheduler, on latents in its scale, stands for.
 ///
 /// # Errors
 /// When shapes disagree.
 pub fn predicted_original(
-    prediction_type: PredictionType,
+    scheduler: &dyn Scheduler,
     model_output: &Tensor,
-    level: NoiseLevel,
+    index: usize,
     latents: &Tensor,
 ) -> Result<Tensor> {
-    let p = noise_schedule::Prediction::new(prediction_type, level.alphas_cumprod);
+    let level = scheduler.noise_level(index);
+    let p = noise_level::Prediction::new(scheduler.prediction_type(), level);
     combine(&[(p.x0_latents / level.latent_scale, latents), (p.x0_output, model_output)])
 }
 
@@ -306,6 +328,7 @@ mod tests {
             ("DPM++ 2M", SchedulerKind::DpmSolverPlusPlus),
             ("dpmpp_2m", SchedulerKind::DpmSolverPlusPlus),
             ("dpm_solver_plus_plus", SchedulerKind::DpmSolverPlusPlus),
+            ("FlowMatchEulerDiscreteScheduler", SchedulerKind::FlowMatchEuler),
         ] {
             assert_eq!(name.parse::<SchedulerKind>().unwrap(), kind, "{name}");
         }

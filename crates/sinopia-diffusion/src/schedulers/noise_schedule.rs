@@ -1,50 +1,12 @@
-//! The noise schedule a model was trained with: β, ᾱ, and the level of noise at a timestep.
+//! The noise schedule that a diffusion model was trained with: β and ᾱ of its timesteps. Models trained by flow matching have none.
 
 use std::f64::consts::FRAC_PI_2;
 
 use sinopia_layout::brief;
+use sinopia_models::checkpoint::PredictionType;
 
-use super::config::{BetaSchedule, PredictionType, SchedulerConfig};
+use super::config::{BetaSchedule, SchedulerConfig};
 use crate::{Error, Result};
-
-/// How much noise is in the latents at a step, and how the latents are scaled.
-///
-/// The network always sees *variance-preserving* latents `z = √ᾱ·x₀ + √(1−ᾱ)·ε`. Some schedulers (Euler) keep `x₀ + σ·ε = z/√ᾱ` instead, with
-/// `σ = √((1−ᾱ)/ᾱ)`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct NoiseLevel {
-    /// ᾱ, the share of the picture in the variance: 0 is pure noise, 1 the picture.
-    pub alphas_cumprod: f64,
-    /// The scheduler's latents are this many times the variance-preserving ones: 1, or 1/√ᾱ.
-    pub latent_scale: f64,
-}
-
-impl NoiseLevel {
-    /// A level of a scheduler whose latents are variance preserving.
-    pub fn variance_preserving(alphas_cumprod: f64) -> Self {
-        Self { alphas_cumprod, latent_scale: 1.0 }
-    }
-
-    /// A level of a scheduler whose latents are `x₀ + σ·ε`.
-    pub fn sigma_scaled(sigma: f64) -> Self {
-        let variance = sigma * sigma + 1.0;
-        Self { alphas_cumprod: 1.0 / variance, latent_scale: variance.sqrt() }
-    }
-
-    /// σ = √((1−ᾱ)/ᾱ).
-    pub fn sigma(&self) -> f64 {
-        ((1.0 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
-    }
-
-    /// The step of a guidance update: `latents ← latents − guidance_step · ∂L/∂z`, z being what the network saw.
-    ///
-    /// It is LMD's `√(1−ᾱ)` in the variance-preserving space, and `√(1−ᾱ)/√ᾱ = σ` where latents are scaled by 1/√ᾱ: the same change of the
-    /// picture under every scheduler. It never depends on whether a scheduler happens to carry a table of sigmas: the reference code
-    /// takes a step of σ² then, about 170 times too long at the first timestep for solvers whose latents are variance preserving.
-    pub fn guidance_step(&self) -> f64 {
-        (1.0 - self.alphas_cumprod).sqrt() * self.latent_scale
-    }
-}
 
 /// ᾱ of every training timestep, in `f64`.
 #[derive(Debug, Clone)]
@@ -64,16 +26,17 @@ impl NoiseSchedule {
     /// The schedule of a config. `rescale_zero_snr` says whether the class reads `rescale_betas_zero_snr`.
     ///
     /// # Errors
-    /// When β is outside (0, 1), there is no timestep, or `trained_betas` are of another number than the timesteps.
+    /// When β is outside (0, 1), there is no timestep, `trained_betas` are of another number than the timesteps, or the model was trained by flow
+    /// matching.
     pub fn new(config: &SchedulerConfig, rescale_zero_snr: bool) -> Result<Self> {
-        let told = config.num_train_timesteps.unwrap_or(DEFAULT_TRAIN_TIMESTEPS);
-        if told > MAX_TRAIN_TIMESTEPS {
+        if config.prediction_type == Some(PredictionType::FlowPrediction) {
             return Err(Error::Setting {
-                name: "num_train_timesteps of the scheduler config",
-                found: told.to_string(),
-                expected: "at most 100000",
+                name: "prediction_type of the scheduler config",
+                found: PredictionType::FlowPrediction.as_str().to_owned(),
+                expected: "epsilon, v_prediction or sample, which have a schedule of betas; flow-match-euler takes it",
             });
         }
+        let told = num_train_timesteps(config)?;
         let betas = betas(config);
         if betas.is_empty() || !betas.iter().all(|beta| (0.0..1.0).contains(beta)) {
             return Err(Error::Setting {
@@ -117,6 +80,22 @@ impl NoiseSchedule {
         let sigma = |a: &f64| ((1.0 - a) / if *a == 0.0 { ALMOST_ZERO } else { *a }).sqrt();
         self.alphas_cumprod.iter().map(sigma).collect()
     }
+}
+
+/// Timesteps of training, T, as a config tells them.
+///
+/// # Errors
+/// When there are more than any model has.
+pub(super) fn num_train_timesteps(config: &SchedulerConfig) -> Result<usize> {
+    let told = config.num_train_timesteps.unwrap_or(DEFAULT_TRAIN_TIMESTEPS);
+    if told > MAX_TRAIN_TIMESTEPS {
+        return Err(Error::Setting {
+            name: "num_train_timesteps of the scheduler config",
+            found: told.to_string(),
+            expected: "at most 100000",
+        });
+    }
+    Ok(told)
 }
 
 /// The values in short, by the first that is impossible.
@@ -164,32 +143,9 @@ fn rescale_to_zero_snr(alphas_cumprod: &mut [f64]) {
     }
 }
 
-/// The two sides of a model output in the variance-preserving space: the clean latents x₀ and the noise ε, as factors of latents and output.
-///
-/// `x0 = x0_latents·z + x0_output·output`, likewise ε.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Prediction {
-    pub(super) x0_latents: f64,
-    pub(super) x0_output: f64,
-    pub(super) eps_latents: f64,
-    pub(super) eps_output: f64,
-}
-
-impl Prediction {
-    /// How to read a model output at noise level ᾱ.
-    pub(super) fn new(prediction_type: PredictionType, alphas_cumprod: f64) -> Self {
-        let (signal, noise) = (alphas_cumprod.sqrt(), (1.0 - alphas_cumprod).sqrt());
-        let (x0_latents, x0_output, eps_latents, eps_output) = match prediction_type {
-            PredictionType::Epsilon => (1.0 / signal, -noise / signal, 0.0, 1.0),
-            PredictionType::VPrediction => (signal, -noise, noise, signal),
-            PredictionType::Sample => (0.0, 1.0, 1.0 / noise, -signal / noise),
-        };
-        Self { x0_latents, x0_output, eps_latents, eps_output }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::noise_level::NoiseLevel;
     use super::*;
 
     pub(crate) fn stable_diffusion() -> SchedulerConfig {
@@ -216,22 +172,13 @@ mod tests {
         ];
         for (t, alphas_cumprod, coefficient, sigma) in table {
             let level = NoiseLevel::variance_preserving(schedule.alphas_cumprod(t));
-            assert!((level.alphas_cumprod - alphas_cumprod).abs() < 1e-6, "ᾱ at {t}: {}", level.alphas_cumprod);
+            let found = level.signal * level.signal;
+            assert!((found - alphas_cumprod).abs() < 1e-6, "ᾱ at {t}: {found}");
             assert!((level.guidance_step() - coefficient).abs() < 1e-6, "√(1−ᾱ) at {t}: {}", level.guidance_step());
-            assert!((level.sigma() - sigma).abs() < 1e-4, "σ at {t}: {}", level.sigma());
+            assert!((level.noise / level.signal - sigma).abs() < 1e-4, "σ at {t}: {}", level.noise / level.signal);
         }
         assert!((schedule.alphas_cumprod(0) - 0.999150).abs() < 1e-6);
         Ok(())
-    }
-
-    #[test]
-    fn a_guidance_step_changes_the_picture_alike_in_both_spaces() {
-        let a = 0.2;
-        let preserving = NoiseLevel::variance_preserving(a);
-        let scaled = NoiseLevel::sigma_scaled(preserving.sigma());
-        assert!((scaled.alphas_cumprod - a).abs() < 1e-12);
-        assert!((scaled.guidance_step() - preserving.sigma()).abs() < 1e-12);
-        assert!((scaled.guidance_step() / scaled.latent_scale - preserving.guidance_step()).abs() < 1e-12);
     }
 
     #[test]
@@ -244,20 +191,6 @@ mod tests {
         let ignored = NoiseSchedule::new(&config, false)?;
         assert!(ignored.alphas_cumprod(999) > 0.004);
         Ok(())
-    }
-
-    #[test]
-    fn every_prediction_type_names_the_same_picture_and_noise() {
-        let (a, x0, eps) = (0.3f64, 0.7, -1.2);
-        let z = a.sqrt() * x0 + (1.0 - a).sqrt() * eps;
-        let v = a.sqrt() * eps - (1.0 - a).sqrt() * x0;
-        for (kind, output) in
-            [(PredictionType::Epsilon, eps), (PredictionType::VPrediction, v), (PredictionType::Sample, x0)]
-        {
-            let p = Prediction::new(kind, a);
-            assert!((p.x0_latents * z + p.x0_output * output - x0).abs() < 1e-12, "{kind:?}");
-            assert!((p.eps_latents * z + p.eps_output * output - eps).abs() < 1e-12, "{kind:?}");
-        }
     }
 
     #[test]
@@ -275,6 +208,8 @@ mod tests {
         assert!(message(config).contains("is 2 for 1000 timesteps, expected one for each"));
         let config = SchedulerConfig { num_train_timesteps: Some(usize::MAX), ..stable_diffusion() };
         assert!(message(config).contains("expected at most 100000"));
+        let config = SchedulerConfig { prediction_type: Some(PredictionType::FlowPrediction), ..stable_diffusion() };
+        assert!(message(config).contains("flow_prediction, expected epsilon"));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! PNDM (Liu et al. 2022, arXiv 2202.09778): a linear multistep method, started by Runge–Kutta steps or, for Stable Diffusion, without.
 
 use candle_core::Tensor;
+use sinopia_models::checkpoint::PredictionType;
 
-use super::config::{PredictionType, SchedulerConfig};
-use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
-use super::{Scheduler, SchedulerKind, combine, ddim, spacing};
+use super::config::SchedulerConfig;
+use super::ddim::{self, TrajectoryEnd};
+use super::noise_level::{NoiseLevel, Prediction};
+use super::noise_schedule::NoiseSchedule;
+use super::{Scheduler, SchedulerKind, combine, spacing};
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
 
@@ -55,7 +58,7 @@ impl Pndm {
         }
         let schedule = NoiseSchedule::new(config, false)?;
         let timesteps = spacing::whole_timesteps(SchedulerKind::Pndm, config, &schedule, steps)?;
-        let end = (steps, config.set_alpha_to_one.unwrap_or(false));
+        let end = TrajectoryEnd { steps, set_alpha_to_one: config.set_alpha_to_one.unwrap_or(false) };
         let skips_runge_kutta = config.skip_prk_steps.unwrap_or(false) || steps < PNDM_ORDER;
         let (timesteps, transfers) = match skips_runge_kutta {
             true => twice_at_the_second(timesteps, &schedule, end),
@@ -131,21 +134,21 @@ fn level(schedule: &NoiseSchedule, timestep: f64) -> f64 {
 }
 
 /// t₀, t₁, t₁, t₂, …: the second call makes the first step again, now from both its ends.
-fn twice_at_the_second(mut timesteps: Vec<f64>, schedule: &NoiseSchedule, end: (usize, bool)) -> Calls {
+fn twice_at_the_second(mut timesteps: Vec<f64>, schedule: &NoiseSchedule, end: TrajectoryEnd) -> Calls {
     if timesteps.len() == 1 {
         let transfers = ddim::levels(schedule, &timesteps, end);
         return (timesteps, transfers);
     }
     timesteps.insert(1, timesteps[1]);
     let mut transfers = ddim::levels(schedule, &timesteps, end);
-    let stride = (schedule.num_train_timesteps() / end.0) as f64;
+    let stride = (schedule.num_train_timesteps() / end.steps) as f64;
     transfers[1] = (level(schedule, timesteps[1] + stride), level(schedule, timesteps[1]));
     (timesteps, transfers)
 }
 
 /// Three steps of four calls (at the start, twice half-way, at the end), then one call a step.
-fn runge_kutta_first(timesteps: &[f64], schedule: &NoiseSchedule, end: (usize, bool)) -> Calls {
-    let half = (schedule.num_train_timesteps() / end.0 / 2) as f64;
+fn runge_kutta_first(timesteps: &[f64], schedule: &NoiseSchedule, end: TrajectoryEnd) -> Calls {
+    let half = (schedule.num_train_timesteps() / end.steps / 2) as f64;
     let (mut calls, mut transfers) = (Vec::new(), Vec::new());
     for step in timesteps[..PNDM_ORDER].windows(2) {
         let (from, to) = (step[0], step[1]);
@@ -162,6 +165,10 @@ fn runge_kutta_first(timesteps: &[f64], schedule: &NoiseSchedule, end: (usize, b
 impl Scheduler for Pndm {
     fn kind(&self) -> SchedulerKind {
         SchedulerKind::Pndm
+    }
+
+    fn prediction_type(&self) -> PredictionType {
+        self.prediction_type
     }
 
     fn timesteps(&self) -> &[f64] {
@@ -184,7 +191,7 @@ impl Scheduler for Pndm {
             false => self.multistep(model_output, index, latents)?,
         };
         let (level, next) = self.transfers[index];
-        let p = Prediction::new(self.prediction_type, level);
+        let p = Prediction::new(self.prediction_type, NoiseLevel::variance_preserving(level));
         let eps = combine(&[(p.eps_latents, &latents), (p.eps_output, &output)])?;
         // Formula 9 of the paper.
         let denominator = level * (1.0 - next).sqrt() + (level * (1.0 - level) * next).sqrt();

@@ -1,12 +1,14 @@
 //! Euler, Euler-ancestral, DDIM and DPM-Solver++ 2M along noise levels that are given: each is a rule from one σ to the next.
 
 use candle_core::Tensor;
+use sinopia_models::checkpoint::PredictionType;
 
-use super::config::{PredictionType, SchedulerConfig};
-use super::noise_schedule::{NoiseLevel, NoiseSchedule, Prediction};
+use super::config::SchedulerConfig;
+use super::noise_level::{NoiseLevel, Prediction};
+use super::noise_schedule::NoiseSchedule;
 use super::sigma_schedule::nearest_timestep;
 use super::{Scheduler, SchedulerKind, SigmaSchedule, combine, spacing};
-use crate::noise::NoiseSource;
+use crate::noise::{LatentSize, NoiseSource};
 use crate::{Error, Result};
 
 /// A scheduler on the levels of a [`SigmaSchedule`]. Latents are x₀ + σ·ε, and D is the picture that the model predicts at σ.
@@ -62,6 +64,10 @@ impl Scheduler for SigmaSampler {
         self.kind
     }
 
+    fn prediction_type(&self) -> PredictionType {
+        self.prediction_type
+    }
+
     fn timesteps(&self) -> &[f64] {
         &self.timesteps
     }
@@ -93,7 +99,7 @@ impl Scheduler for SigmaSampler {
         noise: &mut NoiseSource,
     ) -> Result<Tensor> {
         let level = self.noise_level(index);
-        let p = Prediction::new(self.prediction_type, level.alphas_cumprod);
+        let p = Prediction::new(self.prediction_type, level);
         let denoised = combine(&[(p.x0_latents / level.latent_scale, latents), (p.x0_output, model_output)])?;
         let (now, next) = (self.sigmas[index], self.sigmas[index + 1]);
         let previous = self.previous.replace(denoised.clone()).filter(|_| index > 0);
@@ -101,9 +107,8 @@ impl Scheduler for SigmaSampler {
         let terms = match (self.kind, previous) {
             (SchedulerKind::EulerAncestral, _) => {
                 let (down, up) = spacing::ancestral_step(now, next);
-                let (_, h, w, c) = latents.dims4()?;
                 let mut terms = Self::toward(&[(1.0, &denoised)], latents, down / now);
-                terms.push((up, noise.draw((h, w, c), latents.device())?));
+                terms.push((up, noise.draw(LatentSize::of(latents)?, latents.device())?));
                 terms
             }
             // The last step lands on D itself: no history there.

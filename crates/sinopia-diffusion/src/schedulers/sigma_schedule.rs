@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::noise_schedule::linspace;
-use super::spacing::{check_steps, even_in_log, karras};
+use super::spacing::{SigmaRange, check_steps, even_in_log, karras};
 use crate::{Error, Result};
 
 /// Which noise levels the steps go through. Every one ends without noise.
@@ -79,8 +79,8 @@ impl SigmaSchedule {
                 rising.reverse();
                 rising
             }
-            Self::Karras => karras((max, min), steps),
-            Self::Exponential => even_in_log((max, min), steps),
+            Self::Karras => karras(SigmaRange { first: max, last: min }, steps),
+            Self::Exponential => even_in_log(SigmaRange { first: max, last: min }, steps),
             Self::KlOptimal => along(linspace(max.atan(), min.atan(), steps), &f64::tan),
         };
         if sigmas.is_empty() {
@@ -105,7 +105,7 @@ fn at_timestep(trained: &[f64], timestep: f64) -> f64 {
     ((1.0 - weight) * trained[low].ln() + weight * trained[high].ln()).exp()
 }
 
-/// The trained timestep whose level is nearest to `sigma` in ln σ: what the network is told.
+/// The trained timestep whose level is nearest to `sigma` in ln σ: what the network sees.
 pub(super) fn nearest_timestep(trained: &[f64], sigma: f64) -> usize {
     let above = trained.partition_point(|level| *level < sigma).min(trained.len() - 1);
     let below = above.saturating_sub(1);

@@ -178,26 +178,34 @@ impl Levels {
         Ok(Some(levels))
     }
 
-    /// `steps` levels from the largest to the smallest: the config's own ends, or else `max` and `min`.
-    pub(super) fn spread(self, config: &SchedulerConfig, (max, min): (f64, f64), steps: usize) -> Vec<f64> {
-        let (max, min) = (config.sigma_max.unwrap_or(max), config.sigma_min.unwrap_or(min));
+    /// `steps` levels from the largest to the smallest: the config's own ends, or else those of `range`.
+    pub(super) fn spread(self, config: &SchedulerConfig, range: SigmaRange, steps: usize) -> Vec<f64> {
+        let first = config.sigma_max.unwrap_or(range.first);
+        let last = config.sigma_min.unwrap_or(range.last);
         match self {
-            Self::Karras => karras((max, min), steps),
-            Self::Exponential => even_in_log((max, min), steps),
+            Self::Karras => karras(SigmaRange { first, last }, steps),
+            Self::Exponential => even_in_log(SigmaRange { first, last }, steps),
         }
     }
 }
 
-/// `n` levels from `first` to `last` (Karras et al. 2022, arXiv 2206.00364, equation 5, ρ = 7).
-pub(super) fn karras((first, last): (f64, f64), n: usize) -> Vec<f64> {
+/// The first and the last of falling levels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SigmaRange {
+    pub(super) first: f64,
+    pub(super) last: f64,
+}
+
+/// `n` levels over a range (Karras et al. 2022, arXiv 2206.00364, equation 5, ρ = 7).
+pub(super) fn karras(range: SigmaRange, n: usize) -> Vec<f64> {
     const RHO: f64 = 7.0;
-    let (first, last) = (first.powf(1.0 / RHO), last.powf(1.0 / RHO));
+    let (first, last) = (range.first.powf(1.0 / RHO), range.last.powf(1.0 / RHO));
     linspace(0.0, 1.0, n).into_iter().map(|ramp| (first + ramp * (last - first)).powf(RHO)).collect()
 }
 
-/// `n` levels from `first` to `last`, even in log σ.
-pub(super) fn even_in_log((first, last): (f64, f64), n: usize) -> Vec<f64> {
-    linspace(first.ln(), last.ln(), n).into_iter().map(f64::exp).collect()
+/// `n` levels over a range, even in log σ.
+pub(super) fn even_in_log(range: SigmaRange, n: usize) -> Vec<f64> {
+    linspace(range.first.ln(), range.last.ln(), n).into_iter().map(f64::exp).collect()
 }
 
 /// The (fractional) timestep at which the trained levels reach `sigma`, interpolated in log σ.

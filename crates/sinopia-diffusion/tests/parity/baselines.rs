@@ -11,11 +11,11 @@ use sinopia_diffusion::losses::{
     boxdiff_smoothed,
 };
 use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::{Error, Image, PaintRequest, Pipeline, Run, Sampling, methods};
+use sinopia_diffusion::{Image, PaintRequest, Pipeline, Run, Sampling, methods};
 use sinopia_layout::{BBox, Grid, GridRounding, Layout};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
-use sinopia_models::unet::{AttnKey, Recording, TextConditioning, UNetRequest};
+use sinopia_models::unet::{AttnKey, DenoiserRequest, Recording, TextConditioning};
 
 /// Values are sums of a few hundred probabilities in f32, and BoxDiff multiplies probabilities by 100 first.
 const VALUE_TOLERANCE: f64 = 1e-4;
@@ -54,7 +54,7 @@ fn smoothing_is_a_mirrored_convolution() {
 fn check_losses(model: &str) {
     let fixture = Fixture::open(&format!("baselines/{model}.safetensors"));
     let pipeline = open(model);
-    let unet = pipeline.unet();
+    let denoiser = pipeline.denoiser();
     let latents = fixture.get_channels_last("latents");
     let (_, h, w, _) = latents.dims4().unwrap();
     let text = TextConditioning::new(&fixture.get("text")).unwrap();
@@ -62,11 +62,11 @@ fn check_losses(model: &str) {
     let objects = objects(&fixture.header("objects"));
     let boxdiff_keys: Vec<AttnKey> = serde_json::from_value(fixture.header("keys")).unwrap();
     let grid = |key: &AttnKey| {
-        let (height, width) = unet.attention_grid(*key, (h, w));
-        Grid::new(height, width)
+        let layers = denoiser.attention_layers(Grid::new(h, w));
+        layers.iter().find(|layer| layer.key == *key).unwrap().grid
     };
 
-    let guidance_keys = unet.guidance_keys();
+    let guidance_keys = denoiser.guidance_keys();
     let grids: KeyGrids = guidance_keys.iter().map(|key| (*key, grid(key))).collect();
     let few = TokenSet::of(&objects);
     let ratio = RatioLoss::new(&objects, &few, &grids, GridRounding::Published, &Device::Cpu).unwrap();
@@ -76,7 +76,7 @@ fn check_losses(model: &str) {
         chooses_a_cell: false,
         ..BoxDiffLossOptions::new(text.num_tokens())
     };
-    let boxdiff = BoxDiffLoss::new(&objects, &all, (&boxdiff_keys, grid(&boxdiff_keys[0])), &options);
+    let boxdiff = BoxDiffLoss::new(&objects, &all, &boxdiff_keys, grid(&boxdiff_keys[0]), &options);
     let worst = WorstBox::new(boxdiff.clone(), vec![0.0]);
 
     let cases: [(&str, &dyn GuidanceLoss, &[AttnKey], &TokenSet); 3] = [
@@ -86,9 +86,14 @@ fn check_losses(model: &str) {
     ];
     for (name, loss, keys, tokens) in cases {
         let recording = Recording { tokens: tokens.columns(), ..Recording::new(keys) };
-        let request = UNetRequest { record: Some(&recording), ..UNetRequest::new(&latents, timestep, &text) };
-        let (value, gradient) = unet.gradient::<Error>(&request, &mut |maps| loss.loss(0, maps)).unwrap();
-        let value = candle_core::Tensor::new(&[value], &Device::Cpu).unwrap();
+        let request = DenoiserRequest { record: Some(&recording), ..DenoiserRequest::new(&latents, timestep, &text) };
+        let mut value = None;
+        let gradient = denoiser.input_gradient(&request, &mut |maps| {
+            let loss = loss.loss(0, maps).unwrap();
+            value = Some(loss.flatten_all()?);
+            Ok(Some(loss))
+        });
+        let (value, gradient) = (value.unwrap(), gradient.unwrap().unwrap());
         assert_close(&format!("{model} {name}"), &value, &fixture.get(name), VALUE_TOLERANCE);
         let expected = fixture.get_channels_last(&format!("{name}.gradient"));
         assert_close(&format!("{model} {name}.gradient"), &gradient, &expected, GRADIENT_TOLERANCE);

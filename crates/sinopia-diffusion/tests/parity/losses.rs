@@ -8,14 +8,14 @@ use candle_core::{Device, Tensor, Var};
 use serde_json::Value;
 use sinopia_diffusion::Error;
 use sinopia_diffusion::losses::{
-    AttentionMaps, AttentionTransfer, BoxLoss, BoxLossOptions, GroundedTokens, GuidanceLoss, KeyGrids, LossSum,
-    OverHeads, ReferenceMaps, TokenSet,
+    AttentionTransfer, BoxLoss, BoxLossOptions, GroundedTokens, GuidanceLoss, KeyGrids, LossSum, OverHeads,
+    ReferenceMaps, TokenSet, TransferOptions,
 };
 use sinopia_layout::{BBox, Grid, GridRounding};
 use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
 use sinopia_models::hub::NoProgress;
 use sinopia_models::unet::{
-    AttnKey, Grounding, Recording, TextConditioning, TokenColumns, UNet2DConditionModel, UNetRequest,
+    AttnKey, AttnMaps, DenoiserRequest, Grounding, Recording, TextConditioning, TokenColumns, UNet2DConditionModel,
 };
 
 /// Values are sums of a few hundred probabilities in f32.
@@ -75,8 +75,8 @@ impl Scene {
                 references.push(ReferenceMaps { steps: vec![maps] });
             }
         }
-        let settings = (&self.grids, GridRounding::Published, weight);
-        AttentionTransfer::new(&self.objects, references, tokens, settings, &Device::Cpu).unwrap()
+        let options = TransferOptions { rounding: GridRounding::Published, weight };
+        AttentionTransfer::new(references, tokens, &self.grids, options, &Device::Cpu).unwrap()
     }
 
     fn check_value(&self, what: &str, name: &str, found: f32) {
@@ -115,7 +115,7 @@ fn losses_and_their_gradients_by_the_maps_are_autograds() {
             .keys()
             .map(|key| (*key, Var::from_tensor(&scene.fixture.get(&format!("map.{key}"))).unwrap()))
             .collect();
-        let maps: AttentionMaps = whole.iter().map(|(key, map)| (*key, columns_of(map.as_tensor(), &tokens))).collect();
+        let maps: AttnMaps = whole.iter().map(|(key, map)| (*key, columns_of(map.as_tensor(), &tokens))).collect();
 
         let loss = scene.loss(name, &tokens).loss(0, &maps).unwrap();
         scene.check_value("maps", name, loss.to_scalar::<f32>().unwrap());
@@ -139,17 +139,13 @@ fn check_latents(model: &str) {
     let text = TextConditioning::new(&scene.fixture.get("text")).unwrap();
 
     let keys = unet.guidance_keys();
-    let grids: KeyGrids = keys
-        .iter()
-        .map(|key| (*key, unet.attention_grid(*key, (h, w))))
-        .map(|(key, (height, width))| (key, Grid::new(height, width)))
-        .collect();
+    let grids: KeyGrids = keys.iter().map(|key| (*key, unet.attention_grid(*key, Grid::new(h, w)))).collect();
     assert_eq!(grids, scene.grids, "guidance keys and grids of {model}");
 
     let tokens = TokenSet::of(&scene.objects);
     let recording = Recording { tokens: tokens.columns(), ..Recording::new(keys) };
     let timestep = scene.fixture.header("timestep").as_f64().unwrap();
-    let request = UNetRequest { record: Some(&recording), ..UNetRequest::new(&latents, timestep, &text) };
+    let request = DenoiserRequest { record: Some(&recording), ..DenoiserRequest::new(&latents, timestep, &text) };
     for name in ["box", "mean8", "transfer", "box_and_transfer"] {
         let loss = scene.loss(name, &tokens);
         let (value, gradient) = unet.gradient::<Error>(&request, &mut |maps| loss.loss(0, maps)).unwrap();
@@ -174,7 +170,7 @@ fn gradients_through_the_two_level_shape_are_autograds() {
     check_latents("small");
 }
 
-/// Through the network that is told of boxes (`parity/make_gligen.py`).
+/// Through the network that is conditioned on boxes (`parity/make_gligen.py`).
 #[test]
 fn the_box_losss_gradient_through_grounding_adapters_is_autograds() {
     let fixture = Fixture::open("gligen/unet.safetensors");
@@ -189,21 +185,17 @@ fn the_box_losss_gradient_through_grounding_adapters_is_autograds() {
 
     let objects = objects(&fixture.header("objects"));
     let tokens = TokenSet::of(&objects);
-    let grids: KeyGrids = unet
-        .guidance_keys()
-        .iter()
-        .map(|key| (*key, unet.attention_grid(*key, (h, w))))
-        .map(|(key, (height, width))| (key, Grid::new(height, width)))
-        .collect();
+    let grids: KeyGrids =
+        unet.guidance_keys().iter().map(|key| (*key, unet.attention_grid(*key, Grid::new(h, w)))).collect();
     let options =
         BoxLossOptions { over_heads: OverHeads::Sum, rounding: GridRounding::Published, ..BoxLossOptions::default() };
     let loss = BoxLoss::new(&objects, &tokens, &grids, options);
     let recording = Recording { tokens: tokens.columns(), ..Recording::new(unet.guidance_keys()) };
     let timestep = fixture.header("timestep").as_f64().unwrap();
-    let request = UNetRequest {
+    let request = DenoiserRequest {
         record: Some(&recording),
         grounding: Some(&grounding),
-        ..UNetRequest::new(&latents, timestep, &text)
+        ..DenoiserRequest::new(&latents, timestep, &text)
     };
     let (value, gradient) = unet.gradient::<Error>(&request, &mut |maps| loss.loss(0, maps)).unwrap();
     let value = Tensor::new(&[value], &Device::Cpu).unwrap();

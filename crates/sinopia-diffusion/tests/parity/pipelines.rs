@@ -1,6 +1,8 @@
 //! Whole pictures against diffusers: StableDiffusionPipeline (`parity/make_pipelines.py`), StableDiffusionGLIGENPipeline (`parity/make_gligen.py`), and
 //! the preset of its community LMD+ (`parity/make_lmd_plus.py`): same folder, seed and settings.
 
+use std::sync::Arc;
+
 use crate::fixture::{Fixture, model_folder};
 use serde_json::{Value, json};
 use sinopia_diffusion::noise::Seed;
@@ -29,7 +31,7 @@ fn open(model: &str) -> Pipeline {
     Pipeline::new(PipelineParts {
         tokenizer,
         text_encoder: ClipTextModel::load(&text_encoder.config, &text_encoder.weights).unwrap(),
-        unet: UNet2DConditionModel::load(&unet.config, &unet.weights).unwrap(),
+        denoiser: Arc::new(UNet2DConditionModel::load(&unet.config, &unet.weights).unwrap()),
         vae: AutoencoderKl::load(&vae.config, &vae.weights).unwrap(),
         scheduler_config: scheduler,
         device: options.device,
@@ -135,10 +137,11 @@ fn gligen_paints_as_diffusers_does() {
 #[test]
 fn the_preset_diffusers_lmd_plus_paints_as_the_community_pipeline_does() {
     check_boxed("lmd_plus", 4, |case, request, pipeline| {
-        let mut options = methods::find_preset("diffusers-lmd-plus").unwrap().options();
+        let mut options =
+            methods::find_preset("diffusers-lmd-plus").unwrap().options(methods::find("lmd-plus").unwrap());
         options["overall_loss_threshold"] = case["threshold"].clone();
         options["overall_gligen_scheduled_sampling_beta"] = case["beta"].clone();
-        let method = methods::build("lmd-plus", options).unwrap();
+        let method = methods::build("lmd-plus", options.into()).unwrap();
         let painting = method.generate(request, pipeline, &Run::silent()).unwrap();
         assert_eq!(painting.prompts.overall, case["prompt_read"].as_str().unwrap());
         assert_eq!(painting.prompts.overall_negative, case["negative"].as_str().unwrap());

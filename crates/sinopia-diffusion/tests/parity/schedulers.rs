@@ -78,3 +78,8 @@ fn euler_ancestral_is_diffusers() {
 fn dpm_solver_plus_plus_is_diffusers() {
     check_class("DPMSolverMultistep", 26);
 }
+
+#[test]
+fn flow_match_euler_is_diffusers() {
+    check_class("FlowMatchEulerDiscrete", 9);
+}

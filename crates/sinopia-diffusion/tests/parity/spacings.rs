@@ -22,7 +22,11 @@ fn hash(timesteps: &[f64]) -> u32 {
 /// Σ σ / (i + 1).
 fn weighed_levels(scheduler: &dyn Scheduler) -> f64 {
     let calls = 0..scheduler.timesteps().len();
-    calls.map(|index| scheduler.noise_level(index).sigma() / (index + 1) as f64).sum()
+    let sigma = |index| {
+        let level = scheduler.noise_level(index);
+        level.noise / level.signal
+    };
+    calls.map(|index| sigma(index) / (index + 1) as f64).sum()
 }
 
 fn values(fixture: &Fixture, name: &str) -> Vec<f64> {

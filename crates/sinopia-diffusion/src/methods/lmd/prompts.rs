@@ -3,14 +3,14 @@
 use sinopia_layout::nouns::CountNaming;
 use sinopia_layout::scene::GroundedPhrase;
 use sinopia_layout::scene::{OBJECT_NEGATIVE, OVERALL_NEGATIVE};
-use sinopia_layout::{GroundedPrompt, Layout, Scene, SceneObject, SceneOptions};
+use sinopia_layout::{Layout, Scene, SceneObject, SceneOptions};
 
-use super::painter::Painter;
+use super::scene_context::SceneContext;
 use super::{Lmd, Method};
 use crate::grounding::{Slot, slots};
 use crate::observer::Stage;
 use crate::painting::{PaintRequest, Prompts};
-use crate::prompts::GroundedText;
+use crate::prompts::{GroundedText, PromptToRead};
 use crate::{Error, Result};
 
 /// All prompts of a picture.
@@ -32,7 +32,7 @@ impl Lmd {
         };
         let scene_options = SceneOptions {
             overall_prompt: options.overall_prompt.clone().or(caption),
-            naming: if options.mend_plurals { CountNaming::Mended } else { CountNaming::Published },
+            naming: if options.mend_plurals { CountNaming::Fixed } else { CountNaming::Published },
             ..SceneOptions::default()
         };
         if options.bare_negative {
@@ -53,7 +53,7 @@ impl Lmd {
     }
 }
 
-impl Painter<'_> {
+impl SceneContext<'_> {
     /// Reads every prompt that will be painted; the boxes of models that take them go with their prompts.
     pub(super) fn read_prompts(&self, scene: &Scene, request: &PaintRequest) -> Result<ScenePrompts> {
         self.run.stage(&Stage::Encode, || {
@@ -64,10 +64,12 @@ impl Painter<'_> {
             if self.options().boxes_as_objects {
                 overall.phrases.iter_mut().for_each(name_one);
             }
-            let mut overall = self.read_prompt((&overall, request.caption.as_deref()), scene.overall_negative())?;
-            if let Some(adapters) = self.lmd.adapters {
-                let (slots, options) = (slots(scene, adapters.slot_phrase), adapters.overall());
-                overall.text = overall.text.grounded(&slots, options, self.pipeline, self.run)?;
+            let caption = request.caption.as_deref();
+            let to_read = PromptToRead { prompt: &overall, caption, negative: scene.overall_negative() };
+            let mut overall = self.read_prompt(to_read)?;
+            if let Some(adapters) = &self.lmd.adapters {
+                let slots = slots(scene, adapters.slot_phrase);
+                overall.text = overall.text.grounded(&slots, adapters.overall, self.pipeline, self.run)?;
             }
             let objects = scene.objects().iter().filter(|_| self.needs_solos());
             let objects = objects.map(|object| self.read_object(object, scene.object_negative()));
@@ -84,16 +86,17 @@ impl Painter<'_> {
 
     /// The prompt of an object's own picture, with its one box.
     fn read_object(&self, object: &SceneObject, negative: &str) -> Result<GroundedText> {
-        let mut prompt = self.read_prompt((object.prompt(), None), negative)?;
-        if let Some(adapters) = self.lmd.adapters {
+        let to_read = PromptToRead { prompt: object.prompt(), caption: None, negative };
+        let mut prompt = self.read_prompt(to_read)?;
+        if let Some(adapters) = &self.lmd.adapters {
             let slot = Slot { phrase: object.name().to_owned(), bbox: self.options().solo_box(object.bbox()) };
-            prompt.text = prompt.text.grounded(&[slot], adapters.of_objects(), self.pipeline, self.run)?;
+            prompt.text = prompt.text.grounded(&[slot], adapters.of_objects, self.pipeline, self.run)?;
         }
         Ok(prompt)
     }
 
-    fn read_prompt(&self, prompt: (&GroundedPrompt, Option<&str>), negative: &str) -> Result<GroundedText> {
-        let read = GroundedText::read(prompt, negative, (self.pipeline, &self.sampling), self.run)?;
+    fn read_prompt(&self, to_read: PromptToRead) -> Result<GroundedText> {
+        let read = GroundedText::read(to_read, self.pipeline, &self.plan.sampling, self.run)?;
         Ok(if self.options().boxes_as_objects { read.boxes_as_objects() } else { read })
     }
 }

@@ -2,18 +2,19 @@
 
 use candle_core::Tensor;
 
-use super::painter::Painter;
+use super::scene_context::SceneContext;
 use super::solo::Solo;
 use crate::Result;
 use crate::collage::Collage;
-use crate::guidance::Guide;
-use crate::losses::{AttentionTransfer, BoxLoss, LossSum, TokenSet};
+use crate::guidance::{Guide, GuidedStep};
+use crate::losses::{AttentionTransfer, BoxLoss, LossSum, TokenSet, TransferOptions};
 use crate::noise::NoiseSource;
 use crate::observer::Stage;
 use crate::painting::GuidanceReport;
+use crate::pipeline::FinishedStep;
 use crate::prompts::GroundedText;
 
-impl Painter<'_> {
+impl SceneContext<'_> {
     /// Stage 4: the whole picture.
     pub(super) fn paint_scene(
         &self,
@@ -25,11 +26,16 @@ impl Painter<'_> {
         let token_set = TokenSet::of(&prompt.tokens);
         let loss = self.scene_loss(prompt, &token_set, solos)?;
         let stage = Stage::Picture;
-        let mut guide =
-            Guide::new(self.pipeline.unet(), &self.keys(), &token_set, options.overall_guidance(), stage.to_string());
+        let mut guide = Guide::new(
+            self.pipeline.denoiser(),
+            &self.keys(),
+            &token_set,
+            options.overall_guidance(),
+            stage.to_string(),
+        );
         let mut noise = NoiseSource::new(self.seeds.bg_seed);
-        noise.draw(self.size, self.pipeline.device())?; // the start was drawn before; what follows goes on from there
-        let mut sampler = self.pipeline.sampler(self.scheduler, &self.sampling, noise, self.run)?;
+        noise.draw(self.plan.size, self.pipeline.device())?; // the start was drawn before; what follows goes on from there
+        let mut sampler = self.sampler(noise)?;
         let num_frozen = options.num_frozen_steps(sampler.num_calls());
 
         let mut latents = collage.start().clone(); // (1, H, W, C)
@@ -38,14 +44,16 @@ impl Painter<'_> {
                 self.run.check()?;
                 let mut now = latents.clone();
                 if !prompt.tokens.is_empty() {
-                    now = guide.update(now, index, (&sampler, &prompt.text, &loss), self.run)?;
+                    let step = GuidedStep { index, sampler: &sampler, text: &prompt.text, loss: &loss };
+                    now = guide.update(now, &step, self.run)?;
                 }
                 now = sampler.denoise(&now, index, &prompt.text, None)?.latents;
                 if index < num_frozen {
                     now = collage.restore_foreground(now, index)?;
                 }
                 latents = now;
-                sampler.report(&latents, index, (&stage, guide.last_loss()), self.run)?;
+                let step = FinishedStep { stage: &stage, index, loss: guide.last_loss(), latents: &latents };
+                sampler.report(&step, self.run)?;
             }
             Ok(())
         })?;
@@ -63,8 +71,8 @@ impl Painter<'_> {
         }
         let of_objects = prompt.objects.iter().flat_map(|objects| solos[objects.clone()].iter());
         let references = of_objects.map(|solo| solo.reference.clone()).collect();
-        let setting = (&self.grids, options.rounding(), options.ref_ca_loss_weight);
-        let transfer = AttentionTransfer::new(&prompt.tokens, references, tokens, setting, self.pipeline.device())?;
+        let transfer = TransferOptions { rounding: options.rounding(), weight: options.ref_ca_loss_weight };
+        let transfer = AttentionTransfer::new(references, tokens, &self.grids, transfer, self.pipeline.device())?;
         Ok(loss.plus(transfer))
     }
 }

@@ -1,0 +1,361 @@
+//! One trajectory from noise to a picture: a scheduler, its noise, and the denoiser that drives it.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use sinopia_layout::Grid;
+use sinopia_models::CancellationToken;
+use sinopia_models::denoiser::{
+    AttnMaps, BatchPart, CallShape, Denoiser, DenoiserReply, DenoiserRequest, Recording, TextConditioning,
+};
+use sinopia_models::unet::Grounding;
+use sinopia_nn::threads;
+
+use super::GuidedText;
+use super::classifier_free::classifier_free_guidance;
+use crate::noise::NoiseSource;
+use crate::observer::{Run, Stage, StepReport};
+use crate::painting::Shortcuts;
+use crate::schedulers::{self, NoiseLevel, Scheduler};
+use crate::work::{self, DenoiserWork};
+use crate::{Error, Result};
+
+/// A trajectory: a scheduler, its noise, and the denoiser that drives it.
+pub struct Sampler<'a> {
+    denoiser: &'a dyn Denoiser,
+    scheduler: Box<dyn Scheduler>,
+    /// Calls before any were left out.
+    num_scheduled: usize,
+    /// Calls that will be made.
+    num_wanted: usize,
+    noise: NoiseSource,
+    has_small_calls: bool,
+    shortcuts: Shortcuts,
+    /// Deep features of the last call, if they are used again: of one batch, or of the two halves of guidance.
+    deep: Vec<Tensor>,
+    cancellation: CancellationToken,
+    /// Not counted by the run yet.
+    work: DenoiserWork,
+}
+
+impl std::fmt::Debug for Sampler<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler").field("scheduler", &self.scheduler.kind()).finish_non_exhaustive()
+    }
+}
+
+/// What a call of the model leaves.
+#[derive(Debug)]
+pub struct Predicted {
+    /// The guided prediction, (B, H, W, C).
+    pub prediction: Tensor,
+    /// The attention maps asked for, of the conditional half: (B, heads, HW, L').
+    pub maps: AttnMaps,
+}
+
+/// What a denoising step leaves.
+#[derive(Debug)]
+pub struct Denoised {
+    /// The latents after the step, in the scheduler's scale, (1, H, W, C).
+    pub latents: Tensor,
+    /// The attention maps asked for, of the conditional half: (1, heads, HW, L').
+    pub maps: AttnMaps,
+}
+
+/// A step that has just ended.
+#[derive(Debug, Clone, Copy)]
+pub struct FinishedStep<'a> {
+    /// The stage it belongs to.
+    pub stage: &'a Stage,
+    /// Which step, from 0.
+    pub index: usize,
+    /// Loss of the last guidance update, if there was one.
+    pub loss: Option<f32>,
+    /// The latents after it, in the scheduler's scale, (1, H, W, C).
+    pub latents: &'a Tensor,
+}
+
+/// What one call of the model sees besides text and boxes.
+struct ModelInput {
+    index: usize,
+    timestep: f64,
+    /// (B, H, W, C).
+    latents: Tensor,
+    /// Whether both halves of classifier-free guidance are wanted.
+    is_guided: bool,
+    /// What to record of the conditional half.
+    record: Option<Recording>,
+}
+
+/// The texts of a call.
+enum CallText {
+    /// Both halves of guidance as one batch, or the conditional one alone.
+    Batch(Arc<TextConditioning>),
+    /// The halves for calls of their own, unconditional first.
+    Halves([Arc<TextConditioning>; 2]),
+}
+
+impl<'a> Sampler<'a> {
+    /// A trajectory without shortcuts, which ends early with its run.
+    pub fn new(denoiser: &'a dyn Denoiser, scheduler: Box<dyn Scheduler>, noise: NoiseSource, run: &Run) -> Self {
+        Self {
+            denoiser,
+            num_scheduled: scheduler.timesteps().len(),
+            num_wanted: scheduler.timesteps().len(),
+            scheduler,
+            noise,
+            has_small_calls: false,
+            shortcuts: Shortcuts::default(),
+            deep: Vec::new(),
+            cancellation: run.cancellation().clone(),
+            work: DenoiserWork::default(),
+        }
+    }
+
+    /// With shortcuts; small calls have the halves of guidance side by side.
+    pub(super) fn with_shortcuts(self, shortcuts: Shortcuts, has_small_calls: bool) -> Self {
+        Self { shortcuts, has_small_calls, ..self }
+    }
+}
+
+impl Sampler<'_> {
+    /// How often the model is called.
+    pub fn num_calls(&self) -> usize {
+        self.scheduler.timesteps().len()
+    }
+
+    /// Leaves calls out, all but those with the indices `kept`. Shares of the calls, such as those with grounding adapters, stay shares of all, unless
+    /// they are to be `counted_anew`, as the published fast schedule does.
+    ///
+    /// # Errors
+    /// As [`Scheduler::keep_calls`].
+    pub fn keep_calls(&mut self, kept: &[usize], counted_anew: bool) -> Result<()> {
+        self.num_wanted = kept.len();
+        if counted_anew {
+            self.num_scheduled = kept.len();
+        }
+        self.scheduler.keep_calls(kept)
+    }
+
+    /// Tells those who wait that the trajectory is left after so many calls.
+    pub fn leave_after(&mut self, calls: usize) {
+        self.num_wanted = calls;
+    }
+
+    /// How often the model would be called if no calls were left out: what step numbers of a schedule refer to.
+    pub fn num_scheduled(&self) -> usize {
+        self.num_scheduled
+    }
+
+    /// The picture's latents that a prediction at a call stands for.
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    pub fn predicted_original(&self, prediction: &Tensor, index: usize, latents: &Tensor) -> Result<Tensor> {
+        schedulers::predicted_original(&*self.scheduler, prediction, index, latents)
+    }
+
+    /// The timestep of a call.
+    pub fn timestep(&self, index: usize) -> f64 {
+        self.scheduler.timesteps()[index]
+    }
+
+    /// How noisy the latents are before a call.
+    pub fn noise_level(&self, index: usize) -> NoiseLevel {
+        self.scheduler.noise_level(index)
+    }
+
+    /// The latents as the denoiser wants to see them at a call.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn model_input(&self, latents: &Tensor, index: usize) -> Result<Tensor> {
+        self.scheduler.scale_model_input(latents, index)
+    }
+
+    /// Unit-variance noise as the latents to start with.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn scale_noise(&self, noise: &Tensor) -> Result<Tensor> {
+        Ok((noise * self.scheduler.init_noise_sigma())?)
+    }
+
+    /// One step of classifier-free guidance: `ε = ε_u + g·(ε_c − ε_u)`, then the scheduler's.
+    ///
+    /// # Errors
+    /// When the denoiser refuses, or its prediction is not finite.
+    pub fn denoise(
+        &mut self,
+        latents: &Tensor,
+        index: usize,
+        text: &GuidedText,
+        record: Option<&Recording>,
+    ) -> Result<Denoised> {
+        let Predicted { prediction, maps } = self.predict(latents, index, text, record)?;
+        Ok(Denoised { latents: self.advance(&prediction, index, latents)?, maps })
+    }
+
+    /// The model's guided prediction for a batch of latents in the scheduler's scale, (B, H, W, C), one prompt each; and the maps asked for, of
+    /// the conditional half.
+    ///
+    /// # Errors
+    /// When the denoiser refuses.
+    pub fn predict(
+        &mut self,
+        latents: &Tensor,
+        index: usize,
+        text: &GuidedText,
+        record: Option<&Recording>,
+    ) -> Result<Predicted> {
+        let words_from = text.conditional.first_word_column();
+        let input = ModelInput {
+            index,
+            timestep: self.timestep(index),
+            latents: self.model_input(latents, index)?,
+            is_guided: text.is_guided() && self.shortcuts.guides(index, self.num_calls()),
+            record: record.map(|record| Recording { words_from, ..record.clone() }),
+        };
+        let reply = match self.call_text(&input, text)? {
+            CallText::Batch(states) => self.forward_batch(&input, &states, text)?,
+            CallText::Halves(states) => self.forward_halves(&input, &states, text)?,
+        };
+        let timestep = input.timestep;
+        let prediction = reply.prediction.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
+        let prediction = if input.is_guided { classifier_free_guidance(&prediction, text)? } else { prediction };
+        Ok(Predicted { prediction, maps: reply.maps })
+    }
+
+    /// Halves of guidance go side by side if their lengths differ, or if each alone is small and nothing else fills the batch.
+    fn call_text(&self, input: &ModelInput, text: &GuidedText) -> Result<CallText> {
+        let conditional = || text.conditional.at(input.timestep);
+        let is_small = !text.is_batch && text.grounding.is_none() && self.has_small_calls;
+        match (&text.unconditional, &text.both) {
+            (Some(unconditional), both) if input.is_guided && (both.is_none() || is_small) => {
+                Ok(CallText::Halves([unconditional.at(input.timestep)?, conditional()?]))
+            }
+            (_, Some(both)) if input.is_guided => Ok(CallText::Batch(both.at(input.timestep)?)),
+            _ => Ok(CallText::Batch(conditional()?)),
+        }
+    }
+
+    /// Both halves of guidance as a batch, or the conditional one alone.
+    fn forward_batch(
+        &mut self,
+        input: &ModelInput,
+        states: &TextConditioning,
+        text: &GuidedText,
+    ) -> Result<DenoiserReply> {
+        let grounding = self.grounding(input, text);
+        let (latents, batch) = match input.is_guided {
+            true => (Tensor::cat(&[&input.latents, &input.latents], 0)?, BatchPart::Conditional), // (2B, H, W, C)
+            false => (input.latents.clone(), BatchPart::All),
+        };
+        let deep = self.reusable_features(input, &[states]);
+        self.count(input, &[states], grounding, !deep.is_empty())?;
+        let record = input.record.clone().map(|record| Recording { batch, ..record });
+        let mut reply = self.denoiser.forward(&DenoiserRequest {
+            record: record.as_ref(),
+            grounding,
+            deep: deep.first(),
+            merge_tokens: self.shortcuts.merge_tokens,
+            cancellation: Some(&self.cancellation),
+            ..DenoiserRequest::new(&latents, input.timestep, states)
+        })?;
+        self.keep_deep(reply.deep.take());
+        Ok(reply)
+    }
+
+    /// The halves of guidance side by side, unconditional first.
+    fn forward_halves(
+        &mut self,
+        input: &ModelInput,
+        states: &[Arc<TextConditioning>; 2],
+        text: &GuidedText,
+    ) -> Result<DenoiserReply> {
+        let deep = self.reusable_features(input, &[&states[0], &states[1]]);
+        // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
+        self.count(input, &[&states[0], &states[0]], self.grounding(input, text), !deep.is_empty())?;
+        let halves = text.grounding.as_ref().and_then(|boxes| boxes.halves_at(input.index, self.num_scheduled));
+        let record = input.record.clone().map(|record| Recording { batch: BatchPart::All, ..record });
+        let (denoiser, cancellation, merge_tokens) = (self.denoiser, &self.cancellation, self.shortcuts.merge_tokens);
+        let mut replies = threads::side_by_side(2, |half| {
+            denoiser.forward(&DenoiserRequest {
+                record: if half == 1 { record.as_ref() } else { None },
+                grounding: halves.map(|halves| halves[half]),
+                deep: deep.get(half),
+                merge_tokens,
+                cancellation: Some(cancellation),
+                ..DenoiserRequest::new(&input.latents, input.timestep, &states[half])
+            })
+        })?;
+        self.keep_deep(replies.iter_mut().filter_map(|reply| reply.deep.take()));
+        let maps = replies.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
+        let predictions: Vec<_> = replies.into_iter().filter_map(|reply| reply.prediction).collect();
+        let prediction = if predictions.len() == 2 { Some(Tensor::cat(&predictions, 0)?) } else { None };
+        Ok(DenoiserReply { prediction, maps, deep: None })
+    }
+
+    /// The boxes of both halves as a batch, or of the conditional one alone.
+    fn grounding<'t>(&self, input: &ModelInput, text: &'t GuidedText) -> Option<&'t Grounding> {
+        text.grounding.as_ref()?.at(input.index, self.num_scheduled, input.is_guided)
+    }
+
+    /// The deep features of the last call for each part of this one, if it need not be whole.
+    fn reusable_features(&self, input: &ModelInput, parts: &[&TextConditioning]) -> Vec<Tensor> {
+        let sizes = self.deep.iter().map(|deep| deep.dims()[0]);
+        let fits = self.deep.len() == parts.len() && sizes.eq(parts.iter().map(|part| part.batch_size()));
+        let is_shallow = fits && input.record.is_none() && !self.shortcuts.runs_deep(input.index);
+        if is_shallow { self.deep.clone() } else { Vec::new() }
+    }
+
+    /// Remembers deep features, unless every call is whole.
+    fn keep_deep(&mut self, deep: impl IntoIterator<Item = Tensor>) {
+        if self.shortcuts.deep_every > 1 {
+            self.deep = deep.into_iter().collect();
+        }
+    }
+
+    /// Counts the work of a call before it is made: afterwards text and boxes are projected.
+    fn count(
+        &mut self,
+        input: &ModelInput,
+        parts: &[&TextConditioning],
+        grounding: Option<&Grounding>,
+        is_shallow: bool,
+    ) -> Result<()> {
+        let (_, h, w, _) = input.latents.dims4()?;
+        let shape = CallShape {
+            batch: parts.iter().map(|part| part.batch_size()).sum(),
+            is_shallow,
+            merge_tokens: self.shortcuts.merge_tokens,
+            ..work::call_shape(Grid::new(h, w), parts[0], grounding)
+        };
+        self.work.sampling.add(&self.denoiser.forward_cost(&shape)?);
+        Ok(())
+    }
+
+    /// The scheduler's step, from a prediction for these latents.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if the prediction is not.
+    pub fn advance(&mut self, prediction: &Tensor, index: usize, latents: &Tensor) -> Result<Tensor> {
+        let latents = self.scheduler.step(prediction, index, latents, &mut self.noise)?;
+        if !latents.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Err(Error::NotFinite { what: "prediction", step: index, timestep: self.timestep(index) });
+        }
+        Ok(latents)
+    }
+
+    /// Tells the run that a step has ended, and what work it was.
+    pub(crate) fn report(&mut self, step: &FinishedStep, run: &Run) -> Result<()> {
+        run.count(&std::mem::take(&mut self.work));
+        let FinishedStep { stage, index, loss, latents } = *step;
+        let count = self.num_wanted;
+        // The level after the step is that before the next one; at the end both scales agree.
+        let latents =
+            if index + 1 < self.num_calls() { self.model_input(latents, index + 1)? } else { latents.clone() };
+        run.step(&StepReport { stage, index, count, timestep: self.timestep(index), loss, latents: &latents });
+        Ok(())
+    }
+}
