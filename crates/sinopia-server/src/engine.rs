@@ -3,10 +3,10 @@
 //! The server knows HTTP, jobs and security. Everything about pictures is behind [`Engine`]; its methods block, and are called from threads that may.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use sinopia_layout::Layout;
 
+use crate::cancellation::CancellationToken;
 use crate::wire::{
     CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PictureFormat,
     PlanReply, PlanRequest, Progress, RecipeAnswer, Rendering, Repaired, Size, Verdict,
@@ -29,17 +29,17 @@ pub trait Engine: Send + Sync + 'static {
     /// What is kept in memory between jobs.
     fn kept(&self) -> Kept;
 
-    /// Layouts for a caption, best first. Nothing more is begun once `interrupt` is thrown: whoever asked has hung up.
+    /// Layouts for a caption, best first. Nothing more is begun once `cancellation` is cancelled: whoever asked has hung up.
     ///
     /// # Errors
-    /// [`Fault::NoPlan`], [`Fault::Planner`], [`Fault::Request`], [`Fault::Interrupted`].
-    fn plan(&self, request: &PlanRequest, interrupt: &Interrupt) -> Answer<PlanReply>;
+    /// [`Fault::NoPlan`], [`Fault::Planner`], [`Fault::Request`], [`Fault::Cancelled`].
+    fn plan(&self, request: &PlanRequest, cancellation: &CancellationToken) -> Answer<PlanReply>;
 
     /// A layout with an instruction carried out.
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    fn edit(&self, request: &EditRequest, interrupt: &Interrupt) -> Answer<PlanReply>;
+    fn edit(&self, request: &EditRequest, cancellation: &CancellationToken) -> Answer<PlanReply>;
 
     /// What is wrong with a layout, as a layout of a caption if there is one.
     ///
@@ -47,7 +47,7 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Fault::Request`].
     fn check(&self, request: &CheckRequest) -> Answer<Findings>;
 
-    /// A layout mended by the rules that need no model.
+    /// A layout repaired by the rules that need no model.
     ///
     /// # Errors
     /// [`Fault::Request`].
@@ -93,14 +93,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Paints a job that was accepted, on the calling thread.
     ///
     /// # Errors
-    /// [`Fault::Interrupted`] once the watcher's [`Interrupt`] is thrown, or why there is no picture.
+    /// [`Fault::Cancelled`] once the watcher's [`CancellationToken`] is cancelled, or why there is no picture.
     fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted>;
 
     /// Whether the things of a layout are in a picture, the bytes of a PNG of ours.
     ///
     /// # Errors
-    /// [`Fault::Request`] if nobody can look at pictures of this model; [`Fault::Interrupted`] once `interrupt` is thrown.
-    fn judge(&self, png: &[u8], layout: &Layout, interrupt: &Interrupt) -> Answer<Verdict>;
+    /// [`Fault::Request`] if nobody can look at pictures of this model; [`Fault::Cancelled`] once `cancellation` is.
+    fn judge(&self, png: &[u8], layout: &Layout, cancellation: &CancellationToken) -> Answer<Verdict>;
 }
 
 /// Someone who waits for a picture.
@@ -120,8 +120,8 @@ pub trait Watch: Sync {
     /// Something that the person who asked should know.
     fn warning(&self, warning: &str);
 
-    /// The switch that ends the painting.
-    fn interrupt(&self) -> &Interrupt;
+    /// What ends the painting.
+    fn cancellation(&self) -> &CancellationToken;
 }
 
 /// A job ready to be queued.
@@ -173,8 +173,8 @@ pub enum Fault {
     NoPlan,
     /// The language model's, or its server's: it cannot be asked.
     Planner,
-    /// Nobody's: it was interrupted.
-    Interrupted,
+    /// Nobody's: it was cancelled.
+    Cancelled,
     /// Ours.
     Engine,
 }
@@ -193,81 +193,3 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
-
-/// What to do when a switch is thrown.
-type Action = Box<dyn Fn() + Send>;
-
-/// A switch that ends a painting or a planning, with what has to happen when it is thrown.
-#[derive(Default)]
-pub struct Interrupt(Mutex<Switch>);
-
-#[derive(Default)]
-struct Switch {
-    reason: Option<Reason>,
-    actions: Vec<Action>,
-}
-
-/// Why work is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Somebody wants it no more.
-    Cancelled,
-    /// It takes longer than a job may.
-    OutOfTime,
-    /// The server stops; the job starts over when it is back.
-    Stopping,
-}
-
-impl Interrupt {
-    /// Throws the switch. The first reason stays.
-    pub fn throw(&self, reason: Reason) {
-        let mut switch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        switch.reason.get_or_insert(reason);
-        switch.actions.drain(..).for_each(|act| act());
-    }
-
-    /// Does `act` when the switch is thrown, at once if it was.
-    pub fn on_throw(&self, act: impl Fn() + Send + 'static) {
-        let mut switch = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match switch.reason {
-            Some(_) => act(),
-            None => switch.actions.push(Box::new(act)),
-        }
-    }
-
-    /// Why it was thrown, if it was.
-    pub fn reason(&self) -> Option<Reason> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).reason
-    }
-}
-
-impl fmt::Debug for Interrupt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Interrupt").field(&self.reason()).finish()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    #[test]
-    fn actions_happen_once_and_late_ones_at_once() {
-        let (interrupt, count) = (Interrupt::default(), Arc::new(AtomicUsize::new(0)));
-        let counting = || {
-            let count = count.clone();
-            move || {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        interrupt.on_throw(counting());
-        assert_eq!((interrupt.reason(), count.load(Ordering::Relaxed)), (None, 0));
-        interrupt.throw(Reason::OutOfTime);
-        interrupt.throw(Reason::Cancelled);
-        interrupt.on_throw(counting());
-        assert_eq!((interrupt.reason(), count.load(Ordering::Relaxed)), (Some(Reason::OutOfTime), 2));
-    }
-}

@@ -33,7 +33,7 @@ struct Channels {
 
 impl Hub {
     /// Listens to a job. Nothing comes from a hub that was closed.
-    pub fn listen(&self, id: &str) -> broadcast::Receiver<Event> {
+    pub fn subscribe(&self, id: &str) -> broadcast::Receiver<Event> {
         let mut channels = self.channels();
         if channels.is_closed {
             return broadcast::channel(1).1;
@@ -42,7 +42,7 @@ impl Hub {
     }
 
     /// Tells everyone who listens to a job.
-    pub fn tell(&self, id: &str, event: Event) {
+    pub fn publish(&self, id: &str, event: Event) {
         let mut channels = self.channels();
         let nobody = channels.of_job.get(id).is_some_and(|channel| channel.send(event).is_err());
         if nobody {
@@ -51,12 +51,12 @@ impl Hub {
     }
 
     /// Whether somebody listens to a job.
-    pub fn is_heard(&self, id: &str) -> bool {
+    pub fn has_subscribers(&self, id: &str) -> bool {
         self.channels().of_job.get(id).is_some_and(|channel| channel.receiver_count() > 0)
     }
 
     /// Tells everyone who listens to anything that places in the queue may have changed. Channels that nobody listens to are closed.
-    pub fn tell_all_changed(&self) {
+    pub fn publish_changed_to_all(&self) {
         self.channels().of_job.retain(|_, channel| channel.send(Event::Changed).is_ok());
     }
 
@@ -81,23 +81,23 @@ mod tests {
     #[test]
     fn listeners_hear_of_their_job_until_the_hub_is_closed() {
         let hub = Hub::default();
-        let mut ears = hub.listen("a");
-        hub.tell("b", Event::Changed);
-        assert_eq!(ears.try_recv(), Err(TryRecvError::Empty));
-        hub.tell("a", Event::Preview("x".to_owned()));
-        assert_eq!(ears.try_recv(), Ok(Event::Preview("x".to_owned())));
+        let mut events = hub.subscribe("a");
+        hub.publish("b", Event::Changed);
+        assert_eq!(events.try_recv(), Err(TryRecvError::Empty));
+        hub.publish("a", Event::Preview("x".to_owned()));
+        assert_eq!(events.try_recv(), Ok(Event::Preview("x".to_owned())));
         hub.close();
-        assert_eq!(ears.try_recv(), Err(TryRecvError::Closed));
-        assert_eq!(hub.listen("a").try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(events.try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(hub.subscribe("a").try_recv(), Err(TryRecvError::Closed));
     }
 
     #[test]
     fn channels_without_listeners_go() {
         let hub = Hub::default();
-        drop(hub.listen("a"));
-        drop(hub.listen("b"));
-        hub.tell("a", Event::Changed);
-        hub.tell_all_changed();
-        assert!(hub.channels().of_job.is_empty() && !hub.is_heard("a"));
+        drop(hub.subscribe("a"));
+        drop(hub.subscribe("b"));
+        hub.publish("a", Event::Changed);
+        hub.publish_changed_to_all();
+        assert!(hub.channels().of_job.is_empty() && !hub.has_subscribers("a"));
     }
 }

@@ -14,29 +14,41 @@
 //! }
 //! ```
 //!
-//! Start reading at [`Server`], then [`queue`] (what becomes of a job) and `http/` (one file a topic, `guard.rs` for who may ask).
+//! Start reading at [`Server`], then [`queue`] (what becomes of a job), [`store`] (how jobs and pictures are kept, and in which order they are written) and
+//! `http/` (one file a topic, `guard.rs` for who may ask).
 
+// The engine of the integration tests plays in unit tests too, and knows the crate by its name.
+#[cfg(test)]
+extern crate self as sinopia_server;
+
+pub mod cancellation;
 pub mod engine;
 pub mod seed;
 pub mod wire;
 
-mod impatient;
-pub mod server;
+mod options;
+mod server;
+mod token;
+mod write_timeout;
 
 pub mod queue;
 pub mod store;
 
 pub mod events;
 pub mod metrics;
+mod services;
 
 mod http;
 
 mod error;
 
+pub use cancellation::{CancelReason, CancellationToken};
 pub use engine::{Answer, Engine, Fault, Refusal, Watch};
 pub use error::{Error, Result};
-pub use http::Token;
-pub use server::{Server, ServerOptions, Stop};
+pub use options::ServerOptions;
+pub use server::{Server, Stop};
+pub use services::Services;
+pub use token::Token;
 
 /// The OpenAPI document of everything that the server answers.
 pub fn openapi() -> utoipa::openapi::OpenApi {

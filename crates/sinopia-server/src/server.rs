@@ -1,7 +1,6 @@
 //! Listening: the socket, its limits, and an orderly end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,76 +10,22 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tower::Layer;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::events::Hub;
-use crate::http::{App, Peer, Token, router};
-use crate::impatient::Impatient;
-use crate::metrics::Metrics;
-use crate::queue::{Queue, QueueOptions};
+use crate::http::{App, Peer, router};
+use crate::options::ServerOptions;
+use crate::queue::Queue;
+use crate::services::Services;
 use crate::store::Store;
-use crate::wire::{JobRequest, Limits, RecipeAnswer};
-
-/// How the server is run.
-#[derive(Debug, Clone)]
-pub struct ServerOptions {
-    /// Where it listens. Others than this machine need [`token`](Self::token).
-    pub address: SocketAddr,
-    /// What clients have to show.
-    pub token: Option<Token>,
-    /// Pages of other origins that may call it, as browsers write them: `https://paint.example`.
-    pub origins: Vec<String>,
-    /// Proxies whose word on what the server is called counts: `X-Forwarded-Host`, `X-Forwarded-Proto`.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The folder of jobs.
-    pub data: PathBuf,
-    /// Whether a damaged record of jobs is set aside, and pictures that no job names become jobs.
-    pub recover: bool,
-    /// The queue.
-    pub queue: QueueOptions,
-    /// How much may be asked for.
-    pub limits: Limits,
-    /// Requests that plan at once; others wait.
-    pub plans_at_once: usize,
-    /// Connections at once; others wait.
-    pub max_connections: usize,
-    /// The longest that a client takes to say what it wants.
-    pub header_timeout: Duration,
-    /// The longest pause within a body.
-    pub pause_timeout: Duration,
-    /// The longest that a body takes, however steadily it comes.
-    pub body_timeout: Duration,
-    /// The longest that a client takes nothing of what it is sent: an answer, or events.
-    pub write_timeout: Duration,
-}
-
-impl ServerOptions {
-    /// The defaults, with jobs in a folder.
-    pub fn new(data: PathBuf) -> Self {
-        Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 7878)),
-            token: None,
-            origins: Vec::new(),
-            trusted_proxies: Vec::new(),
-            data,
-            recover: false,
-            queue: QueueOptions::default(),
-            limits: Limits::default(),
-            plans_at_once: 2,
-            max_connections: 1024,
-            header_timeout: Duration::from_secs(15),
-            pause_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(120),
-            write_timeout: Duration::from_secs(30),
-        }
-    }
-}
+use crate::wire::{JobRequest, RecipeAnswer};
+use crate::write_timeout::WriteTimeout;
 
 /// The longest that answers under way are waited for at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
@@ -121,21 +66,14 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|source| Error::System { what: "threads", source })?;
-        let request_of = |png: &[u8]| match engine.recipe(png) {
-            Ok(RecipeAnswer::Sinopia(reply)) => Some(JobRequest::from(*reply)),
-            Ok(RecipeAnswer::Foreign { .. }) | Err(_) => None,
-        };
-        let store = Arc::new(match options.recover {
-            true => Store::recover(&options.data, &request_of, options.queue.keep)?,
-            false => Store::open(&options.data)?,
-        });
+        let services = Services::new(engine.clone(), Arc::new(open_store(engine.as_ref(), &options)?));
         let listener = runtime.block_on(TcpListener::bind(address));
         let listener = listener.map_err(|source| Error::Listen { address, source })?;
-        let (hub, metrics) = (Arc::new(Hub::default()), Arc::new(Metrics::new()));
-        let queue = Queue::start(engine.clone(), store.clone(), (hub.clone(), metrics.clone()), options.queue)?;
+        let queue = Queue::start(services.clone(), options.queue)?;
         let connections = Arc::new(Semaphore::new(options.max_connections.max(1)));
         let options = Arc::new(options);
-        let app = App::new(engine, store, queue.clone(), (hub.clone(), metrics), options.clone());
+        let hub = services.hub.clone();
+        let app = App::new(services, queue.clone(), options.clone());
         Ok(Self { runtime, listener, router: router(app), queue, hub, connections, options })
     }
 
@@ -160,16 +98,15 @@ impl Server {
             tokio::pin!(signals);
             loop {
                 tokio::select! {
-                    stream = accept(&listener, &connections) => {
-                        if let Some((stream, peer, permit)) = stream {
-                            let service = Extension(peer).layer(router.clone());
-                            let connection = graceful.watch(connection(stream, service, &options));
-                            tokio::spawn(async move {
-                                // A client that hangs up half-way is no news.
-                                let _ = connection.await;
-                                drop(permit);
-                            });
-                        }
+                    accepted = accept(&listener, &connections) => {
+                        let Some(Accepted { stream, peer, permit }) = accepted else { continue };
+                        let service = Extension(peer).layer(router.clone());
+                        let connection = graceful.watch(connection(stream, service, &options));
+                        tokio::spawn(async move {
+                            // A client that hangs up half-way is no news.
+                            let _ = connection.await;
+                            drop(permit);
+                        });
                     }
                     () = &mut signals => break,
                     () = stop.0.notified() => break,
@@ -192,6 +129,18 @@ impl Server {
     }
 }
 
+/// The store in the folder that the options name.
+fn open_store(engine: &dyn Engine, options: &ServerOptions) -> Result<Store> {
+    let request_of = |png: &[u8]| match engine.recipe(png) {
+        Ok(RecipeAnswer::Sinopia(reply)) => Some(JobRequest::from(*reply)),
+        Ok(RecipeAnswer::Foreign { .. }) | Err(_) => None,
+    };
+    match options.recover {
+        true => Store::recover(&options.data, &request_of, options.queue.keep),
+        false => Store::open(&options.data),
+    }
+}
+
 /// What ends a [`Server`] from within the process. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<tokio::sync::Notify>);
@@ -204,21 +153,25 @@ impl Stop {
 }
 
 /// Whether only this machine reaches an address.
-pub fn is_loopback(address: IpAddr) -> bool {
+fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
+/// A connection, and its place among those that there may be at once.
+struct Accepted {
+    stream: TcpStream,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+}
+
 /// The next connection, once there is room for one.
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<Accepted> {
     let permit = connections.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {
             // Answers are small; waiting to send more at once only delays them.
             let _ = stream.set_nodelay(true);
-            Some((stream, Peer(peer.ip()), permit))
+            Some(Accepted { stream, peer: Peer(peer.ip()), permit })
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -228,17 +181,17 @@ async fn accept(
     }
 }
 
-/// The router, told who asks.
+/// The router, with whoever asks.
 type Service = AddExtension<Router, Peer>;
 
-fn connection(
-    stream: TcpStream,
+fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     service: Service,
     options: &ServerOptions,
-) -> http1::Connection<TokioIo<Impatient>, TowerToHyperService<Service>> {
+) -> http1::Connection<TokioIo<WriteTimeout<S>>, TowerToHyperService<Service>> {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(options.header_timeout);
-    let stream = Impatient::new(stream, options.write_timeout);
+    let stream = WriteTimeout::new(stream, options.write_timeout);
     builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
 
@@ -263,3 +216,6 @@ fn signals() -> Result<impl Future<Output = ()>> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ pub(crate) struct ObjectDoc {
     #[schema(min_length = 1, max_length = 300)]
     phrase: String,
     /// Left, top, width, height.
-    #[schema(example = json!([50, 200, 200, 300]))]
+    #[schema(min_items = 4, max_items = 4, example = json!([50, 200, 200, 300]))]
     bbox: [f64; 4],
 }
 
@@ -443,13 +443,13 @@ pub struct Candidate {
     pub penalty: f64,
 }
 
-/// A mended layout.
+/// A repaired layout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Repaired {
     /// The layout, every box inside its canvas.
     #[schema(value_type = LayoutDoc)]
     pub layout: Layout,
-    /// What was mended, in words.
+    /// What was repaired, in words.
     pub mended: Vec<String>,
     /// What is still to be said about it.
     pub findings: Vec<Finding>,
@@ -474,6 +474,7 @@ pub struct ComposedObject {
     /// Its prompt.
     pub prompt: String,
     /// Left, top, width, height on the layout's canvas.
+    #[schema(min_items = 4, max_items = 4)]
     pub r#box: [f64; 4],
 }
 
@@ -666,12 +667,14 @@ pub struct ObjectVerdict {
     /// The thing in words.
     pub phrase: String,
     /// Where it should be.
+    #[schema(min_items = 4, max_items = 4)]
     pub r#box: [f64; 4],
     /// Whether it is there.
     pub found: bool,
     /// How sure the detector is of what it saw, 0 if it saw nothing.
     pub score: f64,
     /// Where it was seen.
+    #[schema(min_items = 4, max_items = 4)]
     pub detected_box: Option<[f64; 4]>,
 }
 
@@ -688,6 +691,9 @@ pub struct Options {
     pub schedulers: Vec<String>,
     /// What can read the prompts, the default first.
     pub text_encoders: Vec<String>,
+    /// The settings that a request may have, whatever the method: seed, steps, size and so on.
+    #[serde(default)]
+    pub settings: Vec<OptionDoc>,
     /// What is done if nobody says.
     pub defaults: Defaults,
     /// How much may be asked for.
@@ -714,9 +720,9 @@ pub struct MethodDoc {
 pub struct OptionDoc {
     /// Its name.
     pub name: String,
-    /// What it holds: `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`.
+    /// What it holds: `boolean`, `integer`, `number`, `choice`, `text`, `list` or `table`.
     pub kind: String,
-    /// What it does, in a sentence or two.
+    /// What it does, in a sentence.
     #[serde(default)]
     pub summary: String,
     /// What it is if nobody says.
@@ -725,6 +731,43 @@ pub struct OptionDoc {
     /// The words that it may be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<String>>,
+    /// What each of the words means, in their order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choices_help: Option<Vec<String>>,
+    /// What else there is to say of it, in paragraphs; perhaps nothing.
+    #[serde(default)]
+    pub details: String,
+    /// The heading of what it belongs to. Options are listed in their own order, not by group.
+    #[serde(default)]
+    pub group: String,
+    /// What its numbers count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Where its numbers may be; of a list or a table those of its entries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<RangeDoc>,
+    /// Whether it may be null: something else decides.
+    #[serde(default)]
+    pub nullable: bool,
+    /// What it is in the method's publication, if that is something else.
+    #[schema(value_type = Option<Value>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Value>,
+}
+
+/// Where numbers may be. Without an end they go on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RangeDoc {
+    /// The smallest.
+    pub minimum: Option<f64>,
+    /// The largest.
+    pub maximum: Option<f64>,
+    /// Whether they have to be above `minimum`.
+    #[serde(default)]
+    pub above_minimum: bool,
+    /// Whether they have to be below `maximum`.
+    #[serde(default)]
+    pub below_maximum: bool,
 }
 
 /// A model.

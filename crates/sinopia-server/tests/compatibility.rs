@@ -33,7 +33,7 @@ fn folder(format: u32) -> TempDir {
 
 fn ids(store: &Store, state: JobState) -> Vec<String> {
     let selection = JobSelection { state: Some(state), ..JobSelection::default() };
-    store.list(&selection, None, 100).unwrap().into_iter().map(|record| record.id).collect()
+    store.jobs().list(&selection, None, 100).unwrap().into_iter().map(|record| record.id).collect()
 }
 
 #[test]
@@ -44,24 +44,23 @@ fn records_of_every_format_are_read_and_go_on() {
         assert_eq!(ids(&store, JobState::Done), [BLUE_DOG, RED_CAR], "format {format}");
         assert_eq!(ids(&store, JobState::Cancelled), [NOBODY_WANTS]);
         assert_eq!(ids(&store, JobState::Queued), [WAITED, WAS_PAINTED]);
-        let dog = store.get(BLUE_DOG).unwrap().unwrap();
-        assert!(store.picture(&dog).unwrap().unwrap().starts_with(b"\x89PNG"));
+        let dog = store.jobs().get(BLUE_DOG).unwrap().unwrap();
+        assert!(store.artefacts().get(BLUE_DOG).unwrap().unwrap().starts_with(b"\x89PNG"));
         assert_eq!((dog.request.seed, dog.request.steps), (Some(9_007_199_254_740_993), Some(2)));
         assert_eq!(dog.request.layout.unwrap().objects[0].phrase, "a blue dog");
         assert_eq!(dog.finished_ms.unwrap() - dog.started_ms.unwrap(), 988);
-        assert_eq!(store.mean_seconds().unwrap(), Some((0.988 + 2.350) / 2.0));
-        let waited = store.get(WAITED).unwrap().unwrap().request;
+        assert_eq!(store.jobs().mean_seconds().unwrap(), Some((0.988 + 2.350) / 2.0));
+        let waited = store.jobs().get(WAITED).unwrap().unwrap().request;
         assert_eq!(
             (waited.guidance_scale, waited.height, waited.negative.as_deref()),
             (Some(5.5), Some(64), Some("blurry"))
         );
 
         // What was interrupted comes first, and what ends now ends last.
-        let next = store.next().unwrap().unwrap();
-        assert_eq!((next.id.as_str(), next.attempts), (WAS_PAINTED, 0));
-        assert!(store.start(WAS_PAINTED).unwrap());
-        store.put_picture(WAS_PAINTED, b"png").unwrap();
-        assert!(store.finish(WAS_PAINTED, &Ending::Done, Outcome::default()).unwrap());
+        let claim = store.jobs().claim(&mut |_| Ok(true)).unwrap().unwrap();
+        assert_eq!((claim.id(), claim.record().attempts), (WAS_PAINTED, 1));
+        store.artefacts().put(WAS_PAINTED, b"png").unwrap();
+        assert!(store.jobs().finish(claim, &Ending::Done, Outcome::default()).unwrap());
         assert_eq!(store.prune(2).unwrap(), 2);
         assert_eq!(ids(&store, JobState::Done), [WAS_PAINTED]);
         assert_eq!(ids(&store, JobState::Cancelled), [NOBODY_WANTS]);

@@ -5,24 +5,22 @@
 mod script;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Map;
+use sinopia_server::Services;
 use sinopia_server::engine::Accepted;
-use sinopia_server::events::{Event, Hub};
-use sinopia_server::metrics::Metrics;
+use sinopia_server::events::Event;
 use sinopia_server::queue::{Queue, QueueOptions, Refused};
-use sinopia_server::store::{Record, Store};
+use sinopia_server::store::{Claim, Ending, Outcome, Record, Store};
 use sinopia_server::wire::{JobRequest, JobState};
 use tempfile::TempDir;
 
-use script::{PATIENCE, Script};
+use script::{Script, patience};
 
 struct Desk {
     script: Arc<Script>,
-    store: Arc<Store>,
-    hub: Arc<Hub>,
+    services: Services,
     queue: Queue,
     folder: TempDir,
 }
@@ -30,31 +28,52 @@ struct Desk {
 impl Desk {
     fn new(options: QueueOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (script, store, hub) =
-            (Arc::new(Script::default()), Arc::new(Store::open(folder.path()).unwrap()), Arc::new(Hub::default()));
-        let queue =
-            Queue::start(script.clone(), store.clone(), (hub.clone(), Arc::new(Metrics::new())), options).unwrap();
-        Self { script, store, hub, queue, folder }
+        let script = Arc::new(Script::default());
+        let services = Services::new(script.clone(), Arc::new(Store::open(folder.path()).unwrap()));
+        let queue = Queue::start(services.clone(), options).unwrap();
+        Self { script, services, queue, folder }
     }
 
     fn submit(&self, caption: &str, memory_bytes: u64) -> String {
         let options = Map::new();
         let request = JobRequest { caption: Some(caption.to_owned()), options, ..JobRequest::default() };
-        self.queue.submit(&[Accepted { request, memory_bytes }]).unwrap().remove(0)
+        self.queue.submit(&[Accepted { request, memory_bytes }]).unwrap().remove(0).id
     }
 
+    fn get(&self, id: &str) -> Option<Record> {
+        self.services.store.jobs().get(id).unwrap()
+    }
+
+    /// Waits until a job is as it should be, looking again whenever something has happened.
+    #[track_caller]
     fn wait(&self, id: &str, is_there: impl Fn(&Record) -> bool) -> Record {
-        let start = Instant::now();
+        let _patience = patience::until("a job is as it should be");
+        let mut events = self.services.hub.subscribe(id);
         loop {
-            let record = self.store.get(id).unwrap().unwrap();
+            let record = self.get(id).unwrap();
             if is_there(&record) {
                 return record;
             }
-            assert!(start.elapsed() < PATIENCE, "{record:?}");
-            std::thread::sleep(Duration::from_millis(5));
+            let _ = events.blocking_recv(); // whatever it was, and if some were missed
         }
     }
 
+    /// Waits until the workers do nothing, not even tidy up.
+    #[track_caller]
+    fn wait_for_silence(&self, id: &str) {
+        let _patience = patience::until("nothing is painted");
+        let mut events = self.services.hub.subscribe(id);
+        while self.queue.num_running() > 0 {
+            let _ = events.blocking_recv();
+        }
+    }
+
+    fn stop(&self) {
+        let _patience = patience::until("the workers stop");
+        self.queue.stop();
+    }
+
+    #[track_caller]
     fn ended(&self, id: &str) -> Record {
         self.wait(id, |record| record.state.is_final())
     }
@@ -72,7 +91,7 @@ fn one_bad_job_takes_nobody_with_it() {
     let record = desk.ended(&good);
     assert_eq!((record.state, record.finishes, record.request.guidance_scale), (JobState::Done, 1, Some(2.0)));
     assert_eq!(record.warnings, ["a word of warning"]);
-    assert_eq!(desk.store.picture(&record).unwrap().unwrap(), b"good");
+    assert_eq!(desk.services.store.artefacts().get(&record.id).unwrap().unwrap(), b"good");
 }
 
 #[test]
@@ -97,14 +116,34 @@ fn cancelling_ends_a_painting_and_a_wait() {
 }
 
 #[test]
+fn a_painting_whose_job_was_lost_ends_and_leaves_nothing() {
+    // The one finds it out when its picture is there, the other on its way.
+    for caption in ["held", "held plan"] {
+        let desk = Desk::new(QueueOptions::default());
+        let id = desk.submit(caption, 0);
+        let running = desk.wait(&id, |record| record.state == JobState::Running);
+        let others = Claim::new(running);
+        let jobs = desk.services.store.jobs();
+        assert!(jobs.finish(others, &Ending::Cancelled, Outcome::default()).unwrap());
+        desk.script.let_go();
+        desk.wait_for_silence(&id);
+        let record = desk.get(&id).unwrap();
+        assert_eq!((record.state, record.finishes, record.request.layout), (JobState::Cancelled, 1, None), "{caption}");
+        assert_eq!(desk.services.store.artefacts().get(&id).unwrap(), None, "{caption}");
+        let counted = desk.services.metrics.text();
+        assert!(!counted.contains("state=") && !counted.contains("method="), "{caption}: {counted}");
+    }
+}
+
+#[test]
 fn stopping_puts_a_painting_back_in_its_place() {
     let desk = Desk::new(QueueOptions::default());
     let (first, second) = (desk.submit("hang", 0), desk.submit("good", 0));
     desk.wait(&first, |record| record.state == JobState::Running);
-    desk.queue.stop();
-    let next = desk.store.next().unwrap().unwrap();
-    assert_eq!((next.id, next.attempts), (first, 0));
-    assert_eq!(desk.store.get(&second).unwrap().unwrap().state, JobState::Queued);
+    desk.stop();
+    let next = desk.services.store.jobs().claim(&mut |_| Ok(true)).unwrap().unwrap();
+    assert_eq!((next.id(), next.record().attempts), (first.as_str(), 1), "it was not begun");
+    assert_eq!(desk.get(&second).unwrap().state, JobState::Queued);
     assert_eq!(std::fs::read_dir(desk.folder.path().join("pictures")).unwrap().count(), 0);
 }
 
@@ -113,13 +152,19 @@ fn jobs_that_do_not_fit_together_wait_for_each_other() {
     let options = QueueOptions { workers: 3, memory_budget: Some(10), ..QueueOptions::default() };
     let desk = Desk::new(options);
     // The last is beyond the budget, and begins alone.
-    let ids = [6, 6, 6, 11].map(|memory| desk.submit("pause", memory));
-    ids.iter().for_each(|id| assert_eq!(desk.ended(id).state, JobState::Done));
-    assert_eq!(desk.script.most_at_once.load(Ordering::SeqCst), 1);
+    let heavy = [6, 6, 6, 11].map(|memory| desk.submit("hang", memory));
+    for (index, id) in heavy.iter().enumerate() {
+        desk.wait(id, |record| record.state == JobState::Running);
+        let later = heavy[index + 1..].iter().map(|id| desk.get(id).unwrap().state);
+        assert!(later.into_iter().all(|state| state == JobState::Queued));
+        desk.queue.cancel(id).unwrap();
+        desk.ended(id);
+    }
+    assert_eq!(desk.script.seen().most_at_once, 1);
     let light = [3, 3, 3].map(|memory| desk.submit("hang", memory));
     light.iter().for_each(|id| drop(desk.wait(id, |record| record.state == JobState::Running)));
-    assert_eq!(desk.queue.num_running(), 3);
-    desk.queue.stop();
+    desk.script.wait_until(|seen| seen.most_at_once == 3);
+    desk.stop();
 }
 
 #[test]
@@ -131,7 +176,7 @@ fn a_full_queue_takes_none_of_several() {
     let job = Accepted { request: JobRequest::default(), memory_bytes: 0 };
     let refused = desk.queue.submit(&[job.clone(), job]).unwrap_err();
     assert!(matches!(refused, Refused::Full { retry_after_secs: 1.. }), "{refused:?}");
-    assert_eq!(desk.store.count(JobState::Queued).unwrap(), 1);
+    assert_eq!(desk.services.store.jobs().count(JobState::Queued).unwrap(), 1);
     desk.queue.cancel(&running).unwrap();
 }
 
@@ -141,21 +186,19 @@ fn those_who_listen_hear_how_far_it_is() {
     let first = desk.submit("hang", 0);
     desk.wait(&first, |record| record.state == JobState::Running);
     let second = desk.submit("good", 0);
-    let mut ears = desk.hub.listen(&second);
+    let mut events = desk.services.hub.subscribe(&second);
     desk.queue.cancel(&first).unwrap();
     desk.ended(&second);
     let mut heard = Vec::new();
-    while let Ok(event) = ears.try_recv() {
+    while let Ok(event) = events.try_recv() {
         heard.push(event);
     }
     assert!(heard.contains(&Event::Changed), "{heard:?}");
-    let told = |event: &Event| matches!(event, Event::Progress(progress) if progress.stage == "good");
-    assert!(heard.iter().any(told), "{heard:?}");
+    let is_progress = |event: &Event| matches!(event, Event::Progress(progress) if progress.stage == "good");
+    assert!(heard.iter().any(is_progress), "{heard:?}");
     // The worker takes the job off its list just after it is written down.
-    let start = Instant::now();
-    while desk.queue.progress(&second).is_some() {
-        assert!(start.elapsed() < PATIENCE);
-    }
+    desk.wait_for_silence(&second);
+    assert_eq!(desk.queue.progress(&second), None);
 }
 
 #[test]
@@ -164,11 +207,8 @@ fn only_the_jobs_that_ended_last_are_kept() {
     let ids = ["one", "fail", "three", "four"].map(|caption| desk.submit(caption, 0));
     desk.ended(&ids[3]);
     // Old jobs go just after the end of the last is written down.
-    let start = Instant::now();
-    while desk.store.get(&ids[1]).unwrap().is_some() {
-        assert!(start.elapsed() < PATIENCE);
-    }
-    let left = ids.iter().filter(|id| desk.store.get(id).unwrap().is_some()).collect::<Vec<_>>();
+    desk.wait_for_silence(&ids[3]);
+    let left = ids.iter().filter(|id| desk.get(id).is_some()).collect::<Vec<_>>();
     assert_eq!(left, [&ids[2], &ids[3]]);
     assert_eq!(std::fs::read_dir(desk.folder.path().join("pictures")).unwrap().count(), 2);
 }

@@ -4,10 +4,8 @@
 
 mod script;
 
-use std::sync::atomic::Ordering;
-
 use script::running::{Running, rest};
-use script::{HELD_STEPS, wait_until};
+use script::{HELD_STEPS, patience};
 use serde_json::{Value, json};
 
 const LAYOUT: &str = r#"{"canvas": {"width": 512, "height": 512}, "objects": []}"#;
@@ -21,12 +19,12 @@ fn those_who_read_are_answered_while_many_checks_are_under_way() {
     let server = Running::start(|options| options.plans_at_once = 2);
     // More than there are threads that may block.
     let mut clients: Vec<_> = (0..80).map(|_| server.send("POST /api/check", &check("hold"))).collect();
-    wait_until(|| server.script.checks.load(Ordering::SeqCst) == 2);
+    server.script.wait_until(|seen| seen.checks == 2);
     for path in ["/healthz", "/readyz", "/api/options", "/api/jobs"] {
         let answer = server.ask(&format!("GET {path}"), "");
         assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
     }
-    assert_eq!(server.script.checks.load(Ordering::SeqCst), 2, "no more than two at once");
+    assert_eq!(server.script.seen().checks, 2, "no more than two at once");
     server.script.let_go();
     clients.iter_mut().for_each(|client| assert!(rest(client).starts_with("HTTP/1.1 200")));
 }
@@ -35,7 +33,7 @@ fn those_who_read_are_answered_while_many_checks_are_under_way() {
 fn nobody_works_for_clients_that_are_gone() {
     let server = Running::start(|options| (options.plans_at_once, options.max_connections) = (1, 6));
     let planning = server.send("POST /api/plan", r#"{"caption": "a cat"}"#);
-    wait_until(|| server.script.plans.load(Ordering::SeqCst) == 1);
+    server.script.wait_until(|seen| seen.plans == 1);
     let mut others = Vec::new();
     for (path, body) in [
         ("check", check("x")),
@@ -51,6 +49,7 @@ fn nobody_works_for_clients_that_are_gone() {
     let held: Vec<_> = (0..5)
         .map(|_| {
             use std::io::{Read, Write};
+            let _patience = patience::until("the server knows who is gone");
             let mut stream = server.connect();
             stream.write_all(server.head("GET /healthz", "\r\n").as_bytes()).unwrap();
             assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
@@ -58,11 +57,11 @@ fn nobody_works_for_clients_that_are_gone() {
         })
         .collect();
     drop(held);
-    assert_eq!(server.script.interrupted.load(Ordering::SeqCst), 0, "somebody still waits for the plan");
+    assert_eq!(server.script.seen().cancelled, 0, "somebody still waits for the plan");
     drop(planning);
     assert!(server.ask("POST /api/check", &check("x")).starts_with("HTTP/1.1 200"));
-    assert_eq!(server.script.interrupted.load(Ordering::SeqCst), 1, "the plan went on for nobody");
-    assert_eq!(server.script.checks.load(Ordering::SeqCst), 1, "a check was made for nobody");
+    assert_eq!(server.script.seen().cancelled, 1, "the plan went on for nobody");
+    assert_eq!(server.script.seen().checks, 1, "a check was made for nobody");
 }
 
 /// The body of an answer.
@@ -70,11 +69,18 @@ fn body(answer: &str) -> Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
+/// A job as it is in the end: events of it come until then.
+fn last_of(server: &Running, id: &str) -> Value {
+    let events = server.ask(&format!("GET /api/jobs/{id}/events"), "");
+    let last = events.rsplit("event: job\ndata: ").next().unwrap();
+    serde_json::from_str(last.lines().next().unwrap()).unwrap()
+}
+
 /// The name of a job that is done.
 fn painted(server: &Running, request: &Value) -> String {
     let job = body(&server.ask("POST /api/jobs", &request.to_string()));
     let id = job["id"].as_str().unwrap().to_owned();
-    wait_until(|| body(&server.ask(&format!("GET /api/jobs/{id}"), ""))["state"] == "done");
+    assert_eq!(last_of(server, &id)["state"], "done");
     id
 }
 
@@ -84,10 +90,10 @@ fn nobody_looks_at_pictures_for_clients_that_are_gone() {
     let layout: Value = serde_json::from_str(LAYOUT).unwrap();
     let id = painted(&server, &json!({"caption": "a cat", "layout": layout}));
     let looking = server.send("POST /api/evaluate", &json!({"job": id}).to_string());
-    wait_until(|| server.script.judged.load(Ordering::SeqCst) == 1);
+    server.script.wait_until(|seen| seen.judged == 1);
     drop(looking);
     assert!(server.ask("POST /api/check", &check("x")).starts_with("HTTP/1.1 200"));
-    assert_eq!(server.script.interrupted.load(Ordering::SeqCst), 1, "the looking went on for nobody");
+    assert_eq!(server.script.seen().cancelled, 1, "the looking went on for nobody");
 }
 
 #[test]
@@ -95,14 +101,14 @@ fn a_few_pictures_are_rendered_at_once_and_those_who_plan_stand_in_no_ones_way()
     let server = Running::start(|options| options.plans_at_once = 1);
     let id = painted(&server, &json!({"caption": "a cat"}));
     let _planning = server.send("POST /api/plan", r#"{"caption": "a cat"}"#);
-    wait_until(|| server.script.plans.load(Ordering::SeqCst) == 1);
+    server.script.wait_until(|seen| seen.plans == 1);
     let mut clients: Vec<_> = (0..10).map(|_| server.send(&format!("GET /api/jobs/{id}/image.jpeg"), "")).collect();
     let request = json!({"prompt": "a cat", "output_format": "jpeg", "response_format": "b64_json"}).to_string();
     clients.push(server.send("POST /v1/images/generations", &request));
-    wait_until(|| server.script.rendered.load(Ordering::SeqCst) == 2);
+    server.script.wait_until(|seen| seen.rendered == 2);
     // As it was painted, a picture takes nobody's turn.
     assert!(server.ask(&format!("GET /api/jobs/{id}/image.png"), "").starts_with("HTTP/1.1 200"));
-    assert_eq!(server.script.rendered.load(Ordering::SeqCst), 2, "no more than two at once");
+    assert_eq!(server.script.seen().rendered, 2, "no more than two at once");
     server.script.let_go();
     clients.iter_mut().for_each(|client| assert!(rest(client).starts_with("HTTP/1.1 200")));
 }
@@ -112,12 +118,21 @@ fn whoever_hangs_up_while_jobs_are_queued_leaves_none_behind() {
     let server = Running::start(|options| options.max_connections = 1);
     let request = json!({"prompt": "hang", "steps": HELD_STEPS}).to_string();
     let asking = server.send("POST /v1/images/generations", &request);
-    wait_until(|| server.script.accepted.load(Ordering::SeqCst) == 1);
+    server.script.wait_until(|seen| seen.accepted == 1);
     drop(asking);
     // There is one connection: that this is answered says that the server knows who is gone.
     assert!(server.ask("GET /healthz", "").starts_with("HTTP/1.1 200"));
     server.script.let_go();
-    wait_until(|| body(&server.ask("GET /api/jobs", ""))["jobs"][0]["state"] == "cancelled");
+    // The job may be cancelled before it is begun.
+    let patience = patience::until("there is a job");
+    let id = loop {
+        let jobs = body(&server.ask("GET /api/jobs", ""));
+        if let Some(id) = jobs["jobs"][0]["id"].as_str() {
+            break id.to_owned();
+        }
+    };
+    drop(patience);
+    assert_eq!(last_of(&server, &id)["state"], "cancelled");
 }
 
 #[test]

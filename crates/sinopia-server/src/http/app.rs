@@ -1,7 +1,6 @@
 //! What handlers share.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -9,15 +8,14 @@ use tokio::time::timeout;
 use utoipa::openapi::OpenApi;
 
 use super::problem::Problem;
-use crate::engine::{Engine, Interrupt, Reason};
+use crate::cancellation::{CancelReason, CancellationToken};
+use crate::engine::Engine;
 use crate::events::Hub;
 use crate::metrics::Metrics;
+use crate::options::ServerOptions;
 use crate::queue::Queue;
-use crate::server::ServerOptions;
+use crate::services::Services;
 use crate::store::Store;
-
-/// Longest wait for others that plan or check.
-const PLAN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pictures that are enlarged, reduced or encoded at once. Each takes a processor, and memory for its pixels.
 const RENDERED_AT_ONCE: usize = 2;
@@ -28,11 +26,8 @@ pub(crate) struct App(Arc<Parts>);
 
 #[derive(Clone)]
 struct Parts {
-    engine: Arc<dyn Engine>,
-    store: Arc<Store>,
+    services: Services,
     queue: Queue,
-    hub: Arc<Hub>,
-    metrics: Arc<Metrics>,
     options: Arc<ServerOptions>,
     planning: Arc<Semaphore>,
     rendering: Arc<Semaphore>,
@@ -40,17 +35,11 @@ struct Parts {
 }
 
 impl App {
-    pub(crate) fn new(
-        engine: Arc<dyn Engine>,
-        store: Arc<Store>,
-        queue: Queue,
-        (hub, metrics): (Arc<Hub>, Arc<Metrics>),
-        options: Arc<ServerOptions>,
-    ) -> Self {
+    pub(crate) fn new(services: Services, queue: Queue, options: Arc<ServerOptions>) -> Self {
         let planning = Arc::new(Semaphore::new(options.plans_at_once.max(1)));
         let rendering = Arc::new(Semaphore::new(RENDERED_AT_ONCE));
         let document = Bytes::new();
-        Self(Arc::new(Parts { engine, store, queue, hub, metrics, options, planning, rendering, document }))
+        Self(Arc::new(Parts { services, queue, options, planning, rendering, document }))
     }
 
     /// With the OpenAPI document that it serves.
@@ -61,11 +50,11 @@ impl App {
     }
 
     pub(super) fn engine(&self) -> &dyn Engine {
-        self.0.engine.as_ref()
+        self.0.services.engine.as_ref()
     }
 
     pub(super) fn store(&self) -> &Store {
-        &self.0.store
+        &self.0.services.store
     }
 
     pub(super) fn queue(&self) -> &Queue {
@@ -73,11 +62,11 @@ impl App {
     }
 
     pub(super) fn hub(&self) -> &Hub {
-        &self.0.hub
+        &self.0.services.hub
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.0.services.metrics
     }
 
     pub(super) fn options(&self) -> &ServerOptions {
@@ -100,19 +89,19 @@ impl App {
 
     /// The same for what computes on what was sent: a few at once, so that processors are left for painting and threads for those who only read.
     ///
-    /// When the client hangs up, work that still waits is never begun, and work under way is interrupted; it keeps its turn until it has ended.
+    /// When the client hangs up, work that still waits is never begun, and work under way is cancelled; it keeps its turn until it has ended.
     pub(super) async fn computing<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self, &Interrupt) -> Result<T, Problem> + Send + 'static,
+        work: impl FnOnce(&Self, &CancellationToken) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let turn = self.turn().await?;
         let client = Client::default();
-        let interrupt = client.0.clone();
+        let cancellation = client.0.clone();
         let done = self.blocking(move |app| {
             let _turn = turn;
-            match interrupt.reason() {
-                None => work(app, &interrupt),
-                Some(_) => Err(Problem::unavailable("nobody waits for the answer any more", None)),
+            match cancellation.is_cancelled() {
+                false => work(app, &cancellation),
+                true => Err(Problem::unavailable("nobody waits for the answer any more", None)),
             }
         });
         done.await
@@ -134,19 +123,19 @@ impl App {
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        match timeout(PLAN_PATIENCE, self.0.planning.clone().acquire_owned()).await {
+        match timeout(self.0.options.turn_timeout, self.0.planning.clone().acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(Problem::unavailable("too many are planning: try again in a while", Some(10))),
         }
     }
 }
 
-/// Throws its switch when it is dropped, as happens with everything that a request holds when its client hangs up.
+/// Cancels when it is dropped, as happens with everything that a request holds when its client hangs up.
 #[derive(Default)]
-struct Client(Arc<Interrupt>);
+struct Client(Arc<CancellationToken>);
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.0.throw(Reason::Cancelled);
+        self.0.cancel(CancelReason::Unwanted);
     }
 }

@@ -44,7 +44,7 @@ impl FromRequest<App> for Raw {
             return Err(Problem::too_slow(format!("the body took longer than {} seconds", body_timeout.as_secs_f64())));
         };
         bytes.map(Self).map_err(|error| {
-            let causes = crate::queue::chain(&error);
+            let causes = crate::error::with_causes(&error);
             match causes.contains("length limit") {
                 true => Problem::too_large(format!("the body is too large: at most {limit} bytes are read")),
                 false => Problem::too_slow("the body did not come, or not in time"),

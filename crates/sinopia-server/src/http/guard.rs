@@ -7,44 +7,10 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use subtle::ConstantTimeEq;
 
 use super::app::App;
 use super::problem::Problem;
 use super::proxy::Called;
-use crate::error::{Error, Result};
-
-/// The secret that clients show.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl Token {
-    /// Fewest characters.
-    pub const MIN_CHARS: usize = 16;
-
-    /// A token of at least [`Token::MIN_CHARS`] visible ASCII characters; white space around it is left out.
-    ///
-    /// # Errors
-    /// [`Error::WeakToken`].
-    pub fn new(text: &str) -> Result<Self> {
-        let text = text.trim();
-        match text.len() >= Self::MIN_CHARS && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Ok(Self(text.to_owned())),
-            false => Err(Error::WeakToken { found: text.chars().count(), min: Self::MIN_CHARS }),
-        }
-    }
-
-    /// Whether `shown` is the token. The time that it takes tells nothing but the length.
-    fn is(&self, shown: &str) -> bool {
-        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
 
 /// What pages may do: their own scripts and styles, pictures that scripts made, calls home.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
@@ -138,7 +104,7 @@ fn shows_token(app: &App, headers: &HeaderMap) -> bool {
 }
 
 /// Refuses names that are not this machine's own.
-fn check_host(headers: &HeaderMap) -> std::result::Result<(), Problem> {
+fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, _)) => address,
@@ -176,14 +142,6 @@ mod tests {
         let own = |origin: &'static str, host| is_own(&HeaderValue::from_static(origin), Some(host));
         assert!(own("http://127.0.0.1:7878", "127.0.0.1:7878") && own("https://Paint.example", "paint.example"));
         assert!(!own("http://127.0.0.1:3000", "127.0.0.1:7878") && !own("null", "127.0.0.1:7878"));
-    }
-
-    #[test]
-    fn tokens_are_long_and_never_shown() {
-        assert!(Token::new("short").is_err() && Token::new("sixteen chars, no").is_err());
-        let token = Token::new(" 0123456789abcdef\n").unwrap();
-        assert!(token.is("0123456789abcdef") && !token.is("0123456789abcdee") && !token.is("0123456789abcdef0"));
-        assert_eq!(format!("{token:?}"), "Token(…)");
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub(super) async fn alive() -> Json<Health> {
     (status = 200, body = Health), (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Health>, Problem> {
     app.blocking(|app| {
-        app.store().is_alive()?;
-        match app.store().had_room(ROOM_AGE) {
+        app.store().jobs().is_alive()?;
+        match app.store().artefacts().had_room(ROOM_AGE) {
             Err(error) if error.is_disk_full() => {
                 return Err(Problem::unavailable("disk full: nothing is painted until there is room", None));
             }

@@ -46,8 +46,8 @@ pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) async fn create(State(app): State<App>, Body(request): Body<JobRequest>) -> Result<Response, Problem> {
     let job = app.blocking(move |app| {
         let accepted = accept(app, request)?;
-        let ids = app.queue().submit(&[accepted])?;
-        ids.first().map_or_else(|| Err(no_job()), |id| look_up(app, id))
+        let queued = app.queue().submit(&[accepted])?;
+        queued.first().map_or_else(|| Err(no_job()), |queued| look_up(app, &queued.id))
     });
     Ok((StatusCode::ACCEPTED, Json(job.await?)).into_response())
 }
@@ -82,11 +82,11 @@ pub(super) async fn list(
     let before = selection.before.as_deref().map(str::parse).transpose();
     let before = before.map_err(|_| Problem::bad_request("`before` is not the `next` of an earlier answer"))?;
     app.blocking(move |app| {
-        let mut records = app.store().list(&selection, before, limit + 1)?;
+        let mut records = app.store().jobs().list(&selection, before, limit + 1)?;
         let has_more = records.len() > limit as usize;
         records.truncate(limit as usize);
         let next = records.last().filter(|_| has_more).map(|record| record.seq.to_string());
-        let jobs = records.into_iter().map(|record| shown(app, record)).collect::<Result<_, _>>()?;
+        let jobs = records.into_iter().map(|record| to_job(app, record)).collect::<Result<_, _>>()?;
         Ok(Json(JobList { jobs, next }))
     })
     .await
@@ -119,7 +119,7 @@ pub(super) async fn cancel(State(app): State<App>, JobId(id): JobId) -> Result<J
 pub(super) async fn delete(State(app): State<App>, JobId(id): JobId) -> Result<StatusCode, Problem> {
     app.blocking(move |app| {
         if !app.queue().delete(&id)? {
-            app.store().get(&id)?.ok_or_else(no_job)?;
+            app.store().jobs().get(&id)?.ok_or_else(no_job)?;
             return Err(Problem::conflict("the job is being painted").hint("cancel it first"));
         }
         Ok(StatusCode::NO_CONTENT)
@@ -215,7 +215,7 @@ pub(super) async fn evaluate(
     Body(request): Body<EvaluateRequest>,
 ) -> Result<Json<Verdict>, Problem> {
     let JobId(id) = JobId::parse(&request.job)?;
-    app.computing(move |app, interrupt| {
+    app.computing(move |app, cancellation| {
         let (record, png) = picture(app, &id)?;
         if let Some(verdict) = record.verdict {
             return Ok(Json(verdict));
@@ -223,8 +223,8 @@ pub(super) async fn evaluate(
         let Some(layout) = &record.request.layout else {
             return Err(Problem::bad_request("the job has no layout: there are no boxes to look into"));
         };
-        let verdict = app.engine().judge(&png, layout, interrupt)?;
-        app.store().set_verdict(&id, &verdict)?;
+        let verdict = app.engine().judge(&png, layout, cancellation)?;
+        app.store().jobs().set_verdict(&id, &verdict)?;
         Ok(Json(verdict))
     })
     .await
@@ -245,7 +245,7 @@ pub(super) async fn events(State(app): State<App>, JobId(id): JobId) -> Result<R
 /// Sends what happens to a job until it has ended, nobody listens, or the server stops.
 async fn follow(app: App, id: String, to: mpsc::Sender<sse::Event>) {
     // Listening begins before the first look, so that nothing is missed between.
-    let mut ears = app.hub().listen(&id);
+    let mut events = app.hub().subscribe(&id);
     let mut last = None;
     let mut news = Event::Changed;
     loop {
@@ -260,9 +260,9 @@ async fn follow(app: App, id: String, to: mpsc::Sender<sse::Event>) {
                     return;
                 }
                 // Progress has events of its own.
-                let told = Some(Job { progress: None, ..job });
-                let is_news = told != last;
-                last = told;
+                let seen = Some(Job { progress: None, ..job });
+                let is_news = seen != last;
+                last = seen;
                 is_news.then_some(event)
             }
             Event::Progress(progress) => {
@@ -278,7 +278,7 @@ async fn follow(app: App, id: String, to: mpsc::Sender<sse::Event>) {
             return;
         }
         news = tokio::select! {
-            heard = ears.recv() => match heard {
+            heard = events.recv() => match heard {
                 Ok(event) => event,
                 Err(RecvError::Lagged(_)) => Event::Changed,
                 Err(RecvError::Closed) => return,
@@ -301,17 +301,17 @@ impl Stream for Events {
 
 /// A job by its name.
 pub(super) fn look_up(app: &App, id: &str) -> Result<Job, Problem> {
-    shown(app, app.store().get(id)?.ok_or_else(no_job)?)
+    to_job(app, app.store().jobs().get(id)?.ok_or_else(no_job)?)
 }
 
 /// A finished job and its picture.
 pub(super) fn picture(app: &App, id: &str) -> Result<(Record, Vec<u8>), Problem> {
-    let record = app.store().get(id)?.ok_or_else(no_job)?;
+    let record = app.store().jobs().get(id)?.ok_or_else(no_job)?;
     if record.state != JobState::Done {
         let message = format!("the job has no picture: it is {}", record.state.as_str());
         return Err(Problem::not_found(message));
     }
-    let png = app.store().picture(&record)?.ok_or_else(|| {
+    let png = app.store().artefacts().get(id)?.ok_or_else(|| {
         Problem::gone("the picture is not there any more: somebody took it out of the server's folder")
             .hint("paint it again with the same settings, or delete the job")
     })?;
@@ -319,10 +319,10 @@ pub(super) fn picture(app: &App, id: &str) -> Result<(Record, Vec<u8>), Problem>
 }
 
 /// A record as clients see it.
-fn shown(app: &App, record: Record) -> Result<Job, Problem> {
+fn to_job(app: &App, record: Record) -> Result<Job, Problem> {
     let Record { state, request, .. } = record;
     let position = match state {
-        JobState::Queued => Some(app.store().queued_before(record.seq)?),
+        JobState::Queued => Some(app.store().jobs().queued_before(record.seq)?),
         _ => None,
     };
     Ok(Job {
@@ -348,9 +348,9 @@ fn shown(app: &App, record: Record) -> Result<Job, Problem> {
         merge_tokens: request.merge_tokens,
         text_encoder: request.text_encoder,
         negative_encoder: request.negative_encoder,
-        created: in_words(record.created_ms),
-        started: record.started_ms.map(in_words),
-        finished: record.finished_ms.map(in_words),
+        created: to_rfc3339(record.created_ms),
+        started: record.started_ms.map(to_rfc3339),
+        finished: record.finished_ms.map(to_rfc3339),
         position,
         error: record.error,
         verdict: record.verdict,
@@ -364,7 +364,7 @@ pub(super) fn image_path(id: &str, format: PictureFormat) -> String {
 }
 
 /// RFC 3339, in UTC.
-fn in_words(ms: i64) -> String {
+fn to_rfc3339(ms: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
 }
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn times_are_told_in_utc() {
-        assert_eq!(in_words(0), "1970-01-01T00:00:00Z");
-        assert_eq!(in_words(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(to_rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(to_rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
     }
 }

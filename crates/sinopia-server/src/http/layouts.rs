@@ -1,4 +1,4 @@
-//! Layouts: plan, change, check, mend, compose, convert, and read back from pictures.
+//! Layouts: plan, change, check, repair, compose, convert, and read back from pictures.
 
 use axum::Json;
 use axum::extract::State;
@@ -36,7 +36,7 @@ pub(super) async fn plan(State(app): State<App>, Body(request): Body<PlanRequest
         let message = format!("`candidates` is {candidates}; 1 to {MAX_CANDIDATES} are allowed");
         return Err(Problem::bad_request(message));
     }
-    app.computing(move |app, interrupt| Ok(Json(app.engine().plan(&request, interrupt)?))).await
+    app.computing(move |app, cancellation| Ok(Json(app.engine().plan(&request, cancellation)?))).await
 }
 
 /// Change a layout as an instruction says.
@@ -48,7 +48,7 @@ pub(super) async fn edit(State(app): State<App>, Body(request): Body<EditRequest
     check_caption("instruction", &request.instruction, limits)?;
     check_optional(request.caption.as_deref(), limits)?;
     check_layout(&request.layout)?;
-    app.computing(move |app, interrupt| Ok(Json(app.engine().edit(&request, interrupt)?))).await
+    app.computing(move |app, cancellation| Ok(Json(app.engine().edit(&request, cancellation)?))).await
 }
 
 /// Say what is wrong with a layout.
@@ -63,7 +63,7 @@ pub(super) async fn check(
     app.computing(move |app, _| Ok(Json(app.engine().check(&request)?))).await
 }
 
-/// Mend a layout by the rules that need no model.
+/// Repair a layout by the rules that need no model.
 #[utoipa::path(post, path = "/api/repair", tag = "layouts", request_body = CheckRequest, responses(
     (status = 200, body = Repaired),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]

@@ -14,7 +14,6 @@ mod proxy;
 mod record;
 
 pub(crate) use app::App;
-pub use guard::Token;
 pub(crate) use proxy::Peer;
 
 use axum::Router;

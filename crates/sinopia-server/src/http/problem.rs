@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::engine::{Fault, Refusal};
 use crate::error::Error;
-use crate::queue::{Refused, chain};
+use crate::queue::Refused;
 
 /// Most characters of a message.
 const MESSAGE_CHARS: usize = 1000;
@@ -155,7 +155,7 @@ impl From<Refusal> for Problem {
             Fault::TooLarge => Self::too_large(message),
             Fault::NoPlan => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "planner_failed", message),
             Fault::Planner => Self::new(StatusCode::BAD_GATEWAY, "planner_failed", message),
-            Fault::Interrupted => Self::unavailable(message, None),
+            Fault::Cancelled => Self::unavailable(message, None),
             Fault::Engine => Self::internal(message),
         };
         Self { hint, ..problem }
@@ -169,7 +169,7 @@ impl From<Error> for Problem {
             // The log has it from when it became full.
             return Self::disk_full();
         }
-        tracing::error!(error = chain(&error), "the folder of jobs failed");
+        tracing::error!(error = error.with_causes(), "the folder of jobs failed");
         Self::internal("the server cannot use its record of jobs; its log says why")
     }
 }

@@ -3,67 +3,104 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of tests")]
 
+pub mod patience;
 pub mod running;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use sinopia_layout::Layout;
-use sinopia_server::engine::{Accepted, Interrupt, Kept, Painted};
+use sinopia_server::engine::{Accepted, Kept, Painted};
 use sinopia_server::wire::{
     CheckRequest, Composed, Converted, Defaults, EditRequest, Findings, JobRequest, LayoutFormat, Limits, ModelDoc,
     Options, PictureFormat, PlanReply, PlanRequest, PlannerDoc, Progress, RecipeAnswer, Rendering, Repaired, Size,
     Verdict,
 };
-use sinopia_server::{Answer, Engine, Fault, Refusal, Watch};
-
-/// Longest that anything is waited for. Nothing is expected to take nearly as long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use sinopia_server::{Answer, CancellationToken, Engine, Fault, Refusal, Watch};
 
 /// Steps of a job that is held while it is accepted.
 pub const HELD_STEPS: u32 = 77;
 
-/// Does what the caption says.
+/// What is planned where the script says so.
+const EMPTY_LAYOUT: &str = r#"{"canvas": {"width": 512, "height": 512}, "objects": []}"#;
+
+/// Does what the caption says. Tests wait for what happens here, never for a time.
 #[derive(Default)]
 pub struct Script {
-    at_once: AtomicUsize,
-    pub most_at_once: AtomicUsize,
-    /// Checks that were begun.
-    pub checks: AtomicUsize,
-    /// Plans that were begun, and those that were interrupted.
-    pub plans: AtomicUsize,
-    pub interrupted: AtomicUsize,
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+/// What happened so far.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Seen {
+    at_once: usize,
+    pub most_at_once: usize,
+    /// Paintings, checks and plans that were begun, and those that were cancelled.
+    pub painted: usize,
+    pub checks: usize,
+    pub plans: usize,
+    pub cancelled: usize,
     /// Pictures that somebody began to look at, that were begun to be rendered, and jobs that were begun to be checked.
-    pub judged: AtomicUsize,
-    pub rendered: AtomicUsize,
-    pub accepted: AtomicUsize,
-    /// Whether checks of the caption "hold", renderings, and acceptances of a job with so many steps may end.
-    let_go: (Mutex<bool>, Condvar),
+    pub judged: usize,
+    pub rendered: usize,
+    pub accepted: usize,
+    /// Whether checks of the caption "hold", paintings whose captions begin with "held", renderings, and acceptances of a job with so many steps may end.
+    may_end: bool,
 }
 
 impl Script {
-    /// Waits until all may end that are held.
-    fn hold(&self) {
-        let is_held = self.let_go.0.lock().unwrap();
-        drop(self.let_go.1.wait_timeout_while(is_held, PATIENCE, |may_end| !*may_end).unwrap());
+    /// What happened so far.
+    pub fn seen(&self) -> Seen {
+        *self.lock()
+    }
+
+    /// Waits until something has happened.
+    #[track_caller]
+    pub fn wait_until(&self, has_happened: impl Fn(&Seen) -> bool) {
+        let _patience = patience::until("something happens in the script");
+        let seen = self.lock();
+        drop(self.changed.wait_while(seen, |seen| !has_happened(seen)).unwrap());
     }
 
     /// Lets all end that are held.
     pub fn let_go(&self) {
-        *self.let_go.0.lock().unwrap() = true;
-        self.let_go.1.notify_all();
+        self.note(|seen| seen.may_end = true);
+    }
+
+    /// Waits until all may end that are held.
+    fn hold(&self) {
+        self.wait_until(|seen| seen.may_end);
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Seen)) {
+        what(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes as long as somebody wants it.
+    fn take_until_cancelled<T>(&self, cancellation: &CancellationToken) -> Answer<T> {
+        wait_for_cancellation(cancellation);
+        self.note(|seen| seen.cancelled += 1);
+        Err(cancelled())
     }
 }
 
-/// Waits until something is so.
-pub fn wait_until(is_so: impl Fn() -> bool) {
-    let start = std::time::Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(2));
-    }
+fn wait_for_cancellation(cancellation: &CancellationToken) {
+    let _patience = patience::until("it is cancelled");
+    let (sender, cancelled) = channel();
+    cancellation.on_cancel(move || {
+        let _ = sender.send(());
+    });
+    cancelled.recv().unwrap();
+}
+
+fn cancelled() -> Refusal {
+    Refusal::new(Fault::Cancelled, "cancelled")
 }
 
 fn unable<T>() -> Answer<T> {
@@ -87,6 +124,7 @@ impl Engine for Script {
             methods: Vec::new(),
             models: vec![ModelDoc { id: "none".to_owned(), image_size: Size { width: 512, height: 512 } }],
             schedulers: Vec::new(),
+            settings: Vec::new(),
             text_encoders: Vec::new(),
             defaults,
             limits: Limits::default(),
@@ -102,20 +140,17 @@ impl Engine for Script {
         Kept::default()
     }
 
-    /// Takes as long as somebody waits for it.
-    fn plan(&self, _: &PlanRequest, interrupt: &Interrupt) -> Answer<PlanReply> {
-        self.plans.fetch_add(1, Ordering::SeqCst);
-        wait_until(|| interrupt.reason().is_some());
-        self.interrupted.fetch_add(1, Ordering::SeqCst);
-        Err(Refusal::new(Fault::Interrupted, "interrupted"))
+    fn plan(&self, _: &PlanRequest, cancellation: &CancellationToken) -> Answer<PlanReply> {
+        self.note(|seen| seen.plans += 1);
+        self.take_until_cancelled(cancellation)
     }
 
-    fn edit(&self, _: &EditRequest, _: &Interrupt) -> Answer<PlanReply> {
+    fn edit(&self, _: &EditRequest, _: &CancellationToken) -> Answer<PlanReply> {
         unable()
     }
 
     fn check(&self, request: &CheckRequest) -> Answer<Findings> {
-        self.checks.fetch_add(1, Ordering::SeqCst);
+        self.note(|seen| seen.checks += 1);
         if request.caption.as_deref() == Some("hold") {
             self.hold();
         }
@@ -143,13 +178,13 @@ impl Engine for Script {
     }
 
     fn render(&self, png: &[u8], _: PictureFormat, _: &Rendering) -> Answer<Vec<u8>> {
-        self.rendered.fetch_add(1, Ordering::SeqCst);
+        self.note(|seen| seen.rendered += 1);
         self.hold();
         Ok(png.to_vec())
     }
 
     fn accept(&self, request: JobRequest) -> Answer<Accepted> {
-        self.accepted.fetch_add(1, Ordering::SeqCst);
+        self.note(|seen| seen.accepted += 1);
         if request.steps == Some(HELD_STEPS) {
             self.hold();
         }
@@ -157,19 +192,23 @@ impl Engine for Script {
     }
 
     fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted> {
-        let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_at_once.fetch_max(now, Ordering::SeqCst);
-        let result = act(request.caption.as_deref().unwrap_or_default(), watch);
-        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        self.note(|seen| {
+            seen.painted += 1;
+            seen.at_once += 1;
+            seen.most_at_once = seen.most_at_once.max(seen.at_once);
+        });
+        let caption = request.caption.as_deref().unwrap_or_default();
+        if caption.starts_with("held") {
+            self.hold();
+        }
+        let result = act(caption, watch);
+        self.note(|seen| seen.at_once -= 1);
         result
     }
 
-    /// Takes as long as somebody waits for it.
-    fn judge(&self, _: &[u8], _: &Layout, interrupt: &Interrupt) -> Answer<Verdict> {
-        self.judged.fetch_add(1, Ordering::SeqCst);
-        wait_until(|| interrupt.reason().is_some());
-        self.interrupted.fetch_add(1, Ordering::SeqCst);
-        Err(Refusal::new(Fault::Interrupted, "interrupted"))
+    fn judge(&self, _: &[u8], _: &Layout, cancellation: &CancellationToken) -> Answer<Verdict> {
+        self.note(|seen| seen.judged += 1);
+        self.take_until_cancelled(cancellation)
     }
 }
 
@@ -179,22 +218,20 @@ fn act(caption: &str, watch: &dyn Watch) -> Answer<Painted> {
         "panic" => panic!("the script says so"),
         "fail" => Err(Refusal { hint: Some("do better".to_owned()), ..Refusal::new(Fault::Engine, "it went wrong") }),
         "flood" => {
-            while watch.interrupt().reason().is_none() {
+            while !watch.cancellation().is_cancelled() {
                 watch.preview(&[7; 1 << 16]);
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::yield_now();
             }
-            Err(Refusal::new(Fault::Interrupted, "interrupted"))
+            Err(cancelled())
+        }
+        "held plan" => {
+            watch.planned(&serde_json::from_str(EMPTY_LAYOUT).unwrap());
+            wait_for_cancellation(watch.cancellation());
+            Err(cancelled())
         }
         "hang" => {
-            let (sender, thrown): (Sender<()>, _) = channel();
-            let sender = Mutex::new(sender);
-            watch.interrupt().on_throw(move || sender.lock().unwrap().send(()).expect("nobody waits"));
-            thrown.recv_timeout(PATIENCE).expect("nobody interrupted");
-            Err(Refusal::new(Fault::Interrupted, "interrupted"))
-        }
-        "pause" => {
-            std::thread::sleep(Duration::from_millis(100));
-            Ok(Painted { png: b"png".to_vec(), guidance_scale: 1.0 })
+            wait_for_cancellation(watch.cancellation());
+            Err(cancelled())
         }
         _ => {
             watch.warning("a word of warning");

@@ -4,11 +4,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
 
 use sinopia_server::{Server, ServerOptions, Stop};
 use tempfile::TempDir;
 
-use super::{PATIENCE, Script};
+use super::{Script, patience};
+
+/// Longer than any test.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
 
 /// A server and its folder.
 pub struct Running {
@@ -24,6 +28,16 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let mut options = ServerOptions::new(folder.path().join("jobs"));
         options.address = SocketAddr::from(([127, 0, 0, 1], 0));
+        // What clients are given a time for is tested where tests set the clock. Here nobody is too slow, however slow the machine.
+        for time in [
+            &mut options.turn_timeout,
+            &mut options.header_timeout,
+            &mut options.pause_timeout,
+            &mut options.body_timeout,
+            &mut options.write_timeout,
+        ] {
+            *time = FOREVER;
+        }
         change(&mut options);
         let script = Arc::new(Script::default());
         let server = Server::start(script.clone(), options).unwrap();
@@ -34,9 +48,7 @@ impl Running {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
+        TcpStream::connect(self.address).unwrap()
     }
 
     pub fn head(&self, request: &str, headers: &str) -> String {
@@ -55,6 +67,7 @@ impl Running {
     }
 
     /// What is answered to a whole request.
+    #[track_caller]
     pub fn ask(&self, request: &str, body: &str) -> String {
         rest(&mut self.send(request, body))
     }
@@ -62,13 +75,16 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let _patience = patience::until("the server stops");
         self.stop.stop();
         self.thread.take().unwrap().join().unwrap();
     }
 }
 
 /// Everything until the end of the connection; a reset is an end.
+#[track_caller]
 pub fn rest(stream: &mut TcpStream) -> String {
+    let _patience = patience::until("the connection ends");
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),

@@ -60,7 +60,7 @@ pub(super) struct ImagesDoc {
     /// A scheduler that `/api/options` lists.
     scheduler: Option<String>,
     /// Options of the method, by name.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Option<Object>)]
     options: Map<String, Value>,
     /// What must not be in the picture, in place of the default quality keywords. `negative` stands for it too.
     negative_prompt: Option<String>,

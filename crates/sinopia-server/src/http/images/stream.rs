@@ -5,88 +5,81 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::super::app::App;
 use super::super::jobs::{EVENTS, Events, KEEP_ALIVE};
 use super::super::problem::Problem;
-use super::{Order, Unfinished, heard, is_done, reply};
+use super::order::{Order, Unfinished, is_done, next_event, reply};
 use crate::events::Event;
+use crate::queue::Queued;
 use crate::store::now_ms;
 
-/// An answer that sends events as they come.
-pub(super) fn respond(
-    order: Order,
-    jobs: Vec<(String, Receiver<Event>)>,
-    unfinished: Unfinished,
-    num_partial: u32,
-) -> Response {
-    let (sender, receiver) = channel(EVENTS);
-    tokio::spawn(send(order, jobs, unfinished, num_partial, sender));
-    Sse::new(Events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+/// Pictures on their way to a client.
+pub(super) struct Sending {
+    pub(super) order: Order,
+    pub(super) unfinished: Unfinished,
+    /// Unfinished pictures that are sent of each.
+    pub(super) num_partial: u32,
 }
 
-/// Sends picture after picture until all are there, one fails, or nobody listens any more; what is not finished then is cancelled.
-async fn send(
-    order: Order,
-    jobs: Vec<(String, Receiver<Event>)>,
-    mut unfinished: Unfinished,
-    num_partial: u32,
-    to: Sender<sse::Event>,
-) {
-    let app = unfinished.app.clone();
-    for (id, ears) in jobs {
-        let sent = tokio::select! {
-            sent = send_one(&app, &order, (&id, ears), num_partial, &to) => sent,
-            () = to.closed() => return,
-        };
-        if let Err(problem) = sent {
-            let mut data = json!(problem.into_reply());
-            data["type"] = json!("error");
-            let _ = to.send(event("error", &data)).await; // unless nobody listens
-            return;
-        }
-        unfinished.has_ended(&id);
+impl Sending {
+    /// An answer that sends events as they come.
+    pub(super) fn respond(self, jobs: Vec<Queued>) -> Response {
+        let (sender, receiver) = channel(EVENTS);
+        tokio::spawn(self.send(jobs, sender));
+        Sse::new(Events(receiver)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
     }
-}
 
-/// Sends what is seen of one picture, then the picture.
-async fn send_one(
-    app: &App,
-    order: &Order,
-    (id, mut ears): (&str, Receiver<Event>),
-    num_partial: u32,
-    to: &Sender<sse::Event>,
-) -> Result<(), Problem> {
-    let mut partial = Partial { wanted: num_partial, sent: 0, share: 0.0 };
-    while !is_done(app, id).await? {
-        // The record is looked at again only when it may have changed.
-        loop {
-            match heard(ears.recv().await)? {
-                Event::Changed => break,
-                Event::Progress(progress) => partial.share = progress.step as f64 / progress.steps.max(1) as f64,
-                Event::Preview(address) if partial.is_due() => {
-                    let mut data = common(order, "image_generation.partial_image");
-                    data["b64_json"] = json!(rendered(app, order, address).await?);
-                    data["partial_image_index"] = json!(partial.sent);
-                    partial.sent += 1;
-                    let _ = to.send(event("image_generation.partial_image", &data)).await; // the caller sees who is gone
+    /// Sends picture after picture until all are there, one fails, or nobody listens any more; what is not finished then is cancelled.
+    async fn send(mut self, jobs: Vec<Queued>, to: Sender<sse::Event>) {
+        for mut job in jobs {
+            let sent = tokio::select! {
+                sent = self.send_one(&mut job, &to) => sent,
+                () = to.closed() => return,
+            };
+            if let Err(problem) = sent {
+                let mut data = json!(problem.into_reply());
+                data["type"] = json!("error");
+                let _ = to.send(event("error", &data)).await; // unless nobody listens
+                return;
+            }
+            self.unfinished.has_ended(&job.id);
+        }
+    }
+
+    /// Sends what is seen of one picture, then the picture.
+    async fn send_one(&self, job: &mut Queued, to: &Sender<sse::Event>) -> Result<(), Problem> {
+        let (app, order) = (&self.unfinished.app, &self.order);
+        let mut partial = Partial { wanted: self.num_partial, sent: 0, share: 0.0 };
+        while !is_done(app, &job.id).await? {
+            // The record is looked at again only when it may have changed.
+            loop {
+                match next_event(job.events.recv().await)? {
+                    Event::Changed => break,
+                    Event::Progress(progress) => partial.share = progress.step as f64 / progress.steps.max(1) as f64,
+                    Event::Preview(address) if partial.is_due() => {
+                        let mut data = common(order, "image_generation.partial_image");
+                        data["b64_json"] = json!(rendered(app, order, address).await?);
+                        data["partial_image_index"] = json!(partial.sent);
+                        partial.sent += 1;
+                        let _ = to.send(event("image_generation.partial_image", &data)).await; // the caller sees who is gone
+                    }
+                    Event::Preview(_) => {}
                 }
-                Event::Preview(_) => {}
             }
         }
+        let mut whole = order.clone();
+        whole.response = None;
+        let mut data = common(order, "image_generation.completed");
+        merge(&mut data, json!(reply(app, &whole, &job.id).await?));
+        // There are no tokens here; OpenAI's clients expect to read how many.
+        data["usage"] = json!({
+            "total_tokens": 0, "input_tokens": 0, "output_tokens": 0, "input_tokens_details": {"text_tokens": 0, "image_tokens": 0}
+        });
+        let _ = to.send(event("image_generation.completed", &data)).await; // likewise
+        Ok(())
     }
-    let mut whole = order.clone();
-    whole.response = None;
-    let mut data = common(order, "image_generation.completed");
-    merge(&mut data, json!(reply(app, &whole, id).await?));
-    // There are no tokens here; clients of OpenAI's expect to be told how many.
-    data["usage"] = json!({
-        "total_tokens": 0, "input_tokens": 0, "output_tokens": 0, "input_tokens_details": {"text_tokens": 0, "image_tokens": 0}
-    });
-    let _ = to.send(event("image_generation.completed", &data)).await; // likewise
-    Ok(())
 }
 
 /// Unfinished pictures, spread over the painting.
