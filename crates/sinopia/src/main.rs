@@ -29,14 +29,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command.plain()? {
+    match cli.command {
         Command::Generate(args) => cli::generate::run(*args),
         Command::Paint(args) => cli::paint::run(*args),
         Command::Plan(args) => cli::plan::run(*args),
         Command::Convert(args) => cli::convert::run(&args),
         Command::Cache(args) => cli::cache::run(args),
         Command::Run(args) => cli::comfyui::run(*args),
-        Command::Export(args) => cli::comfyui::export(&args),
+        Command::Export(args) => cli::comfyui::export(*args),
         Command::Inspect(args) => cli::inspect::run(&args),
         Command::Serve(args) => cli::serve::run(*args),
         Command::Models(args) => cli::models::run(args),

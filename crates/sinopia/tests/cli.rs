@@ -411,7 +411,10 @@ fn flags_and_layouts_that_mean_nothing_are_refused() {
         (&["models", "info", "hello.txt"], &["`hello.txt` is no safetensors file", "a diffusers folder"]),
         (&["paint", "void.json"], &["the layout is empty", "no caption"]),
         (&["paint", "void.json", "--method", "sd"], &["the layout is empty", "no caption"]),
-        (&["paint", LAYOUT, "--set", "max_iter=[1000000]"], &["`max_iter` is 1000000", "at most 1000"]),
+        (
+            &["paint", LAYOUT, "--set", "max_iter=[1000000]"],
+            &["option `max_iter` of method `lmd` is 1000000", "from 0 to 1000"],
+        ),
         (&["paint", "huge.json"], &["huge.json", "1e308"]),
     ];
     for (args, words) in cases {
@@ -420,7 +423,7 @@ fn flags_and_layouts_that_mean_nothing_are_refused() {
         assert!(stderr(&output).lines().all(|line| line.chars().count() < 300), "{args:?}\n{}", stderr(&output));
     }
     let told = stderr(&desk.ok(&["paint", "dots.json", "--steps", "1", "--out", "x.png"]));
-    assert!(told.contains("layout mended: dropped `?!` [10, 10, 50, 50]: it has no name"), "{told}");
+    assert!(told.contains("layout repaired: dropped `?!` [10, 10, 50, 50]: it has no name"), "{told}");
     assert!(told.contains("painting with lmd on miniature, 1 step, seed 0\n"), "{told}");
     let refused = stderr(&desk.run(&["paint", LAYOUT, "--width", "102"]));
     assert!(!refused.contains("painting with"), "{refused}");
@@ -675,7 +678,7 @@ fn any_number_of_boxes_is_painted_or_refused() {
     desk.put("outside.json", &layout_of(&[[400.0, 400.0, 300.0, 300.0]]));
     let output = desk.ok(&["paint", "outside.json", "--steps", "1", "--out", "outside.png"]);
     let told = stderr(&output);
-    let mended = told.lines().find(|line| line.starts_with("layout mended: ")).unwrap_or_default();
+    let mended = told.lines().find(|line| line.starts_with("layout repaired: ")).unwrap_or_default();
     assert!(mended.contains("`a cat`") && mended.contains("[400, 400, 300, 300] to [400, 400, 112, 112]"), "{told}");
     desk.put("thousand.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]; 1000]));
     desk.refuses(&["paint", "thousand.json"], 2, &["1000", "thousand.json"]);
@@ -694,7 +697,7 @@ fn endless_texts_are_shown_in_short() {
     let output = desk.ok(&["paint", "endless.json", "--steps", "1", "--json", "--out", "x.png"]);
     let told = stderr(&output);
     assert!(
-        told.contains("layout mended: cut a name of 95999 characters to its first 300: `a very red ball"),
+        told.contains("layout repaired: cut a name of 95999 characters to its first 300: `a very red ball"),
         "{told}"
     );
     assert!(told.contains("  a very red ball a very red ball a very…  ["), "{told}");
@@ -718,7 +721,7 @@ fn nothing_that_a_terminal_obeys_is_passed_on() {
         let all = String::from_utf8(all).unwrap();
         assert!(!all.chars().any(|c| c.is_control() && c != '\n'), "{all:?}");
     }
-    assert!(stderr(&painted).contains("layout mended: cut `a \\u001b]0;cat\\u0007`"), "{}", stderr(&painted));
+    assert!(stderr(&painted).contains("layout repaired: cut `a \\u001b]0;cat\\u0007`"), "{}", stderr(&painted));
     assert!(stderr(&refused).contains("unknown method `l\\u001b[31mmd`"), "{}", stderr(&refused));
     let text = String::from_utf8(inspected.stdout).unwrap();
     assert!(text.contains("caption     a \\u001b[2Jcat\\nmethod"), "{text}");

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use image::RgbImage;
 use serde::Deserialize;
-use sinopia_eval::eye::Question;
-use sinopia_eval::{Detector, Eye, Protocol, Query, Seen};
+use sinopia_eval::evaluators::Question;
+use sinopia_eval::{Detector, Evaluator, Prediction, Protocol, Query};
+use sinopia_layout::PixelBox;
 
 const SCENES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenes");
 
@@ -52,18 +53,13 @@ fn article(words: &str) -> String {
 }
 
 /// What is seen when these texts are asked for together, each group's doubles suppressed.
-fn look(detector: &Detector, picture: &RgbImage, texts: &[(String, usize)], protocol: Protocol) -> Vec<Seen> {
+fn look(detector: &Detector, picture: &RgbImage, texts: &[(String, usize)], protocol: Protocol) -> Vec<Prediction> {
     let queries = || texts.iter().map(|(text, group)| Query { text: text.clone(), group: *group }).collect();
-    let read = detector.read(&texts.iter().map(|(text, _)| text.clone()).collect::<Vec<_>>()).unwrap();
+    let texts: Vec<String> = texts.iter().map(|(text, _)| text.clone()).collect();
+    let predictor = detector.prepare(&texts, None).unwrap();
     let question = || Question { protocol, queries: queries() };
-    let [seen, _] = read.look(&[picture], &[[question(), question()]]).unwrap().remove(0);
+    let [seen, _] = predictor.predict(&[picture], &[[question(), question()]]).unwrap().remove(0);
     seen
-}
-
-fn iou(a: [f64; 4], b: [f64; 4]) -> f64 {
-    let width = ((a[0] + a[2]).min(b[0] + b[2]) - a[0].max(b[0])).max(0.0);
-    let height = ((a[1] + a[3]).min(b[1] + b[3]) - a[1].max(b[1])).max(0.0);
-    width * height / (a[2] * a[3] + b[2] * b[3] - width * height)
 }
 
 #[test]
@@ -84,8 +80,9 @@ fn things_are_found_in_their_colours_and_places() {
         things_in_all += scene.things.len();
         for thing in &scene.things {
             let name = format!("a photo of {}", article(&format!("{} {}", thing.color, thing.kind)));
-            let at = |seen: &Seen| [seen.bbox.x(), seen.bbox.y(), seen.bbox.width(), seen.bbox.height()];
-            hits += usize::from(seen.iter().any(|seen| seen.name == name && iou(at(seen), thing.bbox) >= 0.5));
+            let [x, y, width, height] = thing.bbox;
+            let bbox = PixelBox::new(x, y, width, height).unwrap();
+            hits += usize::from(seen.iter().any(|seen| seen.label == name && seen.bbox.iou(&bbox) >= 0.5));
         }
     }
     let f1 = 2.0 * hits as f64 / (seen_in_all + things_in_all) as f64;

@@ -184,7 +184,7 @@ fn what_does_not_fit_is_refused_before_any_work() {
     let desk = Desk::new();
     desk.refuses(
         &["generate", "a car", "--method", "sd", "--text-encoder", "t5"],
-        &["choose one of clip, ella, ella+clip"],
+        &["`clip`, `ella` or `ella+clip` is expected"],
     );
     desk.refuses(&["generate", "a car", "--method", "sd", "--t5", "folder"], &["`--t5` and `--ella` are for"]);
     desk.refuses(

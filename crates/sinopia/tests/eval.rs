@@ -187,14 +187,16 @@ fn a_run_is_painted_once_scored_and_reported() {
     assert_eq!(again["images"][1], scores["images"][1]);
 }
 
-fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
-    for _ in 0..6000 {
-        if happened() {
+/// Waits for something that a process does, however long it takes.
+fn wait_for(what: &str, child: &mut Child, mut has_happened: impl FnMut() -> bool) {
+    loop {
+        let has_ended = child.try_wait().unwrap().is_some();
+        if has_happened() {
             return;
         }
+        assert!(!has_ended, "the process ended, and {what} did not happen");
         std::thread::sleep(Duration::from_millis(20));
     }
-    panic!("{what} did not happen");
 }
 
 #[test]
@@ -202,7 +204,7 @@ fn a_killed_run_goes_on_and_gives_the_same_images() {
     let desk = Desk::new();
     let (killed, whole) = (small_run("killed", "2"), small_run("whole", "2"));
     let mut child: Child = desk.command(&killed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("the first image", || desk.path("killed").is_dir() && !desk.images("killed").is_empty());
+    wait_for("the first image", &mut child, || desk.path("killed").is_dir() && !desk.images("killed").is_empty());
     child.kill().unwrap();
     child.wait().unwrap();
     let left = desk.images("killed");

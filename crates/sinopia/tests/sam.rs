@@ -31,7 +31,7 @@ fn picture() -> Vec<u8> {
 
 #[track_caller]
 fn check(disc: usize, prompt: &Prompt) {
-    let (sam, _): (Sam, String) = sinopia::miniature_sam(&OpenOptions::default()).unwrap();
+    let (sam, _): (Sam, String) = sinopia::studio::models::built_in::miniature_sam(&OpenOptions::default()).unwrap();
     let bytes = picture();
     let image = sam.encode(Pixels::new(SIDE, SIDE, &bytes).unwrap()).unwrap();
     let masks: Masks = sam.segment(&image, prompt).unwrap();

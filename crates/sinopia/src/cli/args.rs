@@ -5,17 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use sinopia_diffusion::{Shortcuts, TextEncoderKind, TextEncoding};
 use sinopia_layout::{Canvas, names};
-use sinopia_models::Precision;
-use sinopia_models::ella::TextLength;
-use sinopia_models::t5::StateRange;
-use sinopia_nn::Arithmetic;
-use sinopia_planner::Prices;
+use sinopia_studio::models::NO_SAM;
+use sinopia_studio::{Error, MachineSettings, PaintSettings, PlannerSettings};
 
-use super::eval::args::{EvalArgs, EvalCommand};
-use super::failure::bad_request;
-use super::model::{self, NO_SAM};
+use super::eval::args::EvalArgs;
+use super::flags::{Flags, Selected, Selection};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,27 +72,6 @@ pub(crate) enum Command {
         /// The shell to complete for
         shell: Shell,
     },
-}
-
-impl Command {
-    /// The same with [`PaintingArgs::plain`] flags: whoever asks whether something was typed, asks of these.
-    pub(crate) fn plain(mut self) -> anyhow::Result<Self> {
-        let painting = match &mut self {
-            Self::Generate(args) => &mut args.painting,
-            Self::Paint(args) => &mut args.painting,
-            Self::Run(args) => &mut args.painting,
-            Self::Export(args) => &mut args.painting,
-            Self::Eval(EvalArgs { command: EvalCommand::Image(args) }) => &mut args.painting,
-            Self::Serve(args) => {
-                args.make_plain();
-                return Ok(self);
-            }
-            Self::Eval(_) | Self::Plan(_) | Self::Convert(_) | Self::Cache(_) => return Ok(self),
-            Self::Inspect(_) | Self::Models(_) | Self::Completions { .. } => return Ok(self),
-        };
-        *painting = std::mem::take(painting).plain()?;
-        Ok(self)
-    }
 }
 
 #[derive(Debug, Args)]
@@ -163,268 +137,111 @@ pub(crate) struct PaintArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// What reads the prompts.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Text encoder")]
-pub(crate) struct TextArgs {
-    /// What reads the prompts: `clip`, `ella` (long captions; no attention guidance), or `ella+clip` (both: ELLA reads the caption, CLIP the words
-    /// that are guided) [default: clip]
-    #[arg(long, value_name = "KIND", value_parser = text_encoder)]
-    pub(crate) text_encoder: Option<TextEncoderKind>,
-
-    /// What reads the negative prompt [default: the same]
-    #[arg(long, value_name = "KIND", value_parser = text_encoder, hide_short_help = true)]
-    pub(crate) negative_encoder: Option<TextEncoderKind>,
-
-    /// ELLA's language model: a folder of a T5 1.1 or FLAN-T5 (`config.json`, weights, `tokenizer.json` or `spiece.model`), or `miniature` [default: the miniature's]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) t5: Option<String>,
-
-    /// ELLA's connector: `ella-sd1.5-tsc-t5xl.safetensors`, a folder with `config.json`, or `miniature` [default: the miniature's]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ella: Option<String>,
-
-    /// Tokens that the language model is given: `flexible`, all of a text, or `fixed`, 128 as ELLA was trained [default: flexible]
-    #[arg(long, value_name = "KIND", hide_short_help = true)]
-    pub(crate) t5_length: Option<LengthArg>,
-
-    /// Range of the language model's states: `f16`, which ELLA was trained on, overflow included, or `f32` [default: f16]
-    #[arg(long, value_name = "KIND", hide_short_help = true)]
-    pub(crate) t5_range: Option<RangeArg>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LengthArg {
-    /// As many tokens as the text has
-    Flexible,
-    /// 128, cut or padded
-    Fixed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RangeArg {
-    /// Rounded and clamped as half precision stores them
-    F16,
-    /// As computed
-    F32,
-}
-
-fn text_encoder(name: &str) -> Result<TextEncoderKind, String> {
-    let all = TextEncoderKind::ALL;
-    let known = all.map(TextEncoderKind::as_str);
-    let found = names::find(name, known);
-    all.into_iter().find(|kind| found == Some(kind.as_str())).ok_or_else(|| names::choice(name, &known))
-}
-
-impl TextArgs {
-    /// `base` with what is given.
-    pub(crate) fn encoding(&self, base: TextEncoding) -> TextEncoding {
-        TextEncoding {
-            encoder: self.text_encoder.unwrap_or(base.encoder),
-            negative: self.negative_encoder.or(base.negative),
-            length: match self.t5_length {
-                Some(LengthArg::Flexible) => TextLength::Flexible,
-                Some(LengthArg::Fixed) => TextLength::Fixed,
-                None => base.length,
-            },
-        }
-    }
-
-    /// The range that is given.
-    pub(crate) fn range(&self) -> Option<StateRange> {
-        self.t5_range.map(|range| match range {
-            RangeArg::F16 => StateRange::F16,
-            RangeArg::F32 => StateRange::F32,
-        })
-    }
-}
-
 /// How to paint. What is not given comes from `SINOPIA_*`, `sinopia.toml`, then the method's defaults.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Painting")]
 pub(crate) struct PaintingArgs {
-    /// How the layout is obeyed: `lmd`, `boxdiff`, `backward-guidance` (boxes guide the attention), `multidiffusion` (a prompt for each
-    /// region), `lmd-plus`, `gligen` (for models that are told of boxes) or `sd` (not at all) [default: lmd]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) method: Option<String>,
-
-    /// A method with its options set as someone else has them: `diffusers-lmd-plus`; `--set` still wins
-    #[arg(long, value_name = "NAME")]
-    pub(crate) preset: Option<String>,
-
-    /// `miniature` (built in), a diffusers folder, a `.safetensors` file, or a Hub id such as `owner/name` [default: miniature]
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) model: Option<String>,
-
-    /// Which edition of the model's weights, `bf16` for files named `….bf16.safetensors`; `--model MODEL#bf16` is the same [default: full precision if it
-    /// is there, else fp16, else bf16]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) variant: Option<String>,
-
-    /// What outlines the objects of `lmd` and `lmd-plus`: a SAM, as a folder (`config.json`, `model.safetensors`) or a file of weights, `miniature`
-    /// (built in, for the miniature's pictures) or `none` (attention and box alone) [default: none]
-    #[arg(long, value_name = "SAM")]
-    pub(crate) sam: Option<String>,
-
-    /// Where the noise starts: same seed, same image (0 to 18446744073709551615, or `random`: one is drawn and told) [default: 0]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = seed)]
-    pub(crate) seed: Option<u64>,
-
-    /// Denoising steps: more is finer and takes proportionally longer (1 to 1000) [default: 50]
-    #[arg(long, alias = "num-inference-steps", allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) steps: Option<u32>,
-
-    /// How strictly the picture follows the prompt; 1 turns classifier-free guidance off [default: 7.5; 3.5 for small models]
-    #[arg(long, aliases = ["cfg-scale", "cfg"], allow_negative_numbers = true, value_name = "X", value_parser = guidance_scale)]
-    pub(crate) guidance_scale: Option<f64>,
-
-    /// Classifier-free guidance in this share of the steps only, as `0.1..0.8`; the other steps cost half [default: 0..1]
-    #[arg(long, value_name = "FROM..TO", value_parser = interval)]
-    pub(crate) guidance_interval: Option<(f64, f64)>,
-
-    /// Run the deep layers of the UNet in every Nth step only: faster, a little coarser (1 to 1000) [default: 1]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) deep_every: Option<u32>,
-
-    /// Self-attention on the finest grid looks at windows of N × N cells: faster at large sizes, a little blurrier; N divides width and height / 8 (1 to 8) [default: 1]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
-    pub(crate) merge_tokens: Option<u32>,
-
-    /// ddim, pndm, euler, euler-ancestral or dpm-solver++ [default: the model's own for sd, else ddim]. Behind all but pndm may stand `-karras`,
-    /// `-exponential`, `-normal`, `-simple`, `-sgm-uniform`, `-ddim-uniform` or `-kl-optimal` for ComfyUI's noise levels of that name in place of the model's own
-    #[arg(long, alias = "sampler", value_name = "NAME")]
-    pub(crate) scheduler: Option<String>,
+    /// Every setting that a picture has.
+    #[command(flatten)]
+    flags: Flags<PaintSettings>,
 
     #[command(flatten)]
-    pub(crate) text: TextArgs,
+    rest: PaintingRest,
 
-    /// What must not be in the picture, in place of the default quality keywords; the layout's negative caption comes first
-    #[arg(long, alias = "negative-prompt", value_name = "TEXT")]
-    pub(crate) negative: Option<String>,
+    #[command(flatten)]
+    machine: Flags<MachineSettings>,
+}
 
-    /// Leave the layout's negative caption out (the `sd` baseline that depends on no LLM)
-    #[arg(long)]
-    pub(crate) ignore_negative_prompt: bool,
-
-    /// Width in pixels [default: the model's own]
-    #[arg(long, allow_negative_numbers = true, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
-    pub(crate) width: Option<u32>,
-
-    /// Height in pixels [default: the model's own]
-    #[arg(long, allow_negative_numbers = true, value_name = "PX", value_parser = clap::value_parser!(u32).range(8..=4096))]
-    pub(crate) height: Option<u32>,
+/// What is typed in another way than as a setting with a value.
+#[derive(Debug, Clone, Default, Args)]
+struct PaintingRest {
+    /// Which edition of the model's weights, `bf16` for files named `….bf16.safetensors`; `--model MODEL#bf16` is the same [default: full precision if it
+    /// is there, else fp16, else bf16]
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    variant: Option<String>,
 
     /// Width and height at once, as WIDTHxHEIGHT in pixels
-    #[arg(long, value_name = "SIZE", value_parser = picture_size, conflicts_with_all = ["width", "height"])]
-    pub(crate) size: Option<(u32, u32)>,
+    #[arg(long, value_name = "SIZE", value_parser = picture_size, conflicts_with_all = ["width", "height"], help_heading = "Sampling")]
+    size: Option<(u32, u32)>,
 
-    /// What the networks compute in: `bf16` is faster where the processor has it and halves the memory [default: auto]
-    #[arg(long, value_name = "KIND", ignore_case = true)]
-    pub(crate) precision: Option<PrecisionArg>,
+    /// Leave the layout's negative caption out (the `sd` baseline that depends on no LLM)
+    #[arg(long, help_heading = "Prompts")]
+    ignore_negative_prompt: bool,
 
-    /// Behave as published, known faults included, instead of with their mends; `--set` still wins
-    #[arg(long, conflicts_with = "preset")]
-    pub(crate) reference: bool,
+    /// Behave as published, known faults included; `--set` still wins
+    #[arg(long, conflicts_with = "preset", help_heading = "Model")]
+    reference: bool,
 
-    /// One option of the method, as `name=value`; `sinopia inspect` shows them all. Repeatable
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    pub(crate) set: Vec<String>,
+    /// One option of the method, as `name=value`; docs/options.md has them all. Repeatable
+    #[arg(long = "set", value_name = "NAME=VALUE", help_heading = "Model")]
+    set: Vec<String>,
 
     /// Images to make, with seeds counting up from `--seed` (1 to 10000) [default: 1]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) count: Option<u32>,
-
-    /// Threads to compute with; the image does not depend on it [default: all cores]
-    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) threads: Option<u32>,
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), help_heading = "Output")]
+    count: Option<u32>,
 
     /// Settings file [default: ./sinopia.toml, if there is one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    config: Option<PathBuf>,
+}
+
+/// The preset that `--reference` stands for.
+const FAITHFUL: &str = "faithful";
+
+/// How to paint, as it was typed, in the words of settings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Painting {
+    /// What was said of the picture.
+    pub(crate) settings: PaintSettings,
+    /// What was said of the machine.
+    pub(crate) machine: MachineSettings,
+    /// Which edition of a model's weights that is named elsewhere.
+    pub(crate) variant: Option<String>,
+    /// Images to make.
+    pub(crate) count: Option<u32>,
+    /// The settings file.
     pub(crate) config: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum PrecisionArg {
-    /// bf16 where the processor multiplies it faster, else as stored
-    Auto,
-    /// As the checkpoint stores its weights
-    Stored,
-    /// 32-bit floats: the reference
-    #[value(aliases = ["fp32", "float32"])]
-    F32,
-    /// 16-bit brain floats, sums in 32 bits: half the memory, about twice the speed with AVX-512 BF16
-    #[value(alias = "bfloat16")]
-    Bf16,
-}
-
 impl PaintingArgs {
-    /// What stands for something else, as that: `--size` as width and height, `--variant` as a part of the model's name, our own words as we write
-    /// them. A variant stays where no model is named: which one is meant shows later.
-    pub(crate) fn plain(self) -> anyhow::Result<Self> {
-        let (width, height) = self.size.unzip();
-        let (model, variant) = match (self.model.map(own_model), self.variant) {
-            (Some(model), Some(variant)) => (Some(model::with_variant(&model, &variant)?), None),
-            named => named,
-        };
-        Ok(Self {
-            width: self.width.or(width),
-            height: self.height.or(height),
-            size: None,
-            model,
-            variant,
-            sam: self.sam.map(own_sam),
-            text: TextArgs { t5: self.text.t5.map(own_model), ella: self.text.ella.map(own_model), ..self.text },
-            ..self
-        })
-    }
-
-    /// `base` with what is given.
-    pub(crate) fn shortcuts(&self, base: Shortcuts) -> Shortcuts {
-        Shortcuts {
-            guidance_interval: self.guidance_interval.unwrap_or(base.guidance_interval),
-            deep_every: self.deep_every.map_or(base.deep_every, |n| n as usize),
-            merge_tokens: self.merge_tokens.map_or(base.merge_tokens, |n| n as usize),
+    /// What was typed, with everything that stands for something else as that: `--size` as width and height, `--variant` as a part of the model's name, our own words as
+    /// we write them. A variant stays where no model is named: which one is meant shows later.
+    pub(crate) fn painting(self) -> anyhow::Result<Painting> {
+        let PaintingRest { variant, size, ignore_negative_prompt, reference, set, count, config } = self.rest;
+        let mut settings = self.flags.0;
+        if let Some((width, height)) = size {
+            (settings.width, settings.height) = (Some(width), Some(height));
         }
+        if ignore_negative_prompt {
+            settings.options.insert("ignore_negative_prompt".to_owned(), true.into());
+        }
+        if reference {
+            settings.preset = Some(FAITHFUL.to_owned());
+        }
+        settings.set = set;
+        Painting { settings: with_own_words(settings), machine: self.machine.0, variant, count, config }.with_variant()
     }
 }
 
-impl PrecisionArg {
-    /// What to compute in on this machine: never [`Auto`](Self::Auto).
-    pub(crate) fn resolved(self) -> Self {
-        match self {
-            Self::Auto if Arithmetic::fastest() == Arithmetic::Bf16 => Self::Bf16,
-            Self::Auto => Self::Stored,
-            other => other,
+impl Painting {
+    /// With the variant in the model's name, if a model is named.
+    pub(crate) fn with_variant(mut self) -> anyhow::Result<Self> {
+        if self.settings.model.is_some()
+            && let Some(variant) = self.variant.take()
+        {
+            self.settings = self.settings.with_variant(&variant)?;
         }
-    }
-
-    /// The word on the command line and in recipes.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Stored => "stored",
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
-
-    /// Reads the word.
-    pub(crate) fn parse(name: &str) -> anyhow::Result<Self> {
-        let all = [Self::Auto, Self::Stored, Self::F32, Self::Bf16];
-        all.into_iter()
-            .find(|kind| kind.name() == name)
-            .ok_or_else(|| bad_request(format!("unknown precision `{name}`: choose one of auto, stored, f32, bf16")))
+        Ok(self)
     }
 }
 
-impl From<PrecisionArg> for Precision {
-    fn from(kind: PrecisionArg) -> Self {
-        match kind {
-            PrecisionArg::Auto | PrecisionArg::Stored => Self::Auto,
-            PrecisionArg::F32 => Self::F32,
-            PrecisionArg::Bf16 => Self::Bf16,
-        }
+/// The same, our own words as we write them.
+pub(super) fn with_own_words(settings: PaintSettings) -> PaintSettings {
+    PaintSettings {
+        model: settings.model.map(own_model),
+        sam: settings.sam.map(own_sam),
+        t5: settings.t5.map(own_model),
+        ella: settings.ella.map(own_model),
+        ..settings
     }
 }
 
@@ -457,108 +274,57 @@ pub(crate) struct OutputArgs {
     pub(crate) quiet: bool,
 }
 
+/// The settings of a planner whose values are no names of files: those need not be text.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NoFiles;
+
+impl Selection for NoFiles {
+    fn selects(name: &str) -> bool {
+        !["template", "plan_cache"].contains(&name)
+    }
+}
+
 /// Who lays out a caption, and how. What is not given comes from `SINOPIA_*`, `sinopia.toml`, then from the model's name.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Planning")]
 pub(crate) struct PlannerArgs {
-    /// Who plans [default: openai or gguf by the name of `--llm-model`, built-in without one]
-    #[arg(long, value_name = "KIND", ignore_case = true)]
-    pub(crate) planner: Option<PlannerKind>,
-
-    /// The language model, by the name its server knows, or a GGUF file (llama, mistral, mixtral, qwen 2 and 3, gemma 3, phi 3)
-    #[arg(long, value_name = "NAME|FILE.gguf")]
-    pub(crate) llm_model: Option<String>,
-
-    /// The server: an address such as `http://localhost:8000/v1`, or openai, vllm, llama.cpp, ollama or lm-studio [default: by model]
-    #[arg(long, value_name = "URL")]
-    pub(crate) llm_base_url: Option<String>,
-
-    /// Ask for a chat message, for the continuation of a text, or by the Responses API [default: by model]
-    #[arg(long, value_name = "KIND", ignore_case = true, hide_short_help = true)]
-    pub(crate) llm_endpoint: Option<EndpointArg>,
-
-    /// How the model writes a layout [default: by model]
-    #[arg(long, value_name = "KIND", ignore_case = true, hide_short_help = true, conflicts_with = "template")]
-    pub(crate) llm_format: Option<FormatArg>,
-
-    /// Randomness of the model's answers, 0 to 2 [default: 0.25]
-    #[arg(long, allow_negative_numbers = true, value_name = "X", value_parser = temperature, hide_short_help = true)]
-    pub(crate) llm_temperature: Option<f64>,
-
-    /// Longest answer in tokens (16 to 100000) [default: by model, 900 or more]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=100_000), hide_short_help = true)]
-    pub(crate) llm_max_tokens: Option<u32>,
-
-    /// What a million tokens cost, read and written, as IN/OUT (such as `0.15/0.60`): reports then tell the cost
-    #[arg(long, value_name = "IN/OUT", value_parser = prices, hide_short_help = true)]
-    pub(crate) llm_price: Option<Prices>,
-
-    /// Longest wait for one answer, in seconds [default: 120]
-    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) llm_timeout: Option<f64>,
-
-    /// Longest time for a whole layout, pauses and repairs included, in seconds [default: 600]
-    #[arg(long, allow_negative_numbers = true, value_name = "SECONDS", value_parser = seconds, hide_short_help = true)]
-    pub(crate) plan_timeout: Option<f64>,
+    /// Every setting that a planner has, but for files.
+    #[command(flatten)]
+    flags: Selected<PlannerSettings, NoFiles>,
 
     /// Prompt template of your own (MiniJinja); it may extend `lmd-text`, `lmd-json` or `two-step`
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) template: Option<PathBuf>,
-
-    /// Layouts to choose the best from (1 to 20) [default: 1; 16 from the built-in planner]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
-    pub(crate) candidates: Option<u32>,
-
-    /// Canvas to lay out on, as WIDTHxHEIGHT in pixels [default: 512x512]
-    #[arg(long, value_name = "SIZE", value_parser = canvas, allow_hyphen_values = true, hide_short_help = true)]
-    pub(crate) canvas: Option<Canvas>,
-
-    /// Take the best answer even if it fails a check
-    #[arg(long, hide_short_help = true)]
-    pub(crate) lenient: bool,
+    #[arg(long, value_name = "FILE", hide_short_help = true, conflicts_with = "llm_format", help_heading = "Planning")]
+    template: Option<PathBuf>,
 
     /// File that remembers good layouts [default: sinopia/plans.sqlite in the user's cache folder]
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub(crate) plan_cache: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Planning")]
+    plan_cache: Option<PathBuf>,
+
+    /// Take the best answer even if it fails a check
+    #[arg(long, hide_short_help = true, help_heading = "Planning")]
+    pub(crate) lenient: bool,
 
     /// Remember nothing and ask anew
-    #[arg(long, hide_short_help = true, conflicts_with = "plan_cache")]
+    #[arg(long, hide_short_help = true, conflicts_with = "plan_cache", help_heading = "Planning")]
     pub(crate) no_plan_cache: bool,
 }
 
-/// Kinds of planners.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum PlannerKind {
-    /// The small model inside the program: English captions, no network
-    #[value(alias = "builtin")]
-    BuiltIn,
-    /// A model file of your own, run in process
-    Gguf,
-    /// A server with OpenAI's protocol
-    Openai,
+/// Who plans, and how, once flags, variables and the settings file have said what they say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PlannerChoice {
+    /// What was said of the planner.
+    pub(crate) settings: PlannerSettings,
+    /// Take the best answer even if it fails a check.
+    pub(crate) lenient: bool,
+    /// Remember nothing and ask anew.
+    pub(crate) no_plan_cache: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum EndpointArg {
-    /// `chat/completions`
-    Chat,
-    /// `completions`
-    Completions,
-    /// `responses`
-    Responses,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FormatArg {
-    /// The list of pairs of LLM-grounded Diffusion
-    Text,
-    /// JSON, held to a schema where the server can
-    Json,
-    /// JSON with boxes for the core of the picture only; the rest is told in words and placed by rules
-    TwoStep,
+impl PlannerArgs {
+    /// What was said of the planner.
+    pub(crate) fn settings(&self) -> PlannerSettings {
+        let (template, plan_cache) = (self.template.clone(), self.plan_cache.clone());
+        PlannerSettings { template, plan_cache, ..self.flags.settings().clone() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -773,60 +539,25 @@ pub(crate) enum ModelsCommand {
     },
 }
 
-fn temperature(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.0..=2.0).contains(&value) => Ok(value),
-        _ => Err("a number from 0 to 2 is expected".to_owned()),
-    }
-}
-
-pub(super) fn prices(text: &str) -> Result<Prices, String> {
-    let price = |text: &str| text.trim().parse().ok().filter(|price| (0.0..=1e6).contains(price));
-    let both = text.split_once('/').and_then(|(prompt, completion)| Some((price(prompt)?, price(completion)?)));
-    let (prompt, completion) = both.ok_or("two prices of a million tokens are expected, as `0.15/0.60`")?;
-    Ok(Prices { prompt, completion })
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (0.001..=86_400.0).contains(&value) => Ok(value),
-        _ => Err("a number of seconds, at most 86400, is expected".to_owned()),
-    }
-}
-
 fn canvas(text: &str) -> Result<Canvas, String> {
-    let (width, height) = sides(text)?;
-    Canvas::new(width, height).map_err(|error| error.to_string())
+    sinopia_studio::parse_canvas(text).map_err(|error| match error {
+        Error::Canvas { source } => source.to_string(),
+        _ => A_SIZE.to_owned(),
+    })
 }
+
+const A_SIZE: &str = "WIDTHxHEIGHT in pixels is expected, such as 768x512";
 
 fn picture_size(text: &str) -> Result<(u32, u32), String> {
-    let (width, height) = sides(text)?;
+    let (width, height) = sinopia_studio::parse_size(text).map_err(|_| A_SIZE.to_owned())?;
     match [width, height].iter().all(|side| (8..=4096).contains(side)) {
         true => Ok((width, height)),
         false => Err("width and height are from 8 to 4096 pixels".to_owned()),
     }
 }
 
-/// `768x512`, or one number for a square.
-fn sides(text: &str) -> Result<(u32, u32), String> {
-    let side = |text: &str| text.trim().parse().ok();
-    let sides = match text.split_once(['x', 'X', '×', '*']) {
-        Some((width, height)) => side(width).zip(side(height)),
-        None => side(text).map(|side| (side, side)),
-    };
-    sides.ok_or_else(|| "WIDTHxHEIGHT in pixels is expected, such as 768x512".to_owned())
-}
-
-fn seed(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(seed) => Ok(seed),
-        Err(_) if text.eq_ignore_ascii_case("random") => Ok(drawn_seed()),
-        Err(_) => Err("a whole number from 0 to 18446744073709551615 is expected, or `random`".to_owned()),
-    }
-}
-
 /// A seed that nobody chose, short enough to be typed again.
-fn drawn_seed() -> u64 {
+pub(super) fn drawn_seed() -> u64 {
     // The keys of a hash map come from the system's random numbers.
     let drawn = RandomState::new().build_hasher().finish();
     drawn % (1 << 32)
@@ -850,30 +581,19 @@ fn own_word(typed: String, known: &[&str]) -> String {
     }
 }
 
-/// Two rising shares, `0.1..0.8`.
-fn interval(text: &str) -> Result<(f64, f64), String> {
-    let share = |text: &str| text.trim().parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    let shares = text.split_once("..").and_then(|(first, end)| Some((share(first)?, share(end)?)));
-    shares.filter(|(first, end)| first <= end).ok_or_else(|| "two rising numbers from 0 to 1, as `0.1..0.8`".to_owned())
-}
-
-fn guidance_scale(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if (1.0..=100.0).contains(&value) => Ok(value),
-        _ => Err("a number from 1 to 100 is expected".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
+    use sinopia_diffusion::TextEncoderKind;
+    use sinopia_studio::PrecisionChoice;
 
     use super::*;
+    use crate::cli::eval::args::EvalCommand;
 
-    fn painting(flags: &[&str]) -> Result<PaintingArgs, String> {
+    fn painting(flags: &[&str]) -> Result<Painting, String> {
         let cli = Cli::try_parse_from([&["sinopia", "generate", "a cat"], flags].concat());
         match cli.map_err(|error| error.to_string())?.command {
-            Command::Generate(args) => args.painting.plain().map_err(|error| error.to_string()),
+            Command::Generate(args) => args.painting.painting().map_err(|error| error.to_string()),
             other => Err(format!("{other:?}")),
         }
     }
@@ -888,8 +608,8 @@ mod tests {
         for (size, sides) in
             [("768x512", (768, 512)), ("768X512", (768, 512)), ("64 × 32", (64, 32)), ("128", (128, 128))]
         {
-            let args = painting(&["--size", size]).unwrap();
-            assert_eq!((args.width, args.height), (Some(sides.0), Some(sides.1)), "{size}");
+            let settings = painting(&["--size", size]).unwrap().settings;
+            assert_eq!((settings.width, settings.height), (Some(sides.0), Some(sides.1)), "{size}");
         }
         for (size, words) in [("big", "such as 768x512"), ("512x", "such as 768x512"), ("0x8", "from 8 to 4096")] {
             let error = painting(&["--size", size]).unwrap_err();
@@ -909,7 +629,7 @@ mod tests {
         ] {
             let flags = ["--size", "128x96", "--model", "owner/name", "--variant", "bf16", "--t5", "MINIATURE"];
             let typed = [&["sinopia"], command, &flags].concat();
-            let painting = match Cli::try_parse_from(typed).unwrap().command.plain().unwrap() {
+            let painting = match Cli::try_parse_from(typed).unwrap().command {
                 Command::Generate(args) => args.painting,
                 Command::Paint(args) => args.painting,
                 Command::Run(args) => args.painting,
@@ -917,9 +637,10 @@ mod tests {
                 Command::Eval(EvalArgs { command: EvalCommand::Image(args) }) => args.painting,
                 other => panic!("{other:?}"),
             };
-            assert_eq!((painting.width, painting.height, painting.size), (Some(128), Some(96), None), "{command:?}");
-            assert_eq!((painting.model.as_deref(), painting.variant), (Some("owner/name#bf16"), None), "{command:?}");
-            assert_eq!(painting.text.t5.as_deref(), Some("miniature"), "{command:?}");
+            let Painting { settings, variant, .. } = painting.painting().unwrap();
+            assert_eq!((settings.width, settings.height), (Some(128), Some(96)), "{command:?}");
+            assert_eq!((settings.model.as_deref(), variant), (Some("owner/name#bf16"), None), "{command:?}");
+            assert_eq!(settings.t5.as_deref(), Some("miniature"), "{command:?}");
         }
         assert!(
             painting(&["--model", "a#fp16", "--variant", "bf16"]).unwrap_err().contains("names an edition already")
@@ -929,8 +650,8 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_number_or_drawn() {
-        assert_eq!(painting(&["--seed", "18446744073709551615"]).unwrap().seed, Some(u64::MAX));
-        let drawn: Vec<u64> = (0..8).filter_map(|_| painting(&["--seed", "Random"]).unwrap().seed).collect();
+        assert_eq!(painting(&["--seed", "18446744073709551615"]).unwrap().settings.seed, Some(u64::MAX));
+        let drawn: Vec<u64> = (0..8).filter_map(|_| painting(&["--seed", "Random"]).unwrap().settings.seed).collect();
         assert!(drawn.iter().any(|seed| *seed != drawn[0]) && drawn.iter().all(|seed| *seed < 1 << 32), "{drawn:?}");
         for seed in ["-1", "one", "18446744073709551616"] {
             assert!(painting(&["--seed", seed]).unwrap_err().contains("or `random`"));
@@ -957,10 +678,10 @@ mod tests {
             "--text-encoder",
             "ELLA_plus_CLIP",
         ]);
-        let args = args.unwrap();
+        let args = args.unwrap().settings;
         assert_eq!((args.scheduler.as_deref(), args.guidance_scale), (Some("euler_a"), Some(5.0)));
         assert_eq!((args.negative.as_deref(), args.steps), (Some("dogs"), Some(9)));
-        assert_eq!((args.precision, args.model.as_deref()), (Some(PrecisionArg::Bf16), Some("miniature")));
-        assert_eq!((args.sam.as_deref(), args.text.text_encoder), (Some("none"), Some(TextEncoderKind::EllaAndClip)));
+        assert_eq!((args.precision, args.model.as_deref()), (Some(PrecisionChoice::Bf16), Some("miniature")));
+        assert_eq!((args.sam.as_deref(), args.text_encoder), (Some("none"), Some(TextEncoderKind::EllaAndClip)));
     }
 }

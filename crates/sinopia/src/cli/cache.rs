@@ -5,20 +5,22 @@ use std::path::Path;
 
 use serde_json::json;
 use sinopia_layout::LayoutCache;
-use sinopia_planner::Cache;
 use sinopia_planner::cache::{self, Selection, Stored};
+use sinopia_planner::{Cache, PlanTask, PlannerKind, cached};
+use sinopia_studio::PlannerSettings;
 
-use super::args::{CacheArgs, CacheCommand, PlannerArgs, PlannerKind, SelectionArgs};
+use super::args::{CacheArgs, CacheCommand, PlannerArgs, PlannerChoice, SelectionArgs};
 use super::failure::bad_request;
-use super::planning::{self, Planning};
+use super::planning;
 use super::progress::Bars;
 use super::{input, output, settings};
 
 pub(crate) fn run(args: CacheArgs) -> anyhow::Result<()> {
     let config = args.config.as_deref();
-    let merged = |mut given: PlannerArgs| {
-        given.plan_cache = args.file.clone().or(given.plan_cache);
-        settings::merge_planner(given, config)
+    let merged = |given: PlannerArgs| {
+        let choice = settings::merge_planner(given, config)?;
+        let plan_cache = args.file.clone().or(choice.settings.plan_cache.clone());
+        anyhow::Ok(PlannerChoice { settings: PlannerSettings { plan_cache, ..choice.settings.clone() }, ..choice })
     };
     match args.command {
         CacheCommand::Import { file, planner } => import(&file, merged(*planner)?),
@@ -29,7 +31,7 @@ pub(crate) fn run(args: CacheArgs) -> anyhow::Result<()> {
 }
 
 /// A cache that must be there: looking for one makes none.
-fn open(args: &PlannerArgs) -> anyhow::Result<Cache> {
+fn open(args: &PlannerChoice) -> anyhow::Result<Cache> {
     let path = planning::cache_path(args);
     if !path.exists() {
         return Err(bad_request(format!("there is no cache of plans at `{}`; planning makes one", path.display())));
@@ -84,11 +86,12 @@ fn export(cache: &Cache, out: &Path, selection: SelectionArgs) -> anyhow::Result
     Ok(())
 }
 
-fn import(file: &Path, args: PlannerArgs) -> anyhow::Result<()> {
+fn import(file: &Path, args: PlannerChoice) -> anyhow::Result<()> {
     if args.no_plan_cache {
         return Err(bad_request("`--no-plan-cache` leaves nothing to import into"));
     }
-    if planning::kind(&args) == PlannerKind::BuiltIn {
+    let config = planning::config(&args)?;
+    if config.kind() == PlannerKind::BuiltIn {
         return Err(bad_request(
             "answers are imported for a language model, and none is named\nhint: name one with `--llm-model NAME`",
         ));
@@ -96,12 +99,17 @@ fn import(file: &Path, args: PlannerArgs) -> anyhow::Result<()> {
     let recorded = LayoutCache::from_json(&input::read(file)?)
         .map_err(|error| input::fault("cannot read the answers", &error, &file.display().to_string()))?;
     let bars = Bars::new(false);
-    let planning = Planning::new(args, &bars)?;
-    let planner = planning.planner();
+    let planner = planning::open(&args, &bars)?;
+    let remembered = config.open_cache()?;
     let (mut new, mut known, mut refused) = (0, 0, 0);
     for (caption, answers) in recorded.iter() {
         for (occurrence, answer) in answers.iter().enumerate() {
-            match planner.import(caption, occurrence, answer) {
+            let task = PlanTask { occurrence, ..PlanTask::caption(caption) };
+            let is_new = match &remembered {
+                Some(cache) => cached::import(planner.as_ref(), cache, &task, answer),
+                None => Ok(false),
+            };
+            match is_new {
                 Ok(true) => new += 1,
                 Ok(false) => known += 1,
                 Err(error @ (sinopia_planner::Error::Layout(_) | sinopia_planner::Error::Unusable { .. })) => {

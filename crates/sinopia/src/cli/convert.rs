@@ -28,7 +28,7 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     output::write(&args.out, write(&layout, args.to, args.caption.as_deref())?.as_bytes())
 }
 
-/// A layout in any format that is read, every box inside its canvas; what was left out and mended is in the notes.
+/// A layout in any format that is read, every box inside its canvas; what was left out and repaired is in the notes.
 pub(super) fn import(text: &str, from: Option<Format>, hints: &Hints) -> Result<Imported, Error> {
     let Imported { layout, mut notes } = exchange::read(text, from, hints)?;
     let (layout, changes) = repair(layout);

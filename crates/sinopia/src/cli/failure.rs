@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use super::output::NobodyReads;
@@ -72,15 +71,15 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
             _ => format!("  caused by: {}", cause.replace('\n', "\n  ")),
         });
     }
-    if let Some(hint) = error.chain().find_map(hint) {
+    if let Some(hint) = hint(error) {
         terminal::tell(&format!("hint: {}", terminal::message(&hint).replace('\n', "\n      ")));
     }
-    if error.chain().any(is_bad_request) { ExitCode::from(2) } else { ExitCode::from(1) }
+    if is_refused(error) { ExitCode::from(2) } else { ExitCode::from(1) }
 }
 
 /// `error` with its causes in one line, and what to do about it: for those who do not sit at this terminal.
-pub(crate) fn told(error: &anyhow::Error) -> (String, Option<String>) {
-    (causes(error).join(": "), error.chain().find_map(hint))
+pub(crate) fn in_one_line(error: &anyhow::Error) -> (String, Option<String>) {
+    (causes(error).join(": "), hint(error))
 }
 
 /// What went wrong, from the outside in. Somebody who is not there is one sentence, and what the system says of that is part of it.
@@ -118,15 +117,8 @@ fn unreached(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
         let why = plain(problem);
         return Some(format!("no network: {endpoint} cannot be reached ({why}), so `{repo}` cannot be fetched"));
     }
-    use sinopia_planner::{CallError, Error};
-    match cause.downcast_ref()? {
-        Error::Call { server, source: CallError::Connection(problem) | CallError::Absent(problem), .. } => {
-            // Behind the kind of server stands its address.
-            let address = server.split_whitespace().last().unwrap_or(server);
-            Some(format!("no language model answers at {address}: {}", plain(problem)))
-        }
-        _ => None,
-    }
+    let sinopia_planner::error::Unreachable { address, problem } = planner_error(cause)?.unreachable()?;
+    Some(format!("no language model answers at {address}: {}", plain(problem)))
 }
 
 /// What a library says of the system or a connection, in plain words.
@@ -144,101 +136,72 @@ pub(crate) fn plain(problem: &str) -> String {
 
 /// Whether the fault is with what was asked for.
 pub(crate) fn is_refused(error: &anyhow::Error) -> bool {
-    error.chain().any(is_bad_request)
+    error.chain().filter_map(Told::by).any(|told| told.is_bad_input)
 }
 
-fn hint(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if let Some(bad) = cause.downcast_ref::<BadRequest>() {
-        return bad.hint.clone();
-    }
-    if let Some(sinopia_server::Error::Listen { address, source }) = cause.downcast_ref() {
-        return listen_hint(*address, source.kind());
-    }
-    if let Some(error) = cause.downcast_ref::<sinopia_planner::Error>() {
-        return error.hint();
-    }
-    model_error(cause)?.hint()
+/// Whether it is an end that was asked for.
+pub(crate) fn is_cancelled(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(Told::by).any(|told| told.is_cancelled)
 }
 
-/// What to do about an address that cannot be listened on.
-fn listen_hint(address: SocketAddr, problem: ErrorKind) -> Option<String> {
-    let another = |port: u16| SocketAddr::new(address.ip(), port);
-    match problem {
-        ErrorKind::AddrInUse => {
-            let next = another(address.port().checked_add(1).unwrap_or(7878));
-            Some(format!(
-                "another program listens there, perhaps another `sinopia serve`: `--listen {next}` takes another port, `--listen {}` any free one",
-                another(0)
-            ))
+/// What to do about an error, if something is known to help.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().filter_map(Told::by).find_map(|told| told.hint)
+}
+
+/// What an error says of itself.
+#[derive(Debug, Default)]
+struct Told {
+    is_bad_input: bool,
+    is_cancelled: bool,
+    hint: Option<String>,
+}
+
+impl Told {
+    /// Every library's errors know their own kind.
+    fn by(cause: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        macro_rules! ask {
+            ($($error:ty),+) => {
+                $(if let Some(error) = cause.downcast_ref::<$error>() {
+                    let (is_bad_input, is_cancelled, hint) = (error.is_bad_input(), error.is_cancelled(), error.hint());
+                    return Some(Self { is_bad_input, is_cancelled, hint });
+                })+
+            };
         }
-        ErrorKind::PermissionDenied => {
-            Some(format!("ports below 1024 are for the administrator: `--listen {}` takes another", another(7878)))
+        ask!(
+            sinopia_studio::Error,
+            sinopia_diffusion::Error,
+            sinopia_models::Error,
+            sinopia_planner::Error,
+            sinopia_eval::Error
+        );
+        if let Some(error) = cause.downcast_ref::<sinopia_server::Error>() {
+            return Some(Self { is_bad_input: error.is_bad_input(), hint: error.hint(), ..Self::default() });
         }
-        ErrorKind::AddrNotAvailable => Some(
-            "this machine has no such address: `127.0.0.1` is itself, `0.0.0.0` every address that it has".to_owned(),
-        ),
-        _ => None,
+        if let Some(bad) = cause.downcast_ref::<BadRequest>() {
+            return Some(Self { is_bad_input: true, hint: bad.hint.clone(), ..Self::default() });
+        }
+        let is_given = cause.is::<sinopia_layout::Error>() || cause.is::<sinopia_studio::SourceError>();
+        is_given.then(|| Self { is_bad_input: true, ..Self::default() })
     }
 }
 
 /// The error of a model, also where another crate passes it on as its own.
 fn model_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a sinopia_models::Error> {
-    if let Some(sinopia_diffusion::Error::Model(error)) = cause.downcast_ref() {
-        return Some(error);
+    match (cause.downcast_ref(), cause.downcast_ref(), cause.downcast_ref()) {
+        (Some(sinopia_studio::Error::Model(error)), ..) => Some(error),
+        (_, Some(sinopia_diffusion::Error::Model(error)), _) => Some(error),
+        (.., Some(sinopia_eval::Error::Model(error))) => Some(error),
+        _ => cause.downcast_ref(),
     }
-    if let Some(sinopia_eval::Error::Model(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    cause.downcast_ref()
 }
 
-fn is_bad_request(cause: &(dyn std::error::Error + 'static)) -> bool {
-    if let Some(error) = model_error(cause) {
-        use sinopia_models::Error;
-        return !matches!(
-            error,
-            Error::Offline { .. }
-                | Error::Unreachable { .. }
-                | Error::Download { .. }
-                | Error::Input { .. }
-                | Error::Interrupted
-                | Error::Nn(_)
-                | Error::Candle(_)
-        );
+/// The error of a planner, likewise.
+pub(crate) fn planner_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a sinopia_planner::Error> {
+    match cause.downcast_ref() {
+        Some(sinopia_studio::Error::Planner(error)) => Some(error),
+        _ => cause.downcast_ref(),
     }
-    if let Some(error) = cause.downcast_ref() {
-        use sinopia_diffusion::Error;
-        return !matches!(
-            error,
-            Error::Cancelled | Error::NotFinite { .. } | Error::AttentionMap { .. } | Error::Candle(_)
-        );
-    }
-    if let Some(error) = cause.downcast_ref() {
-        use sinopia_eval::Error;
-        return !matches!(error, Error::Write { .. } | Error::Painting { .. } | Error::Answer { .. });
-    }
-    if let Some(error) = cause.downcast_ref() {
-        use sinopia_planner::Error;
-        return matches!(
-            error,
-            Error::Template { .. }
-                | Error::TemplateFaults { .. }
-                | Error::BaseUrl { .. }
-                | Error::Key { .. }
-                | Error::CacheFormat { .. }
-                | Error::NotACache { .. }
-                | Error::CacheFolder { .. }
-                | Error::Unable { .. }
-                | Error::Model(_)
-                | Error::Layout(_)
-        );
-    }
-    if let Some(error) = cause.downcast_ref() {
-        use sinopia_server::Error;
-        // Where to listen, with which token, on which folder: all of it was given.
-        return !matches!(error, Error::System { .. } | Error::RecordRow { .. } | Error::DiskFull { .. });
-    }
-    cause.is::<BadRequest>() || cause.is::<sinopia_layout::Error>()
 }
 
 #[cfg(test)]
@@ -248,7 +211,7 @@ mod tests {
     use super::*;
 
     fn is_refused(error: impl Into<anyhow::Error>) -> bool {
-        error.into().context("outside").chain().any(is_bad_request)
+        super::is_refused(&error.into().context("outside"))
     }
 
     #[test]
@@ -260,11 +223,11 @@ mod tests {
         assert!(is_refused(damaged()) && is_refused(Error::from(damaged())));
         assert!(!is_refused(failed()) && !is_refused(Error::from(failed())));
         assert!(is_refused(Error::UnknownScheduler { name: "heun".to_owned() }));
-        assert!(!is_refused(Error::from(ModelError::Interrupted)) && !is_refused(anyhow::anyhow!("no")));
+        assert!(!is_refused(Error::from(ModelError::Cancelled)) && !is_refused(anyhow::anyhow!("no")));
         let unreadable: anyhow::Result<()> =
             Err(std::io::Error::other("broken")).given(|| "cannot read `x`".to_owned());
         let error = unreadable.context("outside").unwrap_err();
-        assert!(error.chain().any(is_bad_request));
+        assert!(super::is_refused(&error));
         assert_eq!(format!("{error:#}"), "outside: cannot read `x`: broken");
     }
 
@@ -300,6 +263,6 @@ mod tests {
     fn hints_survive_being_passed_on() {
         let damaged = sinopia_models::Error::Damaged { file: "x".to_owned(), problem: "cut".to_owned() };
         let error = anyhow::Error::new(sinopia_diffusion::Error::from(damaged));
-        assert!(error.chain().find_map(hint).is_some_and(|hint| hint.contains("fetch it again")));
+        assert!(hint(&error).is_some_and(|hint| hint.contains("fetch it again")));
     }
 }

@@ -2,20 +2,22 @@
 
 use std::path::Path;
 
-use sinopia::pictures::chunks::PngTexts;
-use sinopia::pictures::{Foreign, Origin};
+use serde_json::Value;
 use sinopia_layout::limits::PICTURE_BYTES;
 use sinopia_server::wire::ForeignPicture;
+use sinopia_studio::pictures::chunks::PngTexts;
+use sinopia_studio::pictures::{Foreign, Origin};
+use sinopia_studio::{Described, PaintSettings};
 
-use super::args::GenerateArgs;
+use super::args::{GenerateArgs, Painting};
 use super::failure::bad_request;
 use super::progress::Bars;
 use super::{comfyui, input, painting_file, terminal};
 
-/// Sides, steps and guidance scales that can be asked for, as the flags have them.
-const SIDES: std::ops::RangeInclusive<u32> = 8..=4096;
-const STEPS: std::ops::RangeInclusive<u32> = 1..=1000;
-const GUIDANCE_SCALES: std::ops::RangeInclusive<f64> = 1.0..=100.0;
+/// Whether a setting may be so, as its flag has it.
+fn is_taken(setting: &str, value: impl Into<Value>) -> bool {
+    PaintSettings::setting(setting).is_some_and(|setting| setting.check(&value.into()).is_ok())
+}
 
 /// What a picture says, in the words of the wire.
 pub(crate) fn wire(made: &Foreign) -> ForeignPicture {
@@ -56,14 +58,14 @@ pub(crate) fn lines(made: &Foreign) -> Vec<String> {
     lines
 }
 
-/// The arguments with a foreign picture's caption, seed, size and the like in the place of what was not typed; a picture of ours stays as it is.
-pub(crate) fn taken_over(mut args: GenerateArgs) -> anyhow::Result<GenerateArgs> {
-    let Some(image) = args.source.from.clone() else { return Ok(args) };
-    let Origin::Foreign(made) = painting_file::read(&image)? else { return Ok(args) };
+/// What was typed with a foreign picture's caption, seed, size and the like in the place of what was not; a picture of ours stays as it is.
+pub(crate) fn taken_over(args: &mut GenerateArgs, mut typed: Painting) -> anyhow::Result<Painting> {
+    let Some(image) = args.source.from.clone() else { return Ok(typed) };
+    let Origin::Foreign(made) = painting_file::read(&image)? else { return Ok(typed) };
     args.source.from = None;
     // `-` stands for stdin where captions are typed.
     let caption = made.caption().filter(|caption| caption != "-");
-    args.caption = args.caption.or(caption);
+    args.caption = args.caption.take().or(caption);
     if args.caption.is_none() && args.source.layout.is_none() {
         return Err(bad_request(format!(
             "`{}` is from {}, and its prompt was not found in it: write the caption before the flags",
@@ -72,7 +74,7 @@ pub(crate) fn taken_over(mut args: GenerateArgs) -> anyhow::Result<GenerateArgs>
         )));
     }
     let mut notes = made.notes();
-    let painting = &mut args.painting;
+    let painting = &mut typed.settings;
     painting.seed = painting.seed.or(made.seed);
     painting.negative = painting.negative.take().or(made.plain_negative());
     let mut within = |what: &str, value: Option<f64>, is_within: bool| {
@@ -82,25 +84,25 @@ pub(crate) fn taken_over(mut args: GenerateArgs) -> anyhow::Result<GenerateArgs>
         is_within
     };
     let size = made.width.zip(made.height);
-    let fits = |side: Option<u32>| side.is_none_or(|side| SIDES.contains(&side));
+    let fits = |side: Option<u32>| side.is_none_or(|side| is_taken("width", side));
     if within("the width", made.width.map(f64::from), fits(made.width))
         && within("the height", made.height.map(f64::from), fits(made.height))
         && let (Some((width, height)), None, None) = (size, painting.width, painting.height)
     {
         (painting.width, painting.height) = (Some(width), Some(height));
     }
-    if within("the number of steps", made.steps.map(f64::from), made.steps.is_none_or(|n| STEPS.contains(&n))) {
+    if within("the number of steps", made.steps.map(f64::from), made.steps.is_none_or(|n| is_taken("steps", n))) {
         painting.steps = painting.steps.or(made.steps);
     }
     let scale = made.guidance_scale;
-    if within("the guidance scale", scale, scale.is_none_or(|x| GUIDANCE_SCALES.contains(&x))) {
+    if within("the guidance scale", scale, scale.is_none_or(|x| is_taken("guidance_scale", x))) {
         painting.guidance_scale = painting.guidance_scale.or(scale);
     }
     if is_graph_understood(&image) {
         notes.push(format!("`sinopia run {}` paints its graph as it is", image.display()));
     }
     tell(&image, &made, &notes, args.output.quiet);
-    Ok(args)
+    Ok(typed)
 }
 
 /// Whether there is a graph of ComfyUI's in a PNG that is painted whole. What cannot be read is not.

@@ -3,23 +3,28 @@
 use std::path::{Path, PathBuf};
 
 use sinopia_layout::Layout;
+use sinopia_planner::{PlanContext, PlanEvent, PlanTask, Planner};
 
-use super::args::{GenerateArgs, LayoutSource, PaintingArgs};
+use sinopia_diffusion::Recipe;
+use sinopia_studio::{Error, PaintSpec, newer_version_warning};
+
+use super::args::{GenerateArgs, LayoutSource, Painting};
 use super::failure::{bad_request, with_hint};
-use super::job::Job;
-use super::planning::Planning;
+use super::job::PaintJob;
 use super::progress::Bars;
-use super::{foreign, input, job, output, painting_file, remote, settings};
+use super::{foreign, input, output, painting_file, planning, remote, settings};
 
-pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
-    let args = foreign::taken_over(args)?;
+pub(crate) fn run(mut args: GenerateArgs) -> anyhow::Result<()> {
+    let typed = std::mem::take(&mut args.painting).painting()?;
+    let typed = foreign::taken_over(&mut args, typed)?;
     let caption_from_stdin = args.caption.as_deref() == Some("-");
     if caption_from_stdin && args.source.layout.as_deref().is_some_and(output::is_stdout) {
         return Err(bad_request("stdin can hold the caption or the layout, not both"));
     }
     // The model of an image that is made again is the image's, and so is the one of which a variant is asked.
-    let variant = args.painting.variant.clone().filter(|_| args.source.from.is_none());
-    let settings = settings::merge(PaintingArgs { variant, ..args.painting.clone() })?;
+    let variant = typed.variant.clone().filter(|_| args.source.from.is_none());
+    let painting = settings::merge(Painting { variant, ..typed.clone() })?;
+    painting.machine.apply()?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
     let (layout, changes) = layout(&args, caption.as_deref())?;
     let LayoutSource { layout: file, replay, from } = &args.source;
@@ -27,47 +32,65 @@ pub(crate) fn run(args: GenerateArgs) -> anyhow::Result<()> {
         return Err(with_hint(bad_request("there is nothing to paint yet: say what"), Some(SAY_WHAT.to_owned())));
     }
     let inputs: Vec<&Path> = [file, replay, from].into_iter().flatten().map(PathBuf::as_path).collect();
+    let spec = PaintSpec { caption, layout, is_planned: true, ..PaintSpec::default() };
     if let Some(server) = &args.server {
         output::refuse_inputs(std::slice::from_ref(&args.output.out), &inputs)?;
-        return remote::run(server, &args, (caption, layout), &settings);
+        remote::refuse_local_flags(&args, &typed)?;
+        return remote::run(server, spec.with(painting.settings), painting.count, &args.output);
     }
-    let planner = settings::merge_planner(args.planner.clone(), args.painting.config.as_deref())?;
+    let planner = settings::merge_planner(args.planner.clone(), painting.config.as_deref())?;
     let bars = Bars::new(args.output.quiet);
-    let job = match &args.source.from {
-        Some(image) => {
-            let recipe = painting_file::recipe_of(image)?;
-            // What the file and the environment set was not set when the image was made; only speed may follow it.
-            let flags = PaintingArgs { threads: settings.threads, ..args.painting.clone() };
-            Job::again(&recipe, image, (caption.clone(), layout), changes, flags)?
-        }
-        None => Job::new(caption.clone(), layout, changes, settings)?,
+    let job = match from {
+        // What the file and the environment say was not said when the image was made; only speed may follow it.
+        Some(image) => repeated(image, spec, typed, changes)?,
+        None => PaintJob::new(spec.with(painting.settings), changes, painting.count)?,
     };
+    let caption = job.spec.caption.clone();
     // Nobody is asked for a layout before all else is known to be good.
-    let planning = job.lacks_layout().then(|| Planning::new(planner, &bars)).transpose()?;
-    let checkpoint = job::check(&job, &inputs, &args.output, &bars)?;
-    let job = match (planning, &caption) {
-        (Some(planning), Some(caption)) => {
-            let (layout, changes) = planned(&planning, caption, &bars)?;
-            job.with_layout(layout, changes)
+    let planner = job.spec.lacks_layout()?.then(|| planning::open(&planner, &bars)).transpose()?;
+    let checked = job.check(&inputs, &args.output, &bars)?;
+    let checked = match (planner, &caption) {
+        (Some(planner), Some(caption)) => {
+            let (layout, changes) = planned(planner.as_ref(), caption, &bars)?;
+            checked.with_layout(layout, changes)
         }
-        _ => job,
+        _ => checked,
     };
-    job::paint(job, &checkpoint, &args.output, &bars)
+    checked.paint(&args.output, &bars)
+}
+
+/// The job that made `image`, with what was typed in the place of what its recipe says.
+fn repeated(image: &Path, spec: PaintSpec, typed: Painting, changes: Vec<String>) -> anyhow::Result<PaintJob> {
+    let recipe = Recipe::from_json(&painting_file::recipe_of(image)?);
+    let recipe = recipe.map_err(|source| Error::Recipe { picture: image.to_owned(), source: Box::new(source) })?;
+    let mut warnings: Vec<String> = newer_version_warning(&recipe).into_iter().collect();
+    let is_recaptioned = spec.caption.as_ref().is_some_and(|caption| recipe.caption.as_ref() != Some(caption));
+    if is_recaptioned && spec.layout.is_none() && recipe.layout.is_some() {
+        let image = image.display();
+        warnings.push(format!("the layout is still that of `{image}`: without `--from` the caption is laid out anew"));
+    }
+    let mut settings = typed.settings;
+    if let Some(variant) = &typed.variant {
+        settings.model = Some(PaintSpec::variant_of(&recipe, variant)?);
+    }
+    let spec = PaintSpec::repeat(recipe, image, spec.with(settings))?;
+    Ok(PaintJob { warnings, ..PaintJob::new(spec, changes, typed.count)? })
 }
 
 const SAY_WHAT: &str = "\
 a caption in quotes is laid out and painted: `sinopia generate \"two red apples to the left of a sleeping cat\"`,
 `--layout FILE` paints a layout of your own, `--from IMAGE` an image that was made before";
 
-/// The layout that the planner writes, and what had to be mended in it.
-fn planned(planning: &Planning, caption: &str, bars: &Bars) -> anyhow::Result<(Layout, Vec<String>)> {
-    let plan = planning.planner().plan(caption, 0, &|event| bars.line(&event.to_string()))?;
-    planning.tell(&plan, bars);
+/// The layout that the planner writes, and what had to be repaired in it.
+fn planned(planner: &dyn Planner, caption: &str, bars: &Bars) -> anyhow::Result<(Layout, Vec<String>)> {
+    let tell = |event: &PlanEvent| bars.line(&event.to_string());
+    let plan = planner.plan(&PlanTask::caption(caption), &PlanContext::default().on_event(&tell))?;
+    planning::show(planner, &plan, bars);
     let changes = plan.changes.to_string();
     Ok((plan.layout, changes.lines().map(str::to_owned).collect()))
 }
 
-/// The layout that is named beside the caption, and what had to be mended in it.
+/// The layout that is named beside the caption, and what had to be repaired in it.
 fn layout(args: &GenerateArgs, caption: Option<&str>) -> anyhow::Result<(Option<Layout>, Vec<String>)> {
     Ok(match (&args.source.layout, &args.source.replay) {
         (Some(path), _) => input::layout(path).map(|(layout, changes)| (Some(layout), changes))?,

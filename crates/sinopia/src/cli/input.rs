@@ -29,22 +29,22 @@ pub(crate) fn caption(typed: &str) -> anyhow::Result<String> {
     Ok(caption.to_owned())
 }
 
-/// A layout from a file (JSON or an LLM's answer), every box inside its canvas; what was mended is in the lines.
+/// A layout from a file (JSON or an LLM's answer), every box inside its canvas; what was repaired is in the lines.
 pub(crate) fn layout(path: &Path) -> anyhow::Result<(Layout, Vec<String>)> {
     let hinted = |error| with_hint(error, kinds::hint(path, Kind::Layout));
     let text = read(path).map_err(hinted)?;
     let layout = if text.trim_start().starts_with('{') { Layout::from_json(&text) } else { parse_answer(&text) };
-    mended(layout, &shown(path)).map_err(hinted)
+    repaired(layout, &shown(path)).map_err(hinted)
 }
 
 /// The layout that a cache of answers holds for `caption`.
 pub(crate) fn replay(cache: &Path, caption: &str) -> anyhow::Result<(Layout, Vec<String>)> {
     let hinted = |error| with_hint(error, kinds::hint(cache, Kind::Answers));
     let cached = LayoutCache::from_json(&read(cache).map_err(hinted)?).and_then(|answers| answers.layout(caption, 0));
-    mended(cached, &shown(cache)).map_err(hinted)
+    repaired(cached, &shown(cache)).map_err(hinted)
 }
 
-fn mended(layout: Result<Layout, Error>, origin: &str) -> anyhow::Result<(Layout, Vec<String>)> {
+fn repaired(layout: Result<Layout, Error>, origin: &str) -> anyhow::Result<(Layout, Vec<String>)> {
     let layout = layout.map_err(|error| fault("cannot use the layout", &error, origin))?;
     let (layout, report) = repair(layout);
     let changes = report.to_string();

@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use serde_json::json;
-use sinopia::pictures::Origin;
-use sinopia_diffusion::Recipe;
+use sinopia_diffusion::{Recipe, Shortcuts};
+use sinopia_studio::pictures::Origin;
 
 use super::args::InspectArgs;
 use super::progress::Bars;
@@ -39,7 +39,9 @@ fn lines(recipe: &Recipe) -> Vec<String> {
             say("object", format!("{} {}", object.phrase, object.bbox));
         }
         say("background", layout.background.clone());
-        say("negative", layout.negative.clone());
+        if !layout.negative.is_empty() {
+            say("negative", layout.negative.clone());
+        }
     }
     if let Some(negative) = &recipe.negative {
         say("--negative", negative.clone());
@@ -52,6 +54,20 @@ fn lines(recipe: &Recipe) -> Vec<String> {
         "steps",
         format!("{} with {scheduler}, guidance scale {}", sampling.num_inference_steps, sampling.guidance_scale),
     );
+    let Shortcuts { guidance_interval, deep_every, merge_tokens } = sampling.shortcuts;
+    let usual = Shortcuts::default();
+    if guidance_interval != usual.guidance_interval {
+        say("speed", format!("guidance in {}..{} of the steps", guidance_interval.0, guidance_interval.1));
+    }
+    if deep_every != usual.deep_every {
+        say("speed", format!("deep layers every {deep_every} steps"));
+    }
+    if merge_tokens != usual.merge_tokens {
+        say("speed", format!("tokens merged {merge_tokens} × {merge_tokens}"));
+    }
+    if sampling.guidance_rescale > 0.0 {
+        say("rescale", sampling.guidance_rescale.to_string());
+    }
     say("model", format!("{} ({}, sha256 {})", recipe.model.id, recipe.precision, recipe.model.hash));
     if let Some(sam) = &recipe.sam {
         say("sam", format!("{} (sha256 {})", sam.id, sam.hash));

@@ -37,10 +37,7 @@ const FLAGS: &[(&[&str], &str)] = &[
     (&["-W", "-w", "-H"], "`--size WIDTHxHEIGHT` says how large"),
     (&["-m"], "`--model MODEL` says what paints"),
     (&["-v", "--verbose"], "progress is shown unless `--quiet` is given"),
-    (
-        &["--device", "--gpu", "--cuda", "--cpu"],
-        "Sinopia computes on the processor; `--threads N` says on how much of it",
-    ),
+    (&["--gpu", "--cuda", "--cpu"], "Sinopia computes on the processor; `--threads N` says on how much of it"),
     (&["--lora", "--vae", "--controlnet", "--refiner"], "Sinopia paints with a checkpoint as it is: `--model MODEL`"),
     (
         &["--init-image", "--image", "--strength"],

@@ -1,13 +1,19 @@
 //! `sinopia models`: what is at hand, what it holds, and fetching more.
 
+use std::path::Path;
+
 use serde_json::json;
 use sinopia_models::checkpoint::ModelSource;
 use sinopia_models::hub::{self, HubOptions};
 
-use super::args::{ModelsArgs, ModelsCommand, PrecisionArg};
-use super::failure::bad_request;
+use sinopia_studio::models::{LoadedModel, OpenedModel, names};
+use sinopia_studio::{Compute, PaintSpec, ResolvedSpec};
+
+use super::args::{ModelsArgs, ModelsCommand};
+use super::failure::{bad_request, with_hint};
+use super::kinds::Kind;
+use super::output;
 use super::progress::Bars;
-use super::{model, output};
 
 pub(crate) fn run(args: ModelsArgs) -> anyhow::Result<()> {
     match args.command {
@@ -15,6 +21,59 @@ pub(crate) fn run(args: ModelsArgs) -> anyhow::Result<()> {
         ModelsCommand::Info { model, json } => info(&model, json),
         ModelsCommand::Pull { model } => pull(&model),
     }
+}
+
+/// Opens the model called `name`, and tells what is odd about its files. A file that is no model at all is refused by what it is.
+pub(crate) fn open(name: &str, compute: Compute, bars: &Bars) -> anyhow::Result<OpenedModel> {
+    refuse_other_kinds(name)?;
+    Ok(open_model(name, compute, bars)?)
+}
+
+/// Resolves a spec and opens its model, which is looked at once: all that can be refused before networks are loaded is refused.
+pub(crate) fn resolve(spec: &PaintSpec, bars: &Bars) -> anyhow::Result<(ResolvedSpec, OpenedModel)> {
+    let name = spec.model_name();
+    let mut opened = None;
+    let resolved = spec.resolve_for(|| {
+        let model = open_model(name, spec.compute(), bars)?;
+        Ok(opened.insert(model).has_grounding_adapters())
+    })?;
+    resolved.check_files()?;
+    refuse_other_kinds(name)?;
+    let opened = match opened {
+        Some(opened) => opened,
+        None => resolved.moved(open_model(name, spec.compute(), bars))?,
+    };
+    resolved.check_model(&opened)?;
+    Ok((resolved, opened))
+}
+
+/// Loads the networks of a spec's model, and tells what whoever paints with it should know.
+pub(crate) fn load(resolved: &ResolvedSpec, opened: &OpenedModel, bars: &Bars) -> anyhow::Result<LoadedModel> {
+    let model = resolved.load(opened)?;
+    bars.finish();
+    warn_of(&model.notes, bars);
+    Ok(model)
+}
+
+/// Refuses a file that is no model at all, and says what it is.
+fn refuse_other_kinds(name: &str) -> anyhow::Result<()> {
+    let path = Path::new(name);
+    match Kind::of(path) {
+        None | Some(Kind::Model | Kind::LanguageModel | Kind::Captions | Kind::Empty) => Ok(()),
+        Some(kind) => Err(with_hint(bad_request(format!("`{name}` is no model")), Some(kind.use_of(path)))),
+    }
+}
+
+/// Opens what may be a model, and tells what is odd about its files.
+fn open_model(name: &str, compute: Compute, bars: &Bars) -> sinopia_studio::Result<OpenedModel> {
+    let opened = OpenedModel::open(name, compute, bars)?;
+    warn_of(opened.notes(), bars);
+    Ok(opened)
+}
+
+/// Tells what whoever paints with a model should know.
+fn warn_of(notes: &[String], bars: &Bars) {
+    notes.iter().for_each(|note| bars.warn(note));
 }
 
 fn list(as_json: bool) -> anyhow::Result<()> {
@@ -34,7 +93,8 @@ fn list(as_json: bool) -> anyhow::Result<()> {
 
 fn info(name: &str, as_json: bool) -> anyhow::Result<()> {
     let bars = Bars::new(false);
-    let checkpoint = model::checkpoint(name, PrecisionArg::Auto, &bars)?;
+    let opened = open(name, Compute::default(), &bars)?;
+    let checkpoint = opened.checkpoint();
     let (about, hash) = (checkpoint.describe(), checkpoint.content_hash()?);
     if as_json {
         let mut value = json!(about);
@@ -67,9 +127,9 @@ fn pull(name: &str) -> anyhow::Result<()> {
         return Err(bad_request(format!("`{name}` is built in: there is nothing to fetch")));
     }
     let bars = Bars::new(false);
-    match model::source(model::without_variant(name))? {
+    match names::source(names::without_variant(name))? {
         ModelSource::Hub(_) => {
-            model::checkpoint(name, PrecisionArg::Auto, &bars)?;
+            open(name, Compute::default(), &bars)?;
             bars.finish();
             output::print(&format!("{name} is in the cache, {}", HubOptions::from_env().cache.display()))
         }

@@ -1,12 +1,16 @@
 //! `sinopia paint LAYOUT`: the same as `generate --layout`, for when there is no caption.
 
+use sinopia_studio::PaintSpec;
+
 use super::args::PaintArgs;
-use super::job::Job;
-use super::{input, job, settings};
+use super::job::PaintJob;
+use super::{input, settings};
 
 pub(crate) fn run(args: PaintArgs) -> anyhow::Result<()> {
-    let painting = settings::merge(args.painting)?;
+    let painting = settings::merge(args.painting.painting()?)?;
+    painting.machine.apply()?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
     let (layout, changes) = input::layout(&args.layout)?;
-    job::run(Job::new(caption, Some(layout), changes, painting)?, &[&args.layout], &args.output)
+    let spec = PaintSpec { caption, layout: Some(layout), settings: painting.settings, ..PaintSpec::default() };
+    PaintJob::new(spec, changes, painting.count)?.run(&[&args.layout], &args.output)
 }

@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use sinopia_layout::{Canvas, Layout, LayoutCache, write_answer};
 use sinopia_planner::batch::{self, BatchItem};
-use sinopia_planner::{Plan, PlanEvent, Usage};
+use sinopia_planner::{Plan, PlanContext, PlanEvent, PlanTask, Planner, Usage};
 
 use super::args::PlanArgs;
 use super::failure::{bad_request, with_hint};
 use super::kinds::{self, Kind};
-use super::planning::Planning;
 use super::progress::Bars;
-use super::{input, output, settings};
+use super::{input, output, planning, settings};
 
 pub(crate) fn run(args: PlanArgs) -> anyhow::Result<()> {
     if args.json && output::is_stdout(&args.out) && args.batch.is_some() {
@@ -25,36 +24,37 @@ pub(crate) fn run(args: PlanArgs) -> anyhow::Result<()> {
     let inputs: Vec<&Path> = args.edit.iter().chain(&args.batch).map(PathBuf::as_path).collect();
     output::check_text(&args.out, &inputs)?;
     let bars = Bars::new(args.quiet);
-    let planning = Planning::new(settings::merge_planner(args.planner.clone(), args.config.as_deref())?, &bars)?;
+    let planner = planning::open(&settings::merge_planner(args.planner.clone(), args.config.as_deref())?, &bars)?;
     match &args.batch {
-        Some(captions) => run_batch(&args, captions, &planning, &bars),
-        None => run_one(&args, &planning, &bars),
+        Some(captions) => run_batch(&args, captions, planner.as_ref(), &bars),
+        None => run_one(&args, planner.as_ref(), &bars),
     }
 }
 
-fn run_one(args: &PlanArgs, planning: &Planning, bars: &Bars) -> anyhow::Result<()> {
+fn run_one(args: &PlanArgs, planner: &dyn Planner, bars: &Bars) -> anyhow::Result<()> {
     let caption = input::caption(args.caption.as_deref().unwrap_or_default())?;
-    let planner = planning.planner();
     let tell = |event: &PlanEvent| bars.line(&event.to_string());
+    let context = PlanContext::default().on_event(&tell);
     let occurrence = args.occurrence as usize;
     let mut plans = Vec::new();
     match &args.edit {
-        None => plans.push(planner.plan(&caption, occurrence, &tell)?),
+        None => plans.push(planner.plan(&PlanTask { occurrence, ..PlanTask::caption(&caption) }, &context)?),
         Some(path) => {
             let (mut layout, changes) = input::layout(path)?;
-            bars.lines(&changes, "layout mended: ");
+            bars.lines(&changes, "layout repaired: ");
             for instruction in std::iter::once(&caption).chain(&args.then) {
                 bars.line(&format!("change: {instruction}"));
-                let plan = planner.edit(&layout, instruction, occurrence, &tell)?;
+                let task = PlanTask { occurrence, ..PlanTask::edit(&layout, instruction) };
+                let plan = planner.plan(&task, &context)?;
                 layout = plan.layout.clone();
                 plans.push(plan);
             }
         }
     }
     for plan in &plans {
-        planning.tell(plan, bars);
+        planning::show(planner, plan, bars);
         let changes = plan.changes.to_string();
-        bars.lines(&changes.lines().map(str::to_owned).collect::<Vec<_>>(), "layout mended: ");
+        bars.lines(&changes.lines().map(str::to_owned).collect::<Vec<_>>(), "layout repaired: ");
     }
     let Some(plan) = plans.last() else { return Ok(()) }; // there is at least one
     bars.show_layout(&plan.layout);
@@ -69,13 +69,13 @@ fn run_one(args: &PlanArgs, planning: &Planning, bars: &Bars) -> anyhow::Result<
         report["steps"] = plans.iter().map(|plan| json!(plan.usage)).collect();
         let mut all = Usage::default();
         plans.iter().for_each(|plan| all += plan.usage);
-        report["cost"] = json!(planning.cost(&all));
+        report["cost"] = json!(planner.info().cost(&all));
         output::print(&format!("{report:#}"))?;
     }
     Ok(())
 }
 
-fn run_batch(args: &PlanArgs, captions: &Path, planning: &Planning, bars: &Bars) -> anyhow::Result<()> {
+fn run_batch(args: &PlanArgs, captions: &Path, planner: &dyn Planner, bars: &Bars) -> anyhow::Result<()> {
     let hinted = |error| with_hint(error, kinds::hint(captions, Kind::Captions));
     let items = batch::items(&input::read(captions).map_err(hinted)?);
     if items.is_empty() {
@@ -93,7 +93,7 @@ fn run_batch(args: &PlanArgs, captions: &Path, planning: &Planning, bars: &Bars)
         }
     };
     let jobs = args.jobs.unwrap_or(4) as usize;
-    let mut report = batch::run(&planning.planner(), &items, jobs, &done);
+    let mut report = batch::run(planner, &items, jobs, &done);
     let answers = answers(&items, &report.results);
     output::write(&args.out, format!("{:#}\n", json!(answers)).as_bytes())?;
     if args.json {
@@ -104,11 +104,11 @@ fn run_batch(args: &PlanArgs, captions: &Path, planning: &Planning, bars: &Bars)
         });
         output::print(&format!(
             "{:#}",
-            json!({"usage": report.usage, "cost": planning.cost(&report.usage), "plans": plans.collect::<Vec<_>>()})
+            json!({"usage": report.usage, "cost": planner.info().cost(&report.usage), "plans": plans.collect::<Vec<_>>()})
         ))?;
     }
     let good = report.results.iter().flatten().filter(|result| result.is_ok()).count();
-    bars.line(&format!("{good} of {total} captions have a layout; {}", planning.told(&report.usage)));
+    bars.line(&format!("{good} of {total} captions have a layout; {}", planner.info().format_usage(&report.usage)));
     let first = report.results.iter_mut().position(|result| matches!(result, Some(Err(_))));
     match first.and_then(|index| report.results.swap_remove(index)) {
         Some(Err(error)) => {

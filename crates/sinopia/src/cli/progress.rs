@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use sinopia_diffusion::{Cancellation, Observer, Painting, Stage, StepReport};
+use sinopia_diffusion::{CancellationToken, Observer, Painting, Stage, StepReport};
 use sinopia_layout::{Layout, excerpt};
 use sinopia_models::hub::DownloadProgress;
 
@@ -129,7 +129,7 @@ impl Bars {
 #[cfg(feature = "preview")]
 fn draw(painting: &Painting) -> anyhow::Result<()> {
     let config = viuer::Config { absolute_offset: false, ..viuer::Config::default() };
-    let image = super::job::rgb(&painting.image)?;
+    let image = sinopia_studio::rgb(&painting.image)?;
     viuer::print(&image::DynamicImage::ImageRgb8(image), &config)?;
     Ok(())
 }
@@ -179,8 +179,8 @@ impl DownloadProgress for Bars {
 }
 
 /// A switch that Ctrl-C throws: the run ends as soon as a part of a network is done, nothing half-written. A second Ctrl-C ends the program.
-pub(crate) fn cancellation_on_interrupt(bars: &Bars) -> anyhow::Result<Cancellation> {
-    let cancellation = Cancellation::default();
+pub(crate) fn cancellation_on_interrupt(bars: &Bars) -> anyhow::Result<CancellationToken> {
+    let cancellation = CancellationToken::default();
     let switch = cancellation.clone();
     let bars = bars.bars.clone();
     ctrlc::set_handler(move || {

@@ -5,17 +5,21 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sinopia_diffusion::{Cancellation, methods};
+use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::{CancellationToken, Observer};
 use sinopia_layout::limits::{SERVER_REPLY_BYTES, read_up_to};
-use sinopia_layout::{Layout, svg};
+use sinopia_layout::svg;
 use sinopia_server::wire::{Job, JobRequest, JobState};
+use sinopia_studio::{DEFAULT_STEPS, Described, PaintSettings, PaintSpec, Painted, Painter};
 use ureq::Agent;
 use ureq::http::StatusCode;
 
-use super::args::{GenerateArgs, PaintingArgs};
+use super::args::{GenerateArgs, OutputArgs, Painting};
 use super::failure::{bad_request, plain};
+use super::job::{PaintJob, drawing_file};
 use super::progress::{Bars, cancellation_on_interrupt};
-use super::{job, output, settings};
+use super::serve::NOT_REQUESTED;
+use super::{output, settings};
 
 /// Pause between two looks at a job.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -23,114 +27,118 @@ const PAUSE: Duration = Duration::from_millis(200);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Has the server at `url` paint.
-pub(super) fn run(
-    url: &str,
-    args: &GenerateArgs,
-    (caption, layout): (Option<String>, Option<Layout>),
-    painting: &PaintingArgs,
-) -> anyhow::Result<()> {
-    refuse_local_flags(args)?;
-    let to_stdout = output::is_stdout(&args.output.out);
-    let count = painting.count.unwrap_or(1);
-    if to_stdout && (args.output.json || args.output.preview || count > 1) {
+pub(super) fn run(url: &str, spec: PaintSpec, count: Option<u32>, output: &OutputArgs) -> anyhow::Result<()> {
+    let to_stdout = output::is_stdout(&output.out);
+    let job = PaintJob::new(spec, Vec::new(), count)?;
+    let count = job.count;
+    if to_stdout && (output.json || output.preview || count > 1) {
         return Err(bad_request(
             "with `--out -` stdout holds one image: `--json`, `--preview` and `--count` need a file",
         ));
     }
-    let out = &args.output.out;
-    output::check_picture_name(out)?;
-    output::check_writable(out)?;
-    let server = Server::new(url)?;
-    let first = request(caption, layout, painting)?;
-    let bars = Bars::new(args.output.quiet);
+    output::check_picture_name(&output.out)?;
+    output::check_writable(&output.out)?;
+    let bars = Bars::new(output.quiet);
+    let server = Server::new(url, &bars)?;
     let cancellation = cancellation_on_interrupt(&bars)?;
     let mut made = Vec::new();
     for index in 0..count {
-        let seed = first.seed.unwrap_or(0).checked_add(u64::from(index));
-        let seed = seed.ok_or_else(|| bad_request("`--seed` plus `--count` goes beyond the largest seed"))?;
-        let job = server.paint(&JobRequest { seed: Some(seed), ..first.clone() }, &cancellation, &bars)?;
-        let png = server.get(&format!("/api/jobs/{}/image.png", job.id))?;
-        let path = match count {
-            1 => args.output.out.clone(),
-            _ => output::numbered(&args.output.out, index + 1),
-        };
-        output::write(&path, &png)?;
-        job.warnings.iter().for_each(|warning| bars.warn(warning));
+        let seed = job.spec.seed() + u64::from(index); // within range: the job was checked
+        let painted = server.paint(&job.spec.with_seed(seed), &bars, &cancellation)?;
+        let path = job.image_file(output, index);
+        output::write(&path, &painted.png)?;
+        painted.warnings.iter().for_each(|warning| bars.warn(warning));
         bars.line(&format!("wrote {}, seed {seed}", path.display()));
-        made.push((path, job));
+        made.push((path, painted));
     }
-    if let Some(layout) = made.first().and_then(|(_, job)| job.layout.as_ref()).filter(|_| !to_stdout) {
-        let path = args.output.out.with_extension("layout.svg");
-        output::write(&path, svg::render(layout).as_bytes())?;
+    if let Some(layout) = made.first().and_then(|(_, painted)| painted.layout.as_ref()).filter(|_| !to_stdout) {
+        output::write(&drawing_file(output), svg::render(layout).as_bytes())?;
     }
-    if args.output.json {
-        let images: Vec<Value> =
-            made.iter().map(|(path, job)| json!({ "file": path.to_string_lossy(), "job": job })).collect();
+    if output.json {
+        let images: Vec<Value> = made
+            .iter()
+            .map(|(path, painted)| json!({ "file": path.to_string_lossy(), "job": painted.details }))
+            .collect();
         output::print(&format!("{:#}", json!({ "images": images })))?;
     }
     Ok(())
 }
 
 /// Refuses what only this machine could do, or what the server's configuration decides.
-fn refuse_local_flags(args: &GenerateArgs) -> anyhow::Result<()> {
-    let PaintingArgs { sam, precision, threads, text, .. } = &args.painting;
+pub(super) fn refuse_local_flags(args: &GenerateArgs, typed: &Painting) -> anyhow::Result<()> {
+    let of_picture = PaintSettings::described().iter().filter(|setting| NOT_REQUESTED.contains(&&*setting.name));
+    let mut of_picture = of_picture.filter(|setting| typed.settings.says(&setting.name) && setting.name != "preset");
     let given = [
-        ("--sam", sam.is_some()),
-        ("--t5", text.t5.is_some()),
-        ("--ella", text.ella.is_some()),
-        ("--t5-length", text.t5_length.is_some()),
-        ("--t5-range", text.t5_range.is_some()),
-        ("--precision", precision.is_some()),
-        ("--threads", threads.is_some()),
+        ("--threads", typed.machine.threads.is_some()),
         ("--grid", args.output.grid),
         ("--debug-maps", args.output.debug_maps.is_some()),
         ("--preview", args.output.preview),
-        ("--llm-model", args.planner.llm_model.is_some()),
-        ("--planner", args.planner.planner.is_some()),
+        ("--llm-model", args.planner.settings().llm_model.is_some()),
+        ("--planner", args.planner.settings().planner.is_some()),
     ];
-    match given.iter().find(|(_, is_given)| *is_given) {
+    let local = given.iter().find(|(_, is_given)| *is_given).map(|(flag, _)| (*flag).to_owned());
+    match of_picture.next().map(|setting| format!("--{}", setting.flag())).or(local) {
         None => Ok(()),
-        Some((flag, _)) => Err(bad_request(format!(
+        Some(flag) => Err(bad_request(format!(
             "`{flag}` does not go with `--server`: the server's configuration decides that, or only this machine can do it"
         ))),
     }
 }
 
 /// The request in the server's words. Defaults are this program's, so that the picture is the one that it would paint itself.
-fn request(caption: Option<String>, layout: Option<Layout>, args: &PaintingArgs) -> anyhow::Result<JobRequest> {
-    let method = methods::find(args.method.as_deref().unwrap_or(methods::Lmd::NAME))?.name.to_owned();
-    let preset = job::preset_options(&method, args)?.unwrap_or_default();
+fn request(spec: &PaintSpec) -> sinopia_studio::Result<JobRequest> {
+    let settings = &spec.settings.clone().with_preset()?;
+    let method = spec.requested_method()?;
     Ok(JobRequest {
-        caption,
-        layout,
-        options: job::method_options(&method, preset, args)?,
-        method: Some(method),
-        model: args.model.clone(),
-        seed: Some(args.seed.unwrap_or(0)),
-        steps: Some(args.steps.unwrap_or(50)),
-        guidance_scale: args.guidance_scale,
-        scheduler: args.scheduler.clone(),
+        caption: spec.caption.clone(),
+        layout: spec.layout.clone(),
+        options: method.options,
+        method: Some(method.name),
+        model: settings.model.clone(),
+        seed: Some(spec.seed()),
+        steps: Some(settings.steps.unwrap_or(DEFAULT_STEPS)),
+        guidance_scale: settings.guidance_scale,
+        scheduler: settings.scheduler.clone(),
         judge: false,
-        negative: args.negative.clone(),
-        width: args.width,
-        height: args.height,
-        guidance_interval: args.guidance_interval,
-        deep_every: args.deep_every,
-        merge_tokens: args.merge_tokens,
-        text_encoder: args.text.text_encoder.map(|kind| kind.as_str().to_owned()),
-        negative_encoder: args.text.negative_encoder.map(|kind| kind.as_str().to_owned()),
+        negative: settings.negative.clone(),
+        width: settings.width,
+        height: settings.height,
+        guidance_interval: settings.guidance_interval,
+        deep_every: settings.deep_every,
+        merge_tokens: settings.merge_tokens,
+        text_encoder: settings.text_encoder.map(|kind| kind.as_str().to_owned()),
+        negative_encoder: settings.negative_encoder.map(|kind| kind.as_str().to_owned()),
     })
 }
 
 /// A server, and the token for it.
-struct Server {
+struct Server<'a> {
     agent: Agent,
     base: String,
     token: Option<String>,
+    bars: &'a Bars,
 }
 
-impl Server {
-    fn new(url: &str) -> anyhow::Result<Self> {
+impl Painter for Server<'_> {
+    type Error = anyhow::Error;
+    type Details = Job;
+
+    /// Has the server paint; nothing of its steps is seen here, only how far it is.
+    fn paint(
+        &self,
+        spec: &PaintSpec,
+        _: &dyn Observer,
+        cancellation: &CancellationToken,
+    ) -> anyhow::Result<Painted<Job>> {
+        let job = self.finished(&request(spec)?, cancellation)?;
+        let png = self.get(&format!("/api/jobs/{}/image.png", job.id))?;
+        let (layout, warnings) = (job.layout.clone(), job.warnings.clone());
+        Ok(Painted { png, seed: Seed(spec.seed()), layout, warnings, details: job })
+    }
+}
+
+impl<'a> Server<'a> {
+    fn new(url: &str, bars: &'a Bars) -> anyhow::Result<Self> {
         let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let base = url.trim_end_matches('/');
         let host = base.strip_prefix("http://").or_else(|| base.strip_prefix("https://")).unwrap_or_default();
@@ -141,11 +149,12 @@ impl Server {
         }
         let config =
             Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TIMEOUT)).max_redirects(0);
-        Ok(Self { agent: config.build().into(), base: base.to_owned(), token: settings::server_token() })
+        Ok(Self { agent: config.build().into(), base: base.to_owned(), token: settings::server_token(), bars })
     }
 
     /// Queues a job and waits until its picture is there. When it is given up here, it is cancelled there.
-    fn paint(&self, request: &JobRequest, cancellation: &Cancellation, bars: &Bars) -> anyhow::Result<Job> {
+    fn finished(&self, request: &JobRequest, cancellation: &CancellationToken) -> anyhow::Result<Job> {
+        let bars = self.bars;
         let mut job: Job = self.post("/api/jobs", &json!(request))?;
         let path = format!("/api/jobs/{}", job.id);
         let mut is_layout_told = request.layout.is_some();

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use sinopia::pictures::chunks::PngTexts;
 use sinopia_diffusion::Recipe;
 use sinopia_layout::limits::{GRAPH_BYTES, GRAPH_NODES, PICTURE_BYTES};
 use sinopia_layout::media::picture_kind;
 use sinopia_layout::python_json::with_null;
+use sinopia_studio::pictures::chunks::PngTexts;
 
 use super::{editor, nodes};
 use crate::cli::failure::{Given, bad_request};

@@ -18,10 +18,12 @@ mod writing;
 use std::path::PathBuf;
 
 use clap::Args;
+use sinopia_diffusion::methods;
+use sinopia_studio::PaintSpec;
 
-use super::args::{OutputArgs, PaintingArgs};
+use super::args::{OutputArgs, Painting, PaintingArgs};
 use super::failure::{bad_request, with_hint};
-use super::job::{self, Job};
+use super::job::PaintJob;
 use super::kinds::{self, Kind};
 use super::progress::Bars;
 use super::{input, output, settings};
@@ -75,31 +77,37 @@ pub(crate) struct ExportArgs {
 
 /// `sinopia run`: paints a graph. Flags win over what its nodes say, and its nodes over settings files and the environment.
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
-    if args.painting.method.is_some() || args.painting.preset.is_some() {
-        return Err(bad_request("a graph says how it is painted: leave `--method` and `--preset` out"));
+    let typed = args.painting.painting()?;
+    let preset = typed.settings.preset.as_deref().map(methods::find_preset).transpose()?;
+    if typed.settings.method.is_some() || preset.is_some_and(|preset| preset.method.is_some()) {
+        return Err(bad_request("a graph says how it is painted: leave `--method`, and presets of a method, out"));
     }
     let graph = Graph::read(&args.workflow);
     let graph = graph.map_err(|error| with_hint(error, kinds::hint(&args.workflow, Kind::Graph)))?;
-    let wanted = painting::read(&graph, &args.painting)?;
+    let wanted = painting::read(&graph, &typed)?;
     let bars = Bars::new(args.output.quiet);
     wanted.notes.iter().for_each(|note| bars.warn(note));
-    let painting = settings::merge(painting::merged(wanted.args, args.painting))?;
-    let job = Job::new(wanted.caption, wanted.layout, wanted.changes, painting)?;
-    job::run(job, &[&args.workflow], &args.output)
+    let count = typed.count.or(wanted.count);
+    let settings = painting::merged(wanted.spec.settings.clone(), typed.settings.clone());
+    let painting = settings::merge(Painting { settings, ..typed })?;
+    painting.machine.apply()?;
+    let spec = wanted.spec.with(painting.settings);
+    PaintJob::new(spec, wanted.changes, count)?.run(&[&args.workflow], &args.output)
 }
 
 /// Whether [`run`] would paint a graph, given as text.
 pub(crate) fn understands(graph: &str) -> bool {
-    Graph::parse(graph).is_ok_and(|graph| painting::read(&graph, &PaintingArgs::default()).is_ok())
+    Graph::parse(graph).is_ok_and(|graph| painting::read(&graph, &Painting::default()).is_ok())
 }
 
 /// `sinopia export`: writes the graph of what `generate` would paint.
-pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<()> {
+pub(crate) fn export(args: ExportArgs) -> anyhow::Result<()> {
     output::check_text(&args.out, &args.layout.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
     let layout = args.layout.as_deref().map(input::layout).transpose()?.map(|(layout, _)| layout);
-    let painting = settings::merge(args.painting.clone())?;
-    let graph = writing::graph(caption.as_deref(), layout.as_ref(), &painting, &args.gligen)?;
+    let painting = settings::merge(args.painting.painting()?)?;
+    let spec = PaintSpec { caption, layout, settings: painting.settings, ..PaintSpec::default() };
+    let graph = writing::graph(&spec, painting.count.unwrap_or(1), &args.gligen)?;
     let text = format!("{:#}\n", graph.to_json());
     match output::is_stdout(&args.out) {
         true => output::print(text.trim_end()),

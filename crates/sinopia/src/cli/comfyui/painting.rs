@@ -2,15 +2,19 @@
 
 use serde_json::Value;
 use sinopia_diffusion::TextEncoderKind;
+use sinopia_diffusion::methods::{Gligen, Sd};
 use sinopia_diffusion::schedulers::SchedulerName;
 use sinopia_layout::repair::{Change, repair};
 use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox};
+use sinopia_models::ella::TextLength;
+use sinopia_models::t5::StateRange;
+use sinopia_studio::{PaintSettings, PaintSpec};
 
 use super::conditioning::{Condition, EllaFiles};
 use super::graph::Graph;
 use super::reader::{Place, Reader};
 use super::{nodes, sampling};
-use crate::cli::args::{LengthArg, PaintingArgs, RangeArg, TextArgs};
+use crate::cli::args::Painting;
 use crate::cli::failure::bad_request;
 
 /// Pixels that a latent stands for.
@@ -22,17 +26,18 @@ pub(super) const SCHEDULER_NOTE: &str = "sinopia_scheduler";
 /// What a graph asks for.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) caption: Option<String>,
-    pub(super) layout: Option<Layout>,
-    /// What had to be mended in the layout, in words.
+    /// The picture, without what flags say.
+    pub(super) spec: PaintSpec,
+    /// Pictures to make.
+    pub(super) count: Option<u32>,
+    /// What had to be repaired in the layout, in words.
     pub(super) changes: Vec<String>,
     /// What is not as in ComfyUI, in words.
     pub(super) notes: Vec<String>,
-    pub(super) args: PaintingArgs,
 }
 
 /// What the graph's one image is made of. What `flags` say is not asked of the graph, so that it cannot be wrong there.
-pub(super) fn read(graph: &Graph, flags: &PaintingArgs) -> anyhow::Result<Wanted> {
+pub(super) fn read(graph: &Graph, flags: &Painting) -> anyhow::Result<Wanted> {
     let reader = Reader::new(graph);
     let decoder = reader.saved(graph)?;
     let sampler = reader.follow(decoder, "samples", &["KSampler"])?;
@@ -41,37 +46,16 @@ pub(super) fn read(graph: &Graph, flags: &PaintingArgs) -> anyhow::Result<Wanted
 }
 
 /// The graph's settings where no flag says otherwise.
-pub(super) fn merged(of_graph: PaintingArgs, flags: PaintingArgs) -> PaintingArgs {
-    let text_encoder = flags.text.text_encoder.or(of_graph.text.text_encoder);
-    let negative_encoder = match flags.text.text_encoder {
-        // What the graph has the negative side read by belongs to its own encoder.
-        Some(_) => flags.text.negative_encoder,
-        None => flags.text.negative_encoder.or(of_graph.text.negative_encoder),
-    };
-    let needs_ella = [text_encoder, negative_encoder].into_iter().flatten().any(TextEncoderKind::needs_ella);
-    let of_ella = of_graph.text;
-    let text = TextArgs {
-        text_encoder,
-        negative_encoder,
-        t5: flags.text.t5.or(of_ella.t5.filter(|_| needs_ella)),
-        ella: flags.text.ella.or(of_ella.ella.filter(|_| needs_ella)),
-        t5_length: flags.text.t5_length.or(of_ella.t5_length),
-        t5_range: flags.text.t5_range.or(of_ella.t5_range),
-    };
-    PaintingArgs {
-        method: of_graph.method,
-        model: flags.model.or(of_graph.model),
-        seed: flags.seed.or(of_graph.seed),
-        steps: flags.steps.or(of_graph.steps),
-        guidance_scale: flags.guidance_scale.or(of_graph.guidance_scale),
-        scheduler: flags.scheduler.or(of_graph.scheduler),
-        negative: flags.negative.or(of_graph.negative),
-        width: flags.width.or(of_graph.width),
-        height: flags.height.or(of_graph.height),
-        count: flags.count.or(of_graph.count),
-        set: of_graph.set.into_iter().chain(flags.set).collect(),
-        text,
-        ..flags
+pub(super) fn merged(of_graph: PaintSettings, flags: PaintSettings) -> PaintSettings {
+    // What the graph has the negative side read by belongs to its own encoder.
+    let negative_encoder = of_graph.negative_encoder.filter(|_| flags.text_encoder.is_none());
+    let merged = flags.clone().or(PaintSettings { negative_encoder, t5: None, ella: None, ..of_graph.clone() });
+    let encoders = [merged.text_encoder, merged.negative_encoder];
+    let needs_ella = encoders.into_iter().flatten().any(TextEncoderKind::needs_ella);
+    PaintSettings {
+        t5: flags.t5.or(of_graph.t5.filter(|_| needs_ella)),
+        ella: flags.ella.or(of_graph.ella.filter(|_| needs_ella)),
+        ..merged
     }
 }
 
@@ -109,7 +93,8 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    fn paint(&self, sampler: Place<'a>, decoder: Place<'a>, flags: &PaintingArgs) -> anyhow::Result<Wanted> {
+    fn paint(&self, sampler: Place<'a>, decoder: Place<'a>, typed: &Painting) -> anyhow::Result<Wanted> {
+        let flags = &typed.settings;
         let latent = self.follow(sampler, "latent_image", &["EmptyLatentImage"])?;
         let denoise = self.number(sampler, "denoise")?.unwrap_or(1.0);
         if denoise != 1.0 {
@@ -131,7 +116,7 @@ impl<'a> Reader<'a> {
         positive.files = positive.files.or(applied).or(negative.files.clone());
         let width = given_or(flags.width, || self.side(latent, "width"))?;
         let height = given_or(flags.height, || self.side(latent, "height"))?;
-        let args = PaintingArgs {
+        let settings = PaintSettings {
             model: unless(flags.model.as_ref(), || Ok(model_name(&self.text(model, "ckpt_name")?)))?,
             seed: unless(flags.seed.as_ref(), || self.seed(sampler))?,
             steps: unless(flags.steps.as_ref(), || Ok(self.number_from(sampler, "steps", (1.0, 1000.0))? as u32))?,
@@ -143,17 +128,18 @@ impl<'a> Reader<'a> {
             negative: unless(flags.negative.as_ref(), || one_text(&negative, sampler))?,
             width: Some(width),
             height: Some(height),
-            count: unless(flags.count.as_ref(), || self.count(latent))?,
-            text: text_args(&positive, &negative, flags)?,
-            ..PaintingArgs::default()
+            ..text_settings(&positive, &negative, flags)?
         };
+        let count = unless(typed.count.as_ref(), || self.count(latent))?;
         let at_length = positive.ella.clone();
         let words = positive.clip.clone().or_else(|| at_length.clone()).unwrap_or_default();
         // Without boxes nothing is asked of the graph's size that a flag says.
         let canvas =
             if positive.boxes.is_empty() { Canvas::new(width, height)? } else { self.canvas(latent, (width, height))? };
         let (layout, changes) = self.layout(&positive.boxes, canvas)?;
-        Ok(with_boxes(args, (words, at_length), layout, changes))
+        let layout = Some(layout).filter(|layout| !layout.objects.is_empty());
+        let spec = PaintSpec { layout, settings, ..PaintSpec::default() };
+        Ok(Wanted { spec: with_words(spec, words, at_length), count, changes, notes: Vec::new() })
     }
 
     /// The checkpoint behind `model`, and the ELLA on the way to it.
@@ -211,7 +197,7 @@ impl<'a> Reader<'a> {
         Ok(Canvas::new(width, height)?)
     }
 
-    /// The boxes as a layout, every one inside its canvas, and how they were mended. Those that are lost are told apart.
+    /// The boxes as a layout, every one inside its canvas, and how they were repaired. Those that are lost are told apart.
     fn layout(&self, boxes: &[(String, [f64; 4])], canvas: Canvas) -> anyhow::Result<(Layout, Vec<String>)> {
         let object = |(phrase, [x, y, width, height]): &(String, [f64; 4])| {
             Ok(LayoutObject { phrase: phrase.clone(), bbox: PixelBox::new(*x, *y, *width, *height)? })
@@ -219,10 +205,10 @@ impl<'a> Reader<'a> {
         let objects = boxes.iter().map(object).collect::<Result<_, sinopia_layout::Error>>()?;
         let layout = Layout { canvas, objects, background: String::new(), negative: String::new() };
         let (layout, report) = repair(layout);
-        let (lost, mended): (Vec<_>, Vec<_>) =
+        let (lost, repaired): (Vec<_>, Vec<_>) =
             report.changes.iter().partition(|change| matches!(change, Change::Dropped { .. }));
         lost.iter().for_each(|change| self.note(change.to_string()));
-        Ok((layout, mended.iter().map(ToString::to_string).collect()))
+        Ok((layout, repaired.iter().map(ToString::to_string).collect()))
     }
 
     fn count(&self, latent: Place<'a>) -> anyhow::Result<u32> {
@@ -280,22 +266,18 @@ fn unless<T>(flag: Option<&T>, of_graph: impl FnOnce() -> anyhow::Result<T>) -> 
     if flag.is_some() { Ok(None) } else { of_graph().map(Some) }
 }
 
-/// The method that fits: GLIGEN for boxes, plain Stable Diffusion without.
-fn with_boxes(
-    mut args: PaintingArgs,
-    (words, at_length): (String, Option<String>),
-    layout: Layout,
-    changes: Vec<String>,
-) -> Wanted {
-    let layout = Some(layout).filter(|layout| !layout.objects.is_empty());
-    args.method = Some(if layout.is_some() { "gligen" } else { "sd" }.to_owned());
-    if layout.is_some() {
-        // ComfyUI's adapters are on to the end.
-        args.set = vec!["gligen_scheduled_sampling_beta=1".to_owned(), option("overall_prompt", &words)];
+/// With the method that fits, GLIGEN for boxes and plain Stable Diffusion without, and with the graph's own words.
+fn with_words(spec: PaintSpec, words: String, at_length: Option<String>) -> PaintSpec {
+    let mut settings = spec.settings;
+    let mut set = |name: &str, value: Value| settings.options.insert(name.to_owned(), value);
+    if spec.layout.is_some() {
+        set("gligen_scheduled_sampling_beta", 1.0.into()); // ComfyUI's adapters are on to the end
+        set("overall_prompt", words.clone().into());
     } else if at_length.as_ref().is_some_and(|text| *text != words) {
-        args.set.push(option("words", &words));
+        set("words", words.clone().into());
     }
-    Wanted { caption: Some(at_length.unwrap_or(words)), layout, changes, notes: Vec::new(), args }
+    settings.method = Some(if spec.layout.is_some() { Gligen::NAME } else { Sd::NAME }.to_owned());
+    PaintSpec { caption: Some(at_length.unwrap_or(words)), settings, ..spec }
 }
 
 /// The negative side's words, which must be the same for both encoders.
@@ -309,11 +291,6 @@ fn one_text(condition: &Condition, sampler: Place<'_>) -> anyhow::Result<String>
     }
 }
 
-/// An option with a text for a value, as after `--set`.
-fn option(name: &str, text: &str) -> String {
-    format!("{name}={}", Value::from(text))
-}
-
 /// What this program calls a checkpoint: `miniature` may have an ending, as ComfyUI lists files.
 fn model_name(name: &str) -> String {
     match name.strip_suffix(".safetensors") {
@@ -322,29 +299,31 @@ fn model_name(name: &str) -> String {
     }
 }
 
-fn text_args(positive: &Condition, negative: &Condition, flags: &PaintingArgs) -> anyhow::Result<TextArgs> {
+/// What the two sides are read by.
+fn text_settings(positive: &Condition, negative: &Condition, flags: &PaintSettings) -> anyhow::Result<PaintSettings> {
     let (of_positive, of_negative) = (positive.encoder(), negative.encoder());
     let needs_ella = of_positive.needs_ella() || of_negative.needs_ella();
     let files = &positive.files;
     let file = |name: &Option<String>| name.as_deref().filter(|_| needs_ella).map(model_name);
     let length = match files.max_length {
-        _ if flags.text.t5_length.is_some() => LengthArg::Flexible,
-        None | Some(0.0) => LengthArg::Flexible,
-        Some(128.0) => LengthArg::Fixed,
+        _ if flags.t5_length.is_some() => TextLength::Flexible,
+        None | Some(0.0) => TextLength::Flexible,
+        Some(128.0) => TextLength::Fixed,
         Some(other) => {
             return Err(bad_request(format!(
                 "`max_length` of the T5TextEncoderLoader is {other}; there is 0 (flexible) and 128"
             )));
         }
     };
-    let range = if files.dtype.as_deref() == Some("FP32") { RangeArg::F32 } else { RangeArg::F16 };
-    Ok(TextArgs {
+    let range = if files.dtype.as_deref() == Some("FP32") { StateRange::F32 } else { StateRange::F16 };
+    Ok(PaintSettings {
         text_encoder: Some(of_positive),
         negative_encoder: Some(of_negative).filter(|kind| *kind != of_positive),
         t5: file(&files.t5),
         ella: file(&files.connector),
         t5_length: needs_ella.then_some(length),
         t5_range: needs_ella.then_some(range),
+        ..PaintSettings::default()
     })
 }
 

@@ -5,13 +5,15 @@ use sinopia_diffusion::TextEncoderKind;
 use sinopia_diffusion::schedulers::{SchedulerKind, SchedulerName};
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Canvas, Layout, Scene, SceneOptions};
+use sinopia_models::ella::TextLength;
+use sinopia_models::t5::StateRange;
+use sinopia_studio::models::{PUBLISHED_GUIDANCE_SCALE, SMALL_GUIDANCE_SCALE};
+use sinopia_studio::{DEFAULT_MODEL, DEFAULT_SEED, DEFAULT_STEPS, PaintSettings, PaintSpec, parse_scheduler};
 
 use super::graph::Graph;
 use super::painting::SCHEDULER_NOTE;
 use super::{prompt, sampling};
-use crate::cli::args::{LengthArg, PaintingArgs, RangeArg};
 use crate::cli::failure::bad_request;
-use crate::cli::{job, model};
 
 /// Side of a picture where nobody says, in pixels.
 const SIDE: u32 = 512;
@@ -20,13 +22,13 @@ const CELL: f64 = 8.0;
 /// The scheduler of most methods where nobody says.
 const DDIM: SchedulerName = SchedulerName { kind: SchedulerKind::Ddim, sigmas: None };
 
-/// The graph of a caption, or of a layout's boxes with GLIGEN's file `gligen`.
-pub(super) fn graph(
-    caption: Option<&str>,
-    layout: Option<&Layout>,
-    args: &PaintingArgs,
-    gligen: &str,
-) -> anyhow::Result<Graph> {
+/// The graph of `count` pictures of a caption, or of a layout's boxes with GLIGEN's file `gligen`.
+pub(super) fn graph(spec: &PaintSpec, count: u32, gligen: &str) -> anyhow::Result<Graph> {
+    let PaintSpec { caption, layout, settings: args, .. } = spec;
+    if args.guidance_rescale.is_some_and(|share| share > 0.0) {
+        return Err(bad_request("`--guidance-rescale`: ComfyUI's KSampler has no such setting"));
+    }
+    let (caption, layout) = (caption.as_deref(), layout.as_ref());
     let scene = layout.map(|layout| compose(layout, args)).transpose()?;
     let words = match (&scene, caption) {
         (Some(scene), _) => scene.overall().text.clone(),
@@ -38,8 +40,8 @@ pub(super) fn graph(
         None => args.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim().to_owned(),
     };
     let sampler = Sampler::new(args.scheduler.as_deref())?;
-    let encoder = args.text.text_encoder.unwrap_or_default();
-    let of_negative = args.text.negative_encoder.unwrap_or(encoder);
+    let encoder = args.text_encoder.unwrap_or_default();
+    let of_negative = args.negative_encoder.unwrap_or(encoder);
 
     let mut writer = Writer::new(args, sampler);
     let mut positive = writer.condition(encoder, &words, caption.unwrap_or(&words));
@@ -50,10 +52,10 @@ pub(super) fn graph(
             positive = writer.boxed(&positive, &loader, object.name(), object.bbox())?;
         }
     }
-    Ok(writer.finish(&positive, &negative, args))
+    Ok(writer.finish(&positive, &negative, count))
 }
 
-fn compose(layout: &Layout, args: &PaintingArgs) -> anyhow::Result<Scene> {
+fn compose(layout: &Layout, args: &PaintSettings) -> anyhow::Result<Scene> {
     let keywords = args.negative.as_deref().unwrap_or(OVERALL_NEGATIVE).trim().to_owned();
     Ok(Scene::compose_with(layout, &SceneOptions { overall_negative: keywords, ..SceneOptions::default() })?)
 }
@@ -68,7 +70,7 @@ struct Sampler {
 
 impl Sampler {
     fn new(given: Option<&str>) -> anyhow::Result<Self> {
-        let scheduler = job::scheduler(given)?;
+        let scheduler = given.map(parse_scheduler).transpose()?;
         let given = scheduler.map(|name| name.to_string()).unwrap_or_default();
         let Some((name, levels)) = sampling::names(scheduler.unwrap_or(DDIM)) else {
             return Err(bad_request(format!(
@@ -81,7 +83,7 @@ impl Sampler {
 
 struct Writer<'a> {
     graph: Graph,
-    args: &'a PaintingArgs,
+    args: &'a PaintSettings,
     sampler: Sampler,
     checkpoint: String,
     size: (u32, u32),
@@ -92,20 +94,20 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(args: &'a PaintingArgs, sampler: Sampler) -> Self {
+    fn new(args: &'a PaintSettings, sampler: Sampler) -> Self {
         let mut graph = Graph::default();
-        let name = args.model.as_deref().unwrap_or(sinopia_miniature::NAME);
+        let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
         let checkpoint = graph.add("CheckpointLoaderSimple", json!({ "ckpt_name": with_ending(name) }));
         let (native, guidance_scale) = match name {
-            sinopia_miniature::NAME => (128, model::SMALL_GUIDANCE_SCALE),
-            _ => (SIDE, model::PUBLISHED_GUIDANCE_SCALE),
+            sinopia_miniature::NAME => (128, SMALL_GUIDANCE_SCALE),
+            _ => (SIDE, PUBLISHED_GUIDANCE_SCALE),
         };
         let size = (args.width.unwrap_or(native), args.height.unwrap_or(native));
         Self { graph, args, sampler, checkpoint, size, guidance_scale, ella: None }
     }
 
     fn steps(&self) -> u32 {
-        self.args.steps.unwrap_or(50)
+        self.args.steps.unwrap_or(DEFAULT_STEPS)
     }
 
     /// The node whose first output is the conditioning of a text.
@@ -131,11 +133,11 @@ impl<'a> Writer<'a> {
         if let Some(ella) = &self.ella {
             return ella.clone();
         }
-        let text = &self.args.text;
+        let text = self.args;
         let file = |name: &Option<String>| with_ending(name.as_deref().unwrap_or(sinopia_miniature::NAME));
         let loader = self.graph.add("ELLALoader", json!({ "name": file(&text.ella) }));
-        let max_length = if text.t5_length == Some(LengthArg::Fixed) { 128 } else { 0 };
-        let dtype = if text.t5_range == Some(RangeArg::F32) { "FP32" } else { "FP16" };
+        let max_length = if text.t5_length == Some(TextLength::Fixed) { 128 } else { 0 };
+        let dtype = if text.t5_range == Some(StateRange::F32) { "FP32" } else { "FP16" };
         let t5 = text.t5.clone().unwrap_or_else(|| sinopia_miniature::NAME.to_owned());
         let t5 = json!({ "name": t5, "max_length": max_length, "dtype": dtype });
         let t5 = self.graph.add("T5TextEncoderLoader #ELLA", t5);
@@ -158,14 +160,14 @@ impl<'a> Writer<'a> {
         ))
     }
 
-    fn finish(mut self, positive: &str, negative: &str, args: &PaintingArgs) -> Graph {
+    fn finish(mut self, positive: &str, negative: &str, count: u32) -> Graph {
+        let args = self.args;
         let (width, height) = self.size;
-        let batch = args.count.unwrap_or(1);
-        let latent = json!({ "width": width, "height": height, "batch_size": batch });
+        let latent = json!({ "width": width, "height": height, "batch_size": count });
         let latent = self.graph.add("EmptyLatentImage", latent);
         let steps = self.steps();
         let sampled = json!({
-            "seed": args.seed.unwrap_or(0), "steps": steps, "cfg": args.guidance_scale.unwrap_or(self.guidance_scale), "sampler_name": self.sampler.name,
+            "seed": args.seed.unwrap_or(DEFAULT_SEED), "steps": steps, "cfg": args.guidance_scale.unwrap_or(self.guidance_scale), "sampler_name": self.sampler.name,
             "scheduler": self.sampler.levels, "denoise": 1.0, "model": [self.checkpoint, 0], "positive": [positive, 0], "negative": [negative, 0],
             "latent_image": [latent, 0],
         });
@@ -188,7 +190,7 @@ fn with_ending(name: &str) -> String {
 mod tests {
     use super::super::painting;
     use super::*;
-    use crate::cli::args::TextArgs;
+    use crate::cli::args::Painting;
 
     fn layout() -> Layout {
         Layout::from_json(
@@ -198,43 +200,47 @@ mod tests {
         .unwrap()
     }
 
-    fn args(encoder: TextEncoderKind) -> PaintingArgs {
-        let text = TextArgs { text_encoder: Some(encoder), ..TextArgs::default() };
-        PaintingArgs { seed: Some(3), steps: Some(6), guidance_scale: Some(4.0), text, ..PaintingArgs::default() }
+    fn spec(caption: Option<&str>, layout: Option<Layout>, encoder: TextEncoderKind) -> PaintSpec {
+        let settings = PaintSettings {
+            seed: Some(3),
+            steps: Some(6),
+            guidance_scale: Some(4.0),
+            text_encoder: Some(encoder),
+            ..PaintSettings::default()
+        };
+        PaintSpec { caption: caption.map(str::to_owned), layout, settings, ..PaintSpec::default() }
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         for encoder in TextEncoderKind::ALL {
-            let graph = graph(Some("A long caption."), Some(&layout()), &args(encoder), "gligen.safetensors").unwrap();
+            let graph =
+                graph(&spec(Some("A long caption."), Some(layout()), encoder), 1, "gligen.safetensors").unwrap();
             let wanted =
-                painting::read(&Graph::parse(&graph.to_json().to_string()).unwrap(), &PaintingArgs::default()).unwrap();
-            let mut objects: Vec<_> = wanted.layout.unwrap().objects;
+                painting::read(&Graph::parse(&graph.to_json().to_string()).unwrap(), &Painting::default()).unwrap();
+            let mut objects: Vec<_> = wanted.spec.layout.unwrap().objects;
             objects.sort_by(|a, b| a.bbox.x().total_cmp(&b.bbox.x()));
             assert_eq!(objects, layout().objects);
-            let found = wanted.args;
+            let found = wanted.spec.settings;
             assert_eq!((found.seed, found.steps, found.guidance_scale), (Some(3), Some(6), Some(4.0)));
-            assert_eq!(found.text.text_encoder, Some(encoder));
+            assert_eq!(found.text_encoder, Some(encoder));
             assert!(found.negative.unwrap().starts_with("cats, "));
             if encoder != TextEncoderKind::Ella {
-                assert!(
-                    found.set[1].contains("a red car") && found.set[1].contains("A beach scene"),
-                    "{:?}",
-                    found.set
-                );
+                let words = found.options["overall_prompt"].as_str().unwrap();
+                assert!(words.contains("a red car") && words.contains("A beach scene"), "{words}");
             }
             if encoder.needs_ella() {
-                assert_eq!(wanted.caption.as_deref(), Some("A long caption."));
+                assert_eq!(wanted.spec.caption.as_deref(), Some("A long caption."));
             }
         }
     }
 
     #[test]
     fn a_caption_alone_has_no_boxes() {
-        let graph = graph(Some("a red car"), None, &args(TextEncoderKind::Clip), "gligen.safetensors").unwrap();
+        let graph = graph(&spec(Some("a red car"), None, TextEncoderKind::Clip), 1, "gligen.safetensors").unwrap();
         assert!(graph.of_classes(&["GLIGENTextBoxApply", "GLIGENLoader"]).is_empty());
         assert_eq!(graph.of_classes(&["KSampler", "SaveImage"]).len(), 2);
-        let nothing = super::graph(None, None, &args(TextEncoderKind::Clip), "g").unwrap_err().to_string();
+        let nothing = super::graph(&spec(None, None, TextEncoderKind::Clip), 1, "g").unwrap_err().to_string();
         assert!(nothing.contains("nothing to export"), "{nothing}");
     }
 }

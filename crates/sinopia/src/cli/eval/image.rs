@@ -4,87 +4,60 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use sinopia_diffusion::methods::{self, Method};
-use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::{Cancellation, PaintRequest, Recipe, Run, Sampling, Shortcuts, TextEncoding};
+use sinopia_diffusion::methods::MethodInfo;
+use sinopia_diffusion::{CancellationToken, Run};
 use sinopia_eval::run::{self, LayoutsId, PaintError, Progress, Shard};
 use sinopia_eval::{RunFolder, RunSettings, Sample, benchmarks, layouts};
 use sinopia_layout::{Layout, Scene, repair};
+use sinopia_studio::models::{LoadedModel, memory::PictureMemory};
+use sinopia_studio::{PaintSettings, PaintSpec, ResolvedSpec};
 
 use super::args::ImageArgs;
 use super::{jobs, read_cache, report};
-use crate::cli::args::{PaintingArgs, PrecisionArg};
+use crate::cli::args::Painting;
 use crate::cli::failure::bad_request;
-use crate::cli::model::{self, EllaSource, Model};
 use crate::cli::progress::{Bars, cancellation_on_interrupt};
-use crate::cli::{job, painting_file, settings};
+use crate::cli::{models, settings};
 
-pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
-    refuse_single_image_flags(&args.painting)?;
+pub(super) fn run(mut args: ImageArgs) -> anyhow::Result<()> {
+    let typed = std::mem::take(&mut args.painting).painting()?;
+    refuse_single_image_flags(&typed)?;
     let shard: Option<Shard> = args.shard.as_deref().map(str::parse).transpose()?;
     let benchmark = benchmarks::open(&args.benchmark.benchmark)?;
     let limit = args.benchmark.limit.map(|limit| limit as usize);
     let samples = run::select(benchmark.as_ref(), args.benchmark.task.as_deref(), limit)?;
-    let painting = settings::merge(args.painting.clone())?;
-    job::set_threads(&painting)?;
-    let info = methods::find(painting.method.as_deref().unwrap_or("lmd"))?;
-    if info.needs_layout && args.layouts.is_none() {
-        return Err(bad_request(format!(
-            "the method `{}` paints layouts: give a cache of them with `--layouts`",
-            info.name
-        )));
-    }
-    let preset = job::preset_options(info.name, &painting)?.unwrap_or_default();
-    let (layouts, layouts_id) = find_layouts(&args, &samples)?;
-    let method = methods::build(info.name, Value::Object(job::method_options(info.name, preset, &painting)?))?;
-    // Before hours of painting: can every caption be painted so, and is the detector one?
-    check_object_weights(&method.options(), &samples, &layouts)?;
-    let model_name = painting.model.as_deref().unwrap_or(sinopia_miniature::NAME);
-    let eye = report::open_eye(benchmark.sight(), args.detector.as_deref(), model_name)?;
-
+    let painting = settings::merge(typed)?;
+    painting.machine.apply()?;
     let bars = Bars::new(args.quiet);
-    let precision = painting.precision.unwrap_or(PrecisionArg::Auto).resolved();
-    let model = model::open(model_name, job::sam_for(method.as_ref(), painting.sam.as_deref()), precision, &bars)?;
-    let sampling = sampling(&painting, args.seed_offset, &model)?;
-    let ella = EllaSource::new((&painting.text, None), &sampling.text_encoding, model_name)?;
-    let model = model::with_ella(model, ella.as_ref(), precision)?;
-    model.pipeline.latent_size(&sampling)?;
+    let spec = PaintSpec { is_planned: args.layouts.is_some(), ..PaintSpec::new("") }
+        .with(PaintSettings { seed: Some(args.seed_offset), ..painting.settings });
+    let (resolved, opened) = models::resolve(&spec, &bars)?;
+    check_layouts(resolved.method_info(), &args)?;
+    let (layouts, layouts_id) = find_layouts(&args, &samples)?;
+    // Before hours of painting: can every caption be painted so, and is the detector one?
+    check_object_weights(&resolved.method().options(), &samples, &layouts)?;
+    let evaluator = report::open_evaluator(benchmark.capability(), args.detector.as_deref(), spec.model_name())?;
+    let model = models::load(&resolved, &opened, &bars)?;
+    model.pipeline.latent_size(&resolved.sampling(&model))?;
     let settings = RunSettings {
         benchmark: args.benchmark.benchmark.clone(),
         captions_sha256: run::captions_sha256(benchmark.as_ref()),
-        method: method.name().to_owned(),
-        options: method.options(),
-        model: model.id.clone(),
-        sam: model.sam.clone(),
-        ella: model.ella.clone(),
-        precision: precision.name().to_owned(),
-        sampling,
-        negative: painting.negative.clone(),
         layouts: layouts_id,
         repeats: args.repeats as usize,
+        ..run_settings(&spec, &resolved, &model)
     };
     let folder = RunFolder::begin(&args.out, &settings, samples.iter().map(|sample| sample.index))?;
     let ours = samples.iter().enumerate().filter(|(position, _)| shard.is_none_or(|shard| shard.holds(*position)));
     let ours: Vec<&Sample> = ours.map(|(_, sample)| *sample).collect();
-
-    let threads = painting.threads.map_or_else(sinopia_nn::threads::num_threads, |threads| threads as usize);
-    let channels = model.pipeline.vae().config().block_out_channels.first().copied().unwrap_or(1);
-    let size = (settings.sampling.width, settings.sampling.height);
-    let picture = jobs::picture_bytes(size, channels, info.needs_layout);
-    let jobs = jobs::count(args.jobs, args.memory_budget, threads, ours.len(), model.is_small, picture, &bars)?;
+    // The method is known now, and the model is not asked again which it is.
+    let method = Some(resolved.method_info().name.to_owned());
+    let spec = PaintSpec { settings: PaintSettings { method, ..spec.settings.clone() }, ..spec };
     let cancellation = cancellation_on_interrupt(&bars)?;
-    let painter =
-        Painter { method, model, layouts, settings: &settings, bars: &bars, cancellation: cancellation.clone() };
-    bars.line(&format!("{} captions into {}, {jobs} at once", ours.len(), args.out.display()));
-    jobs::run(jobs, threads, &cancellation, || {
-        folder.paint(&ours, &mut |sample, repeat| painter.paint(sample, repeat), &mut |progress| {
-            bars.finish();
-            bars.line(&progress_line(progress, jobs));
-        })
-    })?;
-    bars.finish();
-    match eye {
-        Some(eye) => report::score_and_print(&folder, benchmark.as_ref(), eye.as_ref(), false, args.quiet),
+    let painter = CaptionPainter { spec, model, layouts, seed_offset: args.seed_offset, bars: &bars, cancellation };
+    let share = jobs::Wanted { jobs: args.jobs, budget_gb: args.memory_budget };
+    painter.paint_all(&folder, &ours, share, painting.machine.threads, &resolved)?;
+    match evaluator {
+        Some(evaluator) => report::score_and_print(&folder, benchmark.as_ref(), evaluator.as_ref(), false, args.quiet),
         None => {
             bars.line("painted, not scored: `sinopia eval score` does that");
             Ok(())
@@ -92,12 +65,41 @@ pub(super) fn run(args: ImageArgs) -> anyhow::Result<()> {
     }
 }
 
+/// Refuses a method that paints layouts, if there are none.
+fn check_layouts(method: &MethodInfo, args: &ImageArgs) -> anyhow::Result<()> {
+    match method.needs_layout && args.layouts.is_none() {
+        true => Err(bad_request(format!(
+            "the method `{}` paints layouts: give a cache of them with `--layouts`",
+            method.name
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// How the captions are painted, as a run folder remembers it; what it says of the benchmark is left open.
+fn run_settings(spec: &PaintSpec, resolved: &ResolvedSpec, model: &LoadedModel) -> RunSettings {
+    RunSettings {
+        benchmark: String::new(),
+        captions_sha256: String::new(),
+        method: resolved.method_info().name.to_owned(),
+        options: resolved.method().options(),
+        model: model.id.clone(),
+        sam: model.sam.clone(),
+        ella: model.ella.clone(),
+        precision: model.precision.as_str().to_owned(),
+        sampling: resolved.sampling(model),
+        negative: spec.settings.negative.clone(),
+        layouts: None,
+        repeats: 1,
+    }
+}
+
 /// Flags that make sense for one image: here captions decide.
-fn refuse_single_image_flags(args: &PaintingArgs) -> anyhow::Result<()> {
-    if args.seed.is_some() {
+fn refuse_single_image_flags(typed: &Painting) -> anyhow::Result<()> {
+    if typed.settings.seed.is_some() {
         return Err(bad_request("every caption has its own seed here: `--seed-offset` moves them all"));
     }
-    if args.count.is_some() {
+    if typed.count.is_some() {
         return Err(bad_request("`--repeats` says how many images a caption gets here"));
     }
     Ok(())
@@ -130,51 +132,55 @@ fn check_object_weights(options: &Value, samples: &[&Sample], layouts: &HashMap<
     Ok(())
 }
 
-fn sampling(args: &PaintingArgs, seed_offset: u64, model: &Model) -> anyhow::Result<Sampling> {
-    let native = model.pipeline.native_size();
-    let width = args.width.map_or(native.0, |px| px as usize);
-    let height = args.height.map_or(native.1, |px| px as usize);
-    let published = Sampling::new(Seed(seed_offset), width, height);
-    let scheduler = job::scheduler(args.scheduler.as_deref())?;
-    Ok(Sampling {
-        num_inference_steps: args.steps.map_or(published.num_inference_steps, |steps| steps as usize),
-        guidance_scale: args.guidance_scale.unwrap_or(model.guidance_scale),
-        shortcuts: args.shortcuts(Shortcuts::default()),
-        text_encoding: args.text.encoding(TextEncoding::default()),
-        scheduler: scheduler.map(|name| name.kind),
-        sigmas: scheduler.and_then(|name| name.sigmas),
-        ..published
-    })
-}
-
-struct Painter<'a> {
-    method: Box<dyn Method>,
-    model: Model,
+struct CaptionPainter<'a> {
+    /// Of every caption, without the caption.
+    spec: PaintSpec,
+    model: LoadedModel,
     layouts: HashMap<usize, Layout>,
-    settings: &'a RunSettings,
+    seed_offset: u64,
     bars: &'a Bars,
-    cancellation: Cancellation,
+    cancellation: CancellationToken,
 }
 
-impl Painter<'_> {
+impl CaptionPainter<'_> {
+    /// Paints captions into a run folder, several at once where that is wanted or worth while.
+    fn paint_all(
+        &self,
+        folder: &RunFolder,
+        samples: &[&Sample],
+        wanted: jobs::Wanted,
+        threads: Option<u32>,
+        resolved: &ResolvedSpec,
+    ) -> anyhow::Result<()> {
+        let threads = threads.map_or_else(sinopia_nn::threads::num_threads, |threads| threads as usize);
+        let sampling = resolved.sampling(&self.model);
+        let picture = PictureMemory {
+            width: sampling.width,
+            height: sampling.height,
+            finest_channels: self.model.finest_channels(),
+            is_guided: resolved.method_info().needs_layout,
+        };
+        let jobs = wanted.count(threads, samples.len(), self.model.is_small, picture, self.bars);
+        self.bars.line(&format!("{} captions into {}, {jobs} at once", samples.len(), folder.path().display()));
+        jobs::run(jobs, threads, &self.cancellation, || {
+            folder.paint(samples, &mut |sample, repeat| self.paint(sample, repeat), &mut |progress| {
+                self.bars.finish();
+                self.bars.line(&progress_line(progress, jobs));
+            })
+        })?;
+        self.bars.finish();
+        Ok(())
+    }
+
     /// The PNG of a caption, with the recipe that makes it again.
     fn paint(&self, sample: &Sample, repeat: usize) -> Result<Vec<u8>, PaintError> {
-        let offset = self.settings.sampling.seed.0;
-        let request = PaintRequest {
+        let spec = PaintSpec {
             caption: Some(sample.caption.clone()),
             layout: self.layouts.get(&sample.index).cloned(),
-            negative: self.settings.negative.clone(),
-            sampling: Sampling {
-                seed: Seed(run::seed(sample.index, repeat, offset)),
-                ..self.settings.sampling.clone()
-            },
+            ..self.spec.with_seed(run::seed(sample.index, repeat, self.seed_offset))
         };
         let run = Run::new(self.bars, &self.cancellation);
-        let painting = self.method.generate(&request, &self.model.pipeline, &run)?;
-        let model = (self.model.id.clone(), self.settings.precision.as_str());
-        let recipe = Recipe::new(&request, self.method.as_ref(), &painting, model);
-        let recipe = recipe.with_sam(self.model.sam.clone(), &painting).with_ella(self.model.ella.clone());
-        Ok(painting_file::encode(&job::rgb(&painting.image)?, &sample.caption, &recipe.to_json())?)
+        Ok(spec.resolve()?.paint(&self.model, &run)?.png)
     }
 }
 

@@ -2,55 +2,53 @@
 
 use std::sync::Mutex;
 
-use sinopia_diffusion::Cancellation;
-use sinopia_models::unet::TRACE_BYTES;
+use sinopia_diffusion::CancellationToken;
 use sinopia_nn::threads;
+use sinopia_studio::models::memory::{self, PictureMemory};
 
 use crate::cli::progress::Bars;
 
-/// Numbers that a picture under way holds at its peak, for each of its pixels and channels of the autoencoder's finest layer. Measured with Stable
-/// Diffusion 1.5's networks at 512 × 512 pixels: a second picture takes 1.35 GB (10) when it is decoded. A method that
-/// guides keeps traces besides, up to [`TRACE_BYTES`].
-const NUMBERS_PER_PIXEL_AND_CHANNEL: usize = 14;
-
-/// How many pictures to paint at once: `wanted`, or as many as threads where a picture is too small for several; no more than there are captions, or memory
-/// holds (where `/proc` tells how much there is); `picture` is the bytes that one takes.
-pub(super) fn count(
-    wanted: Option<u32>,
-    budget_gb: Option<f64>,
-    num_threads: usize,
-    captions: usize,
-    is_small: bool,
-    picture: usize,
-    bars: &Bars,
-) -> anyhow::Result<usize> {
-    let by_default = if is_small { num_threads } else { 1 };
-    let jobs = wanted.map_or(by_default, |jobs| jobs as usize).min(captions).max(1);
-    let within = |gigabytes: f64| ((gigabytes * 1e9) as usize).saturating_sub(resident_memory());
-    let Some(room) = budget_gb.map(within).or_else(available_memory) else { return Ok(jobs) };
-    let fitting = (room / picture.max(1)).max(1);
-    if fitting < jobs {
-        bars.warn(&format!(
-            "{fitting} at once instead of {jobs}: a picture of this size takes about {:.1} GB, and {:.1} GB are left beside the weights",
-            picture as f64 / 1e9,
-            room as f64 / 1e9,
-        ));
-    }
-    Ok(jobs.min(fitting))
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// Pictures at once.
+    pub(super) jobs: Option<u32>,
+    /// Gigabytes for weights and pictures.
+    pub(super) budget_gb: Option<f64>,
 }
 
-/// Bytes that a picture of (width, height) pixels holds at its peak, beside the weights; `channels` are those of the autoencoder's finest layer.
-/// A method that `guides` keeps traces besides.
-pub(in crate::cli) fn picture_bytes((width, height): (usize, usize), channels: usize, guides: bool) -> usize {
-    let forward = width * height * channels * NUMBERS_PER_PIXEL_AND_CHANNEL * size_of::<f32>();
-    forward + if guides { TRACE_BYTES.min(forward) } else { 0 }
+impl Wanted {
+    /// How many pictures to paint at once: those wanted, or as many as threads where a picture is too small for several; no more than there are captions, or memory
+    /// holds (where the system tells how much there is).
+    pub(super) fn count(
+        self,
+        num_threads: usize,
+        captions: usize,
+        is_small: bool,
+        picture: PictureMemory,
+        bars: &Bars,
+    ) -> usize {
+        let by_default = if is_small { num_threads } else { 1 };
+        let jobs = self.jobs.map_or(by_default, |jobs| jobs as usize).min(captions).max(1);
+        let within = |gigabytes: f64| ((gigabytes * 1e9) as usize).saturating_sub(memory::resident_bytes());
+        let Some(room) = self.budget_gb.map(within).or_else(memory::available_bytes) else { return jobs };
+        let fitting = (room / picture.bytes().max(1)).max(1);
+        if fitting < jobs {
+            bars.warn(&format!(
+                "{fitting} at once instead of {jobs}: a picture of this size takes about {:.1} GB, and {:.1} GB are left beside the weights",
+                picture.bytes() as f64 / 1e9,
+                room as f64 / 1e9,
+            ));
+        }
+        jobs.min(fitting)
+    }
 }
 
 /// Calls `paint` from `jobs` threads, each with its part of the worker threads. The first failure stops them all and is what is returned.
 pub(super) fn run<E>(
     jobs: usize,
     num_threads: usize,
-    cancellation: &Cancellation,
+    cancellation: &CancellationToken,
     paint: impl Fn() -> Result<(), E> + Sync,
 ) -> anyhow::Result<()>
 where
@@ -79,20 +77,4 @@ where
         Some(failure) => Err(failure),
         None => Ok(()),
     }
-}
-
-/// Bytes that the system could give to programs now, where it tells.
-pub(in crate::cli) fn available_memory() -> Option<usize> {
-    kilobytes("/proc/meminfo", "MemAvailable:")
-}
-
-/// Bytes that this process holds, 0 where nobody tells.
-fn resident_memory() -> usize {
-    kilobytes("/proc/self/status", "VmRSS:").unwrap_or(0)
-}
-
-fn kilobytes(file: &str, label: &str) -> Option<usize> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find(|line| line.starts_with(label))?;
-    line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sinopia_eval::eye::{Likeness, Questioner};
+use sinopia_eval::evaluators::{ClipEvaluator, VqaEvaluator};
 use sinopia_eval::report::{Report, html, json, markdown};
 use sinopia_eval::run::captions_sha256;
-use sinopia_eval::{Benchmark, Detector, Eye, RunFolder, Sight, benchmarks, score};
+use sinopia_eval::{Benchmark, Capability, Detector, Evaluator, RunFolder, benchmarks, score};
 use sinopia_models::Precision;
 
 use super::args::{ReportArgs, ScoreArgs};
@@ -19,25 +19,29 @@ use crate::cli::progress::Bars;
 const NONE: &str = "none";
 
 /// What looks at a benchmark's images; unasked, the built-in detector for pictures of the built-in model. Nothing if nobody is to look.
-pub(super) fn open_eye(sight: Sight, asked: Option<&str>, model: &str) -> anyhow::Result<Option<Box<dyn Eye>>> {
+pub(super) fn open_evaluator(
+    capability: Capability,
+    asked: Option<&str>,
+    model: &str,
+) -> anyhow::Result<Option<Box<dyn Evaluator>>> {
     let is_miniature = model == sinopia_miniature::NAME;
-    let eye = match (sight, asked) {
-        (_, Some(NONE)) | (Sight::Answers | Sight::Likeness, None) => return Ok(None),
-        (Sight::Answers, Some(name)) => return Err(bad_request(no_questions(name))),
-        (Sight::Boxes, None) if !is_miniature => return Ok(None),
-        (Sight::Boxes, None | Some(sinopia_miniature::NAME)) => built_in(),
-        (Sight::Boxes, Some(folder)) => Detector::open(Path::new(folder), Precision::Auto).map(boxed),
-        (Sight::Likeness, Some(folder)) => Likeness::open(Path::new(folder), Precision::Auto).map(boxed),
+    let evaluator = match (capability, asked) {
+        (_, Some(NONE)) | (Capability::Answers | Capability::ClipScore, None) => return Ok(None),
+        (Capability::Answers, Some(name)) => return Err(bad_request(no_questions(name))),
+        (Capability::Boxes, None) if !is_miniature => return Ok(None),
+        (Capability::Boxes, None | Some(sinopia_miniature::NAME)) => built_in(),
+        (Capability::Boxes, Some(folder)) => Detector::open(Path::new(folder), Precision::Auto).map(boxed),
+        (Capability::ClipScore, Some(folder)) => ClipEvaluator::open(Path::new(folder), Precision::Auto).map(boxed),
     };
     let name = asked.unwrap_or(sinopia_miniature::NAME);
-    eye.map(Some).with_context(|| format!("cannot open the detector `{name}`"))
+    evaluator.map(Some).with_context(|| format!("cannot open the detector `{name}`"))
 }
 
-fn boxed(eye: impl Eye + 'static) -> Box<dyn Eye> {
-    Box::new(eye)
+fn boxed(evaluator: impl Evaluator + 'static) -> Box<dyn Evaluator> {
+    Box::new(evaluator)
 }
 
-fn built_in() -> sinopia_eval::Result<Box<dyn Eye>> {
+fn built_in() -> sinopia_eval::Result<Box<dyn Evaluator>> {
     Detector::from_embedded(sinopia_miniature::NAME, sinopia_miniature::DETECTOR_FILES).map(boxed)
 }
 
@@ -59,19 +63,19 @@ pub(super) fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         )));
     }
     let bars = Bars::new(args.quiet);
-    let eye = match benchmark.sight() {
-        Sight::Answers if args.detector.is_none() => boxed(Questioner(Vqa::new(&args.vqa, &bars)?)),
-        sight => {
-            let eye = open_eye(sight, args.detector.as_deref(), &settings.model.id)?;
-            eye.ok_or_else(|| bad_request(no_eye(sight, &args.run, &settings.model.id)))?
+    let evaluator = match benchmark.capability() {
+        Capability::Answers if args.detector.is_none() => boxed(VqaEvaluator(Vqa::new(&args.vqa, &bars)?)),
+        capability => {
+            let evaluator = open_evaluator(capability, args.detector.as_deref(), &settings.model.id)?;
+            evaluator.ok_or_else(|| bad_request(no_evaluator(capability, &args.run, &settings.model.id)))?
         }
     };
-    score_and_print(&run, benchmark.as_ref(), eye.as_ref(), args.json, args.quiet)
+    score_and_print(&run, benchmark.as_ref(), evaluator.as_ref(), args.json, args.quiet)
 }
 
-fn no_eye(sight: Sight, run: &Path, model: &str) -> String {
-    match sight {
-        Sight::Likeness => {
+fn no_evaluator(capability: Capability, run: &Path, model: &str) -> String {
+    match capability {
+        Capability::ClipScore => {
             "name a folder of CLIP weights with `--detector`, such as a download of openai/clip-vit-base-patch32"
                 .to_owned()
         }
@@ -88,13 +92,13 @@ fn no_eye(sight: Sight, run: &Path, model: &str) -> String {
 pub(super) fn score_and_print(
     run: &RunFolder,
     benchmark: &dyn Benchmark,
-    eye: &dyn Eye,
+    evaluator: &dyn Evaluator,
     as_json: bool,
     quiet: bool,
 ) -> anyhow::Result<()> {
     let bars = Bars::new(quiet);
-    bars.line(&format!("scoring {} with {}", run.root().display(), eye.id().id));
-    score::score(run, benchmark, eye, &mut |done, total| bars.line(&format!("{done}/{total} images seen")))?;
+    bars.line(&format!("scoring {} with {}", run.root().display(), evaluator.id().id));
+    score::score(run, benchmark, evaluator, &mut |done, total| bars.line(&format!("{done}/{total} images seen")))?;
     let report = Report::open(&[run.root()])?;
     output::print(&if as_json { format!("{:#}", json(&report)) } else { markdown(&report) })
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sinopia_eval::eye::{AnswerError, Answerer};
+use sinopia_eval::evaluators::EvaluatorId;
+use sinopia_eval::evaluators::{AnswerError, VqaModel};
 use sinopia_eval::run::sha256;
-use sinopia_eval::score::DetectorId;
 use sinopia_planner::openai::OpenAi;
 use sinopia_planner::presets::Endpoint;
 use sinopia_planner::provider::{Message, Provider};
@@ -29,7 +29,7 @@ const TRIES: usize = 2;
 #[derive(Debug)]
 pub(super) struct Vqa {
     provider: OpenAi,
-    id: DetectorId,
+    id: EvaluatorId,
 }
 
 impl Vqa {
@@ -45,7 +45,7 @@ impl Vqa {
         let provider = OpenAi::new(options);
         let identity = provider.identity();
         let decides = json!([identity.provider, identity.model, identity.settings, asked("")]).to_string();
-        let id = DetectorId { id: identity.model, hash: sha256(decides.as_bytes()) };
+        let id = EvaluatorId { id: identity.model, hash: sha256(decides.as_bytes()) };
         Ok(Self { provider, id })
     }
 }
@@ -67,8 +67,8 @@ impl std::fmt::Display for NeitherYesNorNo {
 
 impl std::error::Error for NeitherYesNorNo {}
 
-impl Answerer for Vqa {
-    fn id(&self) -> &DetectorId {
+impl VqaModel for Vqa {
+    fn id(&self) -> &EvaluatorId {
         &self.id
     }
 

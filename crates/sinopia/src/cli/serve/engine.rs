@@ -8,61 +8,59 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
-use serde_json::Value;
-use sinopia::pictures::{self, Origin};
 use sinopia_diffusion::schedulers::SchedulerName;
-use sinopia_diffusion::{Cancellation, Recipe, Run, Shortcuts, TextEncoderKind, methods};
+use sinopia_diffusion::{self as diffusion, Recipe, Run, Shortcuts, TextEncoderKind, methods};
 use sinopia_eval::Detector;
 use sinopia_layout::exchange::{Hints, Imported};
-use sinopia_layout::{Canvas, Layout, Scene, repair};
-use sinopia_models::Precision;
+use sinopia_layout::{Canvas, Layout, PixelBox, Scene, repair};
+use sinopia_models::hub::NoProgress;
 use sinopia_nn::threads;
-use sinopia_planner::{Error as PlanError, Plan, checks};
-use sinopia_server::engine::{Accepted, Interrupt, Kept, Painted};
+use sinopia_planner::{Plan, PlanContext, PlanTask, Planner, checks};
+use sinopia_server::engine::{Accepted, Kept, Painted};
 use sinopia_server::seed::exact_options;
 use sinopia_server::wire::{
     Candidate, CheckRequest, Composed, ComposedObject, Converted, Defaults, EditRequest, Finding, Findings, JobRequest,
-    LayoutFormat, LayoutReply, Limits, ModelDoc, Options, PictureFormat, PlanReply, PlanRequest, PlannerDoc,
-    RecipeAnswer, RecipeReply, Rendering, Repaired, Severity, Size, Verdict,
+    LayoutFormat, LayoutReply, Limits, ModelDoc, ObjectVerdict, Options, PictureFormat, PlanReply, PlanRequest,
+    PlannerDoc, RecipeAnswer, RecipeReply, Rendering, Repaired, Severity, Size, Verdict,
 };
-use sinopia_server::{Answer, Engine, Fault, Refusal, Watch};
+use sinopia_server::{Answer, CancellationToken, Engine, Fault, Refusal, Watch};
+use sinopia_studio::models::{Cached, LoadedModel, ModelCache, ModelInfo, ModelKey};
+use sinopia_studio::pictures::{self, Origin};
+use sinopia_studio::{
+    AUTO, DEFAULT_METHOD, DEFAULT_SEED, DEFAULT_STEPS, PaintSettings, PaintSpec, ResolvedSpec, open_detector,
+    recipe_in, verdict,
+};
 
-use super::observer::Teller;
-use super::shelf::{Listed, Ready, Shelf};
-use super::{options, rendering, verdict};
-use crate::cli::args::{self, PaintingArgs};
-use crate::cli::job::Job;
-use crate::cli::planning::Planning;
-use crate::cli::{convert, failure, foreign, painting_file};
+use super::observer::ProgressAdapter;
+use super::refusal::{refused, to_refusal, unplanned};
+use super::request::spec;
+use super::{options, rendering};
+use crate::cli::{args, convert, foreign};
 
 /// Everything that paints and plans.
-pub(super) struct Painter {
+pub(super) struct StudioEngine {
     /// What is done if a request does not say; places of models come from here and from nowhere else.
-    pub(super) defaults: PaintingArgs,
+    pub(super) defaults: PaintSettings,
     /// The models that may be asked for, the default first.
-    pub(super) models: Vec<Listed>,
-    pub(super) shelf: Shelf,
-    pub(super) planning: Arc<Planning>,
+    pub(super) models: Vec<ModelInfo>,
+    pub(super) cache: ModelCache,
+    pub(super) planner: Arc<dyn Planner>,
     /// Bytes for models and paintings together.
     pub(super) budget: Option<u64>,
     /// The detector that was named, if one was.
     pub(super) detector: Option<String>,
     /// Threads of each painting, if several are painted at once.
     pub(super) threads_each: Option<usize>,
-    pub(super) eye: Mutex<Option<Arc<Detector>>>,
+    pub(super) opened_detector: Mutex<Option<Arc<Detector>>>,
 }
 
 /// What `--detector` is called when nobody shall look.
 pub(super) const NO_DETECTOR: &str = "none";
-/// The method if nobody says.
-const DEFAULT_METHOD: &str = "lmd";
-/// Steps if nobody says.
-const DEFAULT_STEPS: u32 = 50;
 /// What a recipe is that asks for a method or an option that is not there.
 const NOT_REPEATABLE: &str = "this version cannot paint the picture again";
 
-impl Painter {
-    fn model(&self, name: Option<&str>) -> Answer<&Listed> {
+impl StudioEngine {
+    fn model(&self, name: Option<&str>) -> Answer<&ModelInfo> {
         let found = match name {
             None => self.models.first(),
             Some(name) => self.models.iter().find(|listed| listed.name == name),
@@ -74,129 +72,114 @@ impl Painter {
         })
     }
 
-    /// A request in the words of the command line, so that the same checks and the same code do the rest.
-    fn args(&self, request: &JobRequest) -> PaintingArgs {
-        let set = |(name, value): (&String, &Value)| format!("{name}={value}");
-        let encoder = |name: &Option<String>| name.as_deref().and_then(encoder);
-        let mut text = self.defaults.text.clone();
-        text.text_encoder = encoder(&request.text_encoder);
-        text.negative_encoder = encoder(&request.negative_encoder);
-        if !text.encoding(Default::default()).needs_ella() {
-            (text.t5, text.ella) = (None, None);
-        }
-        PaintingArgs {
-            method: request.method.clone(),
-            model: request.model.clone(),
-            sam: self.defaults.sam.clone(),
-            seed: request.seed,
-            steps: request.steps,
-            guidance_scale: request.guidance_scale,
-            guidance_interval: request.guidance_interval,
-            deep_every: request.deep_every,
-            merge_tokens: request.merge_tokens,
-            scheduler: request.scheduler.clone(),
-            text,
-            negative: request.negative.clone(),
-            width: request.width,
-            height: request.height,
-            precision: self.defaults.precision,
-            set: request.options.iter().map(set).collect(),
-            ..PaintingArgs::default()
+    /// The method if a request does not say, for the default model: the page shows its options.
+    fn default_method(&self) -> String {
+        let has_adapters = self.models.first().is_some_and(|info| info.has_grounding_adapters);
+        match self.defaults.method.as_deref() {
+            Some(method) if method.eq_ignore_ascii_case(AUTO) => methods::auto(true, has_adapters).name.to_owned(),
+            Some(method) => method.to_owned(),
+            None => DEFAULT_METHOD.to_owned(),
         }
     }
 
-    fn job(&self, request: &JobRequest, layout: Option<Layout>) -> anyhow::Result<Job> {
-        Job::new(request.caption.clone(), layout, Vec::new(), self.args(request))
+    /// What a request asks for, with this server's model and files.
+    fn spec(&self, request: &JobRequest) -> Answer<PaintSpec> {
+        spec(request, &self.defaults).map_err(|error| to_refusal(&error.into()))
     }
 
-    /// The layout of a job: its own, or the planner's.
-    fn layout(&self, request: &JobRequest, watch: &dyn Watch) -> anyhow::Result<Option<Layout>> {
-        let needs_layout = methods::find(request.method.as_deref().unwrap_or(DEFAULT_METHOD))?.needs_layout;
-        if request.layout.is_some() || !needs_layout {
-            return Ok(request.layout.clone());
+    fn resolve(&self, spec: &PaintSpec) -> anyhow::Result<ResolvedSpec> {
+        let has_adapters = self.model(spec.settings.model.as_deref())?.has_grounding_adapters;
+        Ok(spec.resolve_for(|| Ok(has_adapters))?)
+    }
+
+    /// The spec with a layout: its own, or the planner's.
+    fn planned(&self, spec: PaintSpec, watch: &dyn Watch) -> anyhow::Result<PaintSpec> {
+        if !spec.lacks_layout()? {
+            return Ok(spec);
         }
-        let caption = request.caption.as_deref().unwrap_or_default();
-        let plan = self.plan_for(caption, watch)?;
+        let plan = self.plan_for(spec.caption.as_deref().unwrap_or_default(), watch)?;
         for finding in &plan.findings {
             watch.warning(&finding.to_string());
         }
         watch.planned(&plan.layout);
-        Ok(Some(plan.layout))
+        Ok(PaintSpec { layout: Some(plan.layout), ..spec })
     }
 
     /// The plan for a caption.
     fn plan_for(&self, caption: &str, watch: &dyn Watch) -> anyhow::Result<Plan> {
         let caption = caption.to_owned();
-        Ok(self.aside(watch.interrupt(), move |planning, is_over| planning.plan_until(is_over, &caption))??)
+        let plan = move |planner: &dyn Planner, is_cancelled: &AtomicBool| {
+            let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
+            planner.plan(&PlanTask::caption(&caption), &PlanContext::default().cancelled_by(&is_cancelled))
+        };
+        Ok(self.aside(watch.cancellation(), plan)??)
     }
 
-    /// What the planner answers. After an interrupt nothing more is asked; what is open then is waited for, at a language model elsewhere too, so that those who
+    /// What the planner answers. After cancellation nothing more is asked; what is open then is waited for, at a language model elsewhere too, so that those who
     /// come and go leave no work behind them.
-    fn ask<T>(&self, interrupt: &Interrupt, ask: impl FnOnce(&Planning, &AtomicBool) -> T) -> T {
+    fn ask<T>(&self, cancellation: &CancellationToken, ask: impl FnOnce(&dyn Planner, &AtomicBool) -> T) -> T {
         let is_over = Arc::new(AtomicBool::new(false));
         let to_stop = is_over.clone();
-        interrupt.on_throw(move || to_stop.store(true, Ordering::Relaxed));
-        ask(&self.planning, &is_over)
+        cancellation.on_cancel(move || to_stop.store(true, Ordering::Relaxed));
+        ask(self.planner.as_ref(), &is_over)
     }
 
-    /// The same for a job, on a thread of its own. An interrupt ends the wait at once: a language model may take minutes. The question that is open then ends by its own
+    /// The same for a job, on a thread of its own. Cancellation ends the wait at once: a language model may take minutes. The question that is open then ends by its own
     /// time limit, and no other follows it.
     fn aside<T: Send + 'static>(
         &self,
-        interrupt: &Interrupt,
-        ask: impl FnOnce(&Planning, &AtomicBool) -> T + Send + 'static,
+        cancellation: &CancellationToken,
+        ask: impl FnOnce(&dyn Planner, &AtomicBool) -> T + Send + 'static,
     ) -> anyhow::Result<T> {
         let (sender, receiver) = channel();
         let is_over = Arc::new(AtomicBool::new(false));
-        let (to_stop, interrupted) = (is_over.clone(), sender.clone());
-        interrupt.on_throw(move || {
+        let (to_stop, cancelled) = (is_over.clone(), sender.clone());
+        cancellation.on_cancel(move || {
             to_stop.store(true, Ordering::Relaxed);
-            let _ = interrupted.send(None); // unless the plan was there first
+            let _ = cancelled.send(None); // unless the plan was there first
         });
-        let planning = self.planning.clone();
+        let planner = self.planner.clone();
         let plan = move || {
-            let plan = catch_unwind(AssertUnwindSafe(|| ask(&planning, &is_over)));
+            let plan = catch_unwind(AssertUnwindSafe(|| ask(planner.as_ref(), &is_over)));
             let _ = sender.send(Some(plan)); // unless nobody waits any more
         };
         thread::Builder::new().name("planner".to_owned()).spawn(plan).context("there is no thread to plan on")?;
         match receiver.recv()? {
             Some(Ok(plan)) => Ok(plan),
             Some(Err(panic)) => resume_unwind(panic),
-            None => Err(Refusal::new(Fault::Interrupted, "the planning was interrupted").into()),
+            None => Err(Refusal::new(Fault::Cancelled, "the planning was cancelled").into()),
         }
     }
 
     fn paint_job(&self, request: &JobRequest, watch: &dyn Watch) -> anyhow::Result<Painted> {
-        let layout = self.layout(request, watch)?;
-        let job = self.job(request, layout)?;
-        job.vocabulary_warning().iter().for_each(|warning| watch.warning(warning));
-        let listed = self.model(request.model.as_deref())?;
-        let (width, height) = size(request, listed);
-        let ready = self.shelf.take(listed, job.ella(), listed.picture_bytes(width, height))?;
+        let spec = self.planned(self.spec(request)?, watch)?;
+        let resolved = self.resolve(&spec)?;
+        resolved.vocabulary_warning().iter().for_each(|warning| watch.warning(warning));
+        let info = self.model(request.model.as_deref())?;
+        let (width, height) = size(request, info);
+        // One SAM for all methods, also for those that have no use for it: a model is in memory once.
+        let key = ModelKey { sam: self.defaults.sam.clone(), ..resolved.model().clone() };
+        let model = self.cache.get(&key, info.picture_bytes(width, height), || resolved.open(&NoProgress))?;
         match self.threads_each {
-            Some(threads) => threads::with_own_threads(threads, || paint_with(&job, &ready, watch))?,
-            None => paint_with(&job, &ready, watch),
+            Some(threads) => threads::with_own_threads(threads, || paint_with(&resolved, &model, watch))?,
+            None => paint_with(&resolved, &model, watch),
         }
     }
 
     fn detector(&self) -> anyhow::Result<Option<Arc<Detector>>> {
-        let mut eye = self.eye.lock().unwrap_or_else(PoisonError::into_inner);
-        if eye.is_none() {
-            let opened = match self.detector.as_deref() {
-                Some(NO_DETECTOR) => return Ok(None),
-                None | Some(sinopia_miniature::NAME) => {
-                    Detector::from_embedded(sinopia_miniature::NAME, sinopia_miniature::DETECTOR_FILES)?
-                }
-                Some(folder) => Detector::open(Path::new(folder), Precision::Auto)
-                    .with_context(|| format!("cannot open the detector `{folder}`"))?,
-            };
-            *eye = Some(Arc::new(opened));
+        let mut detector = self.opened_detector.lock().unwrap_or_else(PoisonError::into_inner);
+        if detector.is_none() {
+            let name = self.detector.as_deref().unwrap_or(sinopia_miniature::NAME);
+            if name == NO_DETECTOR {
+                return Ok(None);
+            }
+            *detector = Some(Arc::new(open_detector(name)?));
         }
-        Ok(eye.clone())
+        Ok(detector.clone())
     }
 
-    fn judge_picture(&self, png: &[u8], layout: &Layout, interrupt: &Interrupt) -> anyhow::Result<Verdict> {
-        let recipe = Recipe::from_json(&painting_file::recipe_in(png)?)?;
+    fn judge_picture(&self, png: &[u8], layout: &Layout, cancellation: &CancellationToken) -> anyhow::Result<Verdict> {
+        let recipe = Recipe::from_json(&recipe_in(png)?)?;
         if self.detector.is_none() && recipe.model.id != sinopia_miniature::NAME {
             return Err(refused("no detector knows pictures of this model: start the server with `--detector`").into());
         }
@@ -204,61 +187,54 @@ impl Painter {
             return Err(refused("this server looks at no pictures: it was started with `--detector none`").into());
         };
         let image = sinopia_eval::picture(Path::new("the picture"), png)?.to_rgb8();
-        let cancellation = cancellation(interrupt);
-        Ok(verdict::look(detector.as_ref(), &image, layout, cancellation.interrupt())?)
+        let cancellation = linked_to(cancellation);
+        Ok(verdict_doc(&verdict::look(detector.as_ref(), &image, layout, Some(&cancellation))?))
     }
 }
 
 /// Paints a job on a model that is there.
-fn paint_with(job: &Job, ready: &Ready, watch: &dyn Watch) -> anyhow::Result<Painted> {
-    let model = &ready.model;
-    let request = job.request(0, model);
-    model.pipeline.latent_size(&request.sampling)?;
-    let cancellation = cancellation(watch.interrupt());
-    let teller = Teller::new(watch, &ready.preview, request.sampling.num_inference_steps);
-    let painting = job.method().generate(&request, &model.pipeline, &Run::new(&teller, &cancellation))?;
-    let guidance_scale = request.sampling.guidance_scale;
-    Ok(Painted { png: job.png(&request, &painting, model)?.bytes, guidance_scale })
+fn paint_with(resolved: &ResolvedSpec, model: &LoadedModel, watch: &dyn Watch) -> anyhow::Result<Painted> {
+    let cancellation = linked_to(watch.cancellation());
+    let adapter = ProgressAdapter::new(watch, model, resolved.steps())?;
+    let picture = resolved.paint(model, &Run::new(&adapter, &cancellation))?;
+    Ok(Painted { png: picture.png, guidance_scale: picture.recipe.sampling.guidance_scale })
 }
 
-/// What the networks look at, cancelled when the server's switch is thrown.
-fn cancellation(interrupt: &Interrupt) -> Cancellation {
-    let cancellation = Cancellation::default();
-    let switch = cancellation.clone();
-    interrupt.on_throw(move || switch.cancel());
-    cancellation
+/// What the networks look at, cancelled when the server's token is.
+fn linked_to(cancellation: &CancellationToken) -> diffusion::CancellationToken {
+    let linked = diffusion::CancellationToken::default();
+    let to_cancel = linked.clone();
+    cancellation.on_cancel(move || to_cancel.cancel());
+    linked
 }
 
-fn size(request: &JobRequest, listed: &Listed) -> (u32, u32) {
-    (request.width.unwrap_or(listed.native_size.0), request.height.unwrap_or(listed.native_size.1))
+fn size(request: &JobRequest, info: &ModelInfo) -> (u32, u32) {
+    (request.width.unwrap_or(info.native_size.0), request.height.unwrap_or(info.native_size.1))
 }
 
-fn encoder(name: &str) -> Option<TextEncoderKind> {
-    TextEncoderKind::ALL.into_iter().find(|kind| kind.as_str() == name)
-}
-
-impl Engine for Painter {
+impl Engine for StudioEngine {
     fn options(&self) -> Options {
-        let size = |listed: &Listed| Size { width: listed.native_size.0, height: listed.native_size.1 };
+        let size = |listed: &ModelInfo| Size { width: listed.native_size.0, height: listed.native_size.1 };
         let models: Vec<ModelDoc> =
             self.models.iter().map(|listed| ModelDoc { id: listed.name.clone(), image_size: size(listed) }).collect();
         Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: options::methods(),
+            settings: options::settings(),
             schedulers: SchedulerName::all().iter().map(SchedulerName::to_string).collect(),
             text_encoders: TextEncoderKind::ALL.iter().map(|kind| kind.as_str().to_owned()).collect(),
             defaults: Defaults {
-                method: self.defaults.method.clone().unwrap_or_else(|| DEFAULT_METHOD.to_owned()),
+                method: self.default_method(),
                 model: models.first().map(|model| model.id.clone()).unwrap_or_default(),
                 scheduler: self.defaults.scheduler.clone(),
                 steps: self.defaults.steps.unwrap_or(DEFAULT_STEPS),
                 guidance_scale: self.defaults.guidance_scale,
-                seed: 0,
-                seed_text: "0".to_owned(),
+                seed: DEFAULT_SEED,
+                seed_text: DEFAULT_SEED.to_string(),
             },
             models,
             limits: Limits::default(),
-            planner: PlannerDoc { name: self.planning.name().to_owned(), edits: self.planning.can_edit() },
+            planner: PlannerDoc { name: self.planner.info().name.clone(), edits: self.planner.info().can_edit },
         }
     }
 
@@ -267,19 +243,21 @@ impl Engine for Painter {
     }
 
     fn kept(&self) -> Kept {
-        self.shelf.kept()
+        let Cached { models, bytes } = self.cache.cached();
+        Kept { models, bytes }
     }
 
-    fn plan(&self, request: &PlanRequest, interrupt: &Interrupt) -> Answer<PlanReply> {
+    fn plan(&self, request: &PlanRequest, cancellation: &CancellationToken) -> Answer<PlanReply> {
         let canvas = request.canvas.map(|Size { width, height }| Canvas::new(width, height)).transpose();
         let canvas = canvas.map_err(|error| refused(error.to_string()))?;
         let (caption, candidates) = (request.caption.trim().to_owned(), request.candidates.unwrap_or(1) as usize);
-        let plans = move |planning: &Planning, is_over: &AtomicBool| {
-            let provider = planning.until(is_over);
-            let planner = planning.lenient_planner(&provider, canvas).map_err(|error| told(&error))?;
+        let plans = move |planner: &dyn Planner, is_cancelled: &AtomicBool| {
+            let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
+            let context = PlanContext::default().cancelled_by(&is_cancelled);
             let mut plans = Vec::new();
             for occurrence in 0..candidates {
-                match planner.plan(&caption, occurrence, &|_| {}) {
+                let task = PlanTask { canvas, occurrence, is_lenient: true, ..PlanTask::caption(&caption) };
+                match planner.plan(&task, &context) {
                     Ok(plan) => plans.push(plan),
                     // What was found is worth more than what went wrong later.
                     Err(error) if plans.is_empty() => return Err(unplanned(error)),
@@ -288,18 +266,18 @@ impl Engine for Painter {
             }
             Ok(plans)
         };
-        reply(self.ask(interrupt, plans)?)
+        reply(self.ask(cancellation, plans)?)
     }
 
-    fn edit(&self, request: &EditRequest, interrupt: &Interrupt) -> Answer<PlanReply> {
+    fn edit(&self, request: &EditRequest, cancellation: &CancellationToken) -> Answer<PlanReply> {
         let (layout, _) = repair(request.layout.clone());
         let instruction = request.instruction.trim().to_owned();
-        let edit = move |planning: &Planning, is_over: &AtomicBool| {
-            let provider = planning.until(is_over);
-            let planner = planning.lenient_planner(&provider, None).map_err(|error| told(&error))?;
-            planner.edit(&layout, &instruction, 0, &|_| {}).map_err(unplanned)
+        let edit = move |planner: &dyn Planner, is_cancelled: &AtomicBool| {
+            let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
+            let task = PlanTask { is_lenient: true, ..PlanTask::edit(&layout, &instruction) };
+            planner.plan(&task, &PlanContext::default().cancelled_by(&is_cancelled)).map_err(unplanned)
         };
-        let mut plan = self.ask(interrupt, edit)?;
+        let mut plan = self.ask(cancellation, edit)?;
         if let Some(caption) = &request.caption {
             plan.findings = checks::check(caption, &plan.layout);
         }
@@ -321,7 +299,7 @@ impl Engine for Painter {
         let scene = Scene::compose(&layout).map_err(|error| refused(error.to_string()))?;
         let objects = scene.objects().iter().map(|object| ComposedObject {
             prompt: object.prompt().text.clone(),
-            r#box: verdict::sides(&object.bbox().to_pixels(layout.canvas)),
+            r#box: sides(&object.bbox().to_pixels(layout.canvas)),
         });
         Ok(Composed {
             overall_prompt: scene.overall().text.clone(),
@@ -347,7 +325,7 @@ impl Engine for Painter {
             LayoutFormat::Omost => (args::LayoutFormat::Omost, "text/plain; charset=utf-8"),
             LayoutFormat::Svg => (args::LayoutFormat::Svg, "image/svg+xml"),
         };
-        let text = convert::write(&layout, to, None).map_err(|error| told(&error))?;
+        let text = convert::write(&layout, to, None).map_err(|error| to_refusal(&error))?;
         Ok(Converted::Text { text, media_type })
     }
 
@@ -356,8 +334,8 @@ impl Engine for Painter {
             Origin::Sinopia { recipe } => recipe,
             Origin::Foreign(made) => return Ok(RecipeAnswer::Foreign { foreign: Box::new(foreign::wire(&made)) }),
         };
-        let recipe = Recipe::from_json(&text).map_err(|error| told(&error.into()))?;
-        recipe.build_method().map_err(|error| told(&anyhow::Error::new(error).context(NOT_REPEATABLE)))?;
+        let recipe = Recipe::from_json(&text).map_err(|error| to_refusal(&error.into()))?;
+        recipe.build_method().map_err(|error| to_refusal(&anyhow::Error::new(error).context(NOT_REPEATABLE)))?;
         let Recipe { caption, layout, negative, method, options, sampling, model, .. } = recipe;
         let Shortcuts { guidance_interval, deep_every, merge_tokens } = sampling.shortcuts;
         let text = sampling.text_encoding;
@@ -394,17 +372,18 @@ impl Engine for Painter {
     }
 
     fn accept(&self, mut request: JobRequest) -> Answer<Accepted> {
-        check_numbers(&request)?;
         let listed = self.model(request.model.as_deref())?;
         let defaults = self.options().defaults;
         request.caption = request.caption.map(|caption| caption.trim().to_owned());
         request.layout = request.layout.map(|layout| repair(layout).0);
         request.model = Some(listed.name.clone());
-        request.method.get_or_insert(defaults.method);
+        // Another model may be able to do more than the default one.
+        request.method = request.method.or(self.defaults.method.clone()).or(Some(defaults.method));
         request.seed.get_or_insert(defaults.seed);
         request.steps.get_or_insert(defaults.steps);
         request.guidance_scale = request.guidance_scale.or(defaults.guidance_scale);
         request.scheduler = request.scheduler.or(defaults.scheduler);
+        self.spec(&request)?; // what no model could paint comes first
         let (width, height) = size(&request, listed);
         for (name, side) in [("width", width), ("height", height)] {
             if side % listed.multiple != 0 {
@@ -412,9 +391,14 @@ impl Engine for Painter {
             }
         }
         (request.width, request.height) = (Some(width), Some(height));
-        // Where the planner will be asked, anything stands in for its layout.
-        let layout = request.layout.clone().or_else(|| request.caption.as_deref().map(stand_in));
-        self.job(&request, layout).map_err(|error| told(&error))?;
+        let resolved = self.resolve(&self.spec(&request)?).map_err(|error| to_refusal(&error))?;
+        if request.method.as_deref().is_some_and(|method| method.eq_ignore_ascii_case(AUTO)) {
+            request.method = Some(resolved.method_info().name.to_owned());
+        }
+        if resolved.method_info().needs_adapters && !listed.has_grounding_adapters {
+            let method = resolved.method_info().name;
+            return Err(to_refusal(&diffusion::Error::NoAdapters { method }.into()));
+        }
         let memory_bytes = listed.picture_bytes(width, height);
         let needed = listed.weight_bytes.saturating_add(memory_bytes);
         if let Some(budget) = self.budget.filter(|budget| needed > *budget) {
@@ -430,47 +414,12 @@ impl Engine for Painter {
     }
 
     fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted> {
-        self.paint_job(request, watch).map_err(|error| told(&error))
+        self.paint_job(request, watch).map_err(|error| to_refusal(&error))
     }
 
-    fn judge(&self, png: &[u8], layout: &Layout, interrupt: &Interrupt) -> Answer<Verdict> {
-        self.judge_picture(png, layout, interrupt).map_err(|error| told(&error))
+    fn judge(&self, png: &[u8], layout: &Layout, cancellation: &CancellationToken) -> Answer<Verdict> {
+        self.judge_picture(png, layout, cancellation).map_err(|error| to_refusal(&error))
     }
-}
-
-/// A layout in the place of one that is yet to be planned.
-fn stand_in(caption: &str) -> Layout {
-    let background = caption.to_owned();
-    Layout { canvas: Canvas::PUBLISHED, objects: Vec::new(), background, negative: String::new() }
-}
-
-/// What the command line refuses while it reads its flags.
-fn check_numbers(request: &JobRequest) -> Answer<()> {
-    let refuse = |name: &str, expected: &str| Err(refused(format!("`{name}` is out of range: {expected}")));
-    if request.guidance_scale.is_some_and(|x| !(1.0..=100.0).contains(&x)) {
-        return refuse("guidance_scale", "a number from 1 to 100");
-    }
-    for (name, side) in [("width", request.width), ("height", request.height)] {
-        if side.is_some_and(|side| !(8..=4096).contains(&side)) {
-            return refuse(name, "8 to 4096 pixels");
-        }
-    }
-    if request.deep_every.is_some_and(|n| !(1..=1000).contains(&n)) {
-        return refuse("deep_every", "1 to 1000");
-    }
-    if request.merge_tokens.is_some_and(|n| !(1..=8).contains(&n)) {
-        return refuse("merge_tokens", "1 to 8");
-    }
-    let is_rising = |(first, end): (f64, f64)| (0.0..=1.0).contains(&first) && (first..=1.0).contains(&end);
-    if request.guidance_interval.is_some_and(|interval| !is_rising(interval)) {
-        return refuse("guidance_interval", "two rising numbers from 0 to 1");
-    }
-    for (name, kind) in [("text_encoder", &request.text_encoder), ("negative_encoder", &request.negative_encoder)] {
-        if kind.as_deref().is_some_and(|kind| encoder(kind).is_none()) {
-            return refuse(name, &TextEncoderKind::ALL.map(TextEncoderKind::as_str).join(", "));
-        }
-    }
-    Ok(())
 }
 
 fn findings(caption: Option<&str>, layout: &Layout) -> Vec<Finding> {
@@ -500,48 +449,19 @@ fn reply(plans: Vec<Plan>) -> Answer<PlanReply> {
     }
 }
 
-/// Why there is no plan. A planner that cannot do what was asked, or gave nothing usable, is another matter than one that cannot be reached.
-fn unplanned(error: PlanError) -> Refusal {
-    let fault = match error {
-        PlanError::Unable { .. } | PlanError::Unusable { .. } => Fault::NoPlan,
-        _ => Fault::Planner,
-    };
-    Refusal { fault, ..told(&error.into()) }
-}
-
-fn refused(message: impl Into<String>) -> Refusal {
-    Refusal::new(Fault::Request, message)
-}
-
-/// An error of the program in the words of the server.
-fn told(error: &anyhow::Error) -> Refusal {
-    if let Some(refusal) = error.downcast_ref::<Refusal>() {
-        return refusal.clone();
-    }
-    let is_interrupted = error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref(),
-            Some(
-                sinopia_diffusion::Error::Cancelled
-                    | sinopia_diffusion::Error::Model(sinopia_models::Error::Interrupted)
-            )
-        ) || matches!(cause.downcast_ref(), Some(sinopia_models::Error::Interrupted))
-            || matches!(cause.downcast_ref(), Some(sinopia_eval::Error::Model(sinopia_models::Error::Interrupted)))
+/// A verdict as clients read it.
+fn verdict_doc(verdict: &verdict::Verdict) -> Verdict {
+    let objects = verdict.objects.iter().map(|object| ObjectVerdict {
+        phrase: object.phrase.clone(),
+        r#box: sides(&object.bbox),
+        found: object.is_found,
+        score: object.score,
+        detected_box: object.detected.as_ref().map(sides),
     });
-    let fault = match error.downcast_ref::<PlanError>() {
-        _ if is_interrupted => Fault::Interrupted,
-        Some(_) => Fault::Planner,
-        None if failure::is_refused(error) => Fault::Request,
-        None => Fault::Engine,
-    };
-    let (message, hint) = failure::told(error);
-    // The command line's hints name flags that a request has not.
-    let hint = match error.downcast_ref() {
-        Some(PlanError::Unusable { .. }) => Some("ask again or in other words, or draw the boxes".to_owned()),
-        Some(PlanError::OutOfTime { .. }) => {
-            Some("ask again; the server's `--plan-timeout` allows more time".to_owned())
-        }
-        _ => hint,
-    };
-    Refusal { fault, message, hint }
+    Verdict { objects: objects.collect() }
+}
+
+/// Left, top, width, height.
+fn sides(bbox: &PixelBox) -> [f64; 4] {
+    [bbox.x(), bbox.y(), bbox.width(), bbox.height()]
 }

@@ -4,12 +4,12 @@ mod engine;
 mod listen;
 mod observer;
 mod options;
+mod refusal;
 mod rendering;
-mod shelf;
-mod verdict;
+mod request;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,15 +22,19 @@ use sinopia_server::queue::QueueOptions;
 use sinopia_server::wire::Limits;
 use sinopia_server::{Server, ServerOptions, Stop, Token};
 
-use super::args::{PaintingArgs, PlannerArgs, PrecisionArg, TextArgs, own_model, own_sam};
-use super::eval::jobs::available_memory;
+use sinopia_studio::models::memory::available_bytes;
+use sinopia_studio::models::names::is_same_model;
+use sinopia_studio::models::{ModelCache, ModelInfo, check_file};
+use sinopia_studio::{AUTO, Compute, DEFAULT_METHOD, DEFAULT_MODEL, Error, MachineSettings, PaintSettings};
+
+use super::args::{Painting, PlannerArgs, own_model, with_own_words};
 use super::failure::{Given, bad_request};
-use super::planning::Planning;
+use super::flags::{Flags, Selected, Selection};
 use super::progress::Bars;
-use super::{input, job, model, settings};
-use engine::Painter;
+use super::{input, models, planning, settings};
+use engine::StudioEngine;
 use listen::Place;
-use shelf::{Listed, Shelf};
+pub(crate) use options::NOT_REQUESTED;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -86,17 +90,6 @@ pub(crate) struct ServeArgs {
     config: Option<PathBuf>,
 }
 
-impl ServeArgs {
-    /// Our own words as we write them.
-    pub(crate) fn make_plain(&mut self) {
-        let ModelsArgs { model, sam, t5, ella, .. } = &mut self.models;
-        for name in model.iter_mut().chain(t5).chain(ella) {
-            *name = own_model(std::mem::take(name));
-        }
-        *sam = sam.take().map(own_sam);
-    }
-}
-
 /// What paints, and how if a request does not say.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Painting")]
@@ -105,37 +98,26 @@ struct ModelsArgs {
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
 
-    /// What outlines the objects of `lmd` and `lmd-plus`: a SAM, `miniature` or `none` [default: none]
-    #[arg(long, value_name = "SAM")]
-    sam: Option<String>,
-
-    /// ELLA's language model, for requests that name that text encoder [default: the miniature's]
-    #[arg(long, value_name = "DIR", requires = "ella")]
-    t5: Option<String>,
-
-    /// ELLA's connector [default: the miniature's]
-    #[arg(long, value_name = "FILE", requires = "t5")]
-    ella: Option<String>,
-
     /// What looks at finished pictures: a folder of OWL-ViT weights, `miniature` or `none` [default: the built-in one, at the miniature's pictures]
     #[arg(long, value_name = "DIR")]
     detector: Option<String>,
 
-    /// Method if a request does not say [default: lmd]
-    #[arg(long, value_name = "NAME")]
-    method: Option<String>,
+    /// What is done if a request does not say.
+    #[command(flatten)]
+    defaults: Selected<PaintSettings, DefaultSettings>,
 
-    /// Denoising steps if a request does not say [default: 50]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    steps: Option<u32>,
+    #[command(flatten)]
+    machine: Flags<MachineSettings>,
+}
 
-    /// What the networks compute in [default: auto]
-    #[arg(long, value_name = "KIND")]
-    precision: Option<PrecisionArg>,
+/// Settings of pictures that the server's start decides: places of models, and what holds where a request says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct DefaultSettings;
 
-    /// Threads to compute with [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: Option<u32>,
+impl Selection for DefaultSettings {
+    fn selects(name: &str) -> bool {
+        ["method", "steps", "sam", "t5", "ella", "precision", "device"].contains(&name)
+    }
 }
 
 /// How much is taken on.
@@ -188,58 +170,82 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     let address = args.listen.resolve()?;
     check_origins(&args.cors_origin)?;
     let bars = Bars::new(false);
-    let painting = settings::merge(painting_args(&args))?;
-    job::set_threads(&painting)?;
-    check_defaults(&painting, args.models.detector.as_deref())?;
-    let precision = painting.precision.unwrap_or(PrecisionArg::Auto);
-    let names = match (args.models.model.is_empty(), &painting.model) {
-        (false, _) => args.models.model.clone(),
+    let names = distinct(args.models.model.iter().cloned().map(own_model));
+    let painting = settings::merge(typed(&args, names.first()))?;
+    painting.machine.apply()?;
+    let defaults = painting.settings;
+    check_defaults(&defaults, args.models.detector.as_deref())?;
+    let compute =
+        Compute { device: defaults.device.unwrap_or_default(), precision: defaults.precision.unwrap_or_default() };
+    let names = match (names.is_empty(), &defaults.model) {
+        (false, _) => names,
         (true, Some(model)) => vec![model.clone()],
-        (true, None) => vec![sinopia_miniature::NAME.to_owned()],
+        (true, None) => vec![DEFAULT_MODEL.to_owned()],
     };
-    let models = names.iter().map(|name| Listed::new(name, precision, &bars)).collect::<anyhow::Result<Vec<_>>>()?;
+    let info = |name: &String| {
+        let opened = models::open(name, compute, &bars)?;
+        bars.finish();
+        anyhow::Ok(ModelInfo::new(&opened, compute))
+    };
+    let models = names.iter().map(info).collect::<anyhow::Result<Vec<_>>>()?;
+    check_against(&defaults, &models, &args.limits)?;
     let planner = settings::merge_planner(args.planner.clone(), args.config.as_deref())?;
-    let planning = Planning::new(planner, &bars)?;
+    let planner = planning::open(&planner, &bars)?;
     let budget = args.limits.memory_budget.map(|gigabytes| (gigabytes * 1e9) as u64);
-    let budget = budget.or_else(|| available_memory().map(|bytes| bytes as u64));
+    let budget = budget.or_else(|| available_bytes().map(|bytes| bytes as u64));
     let workers = args.limits.jobs as usize;
-    let heaviest = models.iter().map(|listed| listed.weight_bytes).max().unwrap_or(0);
+    let heaviest = models.iter().map(|info| info.weight_bytes).max().unwrap_or(0);
     let options = options(&args, (address, token), budget.map(|budget| budget.saturating_sub(heaviest)));
-    let painter = Painter {
-        shelf: Shelf::new(budget, painting.sam.clone(), precision),
-        defaults: painting,
+    let engine = StudioEngine {
+        cache: ModelCache::new(budget),
+        defaults,
         models,
-        planning: Arc::new(planning),
+        planner: Arc::from(planner),
         budget,
         detector: args.models.detector.clone(),
         threads_each: (workers > 1).then(|| (threads::num_threads() / workers).max(1)),
-        eye: Mutex::default(),
+        opened_detector: Mutex::default(),
     };
     start_log(args.log_format, args.log_level);
-    let server = Server::start(Arc::new(painter), options)?;
+    let server = Server::start(Arc::new(engine), options)?;
     let address = server.address()?;
     bars.line(&format!("open http://{address} (Ctrl-C ends it)"));
     Ok(server.run(Stop::default())?)
 }
 
 /// Refuses now what every request would be refused for.
-fn check_defaults(painting: &PaintingArgs, detector: Option<&str>) -> anyhow::Result<()> {
-    if let Some(method) = &painting.method {
-        methods::find(method)?;
+fn check_defaults(defaults: &PaintSettings, detector: Option<&str>) -> anyhow::Result<()> {
+    if defaults.t5.is_some() != defaults.ella.is_some() {
+        return Err(Error::EllaHalf.into());
     }
-    job::scheduler(painting.scheduler.as_deref())?;
-    painting.sam.as_deref().map_or(Ok(()), model::check_sam)?;
-    let PaintingArgs { text: TextArgs { t5, ella, .. }, .. } = painting;
-    let built_in = [sinopia_miniature::NAME, engine::NO_DETECTOR];
-    let named = [
-        ("--detector", detector.filter(|name| !built_in.contains(name))),
-        ("--t5", t5.as_deref()),
-        ("--ella", ella.as_deref()),
-    ];
-    match named.into_iter().find_map(|(flag, name)| Some((flag, name.filter(|name| !Path::new(name).exists())?))) {
-        Some((flag, name)) => Err(bad_request(format!("`{flag} {name}`: there is no such folder or file"))),
+    if let Some(name) = detector.filter(|name| ![sinopia_miniature::NAME, engine::NO_DETECTOR].contains(name)) {
+        check_file("detector", name)?;
+    }
+    Ok(defaults.check()?)
+}
+
+/// Refuses defaults that the default model or the server's own limits do not allow.
+fn check_against(defaults: &PaintSettings, models: &[ModelInfo], limits: &LimitArgs) -> anyhow::Result<()> {
+    if let Some(steps) = defaults.steps.filter(|steps| *steps > limits.max_steps) {
+        return Err(bad_request(format!("`steps` is {steps}, and `--max-steps` allows {}", limits.max_steps)));
+    }
+    let named = defaults.method.as_deref().filter(|method| !method.eq_ignore_ascii_case(AUTO));
+    let method = methods::find(named.unwrap_or(DEFAULT_METHOD))?;
+    match models.first().filter(|model| method.needs_adapters && !model.has_grounding_adapters) {
+        Some(_) => Err(sinopia_diffusion::Error::NoAdapters { method: method.name }.into()),
         None => Ok(()),
     }
+}
+
+/// Names of models, each of which is named once: two spellings of a path are one model.
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for name in names {
+        if !distinct.iter().any(|known| is_same_model(known, &name)) {
+            distinct.push(name);
+        }
+    }
+    distinct
 }
 
 /// The token of the file that is named, or of the environment.
@@ -271,19 +277,11 @@ fn check_origins(origins: &[String]) -> anyhow::Result<()> {
     }
 }
 
-fn painting_args(args: &ServeArgs) -> PaintingArgs {
-    let ModelsArgs { sam, t5, ella, method, steps, precision, threads, .. } = &args.models;
-    PaintingArgs {
-        model: args.models.model.first().cloned(),
-        sam: sam.clone(),
-        text: TextArgs { t5: t5.clone(), ella: ella.clone(), ..TextArgs::default() },
-        method: method.clone(),
-        steps: *steps,
-        precision: *precision,
-        threads: *threads,
-        config: args.config.clone(),
-        ..PaintingArgs::default()
-    }
+/// What was typed, with the default model.
+fn typed(args: &ServeArgs, model: Option<&String>) -> Painting {
+    let settings = PaintSettings { model: model.cloned(), ..args.models.defaults.settings().clone() };
+    let (machine, config) = (args.models.machine.0.clone(), args.config.clone());
+    Painting { settings: with_own_words(settings), machine, config, ..Painting::default() }
 }
 
 fn options(

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use sinopia_diffusion::{LinearPreview, Observer, Stage, StepReport};
 use sinopia_server::Watch;
 use sinopia_server::wire::Progress;
-
-use crate::cli::job::rgb;
+use sinopia_studio::models::LoadedModel;
+use sinopia_studio::rgb;
 
 /// Shortest time between two previews: more than eyes follow only takes time from the painting.
 const PREVIEW_PAUSE: Duration = Duration::from_millis(150);
 
 /// Counts steps and passes on what a run tells.
-pub(super) struct Teller<'a> {
+pub(super) struct ProgressAdapter<'a> {
     watch: &'a dyn Watch,
     preview: &'a LinearPreview,
     /// Steps of one picture.
@@ -31,10 +31,11 @@ struct State {
     done: u64,
 }
 
-impl<'a> Teller<'a> {
-    pub(super) fn new(watch: &'a dyn Watch, preview: &'a LinearPreview, steps: usize) -> Self {
+impl<'a> ProgressAdapter<'a> {
+    /// Tells `watch` of a picture of `steps` steps by `model`.
+    pub(super) fn new(watch: &'a dyn Watch, model: &'a LoadedModel, steps: usize) -> sinopia_studio::Result<Self> {
         let state = State { begun: Instant::now(), last_preview: None, objects: 0, done: 0 };
-        Self { watch, preview, steps: steps as u64, state: Mutex::new(state) }
+        Ok(Self { watch, preview: model.preview()?, steps: steps as u64, state: Mutex::new(state) })
     }
 
     fn tell(&self, state: &State, stage: &Stage) {
@@ -57,7 +58,7 @@ impl<'a> Teller<'a> {
     }
 }
 
-impl Observer for Teller<'_> {
+impl Observer for ProgressAdapter<'_> {
     fn stage(&self, stage: &Stage) {
         let mut state = self.state();
         match stage {

@@ -1,107 +1,111 @@
-//! What clients can ask for, found out from the methods themselves.
+//! What clients can ask for, from the descriptions that the methods have of themselves.
 
-use serde_json::{Map, Value, json};
-use sinopia_diffusion::methods::{self, Lmd, LmdPlus, MethodInfo};
-use sinopia_server::wire::{MethodDoc, OptionDoc};
+use sinopia_diffusion::methods::{METHODS, MethodInfo};
+use sinopia_diffusion::settings::{Bounds, Choice, Kind, Setting};
+use sinopia_server::wire::{MethodDoc, OptionDoc, RangeDoc};
+use sinopia_studio::{Described, PaintSettings};
 
 /// Every method with its options.
 pub(super) fn methods() -> Vec<MethodDoc> {
-    methods::METHODS.iter().filter_map(describe).collect()
+    METHODS.iter().map(method).collect()
 }
 
-/// Every option in words; a test holds this page to the source.
-const PAGE: &str = include_str!("../../../../../docs/options.md");
+/// Settings that the server's start decides, or its client has no say in.
+pub(crate) const NOT_REQUESTED: [&str; 9] =
+    ["preset", "sam", "t5", "ella", "t5_length", "t5_range", "precision", "device", "guidance_rescale"];
 
-fn describe(info: &MethodInfo) -> Option<MethodDoc> {
-    let defaults = methods::build(info.name, Value::Null).ok()?.options();
-    let options =
-        defaults.as_object().map(|options| options.iter().map(|(name, value)| option(info.name, name, value)));
-    Some(MethodDoc {
+/// Every setting that a request may have.
+pub(super) fn settings() -> Vec<OptionDoc> {
+    let requested = PaintSettings::described().iter().filter(|setting| !NOT_REQUESTED.contains(&&*setting.name));
+    requested.map(|setting| option(setting)).collect()
+}
+
+fn method(info: &MethodInfo) -> MethodDoc {
+    MethodDoc {
         name: info.name.to_owned(),
         summary: info.help.to_owned(),
         needs_layout: info.needs_layout,
-        options: options.map(Iterator::collect).unwrap_or_default(),
-    })
-}
-
-fn option(method: &str, name: &str, default: &Value) -> OptionDoc {
-    let choices = default.as_str().and_then(|_| choices(method, name));
-    let kind = match default {
-        Value::Bool(_) => "boolean",
-        Value::Number(_) if takes(method, name, &json!(0.5)) => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) if choices.is_some() => "choice",
-        Value::String(_) => "text",
-        Value::Array(_) => "list",
-        Value::Object(_) => "table",
-        Value::Null => "any",
-    };
-    let summary = summary(method, name).unwrap_or_default();
-    OptionDoc { name: name.to_owned(), kind: kind.to_owned(), summary, default: default.clone(), choices }
-}
-
-/// What the page says of an option. LMD+ has those of LMD too.
-fn summary(method: &str, option: &str) -> Option<String> {
-    let (_, rest) = PAGE.split_once(&format!("\n## `{method}`\n"))?;
-    let section = rest.split("\n## ").next()?;
-    // | `option` | default | published | words |
-    let row =
-        section.lines().find(|line| line.starts_with(&format!("| `{option}` |")) && line.matches(" | ").count() >= 3);
-    match row {
-        Some(row) => Some(row.splitn(4, " | ").nth(3)?.trim_end_matches(" |").replace("\\|", "|").replace('`', "")),
-        None if method == LmdPlus::NAME => summary(Lmd::NAME, option),
-        None => None,
+        options: info.settings().iter().map(option).collect(),
     }
 }
 
-fn takes(method: &str, name: &str, value: &Value) -> bool {
-    methods::build(method, with(name, value)).is_ok()
+fn option(setting: &Setting) -> OptionDoc {
+    let choices = match &setting.kind {
+        Kind::Choice(choices) => Some(choices),
+        _ => None,
+    };
+    let texts = |text: fn(&Choice) -> &str| choices.map(|all| all.iter().map(|choice| plain(text(choice))).collect());
+    OptionDoc {
+        name: setting.name.to_string(),
+        kind: setting.kind.as_str().to_owned(),
+        summary: plain(&setting.help),
+        default: setting.default.clone(),
+        choices: texts(|choice| &choice.value),
+        choices_help: texts(|choice| &choice.help),
+        details: plain(&setting.details),
+        group: setting.group.title().to_owned(),
+        unit: setting.unit.as_ref().map(ToString::to_string),
+        range: range(&setting.kind),
+        nullable: setting.nullable,
+        published: setting.published.clone(),
+    }
 }
 
-fn with(name: &str, value: &Value) -> Value {
-    Value::Object(Map::from_iter([(name.to_owned(), value.clone())]))
+/// Where its numbers may be; of a list or a table those of its entries.
+fn range(kind: &Kind) -> Option<RangeDoc> {
+    match kind {
+        Kind::Integer { min, max } => Some(RangeDoc {
+            minimum: Some(*min as f64),
+            maximum: (*max < u64::MAX).then_some(*max as f64),
+            above_minimum: false,
+            below_maximum: false,
+        }),
+        Kind::Number(Bounds { min, above_min, max, below_max })
+        | Kind::Interval(Bounds { min, above_min, max, below_max }) => {
+            Some(RangeDoc { minimum: *min, maximum: *max, above_minimum: *above_min, below_maximum: *below_max })
+        }
+        Kind::List(values) | Kind::Table { values, .. } => range(values),
+        Kind::Boolean | Kind::Choice(_) | Kind::Text => None,
+    }
 }
 
-/// A word that is no choice anywhere.
-const NO_CHOICE: &str = "\u{0}";
-
-/// The words that an option may be. Who reads it names them all when it is given another.
-fn choices(method: &str, name: &str) -> Option<Vec<String>> {
-    let error = methods::build(method, with(name, &json!(NO_CHOICE))).err()?;
-    let message = std::error::Error::source(&error)?.to_string();
-    let (_, listed) = message.split_once("expected ")?;
-    let words: Vec<String> = listed.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    (!words.is_empty()).then_some(words)
+/// Help as plain text: pages show it as it is.
+fn plain(markdown: &str) -> String {
+    markdown.replace('`', "")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn every_default_is_of_its_kind_and_among_its_choices() {
+    fn an_option_is_told_with_all_that_is_known_of_it() {
         let methods = methods();
-        assert_eq!(methods.len(), methods::METHODS.len());
-        for method in &methods {
-            for option in &method.options {
-                assert!(takes(&method.name, &option.name, &option.default), "{} {}", method.name, option.name);
-                assert!(option.summary.len() > 20, "{} {}: {}", method.name, option.name, option.summary);
-                assert!(!["\\|", "`"].iter().any(|mark| option.summary.contains(mark)), "{}", option.summary);
-                if let Some(choices) = &option.choices {
-                    assert!(choices.len() > 1 && choices.iter().any(|choice| *choice == option.default), "{option:?}");
-                    assert!(
-                        choices.iter().all(|choice| takes(&method.name, &option.name, &json!(choice))),
-                        "{option:?}"
-                    );
-                }
-            }
-        }
+        assert_eq!(methods.len(), METHODS.len());
         let lmd = methods.iter().find(|method| method.name == "lmd").unwrap();
-        let kind = |name: &str| lmd.options.iter().find(|option| option.name == name).unwrap().kind.clone();
-        assert_eq!(kind("frozen_step_ratio"), "number");
-        assert_eq!(kind("max_index_step"), "integer");
-        assert_eq!(kind("use_ref_ca"), "boolean");
-        assert_eq!(kind("so_vertical_placement"), "choice");
-        assert_eq!(kind("max_iter"), "list");
+        let option = |name: &str| lmd.options.iter().find(|option| option.name == name).unwrap();
+        for (name, kind) in [
+            ("frozen_step_ratio", "number"),
+            ("max_index_step", "integer"),
+            ("use_ref_ca", "boolean"),
+            ("so_vertical_placement", "choice"),
+            ("max_iter", "list"),
+            ("object_weights", "table"),
+            ("overall_prompt", "text"),
+        ] {
+            assert_eq!(option(name).kind, kind, "{name}");
+        }
+        let share = option("fg_top_p").range.unwrap();
+        assert_eq!((share.minimum, share.above_minimum, share.maximum), (Some(0.0), true, Some(1.0)));
+        let entries = option("max_iter").range.unwrap();
+        assert_eq!((entries.minimum, entries.maximum), (Some(0.0), Some(1000.0)));
+        let prompt = option("mask_prompt");
+        assert_eq!((&prompt.default, prompt.published.as_ref()), (&json!("box"), Some(&json!("point"))));
+        assert_eq!(prompt.choices_help.as_ref().unwrap().len(), prompt.choices.as_ref().unwrap().len());
+        assert!(option("fg_seed_start").nullable && !option("max_iter").nullable);
+        assert_eq!(option("max_index_step").unit.as_deref(), Some("steps of 50"));
+        assert_eq!(option("max_index_step").group, "Guidance");
     }
 }

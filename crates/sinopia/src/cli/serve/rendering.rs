@@ -10,8 +10,7 @@ use image::{ImageFormat, RgbImage};
 use image_webp::{ColorType, WebPEncoder};
 use serde_json::Value;
 use sinopia_server::wire::{PictureFormat, Rendering, Size};
-
-use crate::cli::painting_file;
+use sinopia_studio::{encode_png, recipe_in};
 
 /// A model knows pictures whose sides are between its own divided by this and its own times this: Stable Diffusion of 512 pixels paints 768 × 512 well,
 /// and everything twice at 1024.
@@ -73,11 +72,11 @@ pub(super) fn render(png: &[u8], format: PictureFormat, rendering: &Rendering) -
 
 /// A PNG that was made as `painted` was, if that says how.
 fn with_recipe(image: &RgbImage, painted: &[u8]) -> anyhow::Result<Vec<u8>> {
-    match painting_file::recipe_in(painted) {
+    match recipe_in(painted) {
         Ok(recipe) => {
             let caption = serde_json::from_str::<Value>(&recipe).ok();
             let caption = caption.as_ref().and_then(|recipe| recipe["caption"].as_str()).unwrap_or_default();
-            painting_file::encode(image, caption, &recipe)
+            Ok(encode_png(image, caption, &recipe)?)
         }
         Err(_) => {
             let mut bytes = Cursor::new(Vec::new());
@@ -144,7 +143,7 @@ mod tests {
 
     #[test]
     fn renderings_show_the_same_picture() {
-        let png = painting_file::encode(&stripes(), "a flag", r#"{"caption":"a flag"}"#).unwrap();
+        let png = encode_png(&stripes(), "a flag", r#"{"caption":"a flag"}"#).unwrap();
         let large = Rendering { width: Some(64), height: Some(32), quality: None };
         let decoded = |format, rendering: &Rendering, as_format| {
             let bytes = render(&png, format, rendering).unwrap();
@@ -158,7 +157,7 @@ mod tests {
             assert!(left[0] > 180 && left[2] < 20 && right[0] < 20 && right[2] > 180, "{format:?}: {left:?} {right:?}");
         }
         assert_eq!(decoded(PictureFormat::Png, &Rendering::default(), ImageFormat::Png), stripes());
-        let recipe = painting_file::recipe_in(&render(&png, PictureFormat::Png, &large).unwrap()).unwrap();
+        let recipe = recipe_in(&render(&png, PictureFormat::Png, &large).unwrap()).unwrap();
         assert_eq!(recipe, r#"{"caption":"a flag"}"#);
         let coarse = Rendering { quality: Some(1), ..large };
         let sizes = [&large, &coarse].map(|rendering| render(&png, PictureFormat::Jpeg, rendering).unwrap().len());
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn webp_loses_nothing() {
-        let png = painting_file::encode(&stripes(), "", "{}").unwrap();
+        let png = encode_png(&stripes(), "", "{}").unwrap();
         let webp = render(&png, PictureFormat::Webp, &Rendering::default()).unwrap();
         let mut decoder = image_webp::WebPDecoder::new(Cursor::new(webp)).unwrap();
         let mut pixels = vec![0; decoder.output_buffer_size().unwrap()];

@@ -21,11 +21,11 @@ fn graph(positive: &str) -> Graph {
 
 /// What a graph asks for without any flag.
 fn asks(graph: &Graph) -> anyhow::Result<Wanted> {
-    read(graph, &PaintingArgs::default())
+    read(graph, &Painting::default())
 }
 
 /// What a graph with a plain positive side asks for, once `change` was done to its JSON.
-fn changed(flags: &PaintingArgs, change: impl FnOnce(&mut Value)) -> anyhow::Result<Wanted> {
+fn changed(flags: &Painting, change: impl FnOnce(&mut Value)) -> anyhow::Result<Wanted> {
     let mut json = graph(PLAIN).to_json();
     change(&mut json);
     read(&Graph::parse(&json.to_string()).unwrap(), flags)
@@ -43,14 +43,14 @@ fn a_plain_graph_is_sd() {
     let wanted =
         asks(&graph(r#""6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car", "clip": ["4", 1]}}"#))
             .unwrap();
-    let args = wanted.args;
+    let args = wanted.spec.settings;
     assert_eq!((args.method.as_deref(), args.model.as_deref()), (Some("sd"), Some("miniature")));
-    assert_eq!((wanted.caption.as_deref(), args.negative.as_deref()), (Some("a red car"), Some("blurry")));
+    assert_eq!((wanted.spec.caption.as_deref(), args.negative.as_deref()), (Some("a red car"), Some("blurry")));
     assert_eq!(
         (args.scheduler.as_deref(), args.seed, args.steps, args.guidance_scale),
         (Some("euler-normal"), Some(7), Some(20), Some(8.0))
     );
-    assert_eq!(args.text.text_encoder, Some(TextEncoderKind::Clip));
+    assert_eq!(args.text_encoder, Some(TextEncoderKind::Clip));
 }
 
 #[test]
@@ -62,10 +62,11 @@ fn boxes_are_gligens() {
         "15": {"class_type": "GLIGENLoader", "inputs": {"gligen_name": "gligen.safetensors"}}"#,
     ))
     .unwrap();
-    let layout = wanted.layout.unwrap();
+    let layout = wanted.spec.layout.unwrap();
     let bbox = &layout.objects[0].bbox;
     assert_eq!((bbox.x(), bbox.y(), bbox.width(), bbox.height()), (8.0, 16.0, 64.0, 48.0));
-    assert_eq!(wanted.args.set, ["gligen_scheduled_sampling_beta=1", "overall_prompt=\"a red car on a beach\""]);
+    let options = serde_json::json!({"gligen_scheduled_sampling_beta": 1.0, "overall_prompt": "a red car on a beach"});
+    assert_eq!(Value::Object(wanted.spec.settings.options), options);
 }
 
 #[test]
@@ -73,10 +74,10 @@ fn ella_alone_and_with_clip() {
     let alone =
         format!(r#"{ELLA}, "6": {{"class_type": "EllaEncode", "inputs": {{"ella": ["13", 0], "embeds": ["12", 0]}}}}"#);
     let wanted = asks(&graph(&alone)).unwrap();
-    let text = wanted.args.text;
+    let text = wanted.spec.settings;
     assert_eq!((text.text_encoder, text.negative_encoder), (Some(TextEncoderKind::Ella), Some(TextEncoderKind::Clip)));
     assert_eq!((text.t5.as_deref(), text.ella.as_deref()), (Some("flan-t5"), Some("ella.safetensors")));
-    assert_eq!(wanted.caption.as_deref(), Some("A red car on a wide beach."));
+    assert_eq!(wanted.spec.caption.as_deref(), Some("A red car on a wide beach."));
 
     let both = format!(
         r#"{ELLA}, "16": {{"class_type": "EllaEncode", "inputs": {{"ella": ["13", 0], "embeds": ["12", 0]}}}},
@@ -84,8 +85,8 @@ fn ella_alone_and_with_clip() {
         "6": {{"class_type": "ConditioningConcat", "inputs": {{"conditioning_to": ["16", 0], "conditioning_from": ["17", 0]}}}}"#
     );
     let wanted = asks(&graph(&both)).unwrap();
-    assert_eq!(wanted.args.text.text_encoder, Some(TextEncoderKind::EllaAndClip));
-    assert_eq!(wanted.args.set, ["words=\"a red car\""]);
+    assert_eq!(wanted.spec.settings.text_encoder, Some(TextEncoderKind::EllaAndClip));
+    assert_eq!(wanted.spec.settings.options["words"], "a red car");
 }
 
 #[test]
@@ -97,8 +98,11 @@ fn ella_applied_to_the_model_gives_both_sides() {
     json["3"]["inputs"]["positive"] = serde_json::json!(["6", 1]);
     json["3"]["inputs"]["negative"] = serde_json::json!(["6", 2]);
     let wanted = asks(&Graph::parse(&json.to_string()).unwrap()).unwrap();
-    assert_eq!((wanted.args.text.text_encoder, wanted.args.text.negative_encoder), (Some(TextEncoderKind::Ella), None));
-    assert_eq!(wanted.args.negative.as_deref(), Some("low quality"));
+    assert_eq!(
+        (wanted.spec.settings.text_encoder, wanted.spec.settings.negative_encoder),
+        (Some(TextEncoderKind::Ella), None)
+    );
+    assert_eq!(wanted.spec.settings.negative.as_deref(), Some("low quality"));
 }
 
 /// ComfyUI-ELLA makes its tokens from its own text where steps are known beforehand; without them it puts CLIP's behind.
@@ -112,12 +116,12 @@ fn what_clip_reads_counts_in_the_legacy_node_alone() {
     json["3"]["inputs"]["model"] = json!(["6", 0]);
     json["3"]["inputs"]["positive"] = json!(["6", 1]);
     let legacy = asks(&Graph::parse(&json.to_string()).unwrap()).unwrap();
-    assert_eq!(legacy.args.text.text_encoder, Some(TextEncoderKind::EllaAndClip));
+    assert_eq!(legacy.spec.settings.text_encoder, Some(TextEncoderKind::EllaAndClip));
     assert_eq!(legacy.notes, [""; 0]);
 
     json["6"]["inputs"]["sigmas"] = json!(["20", 0]);
     let timed = asks(&Graph::parse(&json.to_string()).unwrap()).unwrap();
-    assert_eq!(timed.args.text.text_encoder, Some(TextEncoderKind::Ella));
+    assert_eq!(timed.spec.settings.text_encoder, Some(TextEncoderKind::Ella));
     assert!(timed.notes[0].contains("leaves out what CLIP reads"), "{:?}", timed.notes);
     assert!(timed.notes[1].contains("9 steps of `karras`"), "{:?}", timed.notes);
 
@@ -126,7 +130,7 @@ fn what_clip_reads_counts_in_the_legacy_node_alone() {
         "17": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red car", "clip": ["4", 1]}},
         "19": {"class_type": "ConcatConditionEllaEmbeds", "inputs": {"cond": ["17", 0], "embeds": ["12", 0]}}"#;
     let encoded = asks(&graph(&format!("{ELLA}, {encoded}"))).unwrap();
-    assert_eq!(encoded.args.text.text_encoder, Some(TextEncoderKind::Ella));
+    assert_eq!(encoded.spec.settings.text_encoder, Some(TextEncoderKind::Ella));
     assert_eq!(encoded.notes.len(), 1);
 }
 
@@ -139,10 +143,11 @@ fn ella_text_encode_reads_with_clip_if_it_has_one() {
         )
     };
     let alone = asks(&graph(&node(""))).unwrap();
-    assert_eq!(alone.args.text.text_encoder, Some(TextEncoderKind::Ella));
+    assert_eq!(alone.spec.settings.text_encoder, Some(TextEncoderKind::Ella));
     let both = asks(&graph(&node(r#""clip": ["4", 1],"#))).unwrap();
-    assert_eq!(both.args.text.text_encoder, Some(TextEncoderKind::EllaAndClip));
-    assert_eq!((both.caption.as_deref(), both.args.set[0].as_str()), (Some("A red car."), "words=\"best quality\""));
+    assert_eq!(both.spec.settings.text_encoder, Some(TextEncoderKind::EllaAndClip));
+    assert_eq!(both.spec.caption.as_deref(), Some("A red car."));
+    assert_eq!(both.spec.settings.options["words"], "best quality");
     assert!(both.notes[0].contains("the weights in `text_clip` of node `6`"), "{:?}", both.notes);
 }
 
@@ -162,7 +167,7 @@ fn the_miniatures_ella_is_the_miniatures() {
     json["11"]["inputs"]["name"] = "miniature".into();
     let wanted = asks(&Graph::parse(&json.to_string()).unwrap()).unwrap();
     assert_eq!(
-        (wanted.args.text.t5.as_deref(), wanted.args.text.ella.as_deref()),
+        (wanted.spec.settings.t5.as_deref(), wanted.spec.settings.ella.as_deref()),
         (Some("miniature"), Some("miniature"))
     );
 }
@@ -190,7 +195,7 @@ fn boxes_that_cannot_be_painted_are_told() {
         ("a cat", [300, 8, 16, 16]),
         ("a tree", [96, 96, 64, 16]),
     ]);
-    let layout = some.layout.unwrap();
+    let layout = some.spec.layout.unwrap();
     assert_eq!(layout.objects.iter().map(|object| object.phrase.as_str()).collect::<Vec<_>>(), ["a car", "a tree"]);
     assert_eq!(
         some.notes,
@@ -203,8 +208,8 @@ fn boxes_that_cannot_be_painted_are_told() {
     assert_eq!(some.changes.len(), 1, "{:?}", some.changes);
 
     let none = boxes(&[("a dog", [100, 90, -40, -32])]);
-    assert_eq!((none.args.method.as_deref(), none.layout.is_none()), (Some("sd"), true));
-    assert_eq!((none.caption.as_deref(), none.notes.len()), (Some("a beach"), 1));
+    assert_eq!((none.spec.settings.method.as_deref(), none.spec.layout.is_none()), (Some("sd"), true));
+    assert_eq!((none.spec.caption.as_deref(), none.notes.len()), (Some("a beach"), 1));
 }
 
 #[test]
@@ -217,11 +222,11 @@ fn samplers_and_noise_levels_are_comfyuis() {
         ("euler", "exponential", "euler-exponential"),
         ("euler", "kl_optimal", "euler-kl-optimal"),
     ] {
-        let wanted = changed(&PaintingArgs::default(), |json| {
+        let wanted = changed(&Painting::default(), |json| {
             json["3"]["inputs"]["sampler_name"] = sampler.into();
             json["3"]["inputs"]["scheduler"] = levels.into();
         });
-        assert_eq!(wanted.unwrap().args.scheduler.as_deref(), Some(expected));
+        assert_eq!(wanted.unwrap().spec.settings.scheduler.as_deref(), Some(expected));
     }
 }
 
@@ -241,8 +246,8 @@ fn what_a_flag_says_cannot_be_wrong_in_the_graph() {
             json[node]["inputs"][input] = value;
         }
     };
-    assert!(changed(&PaintingArgs::default(), spoil).is_err());
-    let flags = PaintingArgs {
+    assert!(changed(&Painting::default(), spoil).is_err());
+    let settings = PaintSettings {
         seed: Some(1),
         steps: Some(2),
         guidance_scale: Some(3.0),
@@ -250,12 +255,14 @@ fn what_a_flag_says_cannot_be_wrong_in_the_graph() {
         model: Some("miniature".to_owned()),
         width: Some(64),
         height: Some(64),
-        count: Some(1),
-        ..PaintingArgs::default()
+        ..PaintSettings::default()
     };
-    let args = merged(changed(&flags, spoil).unwrap().args, flags);
-    assert_eq!((args.seed, args.steps, args.scheduler.as_deref()), (Some(1), Some(2), Some("ddim")));
-    assert_eq!((args.width, args.count, args.negative.as_deref()), (Some(64), Some(1), Some("blurry")));
+    let flags = Painting { settings, count: Some(1), ..Painting::default() };
+    let wanted = changed(&flags, spoil).unwrap();
+    assert_eq!(wanted.count, None);
+    let settings = merged(wanted.spec.settings, flags.settings);
+    assert_eq!((settings.seed, settings.steps, settings.scheduler.as_deref()), (Some(1), Some(2), Some("ddim")));
+    assert_eq!((settings.width, settings.negative.as_deref()), (Some(64), Some("blurry")));
 }
 
 /// `--text-encoder clip` makes ELLA's files of the graph needless, and they must not be in the way.
@@ -263,14 +270,14 @@ fn what_a_flag_says_cannot_be_wrong_in_the_graph() {
 fn files_that_no_encoder_needs_are_left_out() {
     let text = r#""6": {"class_type": "EllaEncode", "inputs": {"ella": ["13", 0], "embeds": ["12", 0]}}"#;
     let wanted = asks(&graph(&format!("{ELLA}, {text}"))).unwrap();
-    let text = TextArgs { text_encoder: Some(TextEncoderKind::Clip), ..TextArgs::default() };
-    let args = merged(wanted.args, PaintingArgs { text, ..PaintingArgs::default() });
-    assert_eq!((args.text.t5, args.text.ella, args.text.negative_encoder), (None, None, None));
+    let flags = PaintSettings { text_encoder: Some(TextEncoderKind::Clip), ..PaintSettings::default() };
+    let settings = merged(wanted.spec.settings, flags);
+    assert_eq!((settings.t5, settings.ella, settings.negative_encoder), (None, None, None));
 }
 
 #[test]
 fn values_may_be_texts_primitives_and_behind_reroutes() {
-    let wanted = changed(&PaintingArgs::default(), |json| {
+    let wanted = changed(&Painting::default(), |json| {
         json["5"]["inputs"]["width"] = json!("64");
         json["5"]["inputs"]["height"] = json!(["30", 0]);
         json["30"] = json!({"class_type": "PrimitiveInt", "inputs": {"value": 100}});
@@ -280,20 +287,20 @@ fn values_may_be_texts_primitives_and_behind_reroutes() {
         json["3"]["inputs"]["seed"] = json!(7.0);
     })
     .unwrap();
-    assert_eq!((wanted.caption.as_deref(), wanted.args.seed), (Some("a blue car"), Some(7)));
-    assert_eq!((wanted.args.width, wanted.args.height), (Some(64), Some(96)));
+    assert_eq!((wanted.spec.caption.as_deref(), wanted.spec.settings.seed), (Some("a blue car"), Some(7)));
+    assert_eq!((wanted.spec.settings.width, wanted.spec.settings.height), (Some(64), Some(96)));
     assert!(wanted.notes.iter().any(|note| note.contains("96 pixels are painted")), "{:?}", wanted.notes);
 }
 
 #[test]
 fn a_vae_of_its_own_and_a_batch_are_told() {
-    let wanted = changed(&PaintingArgs::default(), |json| {
+    let wanted = changed(&Painting::default(), |json| {
         json["40"] = json!({"class_type": "VAELoader", "inputs": {"vae_name": "vae-ft-mse.safetensors"}});
         json["8"]["inputs"]["vae"] = json!(["40", 0]);
         json["5"]["inputs"]["batch_size"] = json!(3);
     })
     .unwrap();
-    assert_eq!(wanted.args.count, Some(3));
+    assert_eq!(wanted.count, Some(3));
     assert!(
         wanted.notes.iter().any(|note| note.contains("the VAE `vae-ft-mse.safetensors` of node `40`")),
         "{:?}",
@@ -307,7 +314,7 @@ fn previews_of_the_saved_picture_are_no_others() {
     let add = |json: &mut Value, id: &str, class: &str, from: &str| {
         json[id] = json!({"class_type": class, "inputs": {"images": [from, 0]}});
     };
-    let with = |change: &dyn Fn(&mut Value)| changed(&PaintingArgs::default(), |json| change(json));
+    let with = |change: &dyn Fn(&mut Value)| changed(&Painting::default(), |json| change(json));
     assert!(with(&|json| add(json, "50", "SaveImage", "8")).is_ok());
     let other = |json: &mut Value| json["51"] = json!({"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}});
     let preview = |json: &mut Value| {
@@ -329,14 +336,14 @@ fn previews_of_the_saved_picture_are_no_others() {
 fn nodes_that_nothing_saved_comes_from_may_be_unknown() {
     let stray =
         |json: &mut Value| json["60"] = json!({"class_type": "FancyNode", "inputs": {}, "_meta": {"title": "Fancy"}});
-    assert!(changed(&PaintingArgs::default(), stray).is_ok());
-    let used = changed(&PaintingArgs::default(), |json| {
+    assert!(changed(&Painting::default(), stray).is_ok());
+    let used = changed(&Painting::default(), |json| {
         stray(json);
         json["3"]["inputs"]["model"] = json!(["60", 0]);
     });
     let message = used.unwrap_err().to_string();
     assert!(message.starts_with("a node is not understood: FancyNode (node `60`, titled `Fancy`)"), "{message}");
-    let lost = changed(&PaintingArgs::default(), |json| {
+    let lost = changed(&Painting::default(), |json| {
         stray(json);
         json["9"]["inputs"] = json!({});
     });
@@ -347,7 +354,7 @@ fn nodes_that_nothing_saved_comes_from_may_be_unknown() {
 #[test]
 fn what_is_not_understood_is_named() {
     let refusal = |node: &str, input: &str, value: Value| {
-        changed(&PaintingArgs::default(), |json| json[node]["inputs"][input] = value).unwrap_err().to_string()
+        changed(&Painting::default(), |json| json[node]["inputs"][input] = value).unwrap_err().to_string()
     };
     for (node, input, value, part) in [
         (
@@ -385,12 +392,12 @@ fn circles_and_webs_end() {
         json["10"] = json!({"class_type": "ELLALoader", "inputs": {"name": "e"}});
         json["3"]["inputs"]["model"] = json!(["6", 0]);
     };
-    assert!(changed(&PaintingArgs::default(), of_model).unwrap_err().to_string().contains("goes in circles"));
+    assert!(changed(&Painting::default(), of_model).unwrap_err().to_string().contains("goes in circles"));
     let of_reroutes = |json: &mut Value| {
         json["6"] = json!({"class_type": "Reroute", "inputs": {"": ["7", 0]}});
         json["7"] = json!({"class_type": "Reroute", "inputs": {"": ["6", 0]}});
     };
-    assert!(changed(&PaintingArgs::default(), of_reroutes).unwrap_err().to_string().contains("goes in circles"));
+    assert!(changed(&Painting::default(), of_reroutes).unwrap_err().to_string().contains("goes in circles"));
     let of_joins = r#""6": {"class_type": "ConditioningConcat", "inputs": {"conditioning_to": ["6", 0], "conditioning_from": ["7", 0]}}"#;
     assert!(asks(&graph(of_joins)).unwrap_err().to_string().contains("joins more than 64 times"));
     // Each node of a chain joins the one behind it with itself: 2⁵⁰ ways through.
@@ -404,5 +411,5 @@ fn circles_and_webs_end() {
         json["11"] = json!({"class_type": "T5TextEncoderLoader #ELLA", "inputs": {"name": "t"}});
         json["6"] = json!({"class_type": "EllaEncode", "inputs": {"embeds": ["100", 0], "ella": ["10", 0]}});
     };
-    assert!(changed(&PaintingArgs::default(), web).unwrap_err().to_string().contains("more than 10000"));
+    assert!(changed(&Painting::default(), web).unwrap_err().to_string().contains("more than 10000"));
 }
