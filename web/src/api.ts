@@ -1,116 +1,49 @@
 // The server's calls and the shapes of what they carry: the only file that knows addresses.
 
-export interface Canvas { width: number; height: number }
-/** Left, top, width, height in canvas pixels. */
-export type BBox = [number, number, number, number];
-export interface LayoutObject { phrase: string; bbox: BBox }
-export interface Layout { canvas: Canvas; objects: LayoutObject[]; background: string; negative: string }
+import type { components } from "./openapi";
 
-export interface Finding { severity: "fault" | "remark"; message: string }
-export interface Candidate { layout: Layout; findings: Finding[]; penalty: number }
-export interface Plan { layout: Layout; findings: Finding[]; candidates: Candidate[] }
-export interface Repaired { layout: Layout; mended: string[]; findings: Finding[] }
-export interface Composed { overall_prompt: string; overall_negative: string; objects: { prompt: string; box: BBox }[]; object_negative: string }
+type Schemas = components["schemas"];
+/** What the server answers. Its fields are all there: null where requests may leave one out. */
+type Answer<T> = T extends readonly unknown[] | object ? { [K in keyof T]-?: Answer<Exclude<T[K], undefined>> } : T;
+/** `T` with some fields as the document cannot say them. */
+type With<T, Fields> = Omit<T, keyof Fields> & Fields;
+
+/** In pixels. */
+export type Canvas = Schemas["Size"];
+export type LayoutObject = Schemas["LayoutObject"];
+/** Left, top, width, height in canvas pixels. */
+export type BBox = LayoutObject["bbox"];
+export type Layout = Answer<Schemas["Layout"]>;
+
+export type Finding = Schemas["Finding"];
+export type Candidate = Answer<Schemas["Candidate"]>;
+export type Plan = Answer<Schemas["PlanReply"]>;
+export type Repaired = Answer<Schemas["Repaired"]>;
+export type Composed = Answer<Schemas["Composed"]>;
 
 export type OptionValue = string | number | boolean | null | OptionValue[] | { [name: string]: OptionValue };
-export interface MethodOption {
-  name: string;
-  /** `boolean`, `integer`, `number`, `choice`, `text`, `list`, `table` or `any`. */
-  kind: string;
-  /** What it does, in a sentence or two. */
-  summary: string;
-  default: OptionValue;
-  choices?: string[];
-}
-export interface Method { name: string; summary: string; needs_layout: boolean; options: MethodOption[] }
-export interface Options {
-  version: string;
-  methods: Method[];
-  models: { id: string; image_size: Canvas }[];
-  schedulers: string[];
-  /** What can read the prompts, the default first. */
-  text_encoders: string[];
-  defaults: { method: string; model: string; scheduler: string | null; steps: number; guidance_scale: number | null; seed: number; seed_text?: string };
-  limits: { boxes: number; pixels: number; steps: number; body_bytes: number; images: number; caption_chars: number; phrase_chars?: number };
-  planner: { name: string; edits: boolean };
-}
+/** What is left out where there is nothing to say. */
+type Perhaps = "choices" | "choices_help" | "unit" | "range";
+/** An option of a method: what the field for it is made from. */
+export type MethodOption = With<Answer<Omit<Schemas["OptionDoc"], Perhaps | "published">>, { default: OptionValue }> &
+  Pick<Schemas["OptionDoc"], Perhaps> & { published?: OptionValue };
+export type Method = With<Answer<Schemas["MethodDoc"]>, { options: MethodOption[] }>;
+/** Seeds that JavaScript would round are text, too; servers of before that have none. */
+type ExactSeed = { seed: number; seed_text?: string };
+export type Options = With<Answer<Schemas["Options"]>, { methods: Method[]; settings: MethodOption[]; defaults: With<Answer<Schemas["Defaults"]>, ExactSeed> }>;
 
-export type JobState = "queued" | "running" | "done" | "failed" | "cancelled";
-export interface Progress { stage: string; step: number; steps: number; seconds_left: number | null }
-export interface Verdict { phrase: string; box: BBox; found: boolean; score: number; detected_box: BBox | null }
-/** How a picture is painted, as jobs and recipes say it; null is what suits the server, the method or the model. */
-export interface Sampling {
-  method: string;
-  model: string;
-  /** Rounded by JavaScript above 2^53: see `seedOf`. */
-  seed: number;
-  /** The same seed, exactly. */
-  seed_text?: string;
-  steps: number;
-  guidance_scale: number | null;
-  scheduler: string | null;
-  options: Record<string, OptionValue>;
-  /** In place of the default words for bad quality. */
-  negative: string | null;
-  width: number | null;
-  height: number | null;
-  /** The share of the steps with classifier-free guidance: first and end, from 0 to 1. */
-  guidance_interval: [number, number] | null;
-  /** The deep layers are run in every so many steps. */
-  deep_every: number | null;
-  /** The side of self-attention's windows. */
-  merge_tokens: number | null;
-  text_encoder: string | null;
-  /** What reads the negative prompt, if it is another. */
-  negative_encoder: string | null;
-}
-export interface Job extends Sampling {
-  id: string;
-  state: JobState;
-  caption: string;
-  layout: Layout | null;
-  created: string;
-  started: string | null;
-  finished: string | null;
-  /** How many are before it in the queue. */
-  position: number | null;
-  progress: Progress | null;
-  error: { message: string; hint: string | null } | null;
-  image: string | null;
-  verdict: { objects: Verdict[] } | null;
-  warnings: string[];
-}
-export interface JobRequest extends Partial<Omit<Sampling, "seed" | "seed_text">> {
-  caption: string;
-  /** As text, which is exact. */
-  seed?: string;
-  layout?: Layout;
-  judge?: boolean;
-}
-/** How a picture was made, as it says itself. */
-export interface Recipe extends Sampling {
-  caption: string | null;
-  layout: Layout | null;
-}
-
+export type JobState = Schemas["JobState"];
+export type Progress = Answer<Schemas["Progress"]>;
+export type Verdict = Answer<Schemas["ObjectVerdict"]>;
+type Told = ExactSeed & { options: Record<string, OptionValue> };
+export type Job = With<Answer<Schemas["Job"]>, Told>;
+/** What is null is left out of a request. */
+type Said<T> = { [K in keyof T]?: Exclude<T[K], null | undefined> };
+export type JobRequest = With<Said<Schemas["JobRequest"]>, { caption: string; options?: Record<string, OptionValue> }>;
+/** How a picture was made, as it says itself, in the words of a job. */
+export type Recipe = With<Pick<Job, keyof Schemas["RecipeReply"]>, { caption: string | null }>;
 /** What a picture of another program says of itself. */
-export interface ForeignPicture {
-  program: string;
-  version: string | null;
-  prompt: string | null;
-  /** The prompt without weights and tags. */
-  caption: string | null;
-  negative: string | null;
-  seed: string | null;
-  width: number | null;
-  height: number | null;
-  steps: number | null;
-  guidance_scale: number | null;
-  sampler: string | null;
-  model: string | null;
-  /** What cannot be kept, a sentence each. */
-  notes: string[];
-}
+export type ForeignPicture = Answer<Schemas["ForeignPicture"]>;
 
 /** A call that was answered with an error, or not at all (`status` 0). */
 export class ApiError extends Error {

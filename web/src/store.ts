@@ -31,7 +31,8 @@ export const method = computed(() => options.value?.methods.find((other) => othe
 
 /** How much the server reads: boxes of a layout, letters of a box's words, letters of captions. */
 export const boxLimit = computed(() => options.value?.limits.boxes ?? 200);
-export const phraseLimit = computed(() => options.value?.limits.phrase_chars ?? 300);
+/** Longest words of a box: the limit of the server's document. */
+export const PHRASE_CHARS = 300;
 export const captionLimit = computed(() => options.value?.limits.caption_chars ?? 4000);
 
 export const planning = signal<Planning | null>(null);

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { duplicateBox, removeBox, reorderBox, toggleLock } from "../commands/keyboard";
 import { type Box, TAGS } from "../model/document";
 import { type Rect, keepInside } from "../model/geometry";
-import { doc, edit, endEdit, phraseLimit, selectedId } from "../store";
+import { doc, edit, endEdit, PHRASE_CHARS, selectedId } from "../store";
 import { IconButton, NumberField } from "./controls";
 import { Icon } from "./icons";
 import { useWanted } from "./useWanted";
@@ -55,7 +55,7 @@ function Words({ box, index }: { box: Box; index: number }) {
   const input = useWanted<HTMLInputElement>(box.id, "words");
   return (
     <input
-      ref={input} class="words" value={box.phrase} maxLength={phraseLimit.value} aria-label={`Words of box ${index + 1}`} placeholder="What is here?"
+      ref={input} class="words" value={box.phrase} maxLength={PHRASE_CHARS} aria-label={`Words of box ${index + 1}`} placeholder="What is here?"
       onFocus={() => { selectedId.value = box.id; }}
       onInput={(event) => edit({ kind: "phrase", id: box.id, phrase: event.currentTarget.value }, `phrase:${box.id}`)}
       onBlur={endEdit}

@@ -1,4 +1,5 @@
 // How to paint: what most people change first, the rest folded.
+import { groupsOf, numberField } from "../model/options";
 import { MAX_SEED, newSeed, readSeed } from "../model/seed";
 import { type Settings, interval, splitOptions } from "../model/settings";
 import { useState } from "preact/hooks";
@@ -36,10 +37,10 @@ function Fields() {
           <SeedField seed={now.seed} />
           <IconButton icon="dice" label="Another seed" onClick={() => set({ seed: newSeed() })} />
         </div>
-        <NumberField label="Steps" value={now.steps} min={1} max={offered.limits.steps} hint="More steps take longer and show more detail" onChange={(steps) => set({ steps })} />
+        <NumberField label="Steps" value={now.steps} {...numberField(offered.settings, "steps")} max={offered.limits.steps} onChange={(steps) => set({ steps })} />
       </div>
       <div class="pair">
-        <NumberField label="Guidance" value={now.guidanceScale} min={1} max={100} step="any" placeholder="auto" onEmpty={() => set({ guidanceScale: null })} hint="How strictly the picture follows the words; 1 turns classifier-free guidance off, nothing is what suits the model" onChange={(guidanceScale) => set({ guidanceScale })} />
+        <NumberField label="Guidance" value={now.guidanceScale} {...numberField(offered.settings, "guidance_scale")} step="any" placeholder="auto" onEmpty={() => set({ guidanceScale: null })} onChange={(guidanceScale) => set({ guidanceScale })} />
         <Select label="Scheduler" value={now.scheduler ?? ""} choices={[["", "auto"], ...offered.schedulers.map((name) => [name, name] as const)]} hint="auto: what suits the method" onChange={(scheduler) => set({ scheduler: scheduler || null })} />
       </div>
       <Check label="Look for the objects afterwards" hint="A detector says for each box whether its object is there" checked={now.judge} onChange={(judge) => set({ judge })} />
@@ -75,12 +76,13 @@ function SizeAndWords() {
   const model = options.value?.models.find(({ id }) => id === now?.model);
   if (!now || !model) return null;
   const { width, height } = model.image_size;
+  const described = options.value?.settings ?? [];
   return (
     <details>
       <summary>Size and quality {(now.width ?? now.height ?? now.negative) !== null && <small>changed</small>}</summary>
       <div class="pair">
-        <NumberField label="Width" value={now.width} min={8} max={4096} step={8} placeholder={String(width)} onEmpty={() => set({ width: null })} onChange={(side) => set({ width: side })} />
-        <NumberField label="Height" value={now.height} min={8} max={4096} step={8} placeholder={String(height)} onEmpty={() => set({ height: null })} onChange={(side) => set({ height: side })} />
+        <NumberField label="Width" value={now.width} {...numberField(described, "width")} step={8} placeholder={String(width)} onEmpty={() => set({ width: null })} onChange={(side) => set({ width: side })} />
+        <NumberField label="Height" value={now.height} {...numberField(described, "height")} step={8} placeholder={String(height)} onEmpty={() => set({ height: null })} onChange={(side) => set({ height: side })} />
       </div>
       <Field label="Instead of the default words for bad quality">
         <textarea rows={2} maxLength={1000} placeholder="the model's own" value={now.negative ?? ""} onInput={(event) => set({ negative: event.currentTarget.value || null })} />
@@ -92,6 +94,7 @@ function SizeAndWords() {
 function SpeedAndText() {
   const now = settings.value;
   const encoders = options.value?.text_encoders ?? [];
+  const described = options.value?.settings ?? [];
   if (!now) return null;
   const [from, to] = now.guidanceInterval ?? [0, 1];
   const isChanged = [now.textEncoder, now.negativeEncoder, now.guidanceInterval, now.deepEvery, now.mergeTokens].some((value) => value !== null);
@@ -105,8 +108,8 @@ function SpeedAndText() {
         <NumberField label="Guidance until" value={now.guidanceInterval && to} min={from} max={1} step="any" placeholder="1" onEmpty={() => set({ guidanceInterval: interval(from, 1) })} hint="The end of that share, from 0 to 1" onChange={(share) => set({ guidanceInterval: interval(from, share) })} />
       </div>
       <div class="pair">
-        <NumberField label="Deep layers every" value={now.deepEvery} min={1} max={1000} placeholder="1" onEmpty={() => set({ deepEvery: null })} hint="The deep layers in every so many steps only: 2 takes about 0.6 of the time, and is a little coarser. Steps in which boxes guide are not shortened" onChange={(n) => set({ deepEvery: n > 1 ? n : null })} />
-        <NumberField label="Merge tokens" value={now.mergeTokens} min={1} max={8} placeholder="1" onEmpty={() => set({ mergeTokens: null })} hint="Attention to itself over windows of so many cells a side: faster for large pictures (2 takes an eighth off at 512), a little blurrier. It has to divide width and height / 8" onChange={(n) => set({ mergeTokens: n > 1 ? n : null })} />
+        <NumberField label="Deep layers every" value={now.deepEvery} {...numberField(described, "deep_every")} placeholder="1" onEmpty={() => set({ deepEvery: null })} onChange={(n) => set({ deepEvery: n > 1 ? n : null })} />
+        <NumberField label="Merge tokens" value={now.mergeTokens} {...numberField(described, "merge_tokens")} placeholder="1" onEmpty={() => set({ mergeTokens: null })} onChange={(n) => set({ mergeTokens: n > 1 ? n : null })} />
       </div>
       <div class="pair">
         <Select label="Text encoder" value={now.textEncoder ?? encoders[0] ?? ""} choices={named} hint="What reads the prompts. clip: short texts, words can guide. ella: long descriptions, but no words that guide. ella+clip: both. ELLA is one more model to load and to run" onChange={(name) => set({ textEncoder: name === encoders[0] ? null : name })} />
@@ -129,7 +132,14 @@ function MethodOptions() {
         <details class="all-options">
           <summary>All options of {current.name} {changed > 0 && <small>{changed} changed</small>}</summary>
           {changed > 0 && <button type="button" class="second small" onClick={() => set({ options: { ...now.options, [current.name]: {} } })}>Back to the defaults</button>}
-          <div class="options">{folded.map((option) => <OptionField key={option.name} method={current} option={option} />)}</div>
+          <div class="options">
+            {groupsOf(folded).map(({ group, options }) => (
+              <fieldset key={group}>
+                <legend>{group}</legend>
+                {options.map((option) => <OptionField key={option.name} method={current} option={option} />)}
+              </fieldset>
+            ))}
+          </div>
         </details>
       )}
     </>

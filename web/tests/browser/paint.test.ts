@@ -139,6 +139,34 @@ it("two seeds are compared, the gallery is searched, a picture deleted", async (
   await page.context().close();
 });
 
+it("options of the method have fields after their descriptions, and what they hold is painted with", async () => {
+  const { page, complaints } = await openPage(browser, program.url);
+  await plan(page);
+  await setSteps(page, 3);
+  await page.locator("summary").filter({ hasText: "All options" }).click();
+  const group = (name: string) => page.getByRole("group", { name, exact: true });
+  await group("Guidance").getByLabel("max iter", { exact: true }).fill("1 ×2, 0");
+  await group("Guidance").getByLabel("fg weight", { exact: true }).fill("2.5");
+  await group("Objects painted alone").getByLabel("so vertical placement").selectOption("centered");
+  await group("Deviations from the reference").getByLabel("keep on canvas", { exact: true }).uncheck();
+  const prompt = group("Prompts").getByLabel("overall prompt", { exact: true });
+  await prompt.fill("a photo");
+  const wrong = group("Guidance").getByLabel("overall max iter", { exact: true });
+  await wrong.fill("often");
+  expect(await wrong.getAttribute("aria-invalid")).toBe("true");
+  await prompt.focus();
+  expect(await wrong.inputValue()).toBe("4 ×5, 3 ×5, 2 ×10, 1 ×10");
+  await prompt.fill("");
+  await wrong.focus();
+  await paint(page);
+  await pictureIsFinished(page);
+  const [job] = await jobs();
+  expect(job).toMatchObject({ options: { max_iter: [1, 1, 0], fg_weight: 2.5, so_vertical_placement: "centered", keep_on_canvas: false } });
+  expect(Object.keys(job?.options ?? {})).toHaveLength(4);
+  expectNoComplaints(complaints);
+  await page.context().close();
+});
+
 it("speed and text are painted with, and come back from the picture, from the gallery and from a scene file", async () => {
   const { page, complaints } = await openPage(browser, program.url);
   const FIELDS = [["Guidance from", "0.2"], ["Guidance until", "0.8"], ["Deep layers every", "2"], ["Merge tokens", "2"], ["Text encoder", "ella+clip"], ["Negative encoder", "clip"]] as const;
