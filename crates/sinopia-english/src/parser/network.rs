@@ -1,0 +1,157 @@
+//! The layers of the network: products, maxout with layer norm, embeddings by hash, the encoder.
+
+use super::features::Features;
+use super::hash;
+
+/// Values of a token's vector.
+pub(super) const WIDTH: usize = 96;
+/// Outputs of which maxout keeps the largest.
+const PIECES: usize = 3;
+/// Rows of each embedding table: norm, first letter, last three letters, shape, followed by a space, is a space.
+const TABLE_ROWS: [usize; 6] = [5000, 1000, 2500, 2500, 50, 50];
+/// Seed of the first table's hash; the next ones count on.
+const FIRST_SEED: u32 = 8;
+/// Layers of the encoder, each of which sees one token to either side.
+const ENCODER_LAYERS: usize = 4;
+
+/// Takes the numbers of a weights file in their order.
+pub(super) struct Weights<'a> {
+    halves: &'a [u8],
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn new(halves: &'a [u8]) -> Self {
+        Self { halves }
+    }
+
+    /// The next `len` numbers.
+    pub(super) fn take(&mut self, len: usize) -> Vec<f32> {
+        let (taken, rest) = self.halves.split_at(2 * len);
+        self.halves = rest;
+        taken.chunks_exact(2).map(|pair| half::f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.halves.is_empty()
+    }
+}
+
+/// Product of two vectors of one length. Sixteen sums side by side: the order is fixed, and the compiler can use vectors.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 16];
+    for (x, y) in a.chunks_exact(16).zip(b.chunks_exact(16)) {
+        for lane in 0..16 {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    sums.iter().sum()
+}
+
+/// `y = W x + b`, W of (outputs, inputs).
+pub(super) struct Linear {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    inputs: usize,
+}
+
+impl Linear {
+    pub(super) fn read(weights: &mut Weights, outputs: usize, inputs: usize) -> Self {
+        Self { weight: weights.take(outputs * inputs), bias: weights.take(outputs), inputs }
+    }
+
+    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
+        self.weight.chunks_exact(self.inputs).zip(&self.bias).map(|(row, bias)| bias + dot(row, x)).collect()
+    }
+}
+
+/// A linear layer, the largest of each three outputs, then layer norm.
+struct Maxout {
+    linear: Linear,
+    gain: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Maxout {
+    fn read(weights: &mut Weights, inputs: usize) -> Self {
+        let linear = Linear::read(weights, WIDTH * PIECES, inputs);
+        Self { linear, gain: weights.take(WIDTH), shift: weights.take(WIDTH) }
+    }
+
+    fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let pieces = self.linear.forward(x);
+        let largest: Vec<f32> = pieces.chunks_exact(PIECES).map(|p| p[0].max(p[1]).max(p[2])).collect();
+        let mean = largest.iter().sum::<f32>() / WIDTH as f32;
+        let variance = largest.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / WIDTH as f32 + 1e-8;
+        let scale = 1.0 / variance.sqrt();
+        let affine = self.gain.iter().zip(&self.shift);
+        largest.iter().zip(affine).map(|(v, (gain, shift))| (v - mean) * scale * gain + shift).collect()
+    }
+}
+
+/// From tokens to vectors: embeddings of six features by hash, mixed, then read with four tokens of context to either side.
+pub(super) struct Encoder {
+    tables: Vec<Vec<f32>>,
+    mix: Maxout,
+    layers: Vec<Maxout>,
+}
+
+impl Encoder {
+    pub(super) fn read(weights: &mut Weights) -> Self {
+        Self {
+            tables: TABLE_ROWS.iter().map(|rows| weights.take(rows * WIDTH)).collect(),
+            mix: Maxout::read(weights, TABLE_ROWS.len() * WIDTH),
+            layers: (0..ENCODER_LAYERS).map(|_| Maxout::read(weights, 3 * WIDTH)).collect(),
+        }
+    }
+
+    /// One vector a token: (tokens, WIDTH).
+    pub(super) fn forward(&self, features: &[Features]) -> Vec<Vec<f32>> {
+        // As many empty positions at either end as layers: the reference pads, and its layers write into the padding.
+        let pad = ENCODER_LAYERS;
+        let mut rows = vec![vec![0.0; WIDTH]; features.len() + 2 * pad];
+        for (row, token) in rows[pad..].iter_mut().zip(features) {
+            *row = self.mix.forward(&self.embed(token));
+        }
+        for layer in &self.layers {
+            rows = Self::read_context(layer, &rows);
+        }
+        rows.truncate(features.len() + pad);
+        rows.split_off(pad)
+    }
+
+    fn embed(&self, token: &Features) -> Vec<f32> {
+        let mut embedded = vec![0.0; TABLE_ROWS.len() * WIDTH];
+        let tables = self.tables.iter().zip(TABLE_ROWS).zip(token.ids());
+        for ((slot, seed), ((table, len), id)) in embedded.chunks_exact_mut(WIDTH).zip(FIRST_SEED..).zip(tables) {
+            for hash in hash::rows(id, seed) {
+                let start = (hash % len as u32) as usize * WIDTH;
+                for (sum, value) in slot.iter_mut().zip(&table[start..start + WIDTH]) {
+                    *sum += value;
+                }
+            }
+        }
+        embedded
+    }
+
+    /// Each row plus what the layer makes of it and its two neighbours.
+    fn read_context(layer: &Maxout, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let nothing = vec![0.0; WIDTH];
+        let mut window = Vec::with_capacity(3 * WIDTH);
+        let mut read = rows.to_vec();
+        for (i, row) in read.iter_mut().enumerate() {
+            window.clear();
+            window.extend(if i > 0 { &rows[i - 1] } else { &nothing });
+            window.extend(&rows[i]);
+            window.extend(rows.get(i + 1).unwrap_or(&nothing));
+            for (value, change) in row.iter_mut().zip(layer.forward(&window)) {
+                *value += change;
+            }
+        }
+        read
+    }
+}
+
+/// The place of the largest value, the first of equals; 0 of nothing.
+pub(super) fn argmax(scores: &[f32]) -> usize {
+    (0..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best })
+}
