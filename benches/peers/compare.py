@@ -1,6 +1,6 @@
 """Ours beside PyTorch and diffusers in one run: `python compare.py FOLDER [--rounds 3] [--parts step guidance …] [--modes …]`.
 
-FOLDER is made by make_checkpoint.py; ours is `cargo build --release -p sinopia-diffusion --example time_parts`. All sides are loaded once and
+FOLDER is made by make_checkpoint.py; ours is `cargo build --release -p sinopia -p sinopia-diffusion --example time_parts`. All sides are loaded once and
 take turns, so that a change of the machine's speed hits all of them; the table has medians, the spread, and ratios of ours to the best peer.
 """
 
