@@ -5,8 +5,10 @@
 use std::io::Read;
 use std::sync::OnceLock;
 
-/// What class of thing a noun names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+use strum::VariantArray;
+
+/// What class of thing a noun names. The file has their numbers, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, strum::VariantArray)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum NounClass {
@@ -43,40 +45,6 @@ pub enum NounClass {
 }
 
 use NounClass::*;
-
-/// By the numbers of the file.
-const CLASSES: [NounClass; 30] = [
-    Person,
-    Animal,
-    Plant,
-    Food,
-    Clothing,
-    Body,
-    Vehicle,
-    Furniture,
-    Building,
-    Room,
-    Place,
-    Container,
-    Picture,
-    Device,
-    Artifact,
-    Object,
-    Group,
-    Weather,
-    Time,
-    Shape,
-    Substance,
-    Act,
-    Attribute,
-    Cognition,
-    Communication,
-    Event,
-    Feeling,
-    State,
-    Quantity,
-    Other,
-];
 
 impl NounClass {
     /// Whether such a thing has a place in space and could be drawn by itself.
@@ -150,7 +118,7 @@ impl Nouns {
         for head in heads {
             first_senses.push(senses.len() as u32);
             for _ in 0..head & 127 {
-                let class = CLASSES[usize::from(rest.take(1)[0])];
+                let class = NounClass::VARIANTS[usize::from(rest.take(1)[0])];
                 let concept = Some(rest.short()).filter(|concept| *concept != NONE);
                 senses.push(Sense { class, concept });
             }
