@@ -37,13 +37,13 @@ ROOTS = [
     ("place", "geological_formation body_of_water tract location road street forest#1 forest#2 vegetation city region#3 sky celestial_body facility grassland shop outdoors "
               "corridor tunnel alley canal public_square beach"),
     ("building", "building shelter tower structure"),
+    ("vehicle", "vehicle craft#2 public_transport"),  # before containers: a wheeled vehicle is one
     ("container", "container dish collection quantity pile containerful"),
     ("person", "person"),
     ("animal", "animal"),
     ("weather", "weather precipitation#3 atmospheric_phenomenon"),
     ("furniture", "furniture"),
     ("food", "food food#2 edible_fruit"),
-    ("vehicle", "vehicle craft#2"),
     ("plant", "plant#2"),
     ("device", "device instrumentality"),
     ("substance", "material substance"),

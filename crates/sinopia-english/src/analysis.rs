@@ -36,6 +36,28 @@ pub struct CaptionAnalysis {
     pub not_understood: Vec<Span>,
     /// Whether it ends before the caption does, at [`sinopia_layout::limits::CAPTION_CHARS`].
     pub is_cut: bool,
+    /// The language, as far as letters and small words tell.
+    pub language: Language,
+}
+
+impl CaptionAnalysis {
+    /// Whether the caption is English, as far as can be told; an empty one is. Of another only known nouns are read.
+    pub fn is_english(&self) -> bool {
+        self.language == Language::English
+    }
+}
+
+/// What a caption is written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Language {
+    /// English, or too little to tell.
+    #[default]
+    English,
+    /// Latin letters with small words of another language: `un chat sur une chaise`.
+    OtherWords,
+    /// Mostly letters of another script.
+    OtherScript,
 }
 
 /// How sure a reading is. What rests on an unsure one may be remarked upon, never refused.
@@ -102,6 +124,8 @@ pub struct Thing {
     pub adjectives: Vec<String>,
     /// What it wears, has, or is made like, which is no thing of its own.
     pub parts: Vec<Part>,
+    /// What it does or how it stands, without another thing: `sleeping`, `flying`, `perched`, `playing football`.
+    pub doing: Option<String>,
     /// What class of thing.
     pub class: NounClass,
     /// Whether the noun and its class are known.
@@ -127,10 +151,31 @@ pub struct Part {
     pub span: Span,
     /// As written, without article and number.
     pub phrase: String,
+    /// With its article or number: `a red shirt`, `two towers`; a possessive is an article.
+    pub counted: String,
     /// Its noun in the singular.
     pub name: String,
     /// How it belongs.
     pub kind: PartKind,
+    /// The words that say so: `wearing`, `with`, `made of`; empty where none does.
+    pub words: String,
+}
+
+impl Part {
+    /// Puts an adjective before its noun, where it has none that says so.
+    pub(crate) fn describe(&mut self, adjective: &str) {
+        if self.phrase.split(' ').any(|word| word == adjective) {
+            return;
+        }
+        let start = self.counted.len().saturating_sub(self.phrase.len());
+        let article = match self.counted.get(..start).unwrap_or("") {
+            "a " | "an " if adjective.starts_with(['a', 'e', 'i', 'o', 'u']) => "an ",
+            "a " | "an " => "a ",
+            other => other,
+        };
+        self.counted = format!("{article}{adjective} {}", self.phrase);
+        self.phrase = format!("{adjective} {}", self.phrase);
+    }
 }
 
 /// A place, a time, the weather or a style.

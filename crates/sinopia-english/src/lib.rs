@@ -17,6 +17,8 @@
 //! The same caption gives the same analysis on every machine; nothing is read from files, nothing panics. Start reading at [`read`].
 
 pub mod analysis;
+mod description;
+mod kinship;
 mod read;
 
 pub mod nouns;
@@ -28,12 +30,17 @@ mod rules;
 mod sentence;
 #[cfg(test)]
 mod testing;
+mod unread;
+mod verbs;
+mod version;
 mod words;
 
 pub use analysis::{
-    CaptionAnalysis, Certainty, Control, Count, End, Exclusion, Part, PartKind, Position, PositionKind, Quote,
-    Relation, RelationKind, Setting, Span, Thing,
+    CaptionAnalysis, Certainty, Control, Count, End, Exclusion, Language, Part, PartKind, Position, PositionKind,
+    Quote, Relation, RelationKind, Setting, Span, Thing,
 };
+pub use kinship::kinds_of;
 pub use nouns::{NounClass, Nouns};
 pub use read::read;
-pub use sentence::verb_stem;
+pub use verbs::verb_stem;
+pub use version::READER_VERSION;

@@ -8,8 +8,22 @@ use std::sync::OnceLock;
 use strum::VariantArray;
 
 /// What class of thing a noun names. The file has their numbers, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, strum::VariantArray)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    strum::VariantArray,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum NounClass {
     Person,
@@ -222,6 +236,8 @@ mod tests {
             ("teddy bear", Artifact),
             ("kitchen", Room),
             ("bowl", Container),
+            ("car", Vehicle),
+            ("train", Vehicle),
             ("snow", Weather),
         ] {
             assert!(nouns.can_be(noun, class) || noun == "teddy bear", "{noun}: {:?}", nouns.senses(noun));

@@ -1,18 +1,23 @@
 //! From a caption to its analysis: the steps in order.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use sinopia_layout::limits;
 
 use crate::analysis::{
-    CaptionAnalysis, Certainty, End, Exclusion, Part, PartKind, Position, Quote, Relation, Setting, Span, Thing,
+    CaptionAnalysis, Certainty, End, Exclusion, Language, Part, PartKind, Position, PositionKind, Quote, Relation,
+    RelationKind, Setting, Span, Thing,
 };
 use crate::reading::{Entry, Reading, Role};
 use crate::rules::links::LinkKind;
+use crate::rules::phrase::Determiner;
 use crate::rules::{
-    controls, governors, links, lists, of, phrases, pronouns, quotes, relations, roles, subjects, tags,
+    deeds, governors, language, links, lists, multiples, of, phrases, predicates, relations, roles, splits, subjects,
+    tags,
 };
-use crate::sentence::Sentence;
+use crate::sentence::{Sentence, Word};
+use crate::unread::Unread;
 use crate::words::Words;
 
 /// Relations back to one that says the same: `a box with a ball in it`.
@@ -22,30 +27,36 @@ const RECENT: usize = 100;
 pub fn read(caption: &str) -> CaptionAnalysis {
     let end = caption.char_indices().nth(limits::CAPTION_CHARS).map_or(caption.len(), |(end, _)| end);
     let text = &caption[..end];
-    let controls = controls::find(text);
-    let quotes = quotes::find(text);
-    let mut skipped: Vec<Range<usize>> =
-        controls.iter().map(|control| control.span.clone()).chain(quotes.iter().cloned()).collect();
-    skipped.sort_by_key(|span| span.start);
-    let reading = understand(Sentence::parse(text, &skipped));
+    let language = language::of(text);
+    let unread = Unread::find(text, language);
+    let mut reading = understand(Sentence::parse(text, &unread.spans()), language);
+    if unread.negatives.is_empty() {
+        roles::show_lone_place(&mut reading);
+    }
     let mut analysis = Builder::new(text, &reading).build();
-    analysis.quotes = quotes.into_iter().map(|span| quote(text, span, &analysis)).collect();
-    analysis.controls = controls;
+    analysis.not_understood.extend(unread.foreign_words());
+    analysis.exclusions.extend(unread.exclusions(text));
+    analysis.not_understood.sort_by_key(|span| span.start);
+    analysis.quotes = unread.quotes.into_iter().map(|span| quote(text, span, &analysis)).collect();
+    analysis.controls = unread.controls;
     analysis.is_cut = end < caption.len();
+    analysis.language = reading.language;
     analysis
 }
 
-fn understand(mut sentence: Sentence) -> Reading {
+fn understand(mut sentence: Sentence, language: Language) -> Reading {
     tags::correct(&mut sentence);
     let links = links::find(&sentence);
     let phrases = phrases::find(&sentence, &links);
-    let mut reading = Reading::new(sentence, links, phrases);
+    let mut reading = Reading::new(sentence, links, phrases, language);
     of::fold(&mut reading);
     governors::find(&mut reading);
     lists::join(&mut reading);
     roles::assign(&mut reading);
+    splits::find(&mut reading);
     roles::own_bare_parts(&mut reading);
-    pronouns::resolve(&mut reading);
+    roles::show_roofs(&mut reading);
+    multiples::multiply(&mut reading);
     reading
 }
 
@@ -62,11 +73,14 @@ struct Builder<'a> {
     analysis: CaptionAnalysis,
     /// For each phrase what it became.
     ends: Vec<Option<End>>,
+    /// For each phrase that became a part, its things and where among their parts.
+    parts: HashMap<usize, Vec<(usize, usize)>>,
 }
 
 impl<'a> Builder<'a> {
     fn new(text: &'a str, reading: &'a Reading) -> Self {
-        Self { text, reading, analysis: CaptionAnalysis::default(), ends: vec![None; reading.entries.len()] }
+        let ends = vec![None; reading.entries.len()];
+        Self { text, reading, analysis: CaptionAnalysis::default(), ends, parts: HashMap::new() }
     }
 
     fn build(mut self) -> CaptionAnalysis {
@@ -76,8 +90,10 @@ impl<'a> Builder<'a> {
         for i in 0..self.reading.entries.len() {
             self.part(i);
         }
+        self.mentions();
         self.distribute_adjectives();
         self.predicates();
+        self.deeds();
         self.loose_styles();
         self.relations();
         self.positions();
@@ -87,10 +103,11 @@ impl<'a> Builder<'a> {
     fn entry(&mut self, i: usize) {
         let entry = &self.reading.entries[i];
         match entry.role {
-            Role::Thing if !entry.phrase.is_pronoun => {
+            Role::Thing if !entry.phrase.is_pronoun && !entry.is_replaced => {
                 self.ends[i] = Some(End::Thing(self.analysis.things.len()));
                 let thing = self.thing(entry);
                 self.analysis.things.push(thing);
+                self.unknown(entry);
             }
             Role::Place => {
                 self.ends[i] = Some(End::Place(self.analysis.places.len()));
@@ -99,12 +116,22 @@ impl<'a> Builder<'a> {
             }
             Role::Weather => self.analysis.weather.push(self.setting(entry, "weather")),
             Role::Time => self.analysis.times.push(self.setting(entry, "time")),
+            Role::Style if roles::is_picture_itself(self.reading, i) => {}
             Role::Style => self.analysis.styles.push(self.setting(entry, "style")),
             Role::Excluded => self.analysis.exclusions.push(self.exclusion(entry)),
             Role::Unknown if !entry.phrase.is_pronoun => {
                 self.analysis.not_understood.push(self.reading.sentence.span(&entry.phrase.words));
             }
             _ => {}
+        }
+    }
+
+    /// A noun that no dictionary has is told, but names are not.
+    fn unknown(&mut self, entry: &Entry) {
+        let head = &self.reading.sentence.words[entry.phrase.head];
+        let is_name = head.tag.starts_with("NNP") && head.token.text.starts_with(char::is_uppercase);
+        if !entry.phrase.is_known && !is_name && self.reading.language == Language::English {
+            self.analysis.not_understood.push(head.token.span.clone());
         }
     }
 
@@ -116,14 +143,47 @@ impl<'a> Builder<'a> {
     }
 
     fn phrase(&self, entry: &Entry) -> String {
-        self.reading.sentence.text(self.words(entry, entry.phrase.core.start))
+        let sentence = &self.reading.sentence;
+        let own = sentence.text(self.words(entry, entry.phrase.core.start));
+        if entry.phrase.lender.is_none() {
+            return own;
+        }
+        // The noun stands elsewhere, and in its number.
+        let head = &sentence.words[entry.phrase.head];
+        let name = &entry.phrase.name;
+        let before = name.strip_suffix(head.singular.as_str()).unwrap_or("");
+        let noun = if entry.phrase.count.max > 1 { format!("{before}{}", head.lower()) } else { name.clone() };
+        format!("{own} {noun}").trim_start().to_owned()
+    }
+
+    /// What a phrase became: itself, or its members.
+    fn ends_of(&self, entry: usize) -> Vec<End> {
+        let members = &self.reading.entries[entry].members;
+        if members.is_empty() {
+            return self.ends[entry].into_iter().collect();
+        }
+        members.iter().filter_map(|member| self.ends[*member]).collect()
+    }
+
+    /// The things that a phrase became, as indices.
+    fn things_of(&self, entry: usize) -> Vec<usize> {
+        let thing = |end: End| match end {
+            End::Thing(thing) => Some(thing),
+            End::Place(_) => None,
+        };
+        self.ends_of(entry).into_iter().filter_map(thing).collect()
     }
 
     fn thing(&self, entry: &Entry) -> Thing {
         let sentence = &self.reading.sentence;
-        let (colours, adjectives) = self.adjectives(entry);
+        let (mut colours, mut adjectives) = self.adjectives(entry);
+        if let Some(whole) = entry.member_of {
+            let of_all = self.adjectives(&self.reading.entries[whole]);
+            colours.extend(of_all.0);
+            adjectives.extend(of_all.1);
+        }
         let contents = entry.contents.map(|contents| self.phrase(&self.reading.entries[contents]));
-        let is_sure = entry.phrase.is_known;
+        let is_sure = entry.phrase.is_known && self.reading.language == Language::English;
         Thing {
             span: sentence.span(&self.words(entry, entry.phrase.words.start)),
             phrase: self.phrase(entry),
@@ -134,6 +194,7 @@ impl<'a> Builder<'a> {
             colours,
             adjectives,
             parts: Vec::new(),
+            doing: None,
             class: entry.phrase.class,
             certainty: if is_sure { Certainty::Sure } else { Certainty::Unsure },
         }
@@ -143,8 +204,14 @@ impl<'a> Builder<'a> {
     fn adjectives(&self, entry: &Entry) -> (Vec<String>, Vec<String>) {
         let (mut colours, mut adjectives) = (Vec::new(), Vec::new());
         let mut hyphenated = false;
-        for i in entry.phrase.core.start..entry.phrase.head {
+        if self.reading.sentence.lower(entry.phrase.words.start) == "half" && entry.phrase.count.max == 1 {
+            adjectives.push("half".to_owned()); // `half a melon`
+        }
+        for i in entry.phrase.modifiers() {
             let word = &self.reading.sentence.words[i];
+            if is_in_name(entry, i, word) {
+                continue;
+            }
             if let Some(colour) = Words::embedded().get("colour", word.lower()) {
                 colours.push(colour.to_owned());
             } else if word.lower() == "-" {
@@ -152,12 +219,21 @@ impl<'a> Builder<'a> {
                 continue;
             } else if hyphenated && let Some(last) = adjectives.last_mut() {
                 *last = format!("{last}-{}", word.lower());
-            } else if word.is_adjective() || matches!(word.tag, "VBN" | "VBG" | "VBD") && word.label != "compound" {
+            } else if word.is_adjective()
+                || self.is_material(entry, i)
+                || matches!(word.tag, "VBN" | "VBG" | "VBD") && word.label != "compound"
+            {
                 adjectives.push(word.token.text.clone());
             }
             hyphenated = false;
         }
         (colours, adjectives)
+    }
+
+    /// A material before the noun that is no part of its name, as it is of `pine tree`.
+    fn is_material(&self, entry: &Entry, word: usize) -> bool {
+        let lower = self.reading.sentence.lower(word);
+        Words::embedded().has("material", lower) && !entry.phrase.name.split(' ').any(|part| part == lower)
     }
 
     fn setting(&self, entry: &Entry, kind: &'static str) -> Setting {
@@ -177,7 +253,8 @@ impl<'a> Builder<'a> {
 
     fn exclusion(&self, entry: &Entry) -> Exclusion {
         let head = &self.reading.sentence.words[entry.phrase.head].singular;
-        let nobody = Words::embedded().get("nobody", head);
+        let words = Words::embedded();
+        let nobody = words.get("nobody", &entry.phrase.name).or_else(|| words.get("nobody", head));
         Exclusion {
             span: self.reading.sentence.span(&self.words(entry, entry.phrase.words.start)),
             phrase: nobody.map_or_else(|| self.phrase(entry), |_| "people".to_owned()),
@@ -193,17 +270,75 @@ impl<'a> Builder<'a> {
             Role::Description => PartKind::Is,
             _ => return,
         };
-        let Some(End::Thing(owner)) = self.ends[self.reading.whole(i)] else {
+        let owners = self.things_of(self.reading.whole(i));
+        if owners.is_empty() {
             self.analysis.not_understood.push(self.reading.sentence.span(&entry.phrase.words));
             return;
-        };
+        }
         let part = Part {
             span: self.reading.sentence.span(&self.words(entry, entry.phrase.words.start)),
             phrase: self.phrase(entry),
+            counted: self.counted(entry) + if roles::is_missing(self.reading, i) { " missing" } else { "" },
             name: entry.phrase.name.clone(),
             kind,
+            words: self.words_of_part(entry),
         };
-        self.analysis.things[owner].parts.push(part);
+        for owner in owners {
+            let parts = &mut self.analysis.things[owner].parts;
+            self.parts.entry(i).or_default().push((owner, parts.len()));
+            parts.push(part.clone());
+        }
+    }
+
+    /// Adjectives of what is named again: `the black cat` after `a cat`.
+    fn mentions(&mut self) {
+        for entry in self.reading.entries.iter().filter(|entry| entry.phrase.is_pronoun && entry.stands_for.len() == 1)
+        {
+            let (colours, adjectives) = self.adjectives(entry);
+            for thing in self.things_of(entry.stands_for[0]) {
+                let thing = &mut self.analysis.things[thing];
+                colours.iter().for_each(|colour| push_once(&mut thing.colours, colour));
+                adjectives.iter().for_each(|adjective| push_once(&mut thing.adjectives, adjective));
+            }
+        }
+    }
+
+    /// With its article or number; whose it is does not matter.
+    fn counted(&self, entry: &Entry) -> String {
+        let sentence = &self.reading.sentence;
+        let head = &sentence.words[entry.phrase.head];
+        match entry.phrase.determiner {
+            Determiner::Possessive | Determiner::Definite => {
+                let phrase = self.phrase(entry);
+                let has_no_article = head.is_plural() || Words::embedded().has("mass", &head.singular);
+                let is_vowel = phrase.to_lowercase().starts_with(['a', 'e', 'i', 'o', 'u']);
+                match (has_no_article, is_vowel) {
+                    (true, _) => phrase,
+                    (false, true) => format!("an {phrase}"),
+                    (false, false) => format!("a {phrase}"),
+                }
+            }
+            _ => sentence.text(self.words(entry, entry.phrase.words.start)),
+        }
+    }
+
+    /// What things do by themselves.
+    fn deeds(&mut self) {
+        let deeds = deeds::find(self.reading);
+        self.analysis.not_understood.extend(deeds.of_nobody.iter().map(|words| self.reading.sentence.span(words)));
+        for deed in deeds.denied {
+            let text = deed.words.clone();
+            self.deny(deed.entry, deed.verb..deed.verb + 1, &text);
+        }
+        for deed in deeds.told {
+            for thing in self.things_of(deed.entry) {
+                let doing = &mut self.analysis.things[thing].doing;
+                *doing = Some(match doing.take() {
+                    Some(before) => format!("{before} and {}", deed.words),
+                    None => deed.words.clone(),
+                });
+            }
+        }
     }
 
     /// `…, all blue`, `…, both red`: adjectives alone after such a word belong to every thing that no link leads to.
@@ -231,23 +366,48 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// `the cat is black`: adjectives behind is and are.
+    /// `the cat is black`: adjectives behind is and are. Of a part they are its own, of a place they go before its noun.
     fn predicates(&mut self) {
-        let sentence = &self.reading.sentence;
-        for (i, word) in sentence.words.iter().enumerate() {
-            let is_predicate = word.is_adjective()
-                && word.label == "acomp"
-                && self.reading.entry_of_word[i].is_none()
-                && self.reading.link_of_word[i].is_none();
-            let subject =
-                Some(word.head).filter(|_| is_predicate).and_then(|verb| subjects::of_verb(self.reading, verb));
-            let Some(End::Thing(thing)) = subject.and_then(|entry| self.ends[entry]) else { continue };
-            let thing = &mut self.analysis.things[thing];
-            match Words::embedded().get("colour", word.lower()) {
-                Some(colour) => thing.colours.push(colour.to_owned()),
-                None => thing.adjectives.push(word.token.text.clone()),
+        for said in predicates::find(self.reading) {
+            let word = &self.reading.sentence.words[said.word];
+            let text = word.token.text.clone();
+            let entry = self.reading.entries[said.entry].stands_for.first().copied().unwrap_or(said.entry);
+            if let Some(places) = self.parts.get(&entry).filter(|_| !said.is_denied) {
+                for (thing, part) in places {
+                    self.analysis.things[*thing].parts[*part].describe(&text);
+                }
+                continue;
+            }
+            if said.is_denied {
+                self.deny(entry, said.word..said.word + 1, &text);
+                continue;
+            }
+            let colour = Words::embedded().get("colour", word.lower());
+            let meant = subjects::meant_by(self.reading, said.entry);
+            let ends: Vec<End> = meant.into_iter().flat_map(|entry| self.ends_of(entry)).collect();
+            for end in ends {
+                match (end, colour) {
+                    (End::Thing(thing), Some(colour)) => push_once(&mut self.analysis.things[thing].colours, colour),
+                    (End::Thing(thing), None) => push_once(&mut self.analysis.things[thing].adjectives, &text),
+                    (End::Place(place), _) => {
+                        let phrase = &mut self.analysis.places[place].phrase;
+                        *phrase = format!("{text} {phrase}");
+                    }
+                }
             }
         }
+    }
+
+    /// `a car that isn't red`: no red car.
+    fn deny(&mut self, entry: usize, words: Range<usize>, text: &str) {
+        let span = self.reading.sentence.span(&words);
+        let denied = &self.reading.entries[self.reading.whole(entry)];
+        if denied.phrase.name.is_empty() || denied.phrase.is_pronoun {
+            self.analysis.not_understood.push(span);
+            return;
+        }
+        let phrase = format!("{text} {}", self.phrase(denied));
+        self.analysis.exclusions.push(Exclusion { span, phrase, name: denied.phrase.name.clone() });
     }
 
     /// Tags of prompts that are no noun phrases: `highly detailed`, `8k`.
@@ -257,7 +417,8 @@ impl<'a> Builder<'a> {
             let word = &sentence.words[i];
             let is_free = self.reading.entry_of_word[i].is_none()
                 && self.reading.link_of_word[i].is_none_or(|link| self.reading.links[link].words.len() == 1);
-            if !is_free || !Words::embedded().has("style", word.lower()) {
+            if !is_free || word.is_verb() && word.lower() == "painting" || !Words::embedded().has("style", word.lower())
+            {
                 continue;
             }
             let start = if sentence.before(i).is_some_and(|before| before.tag.starts_with("RB")) { i - 1 } else { i };
@@ -270,15 +431,45 @@ impl<'a> Builder<'a> {
 
     fn relations(&mut self) {
         for found in relations::find(self.reading) {
-            let (Some(subject), Some(object)) = (self.ends[found.left], self.ends[found.right]) else { continue };
             let span = found.link.map_or(0..0, |link| self.reading.sentence.span(&self.words_of_link(link)));
             let words = self.text[span.clone()].to_owned();
-            let relation = Relation { subject, kind: found.kind, object, words, span, certainty: found.certainty };
-            let is_said = |said: &Relation| (said.subject, said.kind, said.object) == (subject, relation.kind, object);
-            if !self.analysis.relations.iter().rev().take(RECENT).any(is_said) {
-                self.analysis.relations.push(relation);
+            for subject in self.ends_of(found.left) {
+                for object in self.ends_of(found.right) {
+                    let (mut kind, words, span) = (found.kind, words.clone(), span.clone());
+                    if let (End::Thing(thing), End::Place(_)) = (subject, object)
+                        && let Some(at) = side(kind)
+                    {
+                        // `on the left side of a street`: on it, and on that side of the picture.
+                        self.analysis.positions.push(Position { thing, span: span.clone(), at });
+                        kind = RelationKind::On;
+                    }
+                    self.relation(Relation { subject, kind, object, words, span, certainty: found.certainty });
+                }
             }
         }
+    }
+
+    /// Once only: `a box with a ball in it` says it twice.
+    fn relation(&mut self, relation: Relation) {
+        let ends = (relation.subject, relation.kind, relation.object);
+        let is_said = |said: &Relation| (said.subject, said.kind, said.object) == ends;
+        if relation.subject != relation.object && !self.analysis.relations.iter().rev().take(RECENT).any(is_said) {
+            self.analysis.relations.push(relation);
+        }
+    }
+
+    /// The link before a part, if it says whose it is; `the door of a shop` has its place from there.
+    fn words_of_part(&self, entry: &Entry) -> String {
+        let says = |link: &usize| {
+            use LinkKind::{Description, Has, Relation, Reversed, Wears, With};
+            use RelationKind::In;
+            matches!(self.reading.links[*link].kind, Description | Has | With | Wears | Relation(In) | Reversed(In))
+        };
+        entry.governor.filter(says).map(|link| self.text_of_link(link)).unwrap_or_default()
+    }
+
+    fn text_of_link(&self, link: usize) -> String {
+        self.text[self.reading.sentence.span(&self.words_of_link(link))].to_owned()
     }
 
     /// With the verb right before a preposition: `staring at`.
@@ -293,11 +484,31 @@ impl<'a> Builder<'a> {
 
     fn positions(&mut self) {
         for placed in relations::positions(self.reading) {
-            if let Some(End::Thing(thing)) = self.ends[placed.entry] {
+            for thing in self.things_of(placed.entry) {
                 let span = self.reading.sentence.span(&placed.words);
                 self.analysis.positions.push(Position { thing, span, at: placed.at });
             }
         }
+    }
+}
+
+/// Whether a word before the noun is a part of its name: `cream` of `ice cream cone`.
+fn is_in_name(entry: &Entry, at: usize, word: &Word) -> bool {
+    let named = entry.phrase.name.split(' ').count();
+    at + named > entry.phrase.head && entry.phrase.name.split(' ').any(|part| part == word.lower())
+}
+
+fn side(kind: RelationKind) -> Option<PositionKind> {
+    match kind {
+        RelationKind::LeftOf => Some(PositionKind::Left),
+        RelationKind::RightOf => Some(PositionKind::Right),
+        _ => None,
+    }
+}
+
+fn push_once(words: &mut Vec<String>, word: &str) {
+    if !words.iter().any(|said| said == word) {
+        words.push(word.to_owned());
     }
 }
 

@@ -1,8 +1,9 @@
 //! A caption while it is read: its words, links and phrases, and what the rules have found out of them so far.
 
+use crate::analysis::Language;
 use crate::rules::links::{Link, LinkKind};
-use crate::rules::phrases::Phrase;
-use crate::sentence::Sentence;
+use crate::rules::phrase::Phrase;
+use crate::sentence::{Sentence, Word};
 
 /// Most phrases of a list that share their links. Every pair of two such lists is a relation.
 const LONGEST_LIST: usize = 24;
@@ -20,6 +21,8 @@ pub(crate) enum Role {
     Worn,
     Had,
     Description,
+    /// What somebody does rather than what is seen: `football`, `a nap`.
+    Deed,
     /// Said by another phrase, or nothing to be drawn.
     None,
     /// Nothing to be drawn as far as the rules know.
@@ -43,6 +46,12 @@ pub(crate) struct Entry {
     pub(crate) contents: Option<usize>,
     /// What holds it, where this phrase took the place of `a row of`.
     pub(crate) group: Option<usize>,
+    /// The phrases that tell its members apart, and itself if some are left: `two dogs, one black and one white`.
+    pub(crate) members: Vec<usize>,
+    /// The plural that it is of.
+    pub(crate) member_of: Option<usize>,
+    /// Whether its members take its place altogether.
+    pub(crate) is_replaced: bool,
     /// Whether it was negated from afar: `but not a dog`.
     pub(crate) is_negated: bool,
 }
@@ -56,10 +65,13 @@ pub(crate) struct Reading {
     pub(crate) entry_of_word: Vec<Option<usize>>,
     /// For each word its link.
     pub(crate) link_of_word: Vec<Option<usize>>,
+    /// For each word the number of its sentence.
+    sentence_of_word: Vec<usize>,
+    pub(crate) language: Language,
 }
 
 impl Reading {
-    pub(crate) fn new(sentence: Sentence, links: Vec<Link>, phrases: Vec<Phrase>) -> Self {
+    pub(crate) fn new(sentence: Sentence, links: Vec<Link>, phrases: Vec<Phrase>, language: Language) -> Self {
         let mut entry_of_word = vec![None; sentence.len()];
         for (i, phrase) in phrases.iter().enumerate() {
             entry_of_word[phrase.words.clone()].fill(Some(i));
@@ -77,10 +89,30 @@ impl Reading {
             stands_for: Vec::new(),
             contents: None,
             group: None,
+            members: Vec::new(),
+            member_of: None,
+            is_replaced: false,
             is_negated: false,
         };
         let entries = phrases.into_iter().map(entry).collect();
-        Self { sentence, links, entries, entry_of_word, link_of_word }
+        let mut ended = 0;
+        let number = |word: &Word| {
+            let number = ended;
+            ended += usize::from(matches!(word.lower(), "." | "!" | "?"));
+            number
+        };
+        let sentence_of_word = sentence.words.iter().map(number).collect();
+        Self { sentence, links, entries, entry_of_word, link_of_word, sentence_of_word, language }
+    }
+
+    /// The number of the sentence that a phrase stands in.
+    pub(crate) fn sentence_of(&self, entry: usize) -> usize {
+        self.sentence_of_word(self.entries[entry].phrase.words.start)
+    }
+
+    /// The number of the sentence that a word stands in.
+    pub(crate) fn sentence_of_word(&self, word: usize) -> usize {
+        self.sentence_of_word.get(word).copied().unwrap_or_default()
     }
 
     /// The kind of the link before a phrase.

@@ -116,10 +116,29 @@ impl Sentence {
                 return true;
             }
         }
+        if self.describes_what_follows(i) {
+            return true;
+        }
         matches!(word.tag, "VBN" | "VBG")
             && matches!(word.label, "amod" | "compound" | "nmod")
             && word.head > i
             && follows_noun.is_none_or(is_known)
+    }
+
+    /// `with glowing blue eyes`, `a sleeping grey cat`: a participle behind `with` or an article and before adjectives with a noun.
+    fn describes_what_follows(&self, i: usize) -> bool {
+        let opens =
+            self.before(i).is_some_and(|before| before.lower() == "with" || matches!(before.tag, "DT" | "PRP$"));
+        let noun = self.words[i + 1..].iter().find(|word| !word.is_adjective());
+        self.words[i].tag == "VBG" && opens && noun.is_some_and(Word::is_noun)
+    }
+
+    /// Whether `not` or `never` stands before a word, over adverbs: `is not very red`; `not only` denies nothing.
+    pub(crate) fn is_denied(&self, i: usize) -> bool {
+        let is_not = |word: &Word| matches!(word.lower(), "not" | "n't" | "n’t" | "never" | "neither" | "nor");
+        let passed = |at: &usize| self.words[*at].tag.starts_with("RB") && !is_not(&self.words[*at]);
+        let before = (0..i).rev().take(3).find(|at| !passed(at));
+        before.is_some_and(|at| is_not(&self.words[at]) && !matches!(self.lower(at + 1), "only" | "just" | "far"))
     }
 
     /// In small letters with single spaces.
@@ -154,28 +173,21 @@ pub(crate) fn singular(plural: &str) -> String {
     }
     let nouns = Nouns::embedded();
     let stem = |ending: &str, with: &str| plural.strip_suffix(ending).map(|stem| format!("{stem}{with}"));
+    // `cookies`, `pies` before `berries`
+    let of_ie = stem("s", "").filter(|form| form.ends_with("ie") && nouns.contains(form));
+    if let Some(of_ie) = of_ie {
+        return of_ie;
+    }
     let forms =
         [stem("ies", "y"), stem("ves", "f"), stem("ves", "fe"), stem("men", "man"), stem("s", ""), stem("es", "")];
     let known = forms.iter().flatten().find(|form| form.len() > 1 && nouns.contains(form));
     match known {
         Some(known) => known.clone(),
         None if plural.ends_with("ss") => plural.to_owned(),
-        None => stem("ies", "y").or_else(|| stem("s", "")).unwrap_or_else(|| plural.to_owned()),
-    }
-}
-
-/// What all forms of a verb begin with: `chas` of chase, chases, chasing, chased.
-pub fn verb_stem(verb: &str) -> String {
-    let verb = verb.to_lowercase();
-    let cut =
-        ["ing", "ed", "es", "s"].iter().find_map(|ending| verb.strip_suffix(ending).filter(|stem| stem.len() > 2));
-    let stem = cut.unwrap_or(&verb).trim_end_matches('e');
-    let mut letters = stem.chars().rev();
-    match (letters.next(), letters.next()) {
-        (Some(last), Some(before)) if last == before && cut.is_some() && !"aeiousl".contains(last) => {
-            stem[..stem.len() - last.len_utf8()].to_owned()
+        None => {
+            let regular = stem("ies", "y").or_else(|| stem("s", "")).filter(|form| !form.is_empty());
+            regular.unwrap_or_else(|| plural.to_owned())
         }
-        _ => stem.to_owned(),
     }
 }
 
@@ -187,6 +199,7 @@ mod tests {
     fn plurals_have_singulars() {
         for (plural, one) in [
             ("cherries", "cherry"),
+            ("cookies", "cookie"),
             ("boxes", "box"),
             ("wolves", "wolf"),
             ("firemen", "fireman"),
@@ -194,15 +207,9 @@ mod tests {
             ("glasses", "glass"),
             ("buses", "bus"),
             ("xyzzies", "xyzzy"),
+            ("s", "s"),
         ] {
             assert_eq!(singular(plural), one);
-        }
-    }
-
-    #[test]
-    fn forms_of_a_verb_have_one_stem() {
-        for forms in [["chase", "chases", "chasing"], ["run", "runs", "running"], ["hold", "holds", "holding"]] {
-            assert!(forms.iter().all(|form| verb_stem(form) == verb_stem(forms[0])), "{forms:?}");
         }
     }
 }

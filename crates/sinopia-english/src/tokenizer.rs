@@ -4,12 +4,14 @@
 
 use std::ops::Range;
 
+use crate::rules::foreign::{ascii_sign, is_invisible};
+
 /// A word, a number or a sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
     /// Its bytes in the caption.
     pub span: Range<usize>,
-    /// As written.
+    /// As written, without letters that are not seen; a full-width sign is the usual one.
     pub text: String,
     /// In small letters.
     pub lower: String,
@@ -20,11 +22,13 @@ pub struct Token {
 }
 
 /// Signs that are taken off the start of a word.
-const OPENING: &str = "\"'“”‘’«([{<*#~`-–—,.;:!?…|/\\&+=_";
+const OPENING: &str = "\"'“”‘’«([{<*#~`-–—,.;:!?…|/\\&+=_，、。．！？：；";
 /// Signs that are taken off its end.
-const CLOSING: &str = "\"'“”‘’»)]}>*~`-–—,.;:!?…|/\\&+=_%";
+const CLOSING: &str = "\"'“”‘’»)]}>*~`-–—,.;:!?…|/\\&+=_%，、。．！？：；";
 /// Signs that part a word between two letters.
-const INNER: &str = "-–—/,:;()[]{}<>|\"“”*=~+…&";
+const INNER: &str = "-–—/,:;()[]{}<>|\"“”*=~+…&，、。．！？：；";
+
+const ZERO_WIDTH_SPACE: char = '\u{200b}';
 
 /// Endings that are tokens of their own, with what they stand for.
 const ENDINGS: [(&str, Option<&str>); 12] = [
@@ -62,7 +66,10 @@ fn words(text: &str, skipped: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut open = false;
     for (at, letter) in text.char_indices() {
         while skips.next_if(|skip| skip.end <= at).is_some() {}
-        let gap = letter.is_whitespace() || letter.is_control() || skips.peek().is_some_and(|skip| skip.contains(&at));
+        let gap = letter.is_whitespace()
+            || letter.is_control()
+            || letter == ZERO_WIDTH_SPACE
+            || skips.peek().is_some_and(|skip| skip.contains(&at));
         match words.last_mut() {
             Some(last) if open && !gap => last.end = at + letter.len_utf8(),
             _ if !gap => words.push(at..at + letter.len_utf8()),
@@ -153,10 +160,24 @@ impl Cutter<'_> {
         if span.is_empty() {
             return;
         }
-        let text = self.text[span.clone()].to_owned();
+        let mut text = self.text[span.clone()].to_owned();
+        if !text.is_ascii() {
+            text = visible(&text);
+        }
+        if text.is_empty() {
+            return;
+        }
         let lower = text.to_lowercase();
         self.tokens.push(Token { span, text, lower, norm, space_after: false });
     }
+}
+
+fn visible(text: &str) -> String {
+    let mut letters = text.chars();
+    if let (Some(sign), None) = (letters.next().and_then(ascii_sign), letters.next()) {
+        return sign.to_owned();
+    }
+    text.chars().filter(|letter| !is_invisible(*letter)).collect()
 }
 
 fn is_ending(word: &str) -> bool {
@@ -195,6 +216,12 @@ mod tests {
         check("a cat, a dog.", "a cat , a dog .");
         check("sign (\"OPEN\")", "sign ( \" OPEN \" )");
         check("a red,blue flag", "a red , blue flag");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_not_read() {
+        let texts = |text: &str| tokenize(text, &[]).into_iter().map(|token| token.text).collect::<Vec<_>>();
+        assert_eq!(texts("a d\u{200d}og，a\u{200b}cat\u{feff} \u{200d}"), ["a", "dog", ",", "a", "cat"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod transitions;
 use std::sync::OnceLock;
 
 use features::{Features, Vocabulary};
-use network::{Encoder, Linear, WIDTH, Weights, argmax, dot};
+use network::{Encoder, Linear, WIDTH, Weights, argmax};
 use transitions::{Action, Arc, CONTEXT, Move, State};
 
 use crate::tokenizer::Token;
@@ -43,7 +43,7 @@ pub struct Parser {
     moves: Vec<Move>,
     lower: Linear,
     /// Weights that a token's vector is multiplied with once, for each place of the context: (CONTEXT, PRECOMPUTED, HIDDEN).
-    places: Vec<f32>,
+    places: Linear,
     places_bias: Vec<f32>,
     /// What an empty place of the context adds: (CONTEXT, PRECOMPUTED).
     padding: Vec<f32>,
@@ -64,7 +64,7 @@ impl Parser {
         let encoder = Encoder::read(&mut weights);
         let tagger = Linear::read(&mut weights, tags.len(), WIDTH);
         let lower = Linear::read(&mut weights, HIDDEN, WIDTH);
-        let places = weights.take(CONTEXT * PRECOMPUTED * HIDDEN);
+        let places = Linear::read_without_bias(&mut weights, CONTEXT * PRECOMPUTED, HIDDEN);
         let places_bias = weights.take(PRECOMPUTED);
         let padding = weights.take(CONTEXT * PRECOMPUTED);
         let upper = Linear::read(&mut weights, moves.len(), HIDDEN);
@@ -79,7 +79,7 @@ impl Parser {
         let features: Vec<Features> = tokens.iter().map(|token| Features::of(token, &self.vocabulary)).collect();
         let vectors = self.encoder.forward(&features); // (tokens, WIDTH)
         let arcs = self.arcs(&vectors);
-        let tags = vectors.iter().map(|vector| self.tags[argmax(&self.tagger.forward(vector))]);
+        let tags = self.tagger.forward_all(&vectors).into_iter().map(|scores| self.tags[argmax(&scores)]);
         let parsed = tags.zip(arcs).enumerate().map(|(i, (tag, arc))| match arc {
             Some(arc) => Parsed { tag, head: arc.head, label: arc.label },
             None => Parsed { tag, head: i, label: "ROOT" },
@@ -88,7 +88,8 @@ impl Parser {
     }
 
     fn arcs(&self, vectors: &[Vec<f32>]) -> Vec<Option<Arc>> {
-        let precomputed: Vec<Vec<f32>> = vectors.iter().map(|vector| self.precompute(vector)).collect();
+        // What a token adds in each place of the context: (tokens, CONTEXT × PRECOMPUTED).
+        let precomputed = self.places.forward_all(&self.lower.forward_all(vectors));
         let mut state = State::new(vectors.len());
         for _ in 0..vectors.len() * STEPS_PER_TOKEN {
             if state.is_final() {
@@ -98,12 +99,6 @@ impl Parser {
             state.apply(step);
         }
         state.arcs
-    }
-
-    /// What a token adds in each place of the context: (CONTEXT × PRECOMPUTED).
-    fn precompute(&self, vector: &[f32]) -> Vec<f32> {
-        let hidden = self.lower.forward(vector);
-        self.places.chunks_exact(HIDDEN).map(|row| dot(row, &hidden)).collect()
     }
 
     fn best_move(&self, state: &State, precomputed: &[Vec<f32>]) -> Option<&Move> {

@@ -36,32 +36,65 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Product of two vectors of one length. Sixteen sums side by side: the order is fixed, and the compiler can use vectors.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 16];
-    for (x, y) in a.chunks_exact(16).zip(b.chunks_exact(16)) {
-        for lane in 0..16 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum()
-}
+/// Inputs whose weights are added in one pass over the outputs. All layers have a multiple of it.
+const INPUTS: usize = 4;
+/// Vectors for which all weights are read once: they are larger than a core's cache, so that each reading of them counts.
+const BLOCK: usize = 8;
 
-/// `y = W x + b`, W of (outputs, inputs).
+/// `y = W x + b`.
 pub(super) struct Linear {
+    /// (inputs, outputs): the outputs of an input lie side by side, which compilers make vectors of.
     weight: Vec<f32>,
     bias: Vec<f32>,
-    inputs: usize,
 }
 
 impl Linear {
+    /// W is stored as (outputs, inputs), then b.
     pub(super) fn read(weights: &mut Weights, outputs: usize, inputs: usize) -> Self {
-        Self { weight: weights.take(outputs * inputs), bias: weights.take(outputs), inputs }
+        let weight = transpose(&weights.take(outputs * inputs), inputs);
+        Self { weight, bias: weights.take(outputs) }
+    }
+
+    pub(super) fn read_without_bias(weights: &mut Weights, outputs: usize, inputs: usize) -> Self {
+        Self { weight: transpose(&weights.take(outputs * inputs), inputs), bias: vec![0.0; outputs] }
     }
 
     pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        self.weight.chunks_exact(self.inputs).zip(&self.bias).map(|(row, bias)| bias + dot(row, x)).collect()
+        let mut y = self.bias.clone();
+        for (weights, inputs) in self.weight.chunks_exact(INPUTS * y.len()).zip(x.chunks_exact(INPUTS)) {
+            add_inputs(&mut y, weights, inputs);
+        }
+        y
     }
+
+    /// Of each of some vectors what [`Linear::forward`] has: (vectors, outputs).
+    pub(super) fn forward_all(&self, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let mut outputs = vec![self.bias.clone(); vectors.len()];
+        for (block, outputs) in vectors.chunks(BLOCK).zip(outputs.chunks_mut(BLOCK)) {
+            for (i, weights) in self.weight.chunks_exact(INPUTS * self.bias.len()).enumerate() {
+                for (y, x) in outputs.iter_mut().zip(block) {
+                    add_inputs(y, weights, &x[i * INPUTS..][..INPUTS]);
+                }
+            }
+        }
+        outputs
+    }
+}
+
+/// Adds what [`INPUTS`] inputs add to all outputs, in this order.
+fn add_inputs(outputs: &mut [f32], weights: &[f32], inputs: &[f32]) {
+    let [a, b, c, d] = [inputs[0], inputs[1], inputs[2], inputs[3]];
+    let (of_a, rest) = weights.split_at(outputs.len());
+    let (of_b, rest) = rest.split_at(outputs.len());
+    let (of_c, of_d) = rest.split_at(outputs.len());
+    for ((((y, of_a), of_b), of_c), of_d) in outputs.iter_mut().zip(of_a).zip(of_b).zip(of_c).zip(of_d) {
+        *y += a * of_a + b * of_b + c * of_c + d * of_d;
+    }
+}
+
+/// From (outputs, inputs) to (inputs, outputs).
+fn transpose(weight: &[f32], inputs: usize) -> Vec<f32> {
+    (0..inputs).flat_map(|input| weight.iter().skip(input).step_by(inputs).copied()).collect()
 }
 
 /// A linear layer, the largest of each three outputs, then layer norm.
@@ -77,8 +110,12 @@ impl Maxout {
         Self { linear, gain: weights.take(WIDTH), shift: weights.take(WIDTH) }
     }
 
-    fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let pieces = self.linear.forward(x);
+    /// Of each of some vectors: (vectors, WIDTH).
+    fn forward_all(&self, vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        self.linear.forward_all(vectors).iter().map(|pieces| self.largest(pieces)).collect()
+    }
+
+    fn largest(&self, pieces: &[f32]) -> Vec<f32> {
         let largest: Vec<f32> = pieces.chunks_exact(PIECES).map(|p| p[0].max(p[1]).max(p[2])).collect();
         let mean = largest.iter().sum::<f32>() / WIDTH as f32;
         let variance = largest.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / WIDTH as f32 + 1e-8;
@@ -109,8 +146,9 @@ impl Encoder {
         // As many empty positions at either end as layers: the reference pads, and its layers write into the padding.
         let pad = ENCODER_LAYERS;
         let mut rows = vec![vec![0.0; WIDTH]; features.len() + 2 * pad];
-        for (row, token) in rows[pad..].iter_mut().zip(features) {
-            *row = self.mix.forward(&self.embed(token));
+        let embedded: Vec<Vec<f32>> = features.iter().map(|token| self.embed(token)).collect();
+        for (row, mixed) in rows[pad..].iter_mut().zip(self.mix.forward_all(&embedded)) {
+            *row = mixed;
         }
         for layer in &self.layers {
             rows = Self::read_context(layer, &rows);
@@ -136,16 +174,14 @@ impl Encoder {
     /// Each row plus what the layer makes of it and its two neighbours.
     fn read_context(layer: &Maxout, rows: &[Vec<f32>]) -> Vec<Vec<f32>> {
         let nothing = vec![0.0; WIDTH];
-        let mut window = Vec::with_capacity(3 * WIDTH);
+        let window = |i: usize| {
+            let before = if i > 0 { &rows[i - 1] } else { &nothing };
+            [&before[..], &rows[i], rows.get(i + 1).unwrap_or(&nothing)].concat()
+        };
+        let windows: Vec<Vec<f32>> = (0..rows.len()).map(window).collect();
         let mut read = rows.to_vec();
-        for (i, row) in read.iter_mut().enumerate() {
-            window.clear();
-            window.extend(if i > 0 { &rows[i - 1] } else { &nothing });
-            window.extend(&rows[i]);
-            window.extend(rows.get(i + 1).unwrap_or(&nothing));
-            for (value, change) in row.iter_mut().zip(layer.forward(&window)) {
-                *value += change;
-            }
+        for (row, changes) in read.iter_mut().zip(layer.forward_all(&windows)) {
+            row.iter_mut().zip(changes).for_each(|(value, change)| *value += change);
         }
         read
     }

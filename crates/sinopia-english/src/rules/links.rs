@@ -50,6 +50,7 @@ pub(crate) fn find(sentence: &Sentence) -> Vec<Link> {
     while i < sentence.len() {
         match position(sentence, i)
             .or_else(|| arranged(sentence, i))
+            .or_else(|| comparison(sentence, i))
             .or_else(|| preposition(sentence, i))
             .or_else(|| verb(sentence, i))
         {
@@ -67,6 +68,10 @@ fn preposition(sentence: &Sentence, i: usize) -> Option<Link> {
     let (len, value) = sentence.listed("link", i)?;
     // `at least five`, `up to ten`, `around twenty` are numbers.
     if sentence.lower(i) != "to" && counts::at(sentence, i).is_some() {
+        return None;
+    }
+    // `four to six`
+    if sentence.lower(i) == "to" && i > 0 && counts::at(sentence, i - 1).is_some_and(|(len, _)| len > 2) {
         return None;
     }
     let word = &sentence.words[i];
@@ -117,6 +122,36 @@ fn verb(sentence: &Sentence, i: usize) -> Option<Link> {
 
 /// Words of the picture itself after `of the`.
 const PICTURE: [&str; 8] = ["picture", "image", "photo", "frame", "canvas", "screen", "scene", "composition"];
+
+/// `twice as large as`, `three times the size of`, `much taller than`.
+fn comparison(sentence: &Sentence, i: usize) -> Option<Link> {
+    let (times, factor) = match (sentence.lower(i), sentence.lower(i + 1)) {
+        ("twice", _) => (1, 2),
+        ("half", _) => (1, 0),
+        (_, "times") => (2, counts::at(sentence, i)?.1.min),
+        _ => (0, 1),
+    };
+    let start = i + times;
+    if times > 0 && sentence.lower(start) == "the" && matches!(sentence.lower(start + 1), "size" | "height") {
+        let kind = if factor == 0 { RelationKind::SmallerThan } else { RelationKind::BiggerThan };
+        let of = sentence.lower(start + 2) == "of";
+        return of.then(|| Link { words: i..start + 3, kind: LinkKind::Relation(kind), to_pronoun: false });
+    }
+    let size = Words::embedded().get("size", sentence.lower(start + 1));
+    let (is_as, is_than) =
+        (sentence.lower(start) == "as" && sentence.lower(start + 2) == "as", sentence.lower(start + 1) == "than");
+    if is_as && times > 0 {
+        // `half as big` is smaller, `twice as small` too.
+        let is_bigger = (factor > 1) == (size? == "big");
+        let kind = if is_bigger { RelationKind::BiggerThan } else { RelationKind::SmallerThan };
+        return Some(Link { words: i..start + 3, kind: LinkKind::Relation(kind), to_pronoun: false });
+    }
+    let size = Words::embedded()
+        .get("size", sentence.lower(start))
+        .filter(|_| is_than && sentence.words[start].tag == "JJR")?;
+    let kind = if size == "big" { RelationKind::BiggerThan } else { RelationKind::SmallerThan };
+    Some(Link { words: i..start + 2, kind: LinkKind::Relation(kind), to_pronoun: false })
+}
 
 /// `side by side`.
 fn arranged(sentence: &Sentence, i: usize) -> Option<Link> {
@@ -247,7 +282,14 @@ mod tests {
             &[("on the left side of the picture", LinkKind::Position(PositionKind::Left))],
         );
         check("a cat in the top left corner", &[("in the top left corner", LinkKind::Position(PositionKind::TopLeft))]);
+        check("four to six ducks", &[]);
         check("six cats in a row", &[("in a row", LinkKind::Position(PositionKind::Row))]);
         check("a fork to its right", &[("to its right", LinkKind::Relation(RelationKind::RightOf))]);
+        check(
+            "a dog twice as large as a horse",
+            &[("twice as large as", LinkKind::Relation(RelationKind::BiggerThan))],
+        );
+        check("a dog half the size of a horse", &[("half the size of", LinkKind::Relation(RelationKind::SmallerThan))]);
+        check("a dog wider than a horse", &[("wider than", LinkKind::Relation(RelationKind::BiggerThan))]);
     }
 }

@@ -1,7 +1,9 @@
 //! Scores readings against a file of gold analyses: things, whole captions, relations.
 //!
 //! A gold file is a list of `{caption, things: [{phrase, count, count_max?, or?}], background, excluded, relations: [[subject, words, object]]}`, with `optional` (may be a thing or
-//! not) and `thing_or_background` where people would differ.
+//! not) and `thing_or_background` where people would differ. `or` is another reading of a thing or a list of them; `a|b` in a relation is either; what `somewhere` lists has to be a
+//! thing or a setting.
+//! A thing's `colours`, where given, are all of them. A relation to an empty object is a position in the picture.
 
 use serde_json::Value;
 use sinopia_english::{CaptionAnalysis, End, PositionKind, Relation, RelationKind, Thing, read, verb_stem};
@@ -48,7 +50,9 @@ fn add(score: &mut Score, case: &Value) {
     let analysis = read(caption);
     let mut faults = Vec::new();
     let wanted: Vec<&Value> = case["things"].as_array().into_iter().flatten().collect();
-    let either: Vec<&str> = [strings(case, "optional"), strings(case, "thing_or_background")].concat();
+    let somewhere = strings(case, "somewhere");
+    let either: Vec<&str> =
+        [strings(case, "optional"), strings(case, "thing_or_background"), somewhere.clone()].concat();
     let mut free: Vec<&Thing> = analysis.things.iter().collect();
     let mut found = 0;
     for gold in &wanted {
@@ -63,6 +67,8 @@ fn add(score: &mut Score, case: &Value) {
     free.retain(|thing| !either.iter().any(|either| names_match(either, &thing.phrase, &thing.name)));
     faults.extend(free.iter().map(|thing| format!("too much: {} × {}", thing.count.min, thing.phrase)));
     faults.extend(settings_faults(case, &analysis, &either));
+    let nowhere = somewhere.iter().filter(|gold| !is_somewhere(gold, &analysis));
+    faults.extend(nowhere.map(|gold| format!("missed {gold}, as a thing or a place")));
     let missed = missed_relations(case, &analysis);
     score.captions += 1;
     score.whole += usize::from(faults.is_empty());
@@ -79,6 +85,13 @@ fn add(score: &mut Score, case: &Value) {
     }
 }
 
+/// Whether a word of some thing or setting is the last word of `gold`.
+fn is_somewhere(gold: &str, analysis: &CaptionAnalysis) -> bool {
+    let settings = analysis.places.iter().chain(&analysis.weather).map(|setting| &setting.phrase);
+    let mut phrases = analysis.things.iter().map(|thing| &thing.phrase).chain(settings);
+    phrases.any(|phrase| phrase.split(' ').any(|word| last_word(word) == last_word(gold)))
+}
+
 fn fits(thing: &Thing, gold: &Value) -> bool {
     let one = |gold: &Value| {
         let min = gold["count"].as_u64().unwrap_or(1) as u32;
@@ -86,9 +99,26 @@ fn fits(thing: &Thing, gold: &Value) -> bool {
         let phrase = gold["phrase"].as_str().unwrap_or("");
         let is_range = gold["count_max"].is_u64();
         let counts = thing.count.min >= min && thing.count.min <= max && (is_range || thing.count.max == max);
-        counts && (names_match(phrase, &thing.phrase, &thing.name) || with_colours(thing, phrase))
+        counts && has_colours(thing, gold) && is_called(thing, phrase)
     };
-    one(gold) || gold["or"].is_object() && one(&gold["or"])
+    let others = gold["or"].as_array().cloned().unwrap_or_else(|| vec![gold["or"].clone()]);
+    one(gold) || others.iter().any(|other| other.is_object() && one(other))
+}
+
+/// By its name, its phrase, or the end of its phrase with some of its adjectives: `granite statue` of `majestic granite statue of a warrior`.
+fn is_called(thing: &Thing, gold: &str) -> bool {
+    let front = thing.phrase.split(" of ").next().unwrap_or(&thing.phrase);
+    let ends_so = |phrase: &str| normal(phrase).ends_with(&format!(" {}", normal(gold)));
+    names_match(gold, &thing.phrase, &thing.name)
+        || with_colours(thing, gold)
+        || ends_so(front)
+        || ends_so(&thing.phrase)
+}
+
+fn has_colours(thing: &Thing, gold: &Value) -> bool {
+    let Some(wanted) = gold["colours"].as_array() else { return true };
+    wanted.len() == thing.colours.len()
+        && wanted.iter().filter_map(Value::as_str).all(|colour| thing.colours.iter().any(|found| found == colour))
 }
 
 fn with_colours(thing: &Thing, gold: &str) -> bool {
@@ -97,7 +127,7 @@ fn with_colours(thing: &Thing, gold: &str) -> bool {
 }
 
 /// In small letters, without articles, the last word in the singular.
-fn normal(phrase: &str) -> String {
+pub(crate) fn normal(phrase: &str) -> String {
     let lower = phrase.to_lowercase();
     let words = lower.split_whitespace().filter(|word| !matches!(*word, "a" | "an" | "the" | "his" | "her" | "its"));
     words.map(one).collect::<Vec<_>>().join(" ")
@@ -127,7 +157,7 @@ fn one(word: &str) -> String {
     .unwrap_or_else(|| word.to_owned())
 }
 
-fn names_match(gold: &str, phrase: &str, name: &str) -> bool {
+pub(crate) fn names_match(gold: &str, phrase: &str, name: &str) -> bool {
     let gold = normal(gold);
     gold == normal(phrase) || gold == normal(name)
 }
@@ -171,8 +201,16 @@ fn missed_relations(case: &Value, analysis: &CaptionAnalysis) -> Vec<String> {
     gold.filter(|gold| !has_relation(gold, analysis)).map(|gold| format!("missed relation {gold}")).collect()
 }
 
+/// A cell may hold several readings: `on|in`.
 fn has_relation(gold: &Value, analysis: &CaptionAnalysis) -> bool {
-    let cell = |i: usize| gold[i].as_str().unwrap_or("");
+    let cells = |i: usize| gold[i].as_str().unwrap_or("").split('|');
+    cells(0).any(|subject| {
+        cells(1).any(|words| cells(2).any(|object| has_one_relation([subject, words, object], analysis)))
+    })
+}
+
+fn has_one_relation(gold: [&str; 3], analysis: &CaptionAnalysis) -> bool {
+    let cell = |i: usize| gold[i];
     if (cell(1) == "at" || cell(2).is_empty())
         && !analysis.things.iter().any(|thing| last_word(&thing.name) == last_word(cell(2)))
     {
@@ -199,7 +237,15 @@ fn position_name(at: PositionKind) -> &'static str {
         PositionKind::Bottom => "bottom",
         PositionKind::Row => "row",
         PositionKind::Circle => "circle",
-        _ => "",
+        PositionKind::TopLeft => "top left",
+        PositionKind::TopRight => "top right",
+        PositionKind::BottomLeft => "bottom left",
+        PositionKind::BottomRight => "bottom right",
+        PositionKind::Foreground => "foreground",
+        PositionKind::Background => "background",
+        PositionKind::Column => "column",
+        PositionKind::Stack => "stack",
+        PositionKind::Group => "group",
     }
 }
 
@@ -217,7 +263,7 @@ fn is_end(analysis: &CaptionAnalysis, end: End, gold: &str) -> bool {
 }
 
 /// The kinds that gold words may be read as.
-fn kinds(words: &str) -> Vec<RelationKind> {
+pub(crate) fn kinds(words: &str) -> Vec<RelationKind> {
     use RelationKind::*;
     match words {
         "next to" | "beside" | "near" => vec![NextTo],
@@ -225,7 +271,7 @@ fn kinds(words: &str) -> Vec<RelationKind> {
         "over" | "above" => vec![Above],
         "under" | "underneath" | "beneath" => vec![Under, Below],
         "below" => vec![Below, Under],
-        "in" | "inside" => vec![In],
+        "in" | "inside" | "into" => vec![In],
         "left of" => vec![LeftOf],
         "right of" => vec![RightOf],
         "bigger than" => vec![BiggerThan],

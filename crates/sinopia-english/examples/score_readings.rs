@@ -1,4 +1,4 @@
-//! Scores the reader on gold files: `cargo run -p sinopia-english --example score -- FILE…`; with `--failures` before them, each caption that falls short.
+//! Scores the reader on gold files: `cargo run -p sinopia-english --example score_readings -- FILE…`; with `--failures` before them, each caption that falls short.
 
 #![expect(clippy::print_stdout, reason = "a table for people")]
 
