@@ -90,6 +90,16 @@ pub enum Error {
         /// Most boxes allowed.
         max: usize,
     },
+    /// A layout has boxes, and none of them can be painted.
+    #[error("none of its boxes can be painted: `{phrase}` is left out, as {reason}{}", others(*found))]
+    AllBoxesLost {
+        /// How many boxes there were.
+        found: usize,
+        /// The first of them.
+        phrase: String,
+        /// Why it is left out.
+        reason: String,
+    },
     /// A text is longer than is read.
     #[error("{what} has {found} characters; at most {max} are read")]
     TooLong {
@@ -162,6 +172,13 @@ impl Error {
             Error::Text(fault) => Some(fault),
             _ => None,
         }
+    }
+}
+
+fn others(found: usize) -> String {
+    match found.saturating_sub(1) {
+        0 => String::new(),
+        others => format!(", and so are {} more", others),
     }
 }
 

@@ -32,6 +32,15 @@ impl Canvas {
         Ok(Canvas { width, height })
     }
 
+    /// A canvas in the shape of a picture of `width`×`height` pixels. Its shorter side is that of [`PUBLISHED`](Self::PUBLISHED), which language models know from their
+    /// prompts; its longer one ends at [`MAX_SIDE`](Self::MAX_SIDE).
+    pub fn shaped_like(width: u32, height: u32) -> Self {
+        let shorter = f64::from(Self::PUBLISHED.width);
+        let scale = shorter / f64::from(width.min(height).max(1));
+        let side = |px: u32| (f64::from(px) * scale).round().clamp(1.0, f64::from(Self::MAX_SIDE)) as u32;
+        Canvas { width: side(width), height: side(height) }
+    }
+
     /// Width in pixels.
     pub fn width(&self) -> u32 {
         self.width
@@ -548,6 +557,21 @@ mod tests {
     fn corners_on(bbox: &BBox, side: usize, rounding: GridRounding) -> [usize; 4] {
         let rect = bbox.grid_rect(Grid::new(side, side), rounding);
         [rect.left, rect.top, rect.right, rect.bottom]
+    }
+
+    #[test]
+    fn canvases_have_the_shape_of_pictures() {
+        for (picture, canvas) in [
+            ((512, 512), (512, 512)),
+            ((128, 128), (512, 512)),
+            ((1216, 832), (748, 512)),
+            ((96, 128), (512, 683)),
+            ((8, 4096), (512, Canvas::MAX_SIDE)),
+            ((0, 64), (1, Canvas::MAX_SIDE)),
+        ] {
+            let shaped = Canvas::shaped_like(picture.0, picture.1);
+            assert_eq!((shaped.width(), shaped.height()), canvas, "{picture:?}");
+        }
     }
 
     /// Expected corners come from an independent computation of the published rule.

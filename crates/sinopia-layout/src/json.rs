@@ -68,7 +68,7 @@ pub(crate) fn fault(text: &str, error: &serde_json::Error) -> TextFault {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a layout, an object with `canvas` and `objects`")]
 struct WireLayout {
     canvas: Canvas,
     #[serde(deserialize_with = "few_objects")]
@@ -80,7 +80,7 @@ struct WireLayout {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a box, an object with `phrase` and `bbox`")]
 struct WireObject {
     #[serde(deserialize_with = "named")]
     phrase: String,
@@ -88,7 +88,7 @@ struct WireObject {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a canvas, an object with `width` and `height` in pixels")]
 struct WireCanvas {
     width: u64,
     height: u64,
@@ -283,6 +283,12 @@ mod tests {
         1 | {"canvas": {"width": 0, "height": 512}, "objects": []}
           |                                      ^ a canvas of 0×512 pixels is not possible: each side must be 1 to 16384 pixels
         "#);
+        assert!(fault(r#"{"canvas": "512x512", "objects": []}"#).contains(
+            "invalid type: string \"512x512\", expected a canvas, an object with `width` and `height` in pixels"
+        ));
+        for text in [r#"[1]"#, r#"{"canvas": [1], "objects": [1]}"#, &layout("1"), &layout("[1]")] {
+            assert!(!fault(text).contains("Wire"), "{}", fault(text));
+        }
         insta::assert_snapshot!(fault("{\"canvas\""), @r#"
          --> layout.json:1:9
           |

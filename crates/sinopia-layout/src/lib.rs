@@ -29,7 +29,6 @@ pub mod media;
 
 pub mod hex;
 
-mod labels;
 mod literal;
 
 pub mod cache;
@@ -51,9 +50,9 @@ pub use cache::LayoutCache;
 pub use error::{Error, Result, TextFault};
 pub use geometry::{BBox, Canvas, Grid, GridMask, GridRect, GridRounding, PixelBox, Placement};
 pub use layout::{Layout, LayoutObject};
-pub use parse::{parse_answer, parse_answer_on};
+pub use parse::{Answer, parse_answer, parse_answer_on, read_answer, spoken};
 pub use render::write_answer;
-pub use repair::{RepairMode, RepairReport, repair, repair_with};
+pub use repair::{RepairMode, RepairReport, lost_all, repair, repair_with};
 pub use scene::{GroundedPhrase, GroundedPrompt, Scene, SceneObject, SceneOptions};
 pub use tokens::{LocatedPrompt, PhraseTokens, find_phrase, locate_phrases};
 pub use wording::{brief, counted, excerpt, says_something};

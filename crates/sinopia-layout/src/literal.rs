@@ -1,16 +1,18 @@
 //! The grammar of values in LLM answers: what Python literals and JSON have in common, and the usual slips.
 //!
 //! ```text
-//! value  = string+ | number | "None" | "null" | list | dict
+//! value  = string+ | number ["%"] | "None" | "null" | list | dict
 //! list   = "[" items "]" | "(" items ")"        items may end with a comma
 //! dict   = "{" string ":" value, … "}"
 //! string = quotes of four kinds ('…' "…" ‘…’ “…”), with Python's and JSON's escapes
 //! ```
 //!
-//! Blanks and `#` comments may stand between any two tokens. Nothing is evaluated. A quotation mark inside a string
-//! needs no escape when what follows it cannot follow a string: `'a child's toy'` is one name.
+//! Blanks and comments (`# …` and `// …`) may stand between any two tokens. Brackets, commas and colons may be full-width, as people who write
+//! Chinese type them. Nothing is evaluated. A quotation mark inside a string needs no escape when what follows it cannot follow a string:
+//! `'a child's toy'` is one name. A key of a dict needs no quotes if it is a word.
 
 use crate::limits::ANSWER_DEPTH;
+use crate::wording::counted;
 
 /// A value and the byte where it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +38,8 @@ impl Value {
             Value::Text(text) => format!("the text `{}`", shortened(text)),
             Value::Number(number) => format!("the number {number}"),
             Value::Nothing => "nothing (`None`)".to_owned(),
-            Value::List(items) => format!("a list of {} items", items.len()),
-            Value::Dict(entries) => format!("an object of {} entries", entries.len()),
+            Value::List(items) => format!("a list of {}", counted(items.len(), "item")),
+            Value::Dict(entries) => format!("an object of {}", counted(entries.len(), "key")),
         }
     }
 }
@@ -82,7 +84,7 @@ impl<'a> Cursor<'a> {
         loop {
             let rest = self.rest().trim_start();
             self.offset = self.text.len() - rest.len();
-            if !rest.starts_with('#') {
+            if !rest.starts_with('#') && !rest.starts_with("//") {
                 return;
             }
             self.offset += rest.find('\n').unwrap_or(rest.len());
@@ -94,13 +96,16 @@ impl<'a> Cursor<'a> {
         self.rest().chars().next()
     }
 
-    /// Consumes the character if it comes next.
+    /// Consumes the character, or its full-width form, if it comes next.
     pub(crate) fn eat(&mut self, wanted: char) -> bool {
-        let found = self.peek() == Some(wanted);
-        if found {
-            self.offset += wanted.len_utf8();
-        }
-        found
+        let found = self.peek().filter(|c| plain(*c) == wanted);
+        self.offset += found.map_or(0, char::len_utf8);
+        found.is_some()
+    }
+
+    /// The next character in its plain form, not consumed.
+    fn peek_plain(&self) -> Option<char> {
+        self.peek().map(plain)
     }
 
     fn rest(&self) -> &'a str {
@@ -119,12 +124,15 @@ impl<'a> Cursor<'a> {
         if depth > ANSWER_DEPTH {
             return Err(Fault::new(offset, format!("lists are nested more than {ANSWER_DEPTH} deep")));
         }
-        let value = match self.peek() {
+        let value = match self.peek_plain() {
             Some('[') => self.list(']', depth)?,
             Some('(') => self.list(')', depth)?,
             Some('{') => self.dict(depth)?,
             Some(c) if closing_quote(c).is_some() => Value::Text(self.adjacent_strings()?),
-            Some(c) if c.is_ascii_digit() || matches!(c, '-' | '+' | '.') => Value::Number(self.number()?),
+            Some(c) if c.is_ascii_digit() || matches!(c, '-' | '+' | '.') => match (self.number()?, self.eat('%')) {
+                (number, true) => Value::Text(format!("{number}%")),
+                (number, false) => Value::Number(number),
+            },
             _ => self.word()?,
         };
         Ok(Spanned { offset, value })
@@ -151,10 +159,11 @@ impl<'a> Cursor<'a> {
             if self.eat('}') {
                 return Ok(Value::Dict(entries));
             }
-            if self.peek().and_then(closing_quote).is_none() {
-                return Err(self.expected("a quoted key or `}`"));
-            }
-            let key = self.adjacent_strings()?;
+            let key = match self.peek() {
+                Some(c) if closing_quote(c).is_some() => self.adjacent_strings()?,
+                Some(c) if c.is_alphabetic() => self.bare_key(),
+                _ => return Err(self.expected("a quoted key or `}`")),
+            };
             self.skip_blanks();
             if !self.eat(':') {
                 return Err(self.expected("`:` after the key"));
@@ -164,10 +173,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    fn bare_key(&mut self) -> String {
+        let rest = self.rest();
+        let end = rest.find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '-')).unwrap_or(rest.len());
+        self.offset += end;
+        rest[..end].to_owned()
+    }
+
     /// Consumes a comma; leaves the closing bracket.
     fn separator(&mut self, close: char) -> Result<(), Fault> {
         self.skip_blanks();
-        if self.eat(',') || self.peek() == Some(close) {
+        if self.eat(',') || self.peek_plain() == Some(close) {
             return Ok(());
         }
         Err(self.expected(&format!("`,` or `{close}`")))
@@ -204,12 +220,13 @@ impl<'a> Cursor<'a> {
     /// Whether a quotation mark just read closes its string: only then can a separator or another string follow.
     fn string_ends_here(&self, close: char) -> bool {
         let rest = self.rest();
-        let follows = |rest: &str| rest.trim_start().chars().next();
+        let follows = |rest: &str| rest.trim_start().chars().next().map(plain);
         if let Some(after) = rest.strip_prefix(close) {
             return !matches!(follows(after), Some(',' | ']' | ')')); // `'the boys'',` ends at the second mark
         }
         match follows(rest) {
             None | Some(',' | ']' | ')' | '}' | ':' | '#') => true,
+            Some('/') => rest.trim_start().starts_with("//"),
             Some(c) => closing_quote(c).is_some(),
         }
     }
@@ -310,13 +327,30 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The mark that closes a string opened by `open`, if `open` is a quotation mark.
+/// The mark that closes a string opened by `open`, if `open` is a quotation mark. Whoever types fast opens with the mark that closes.
 fn closing_quote(open: char) -> Option<char> {
     match open {
-        '\'' | '"' => Some(open),
+        '\'' | '"' | '’' | '”' | '＂' => Some(open),
         '‘' => Some('’'),
         '“' => Some('”'),
+        '「' => Some('」'),
+        '『' => Some('』'),
         _ => None,
+    }
+}
+
+/// Punctuation without the width that Chinese gives it.
+pub(crate) fn plain(c: char) -> char {
+    match c {
+        '，' | '、' => ',',
+        '：' => ':',
+        '（' => '(',
+        '）' => ')',
+        '［' | '【' => '[',
+        '］' | '】' => ']',
+        '｛' => '{',
+        '｝' => '}',
+        c => c,
     }
 }
 
@@ -375,6 +409,9 @@ mod tests {
             ("'a ' # first half\n 'dog'", "a dog"),
             ("''", ""),
             ("'''a dog'''", "a dog"),
+            ("”a dog”", "a dog"),
+            ("「a dog」", "a dog"),
+            ("“a dog”，", "a dog"),
         ] {
             assert_eq!(text(source), expected, "{source}");
         }
@@ -400,6 +437,17 @@ mod tests {
         }
         assert_eq!(number("1e999").unwrap_err(), "the number `1e999` is too large");
         assert_eq!(number("12px").unwrap_err(), "expected a number, found `12px`");
+    }
+
+    #[test]
+    fn full_width_punctuation_comments_and_bare_keys() {
+        let read = |source: &str| {
+            Cursor::new(source, 0).value().unwrap_or_else(|fault| panic!("{source}: {fault:?}")).value.describe()
+        };
+        assert_eq!(read("【（“a dog”， [1， 2、3]）】"), "a list of 1 item");
+        assert_eq!(read("｛a_key： 1， “b”：2｝"), "an object of 2 keys");
+        assert_eq!(read("{'a': 'x', // plain\n 'b': 2}"), "an object of 2 keys");
+        assert_eq!(read("{'a': 'x' // plain\n }"), "an object of 1 key");
     }
 
     #[test]

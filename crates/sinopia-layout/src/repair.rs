@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::error::Error;
 use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
 use crate::wording::{excerpt, says_something};
@@ -104,7 +105,7 @@ pub enum DropReason {
     EmptyPhrase,
     /// Its width or height is zero or less.
     NoArea,
-    /// It covers the whole canvas, so it is a background, not an object.
+    /// It is as wide and as high as the canvas, so it is a background, not an object.
     CoversCanvas,
     /// Nothing of it lies on the canvas.
     OutsideCanvas,
@@ -137,6 +138,21 @@ pub fn repair_with(layout: Layout, mode: RepairMode) -> (Layout, RepairReport) {
     let background = short_caption("background", layout.background, &mut report);
     let negative = short_caption("negative caption", layout.negative, &mut report);
     (Layout { canvas, objects, background, negative }, report)
+}
+
+/// Why a layout with boxes has none that can be painted, if that is so. A box over the whole canvas does not count: that is a background, and models
+/// draw it where the caption asks for nothing.
+pub fn lost_all(layout: &Layout) -> Option<Error> {
+    let (repaired, report) = repair(layout.clone());
+    let mut dropped = report.changes.iter().filter_map(|change| match change {
+        Change::Dropped { phrase, reason, .. } if *reason != DropReason::CoversCanvas => {
+            Some((phrase, reason.to_string()))
+        }
+        _ => None,
+    });
+    let (phrase, reason) = dropped.next().filter(|_| repaired.objects.is_empty())?;
+    let phrase = name(phrase).into_owned();
+    Some(Error::AllBoxesLost { found: layout.objects.len(), phrase, reason })
 }
 
 impl RepairReport {
@@ -199,10 +215,10 @@ fn early_reason(object: &LayoutObject, canvas: Canvas, mode: RepairMode) -> Opti
         Some(DropReason::EmptyPhrase)
     } else if !bbox.has_area() {
         Some(DropReason::NoArea)
-    } else if bbox.width() >= width && bbox.height() >= height {
-        Some(DropReason::CoversCanvas)
+    } else if lies_outside {
+        Some(DropReason::OutsideCanvas) // also if it is as large as the canvas
     } else {
-        lies_outside.then_some(DropReason::OutsideCanvas)
+        (bbox.width() >= width && bbox.height() >= height).then_some(DropReason::CoversCanvas)
     }
 }
 
@@ -288,7 +304,7 @@ impl fmt::Display for DropReason {
         f.write_str(match self {
             DropReason::EmptyPhrase => "it has no name",
             DropReason::NoArea => "it has no area",
-            DropReason::CoversCanvas => "it covers the whole canvas, which makes it a background",
+            DropReason::CoversCanvas => "it is as large as the canvas, which makes it a background",
             DropReason::OutsideCanvas => "it lies outside the canvas",
             DropReason::TooSmall => "less than a pixel of it is left",
         })
@@ -349,6 +365,7 @@ impl fmt::Display for RepairReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parse::parse_answer;
 
     fn layout(boxes: &[(&str, [f64; 4])]) -> Layout {
         let objects = boxes.iter().map(|&(phrase, [x, y, width, height])| LayoutObject {
@@ -431,6 +448,7 @@ mod tests {
             (" a  red   ball", [-10., -20., 50., 60.]),
             ("a forest", [0., 0., 512., 512.]),
             ("a bird", [600., 20., 40., 40.]),
+            ("a cup", [600., 500., 950., 800.]),
             ("a fish", [-90., 20., 40., 40.]),
             ("a line", [10., 10., 0., 100.]),
             ("a dot", [511.5, 10., 20., 20.]),
@@ -441,8 +459,9 @@ mod tests {
         insta::assert_snapshot!(report, @r"
         renamed `a cat. ` to `a cat`
         renamed ` a  red   ball` to `a red ball`
-        dropped `a forest` [0, 0, 512, 512]: it covers the whole canvas, which makes it a background
+        dropped `a forest` [0, 0, 512, 512]: it is as large as the canvas, which makes it a background
         dropped `a bird` [600, 20, 40, 40]: it lies outside the canvas
+        dropped `a cup` [600, 500, 950, 800]: it lies outside the canvas
         dropped `a fish` [-90, 20, 40, 40]: it lies outside the canvas
         dropped `a line` [10, 10, 0, 100]: it has no area
         dropped the box [1, 1, 20, 20]: it has no name
@@ -473,5 +492,19 @@ mod tests {
         moved `a dog` from [51, 67, 271, 324] to [0, 74, 300, 359]
         moved `a cat` from [302, 119, 211, 228] to [278, 132, 234, 253]
         ");
+    }
+
+    #[test]
+    fn a_layout_that_lost_its_boxes_says_so() {
+        let lost = |text: &str| lost_all(&parse_answer(text).unwrap()).map(|error| error.to_string());
+        let outside = lost("[('a dog', [2000, 10, 20, 20]), ('', [1, 1, 9, 9])]\nBackground: A").unwrap();
+        assert_eq!(
+            outside,
+            "none of its boxes can be painted: `a dog` is left out, as it lies outside the canvas, and so are 1 more"
+        );
+        assert!(lost("[('a dog', [])]\nBackground: A").is_some());
+        for kept in ["[]", "[('a dog', [1, 2, 30, 40]), ('a cat', [])]", "[('a room', [0, 0, 512, 512])]"] {
+            assert_eq!(lost(&format!("{kept}\nBackground: A")), None);
+        }
     }
 }

@@ -8,17 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::notes::Notes;
 use super::reading::{Imported, check_count, list, looked_at, phrase_of, quoted, read_json, take, wrong};
+use super::units::{self, UNITS};
 use super::values::{numbers, says_something, shown, text as text_of};
 use crate::error::Result;
-use crate::geometry::{BBox, Canvas, PixelBox};
+use crate::geometry::{Canvas, PixelBox};
 use crate::layout::{Layout, LayoutObject};
 use crate::limits::CAPTION_CHARS;
 use crate::wording::{self, counted, excerpt};
 
 const FORMAT: &str = "Ideogram caption";
-
-/// Units of a side of the picture.
-const UNITS: f64 = 1000.0;
 
 /// Bytes of a background that nothing more joins: no fewer than a background's characters have.
 const CAPTION_BYTES: usize = CAPTION_CHARS * 4;
@@ -191,28 +189,18 @@ fn is_aspect_of(aspect: &str, canvas: Canvas) -> bool {
 
 /// Writes a layout as a caption whose whole is described by `description`; the negative prompt is lost.
 ///
-/// `y_min = round(1000 · y / H)` and so on, half to even. A box thinner than a unit gets one unit.
-///
 /// # Errors
 /// [`Error::BBox`](crate::Error::BBox) if a box leaves the canvas or has no area; repair the layout first.
 pub fn write(layout: &Layout, description: &str) -> Result<String> {
     let mut elements: Vec<Value> = Vec::new();
     for LayoutObject { phrase, bbox } in &layout.objects {
-        let (x0, y0, x1, y1) = BBox::from_pixels(bbox, layout.canvas)?.corners();
-        let ((x_min, x_max), (y_min, y_max)) = (to_units(x0, x1), to_units(y0, y1));
-        elements.push(json!({"type": "obj", "bbox": [y_min, x_min, y_max, x_max], "desc": phrase}));
+        elements.push(json!({"type": "obj", "bbox": units::yxyx(bbox, layout.canvas)?, "desc": phrase}));
     }
     let caption = json!({
         "high_level_description": description,
         "compositional_deconstruction": {"background": layout.background, "elements": elements},
     });
     Ok(format!("{caption:#}\n"))
-}
-
-fn to_units(start: f64, end: f64) -> (u32, u32) {
-    let units = |share: f64| (share * UNITS).round_ties_even() as u32; // 0..=1000
-    let (start, end) = (units(start), units(end));
-    if start < end { (start, end) } else { (start.min(999), start.min(999) + 1) }
 }
 
 #[cfg(test)]
