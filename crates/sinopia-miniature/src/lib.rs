@@ -55,10 +55,6 @@ pub const SAM_CONFIG: &str = include_str!("../assets/sam/config.json");
 /// The built-in SAM's `model.safetensors`: it segments things in pictures of 128 × 128 pixels.
 pub const SAM_WEIGHTS: &[u8] = include_bytes!("../assets/sam/model.safetensors");
 
-/// The built-in planner, a GGUF file (llama, 2 million parameters in q8_0, its tokenizer and chat template inside): it answers English captions with
-/// layouts. `training/train_planner.py` made it.
-pub const PLANNER: &[u8] = include_bytes!("../assets/planner/planner-q8_0.gguf");
-
 /// Every file of the detector of this world, [`FILES`]' sixteen kinds and eleven colours: its path, as in a folder of `google/owlvit-base-patch32`, and
 /// its content. The vocabulary is the checkpoint's.
 pub const DETECTOR_FILES: &[(&str, &[u8])] = &[

@@ -29,16 +29,21 @@ pub struct BatchReport {
     pub usage: Usage,
 }
 
-/// The captions of a text, one a line, with their occurrences. Empty lines are left out.
+/// The captions of a text, one a line, with their occurrences. Empty lines and comments are left out.
 pub fn items(text: &str) -> Vec<BatchItem> {
     let mut seen: HashMap<String, usize> = HashMap::new();
-    let captions = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let captions = text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_comment(line));
     let item = |caption: &str| {
         let count = seen.entry(LayoutCache::key(caption).to_owned()).or_default();
         *count += 1;
         BatchItem { caption: caption.to_owned(), occurrence: *count - 1 }
     };
     captions.map(item).collect()
+}
+
+/// Whether a line is no caption: `#` alone, or with a blank behind it. Captions begin so as well (`#1 fan mug`, `#sunset`), but without the blank.
+fn is_comment(line: &str) -> bool {
+    line.strip_prefix('#').is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
 }
 
 /// Plans all items with at most `jobs` at once, and calls `done` with the index of each as it is finished.
@@ -89,5 +94,12 @@ mod tests {
         let items = items("a cat\n\n a dog \na cat.\na cat\n");
         let told: Vec<_> = items.iter().map(|item| (item.caption.as_str(), item.occurrence)).collect();
         assert_eq!(told, [("a cat", 0), ("a dog", 0), ("a cat.", 1), ("a cat", 2)]);
+    }
+
+    #[test]
+    fn comments_have_a_blank_behind_their_mark() {
+        let items = items("# animals\na cat\n#\n#1 fan mug\n  #\tmore\n#sunset # red\n");
+        let told: Vec<_> = items.iter().map(|item| item.caption.as_str()).collect();
+        assert_eq!(told, ["a cat", "#1 fan mug", "#sunset # red"]);
     }
 }

@@ -1,50 +1,36 @@
-//! The built-in planner: a small model that was trained to lay out English captions, run in process. It needs no instructions.
-
-use std::fmt;
-use std::time::Duration;
+//! The built-in planner: reads the caption as English ([`sinopia_english`]) and lays it out by rules ([`sinopia_solver`]). No model, no text between the two.
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use sinopia_layout::{Canvas, Layout, LayoutCache, hex, parse_answer_on};
-use sinopia_llm::{Constraint, Generation, LanguageModel, Role, TokenSampling};
+use sinopia_english::{CaptionAnalysis, READER_VERSION};
+use sinopia_layout::{Canvas, LayoutCache, limits};
+use sinopia_solver::{Remark, SOLVER_VERSION, SolveOptions, solve};
 
-use crate::caption::{self, Claim};
+use crate::answer;
+use crate::checks::{Problem, RelationProblem};
 use crate::error::{Error, Result};
-use crate::places::put_in_place;
 use crate::planner::{
     Plan, PlanContext, PlanEvent, PlanGoal, PlanOptions, PlanTask, Planner, PlannerIdentity, PlannerInfo,
 };
-use crate::provider::CallError;
-use crate::quoted::{IndexedCaption, MOST_THINGS, MOST_WORDS, PLAIN_BACKGROUND};
-use crate::search::{Budget, Candidate, Search};
-use crate::{answer, in_process, words};
+use crate::provider::Usage;
+use crate::remark::PlanRemark;
+use crate::search::{Candidate, DRAWS_PER_OCCURRENCE};
 
 /// Who plans, in words.
 const NAME: &str = "the built-in planner";
 
-/// Randomness of all answers but the first, which is the likeliest one.
-const TEMPERATURE: f32 = 0.6;
+/// What a remark of the solver counts in the choice between layouts: as much as one of the checks.
+const LEFT_OUT_PENALTY: f64 = 0.1;
 
-/// Tokens of an answer with the most boxes there can be.
-const MAX_TOKENS: usize = 400;
-
-/// The planner around the small model.
+/// The planner that reads and solves. It asks nobody, and gives the same layout for the same caption, canvas and occurrence every time.
+#[derive(Debug, Clone)]
 pub struct BuiltInPlanner {
-    model: LanguageModel,
-    /// Tells the weights from others.
-    hash: String,
     options: PlanOptions,
     info: PlannerInfo,
 }
 
 impl BuiltInPlanner {
-    /// The model in the bytes of a GGUF file that `training/export_planner.py` wrote.
-    ///
-    /// # Errors
-    /// [`Error::Model`] if it is none.
-    pub fn new(gguf: &[u8], options: PlanOptions) -> Result<Self> {
-        let model = LanguageModel::from_bytes(gguf, NAME)?;
-        let hash = hex::encode(&Sha256::digest(gguf)[..8]);
+    /// A planner that lays out on the options' canvas and chooses from as many candidates as they say. Their time limits and fresh starts mean nothing to it.
+    pub fn new(options: PlanOptions) -> Self {
         let info = PlannerInfo {
             name: NAME.to_owned(),
             canvas: options.canvas,
@@ -52,12 +38,12 @@ impl BuiltInPlanner {
             can_edit: false,
             prices: None,
         };
-        Ok(Self { model, hash, options, info })
+        Self { options, info }
     }
 
-    /// How hard it tries by default. An answer takes a fraction of a second, and it learns nothing from being told what is wrong: so it draws more often.
+    /// How hard it tries by default. A layout takes milliseconds, and few of them have anything that another seed would better.
     pub fn default_options() -> PlanOptions {
-        PlanOptions { candidates: 16, starts: 2, ..PlanOptions::default() }
+        PlanOptions { candidates: 4, ..PlanOptions::default() }
     }
 }
 
@@ -67,156 +53,225 @@ impl Planner for BuiltInPlanner {
     }
 
     fn identity(&self) -> PlannerIdentity {
-        let settings = json!({"temperature": TEMPERATURE, "weights": self.hash});
         PlannerIdentity {
             provider: NAME.to_owned(),
-            model: self.model.name().to_owned(),
+            model: format!("reader {READER_VERSION}, solver {SOLVER_VERSION}"),
             template: String::new(),
-            settings: settings.to_string(),
+            settings: json!({"reader": READER_VERSION, "solver": SOLVER_VERSION}).to_string(),
             candidates: self.options.candidates,
         }
     }
 
+    /// The layout with the least to be said against it. Faults of it are told in the plan, as for the lenient: whoever sees the layout can mend it, whoever is refused cannot.
     fn plan(&self, task: &PlanTask<'_>, context: &PlanContext<'_>) -> Result<Plan> {
         let PlanGoal::Caption(caption) = task.goal else {
             return Err(unable("it lays out captions, and cannot change a layout"));
         };
+        context.tell(&PlanEvent::Solving { planner: NAME.to_owned() });
         let caption = LayoutCache::key(caption).trim();
-        if let Some(problem) = beyond_it(caption) {
-            return Err(unable(problem));
+        let analysis = sinopia_english::read(caption);
+        if !analysis.is_english() && !knows_a_word(&analysis) {
+            return Err(unable("it reads English captions, and knows no word of this one"));
         }
-        let drawing = Drawing {
-            planner: self,
-            task,
-            canvas: task.canvas_or(self.options.canvas),
-            caption,
-            indexed: IndexedCaption::new(caption),
-            budget: Budget::new(self.options.total_timeout),
-            context,
-        };
-        if drawing.indexed.len() > MOST_WORDS {
-            let problem = format!("the caption has {} words, and it reads up to {MOST_WORDS}", drawing.indexed.len());
-            return Err(unable(problem));
-        }
-        let PlanOptions { candidates, is_lenient, .. } = self.options;
-        let mut search = Search::new(NAME, task);
-        let next = |search: &mut Search, index| drawing.candidate(search, index);
-        let candidate = search.best_of(candidates, is_lenient || task.is_lenient, next)?;
-        Ok(candidate.into_plan(search.usage))
+        let mut remarks = remarks(caption, &analysis);
+        let canvas = task.canvas_or(self.options.canvas);
+        let solving = Solving { task, context, caption, analysis: &analysis, canvas };
+        let solved = solving.best_of(self.options.candidates)?;
+        // The checks tell of two relations that exclude each other; the solver also knows of longer circles.
+        let is_told = solved
+            .candidate
+            .findings
+            .iter()
+            .any(|finding| matches!(finding.problem, Problem::Relations(RelationProblem::Contradiction { .. })));
+        let is_new = |remark: &Remark| !(is_told && matches!(remark, Remark::Contradiction { .. }));
+        remarks.extend(solved.left_out.into_iter().filter(is_new).map(PlanRemark::LeftOut));
+        Ok(Plan { remarks, ..solved.candidate.into_plan(Usage::default()) })
     }
 }
 
-impl fmt::Debug for BuiltInPlanner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BuiltInPlanner")
-            .field("hash", &self.hash)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Drawing layouts for one caption.
-struct Drawing<'a> {
-    planner: &'a BuiltInPlanner,
+/// Laying out one caption with several seeds.
+struct Solving<'a> {
     task: &'a PlanTask<'a>,
-    canvas: Canvas,
-    caption: &'a str,
-    indexed: IndexedCaption,
-    budget: Budget,
     context: &'a PlanContext<'a>,
+    caption: &'a str,
+    analysis: &'a CaptionAnalysis,
+    canvas: Canvas,
 }
 
-impl Drawing<'_> {
-    /// One layout without faults.
-    fn candidate(&self, search: &mut Search, index: usize) -> Result<Candidate> {
-        let PlanOptions { candidates, starts, .. } = self.planner.options;
-        for start in 0..starts.max(1) {
-            let is_first = (index, start) == (0, 0);
-            if is_first {
-                self.context.tell(&PlanEvent::Asking { planner: NAME.to_owned(), candidate: 1, candidates });
-            }
-            let (answer, layout) = self.draw(search)?;
-            let Some(layout) = layout else {
-                let problem = format!("`{answer}` is no layout");
-                search.reject(answer, vec![problem], None);
-                continue;
-            };
-            let candidate = Candidate::check(self.task, self.canvas, layout, answer);
-            if is_first && candidates > 1 && !candidate.findings.is_empty() {
-                let problems = candidate.findings.iter().map(ToString::to_string).collect();
-                let planner = NAME.to_owned();
-                self.context.tell(&PlanEvent::DrawingMore { planner, candidates: candidates - 1, problems });
-            }
-            let faults = candidate.faults();
-            if faults.is_empty() {
-                return Ok(candidate);
-            }
-            search.reject(candidate.answer.clone(), faults, Some(candidate));
-        }
-        Err(search.unusable())
-    }
+/// A layout, and what it leaves out.
+struct Solved {
+    candidate: Candidate,
+    left_out: Vec<Remark>,
+}
 
-    /// The next answer, and the layout that it is, if it is one.
-    fn draw(&self, search: &mut Search) -> Result<(String, Option<Layout>)> {
-        let timeout = self.planner.options.request_timeout.min(self.budget.left());
-        if timeout.is_zero() {
-            let last = search.last_problems().first().cloned().unwrap_or_else(|| "it was asked".to_owned());
-            return Err(Error::OutOfTime { planner: NAME.to_owned(), limit: self.budget.limit(), last });
-        }
-        search.usage.requests += 1;
-        let written = self.write(search.draw(), timeout)?;
-        search.count_answer(in_process::usage(&written));
-        let Some(layout) = self.indexed.read(&written.text, self.canvas) else { return Ok((written.text, None)) };
-        if layout.objects.is_empty() && layout.negative.is_empty() && layout.background == PLAIN_BACKGROUND {
-            return Err(unable("it finds nothing in the caption that it could draw"));
-        }
-        // As text and back, so that a remembered answer is the very same layout.
-        let answer = answer::json(&put_in_place(self.caption, layout));
-        let layout = parse_answer_on(&answer, self.canvas).ok();
-        Ok((answer, layout))
-    }
-
-    /// The model's own answer, before it is read.
-    fn write(&self, draw: u64, timeout: Duration) -> Result<sinopia_llm::Answer> {
-        let grammar = self.indexed.grammar();
-        let generation = Generation {
-            constraint: Constraint::Lark(&grammar),
-            sampling: TokenSampling { temperature: if draw == 0 { 0.0 } else { TEMPERATURE }, top_p: 0.95, seed: draw },
-            max_tokens: MAX_TOKENS,
-            stop: None,
-            timeout: Some(timeout),
-        };
-        let prompt = self.indexed.prompt(self.canvas);
-        let is_cancelled = || self.context.is_cancelled();
-        let written = self.planner.model.answer_cancellable(&[(Role::User, &prompt)], &generation, &is_cancelled);
-        written.map_err(|error| match in_process::call_error(error) {
-            CallError::Cancelled => Error::Cancelled,
-            CallError::Unable(problem) => unable(problem),
-            source => Error::Call { server: NAME.to_owned(), calls: 1, source },
-        })
+impl Solved {
+    /// How far it is from a perfect one: what it leaves out counts as a remark of the checks does.
+    fn penalty(&self) -> f64 {
+        self.candidate.penalty() + LEFT_OUT_PENALTY * self.left_out.len() as f64
     }
 }
 
-/// What a caption asks for that the planner cannot do.
-fn beyond_it(caption: &str) -> Option<String> {
-    if let Some(count) = most_counted(caption).filter(|count| *count > MOST_THINGS) {
-        return Some(format!("the caption counts {count} of a kind, and it draws up to {MOST_THINGS}"));
+impl Solving<'_> {
+    /// The best of at most `candidates` layouts, the first of them that is perfect.
+    fn best_of(&self, candidates: usize) -> Result<Solved> {
+        let first_seed = DRAWS_PER_OCCURRENCE.saturating_mul(self.task.occurrence as u64);
+        let mut best = self.with_seed(first_seed)?;
+        for seed in (first_seed..first_seed.saturating_add(candidates as u64)).skip(1) {
+            if best.penalty() <= 0.0 {
+                break;
+            }
+            let other = self.with_seed(seed)?;
+            if other.penalty() < best.penalty() {
+                best = other;
+            }
+        }
+        Ok(best)
     }
-    if !caption.contains(char::is_alphabetic) {
-        return Some("there are no words in the caption".to_owned());
+
+    fn with_seed(&self, seed: u64) -> Result<Solved> {
+        if self.context.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let options = SolveOptions { canvas: self.canvas, seed };
+        let solution = solve(self.caption, self.analysis, &options);
+        let solution = solution.map_err(|problem| unable(problem.to_string()))?;
+        // What a plan's reader may want to keep; nothing here reads it again.
+        let written = answer::json(&solution.layout);
+        let candidate = Candidate::check(self.task, self.canvas, solution.layout, written);
+        Ok(Solved { candidate, left_out: solution.remarks })
     }
-    (!words::is_english(caption)).then(|| "it reads English captions only".to_owned())
+}
+
+/// Whether anything that the caption names is known: of another language the reader keeps known nouns only.
+fn knows_a_word(analysis: &CaptionAnalysis) -> bool {
+    let CaptionAnalysis { things, places, weather, times, .. } = analysis;
+    !things.is_empty() || [places, weather, times].iter().any(|settings| !settings.is_empty())
+}
+
+/// What the reading leaves out.
+fn remarks(caption: &str, analysis: &CaptionAnalysis) -> Vec<PlanRemark> {
+    let mut remarks = Vec::new();
+    if !analysis.is_english() {
+        remarks.push(PlanRemark::NotEnglish);
+    }
+    if analysis.is_cut {
+        remarks.push(PlanRemark::Cut { read: limits::CAPTION_CHARS });
+    }
+    // Of `(red car:1.2)` the weight is told, and not each of its brackets.
+    let controls = analysis.controls.iter().map(|control| control.text.trim());
+    let controls: Vec<String> =
+        controls.filter(|text| text.contains(char::is_alphanumeric)).map(str::to_owned).collect();
+    if !controls.is_empty() {
+        remarks.push(PlanRemark::Controls(controls));
+    }
+    let words = analysis.not_understood.iter().filter_map(|span| caption.get(span.clone()));
+    let words: Vec<String> = words.filter(|words| words.contains(char::is_alphabetic)).map(str::to_owned).collect();
+    if !words.is_empty() {
+        remarks.push(PlanRemark::NotUnderstood(words));
+    }
+    remarks
 }
 
 fn unable(problem: impl Into<String>) -> Error {
     Error::Unable { planner: NAME.to_owned(), problem: problem.into() }
 }
 
-/// The largest number of things that a caption asks for.
-fn most_counted(caption: &str) -> Option<usize> {
-    let counted = caption::claims(caption).into_iter().filter_map(|claim| match claim {
-        Claim::Count { count, .. } | Claim::AtLeast { count, .. } => Some(count),
-        _ => None,
-    });
-    counted.max()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::{Finding, Problem, ThingProblem};
+
+    fn planned(caption: &str, occurrence: usize) -> Plan {
+        let task = PlanTask { occurrence, ..PlanTask::caption(caption) };
+        let planner = BuiltInPlanner::new(BuiltInPlanner::default_options());
+        planner.plan(&task, &PlanContext::default()).unwrap()
+    }
+
+    fn refused(task: &PlanTask<'_>) -> String {
+        let planner = BuiltInPlanner::new(BuiltInPlanner::default_options());
+        planner.plan(task, &PlanContext::default()).unwrap_err().to_string()
+    }
+
+    fn remarks_on(caption: &str) -> Vec<PlanRemark> {
+        remarks(caption, &sinopia_english::read(caption))
+    }
+
+    #[test]
+    fn a_lost_word_is_told_once() {
+        let mut plan = planned("a cat", 0);
+        let unmentioned =
+            |words: &str| Finding::remark(Problem::Things(ThingProblem::Unmentioned { words: words.to_owned() }));
+        plan.findings = vec![unmentioned("draw"), unmentioned("grue")];
+        plan.remarks = vec![PlanRemark::NotUnderstood(vec!["draw".to_owned()])];
+        let told: Vec<String> = plan.notes().into_iter().map(|note| note.text).collect();
+        assert_eq!(
+            told,
+            [
+                "the caption mentions `grue`, but the layout does not",
+                "`draw` was not understood, and not in the layout",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_caption_is_laid_out_the_same_way_every_time_and_otherwise_for_another_occurrence() {
+        let caption = "two dogs and a red ball on a beach, no people";
+        let plan = planned(caption, 0);
+        assert_eq!(plan, planned(caption, 0));
+        assert_eq!((plan.layout.objects.len(), plan.layout.negative.as_str()), (3, "people"));
+        assert_eq!((plan.usage, plan.is_cached, plan.remarks), (Usage::default(), false, Vec::new()));
+        assert_ne!(plan.layout, planned(caption, 1).layout);
+    }
+
+    #[test]
+    fn a_plan_has_the_canvas_of_its_task() {
+        let wide = Canvas::new(768, 512).unwrap();
+        let planner = BuiltInPlanner::new(BuiltInPlanner::default_options());
+        let task = PlanTask { canvas: Some(wide), ..PlanTask::caption("a horse in a field") };
+        assert_eq!(planner.plan(&task, &PlanContext::default()).unwrap().layout.canvas, wide);
+        assert_eq!(planned("a horse in a field", 0).layout.canvas, Canvas::PUBLISHED);
+    }
+
+    #[test]
+    fn progress_is_one_line() {
+        let told = std::cell::RefCell::new(Vec::new());
+        let tell = |event: &PlanEvent| told.borrow_mut().push(event.to_string());
+        let planner = BuiltInPlanner::new(BuiltInPlanner::default_options());
+        let _plan = planner.plan(&PlanTask::caption("a cat"), &PlanContext::default().on_event(&tell));
+        assert_eq!(*told.borrow(), ["laying out the caption with the built-in planner"]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        assert_eq!(remarks_on("a cat on a sofa"), []);
+        let controls = remarks_on("a (red car:1.2), <lora:x:1> --ar 16:9");
+        assert!(matches!(&controls[..], [PlanRemark::Controls(texts)] if texts.len() == 3), "{controls:?}");
+        let long = "a cat and ".repeat(limits::CAPTION_CHARS / 10 + 1);
+        assert!(remarks_on(&long).contains(&PlanRemark::Cut { read: limits::CAPTION_CHARS }));
+        assert_eq!(remarks_on("zwei Katzen und ein Hund")[0], PlanRemark::NotEnglish);
+    }
+
+    #[test]
+    fn what_cannot_be_laid_out_is_refused_by_what_is_wrong() {
+        let layout =
+            sinopia_layout::parse_answer("[('a cat', [10, 10, 90, 90])]\nBackground prompt: A room\nNegative prompt: ")
+                .unwrap();
+        assert!(refused(&PlanTask::edit(&layout, "add a hat")).contains("cannot change a layout"));
+        assert!(refused(&PlanTask::caption(" … ")).contains("nothing in the caption that could be drawn"));
+    }
+
+    #[test]
+    fn a_caption_without_an_english_word_is_refused_as_that() {
+        for caption in ["zwei Katzen und ein Hund", "二只猫"] {
+            assert!(refused(&PlanTask::caption(caption)).contains("it reads English captions"), "{caption}");
+        }
+        assert_eq!(planned("un chat noir sur une chaise", 0).remarks[0], PlanRemark::NotEnglish);
+    }
+
+    #[test]
+    fn a_plan_that_nobody_waits_for_is_called_off() {
+        let planner = BuiltInPlanner::new(BuiltInPlanner::default_options());
+        let context = PlanContext::default().cancelled_by(&|| true);
+        assert!(planner.plan(&PlanTask::caption("a cat"), &context).unwrap_err().is_cancelled());
+    }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::Serialize;
+use serde_json::Value;
+use sinopia_english::READER_VERSION;
 use sinopia_layout::{Canvas, parse_answer_on, write_answer};
 
 use crate::error::{Error, Result};
@@ -18,6 +20,12 @@ use crate::provider::Usage;
 
 /// Version of the tables, kept in the file's `user_version`.
 const FORMAT: i64 = 1;
+
+/// Where in a key's settings the version of the reader stands that judged the answer.
+pub(crate) const READER: &str = "reader";
+
+/// The name of the hash of the layout that was to be changed, in the settings of a key.
+pub(crate) const EDITED: &str = "edited";
 
 /// How long a process waits for another one's write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -54,7 +62,7 @@ pub struct Key {
     pub model: String,
     /// Hash of the prompt template.
     pub template: String,
-    /// Sampling, canvas and the like, as JSON.
+    /// Sampling, canvas, the version of the reader that answers were judged by and the like, as JSON.
     pub settings: String,
     /// The caption, or the instruction of an edit.
     pub caption: String,
@@ -87,6 +95,20 @@ pub struct Stored {
     pub created: u64,
 }
 
+impl Stored {
+    /// Whether it is a change of a layout, which means nothing without that layout.
+    pub fn is_edit(&self) -> bool {
+        let settings: Option<Value> = serde_json::from_str(&self.key.settings).ok();
+        settings.is_some_and(|settings| settings.get(EDITED).is_some_and(|layout| !layout.is_null()))
+    }
+
+    /// Whether another version of the reader judged it. Such a row is never found again: its key is another.
+    pub fn is_stale(&self) -> bool {
+        let settings: Option<Value> = serde_json::from_str(&self.key.settings).ok();
+        settings.and_then(|settings| settings.get(READER)?.as_u64()) != Some(READER_VERSION.into())
+    }
+}
+
 /// Which rows are meant; an empty selection means all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
@@ -94,6 +116,8 @@ pub struct Selection {
     pub model: Option<String>,
     /// Only captions that contain this, whatever its case.
     pub caption: Option<String>,
+    /// Only rows that are [stale](Stored::is_stale).
+    pub is_stale: bool,
 }
 
 /// An open cache of plans.
@@ -196,7 +220,7 @@ impl Cache {
             rows.collect()
         };
         let mut rows = rows().map_err(|source| self.failed(source))?;
-        rows.retain(|row| selection.includes(&row.key));
+        rows.retain(|row| selection.includes(row));
         Ok(rows)
     }
 
@@ -237,19 +261,20 @@ impl fmt::Debug for Cache {
 }
 
 impl Selection {
-    fn includes(&self, key: &Key) -> bool {
-        let model = self.model.as_ref().is_none_or(|model| *model == key.model);
+    fn includes(&self, row: &Stored) -> bool {
+        let model = self.model.as_ref().is_none_or(|model| *model == row.key.model);
         let part = self.caption.as_ref().map(|part| part.to_lowercase());
-        model && part.is_none_or(|part| key.caption.to_lowercase().contains(&part))
+        let caption = part.is_none_or(|part| row.key.caption.to_lowercase().contains(&part));
+        model && caption && (!self.is_stale || row.is_stale())
     }
 }
 
 /// Answers in the form of the published caches: caption to answers, in order of occurrence.
 ///
-/// Answers for the published canvas are written in the text form, others as layout JSON, which names its canvas.
+/// Changes of layouts are left out: they mean nothing without the layout. Answers for the published canvas are written in the text form, others as layout JSON, which names its canvas.
 pub fn export(rows: &[Stored]) -> BTreeMap<String, Vec<String>> {
     let mut answers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for Stored { key, entry, .. } in rows {
+    for Stored { key, entry, .. } in rows.iter().filter(|row| !row.is_edit()) {
         let written = match parse_answer_on(&entry.answer, entry.canvas) {
             Ok(layout) if layout.canvas == Canvas::PUBLISHED => write_answer(&layout),
             Ok(layout) => layout.to_json(),
@@ -391,6 +416,36 @@ mod tests {
         assert!(exported["a bird"][0].contains("\"width\": 768"));
         let of_m = Selection { model: Some("m".to_owned()), ..Selection::default() };
         assert_eq!(cache.clear(&of_m).unwrap(), 3);
+        assert_eq!(cache.list(&Selection::default()).unwrap().len(), 1);
+    }
+
+    /// What they change is nowhere in the file.
+    #[test]
+    fn changes_of_layouts_are_not_exported() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("plans.sqlite")).unwrap();
+        for (caption, edited) in [("a cat", "null"), ("move the cat left", "\"0123\"")] {
+            let settings = format!("{{\"{EDITED}\": {edited}}}");
+            cache.put(&Key { settings, ..key(caption, 0) }, &entry(EMPTY)).unwrap();
+        }
+        let exported = export(&cache.list(&Selection::default()).unwrap());
+        assert_eq!(exported.keys().collect::<Vec<_>>(), ["a cat"]);
+    }
+
+    #[test]
+    fn rows_of_another_reader_are_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("plans.sqlite")).unwrap();
+        let judged_by = |version: u32| format!("{{\"{READER}\": {version}}}");
+        for (caption, settings) in
+            [("new", judged_by(READER_VERSION)), ("old", judged_by(READER_VERSION + 1)), ("older", "{}".to_owned())]
+        {
+            cache.put(&Key { settings, ..key(caption, 0) }, &entry(EMPTY)).unwrap();
+        }
+        let stale = Selection { is_stale: true, ..Selection::default() };
+        let captions: Vec<String> = cache.list(&stale).unwrap().into_iter().map(|row| row.key.caption).collect();
+        assert_eq!(captions, ["old", "older"]);
+        assert_eq!(cache.clear(&stale).unwrap(), 2);
         assert_eq!(cache.list(&Selection::default()).unwrap().len(), 1);
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use sinopia_english::READER_VERSION;
 use sinopia_layout::{LayoutCache, hex};
 
 use crate::answer;
-use crate::cache::{Cache, Entry, Key};
+use crate::cache::{Cache, EDITED, Entry, Key, READER};
 use crate::checks::Finding;
 use crate::error::{Error, Result};
 use crate::planner::{Plan, PlanContext, PlanEvent, PlanGoal, PlanTask, Planner, PlannerIdentity, PlannerInfo};
@@ -53,7 +54,7 @@ impl Planner for CachedPlanner {
             return Ok(plan);
         }
         let plan = self.planner.plan(task, context)?;
-        if plan.findings.iter().any(Finding::is_fault) {
+        if plan.is_doubtful || plan.findings.iter().any(Finding::is_fault) {
             return Ok(plan);
         }
         let entry = Entry { answer: plan.answer.clone(), canvas: plan.layout.canvas, usage: plan.usage };
@@ -78,7 +79,10 @@ impl fmt::Debug for CachedPlanner {
 /// [`Error::Layout`] or [`Error::Unusable`] if it is not a good layout for the task, [`Error::Cache`].
 pub fn import(planner: &dyn Planner, cache: &Cache, task: &PlanTask<'_>, answer: &str) -> Result<bool> {
     let candidate = read(planner, task, answer)?;
-    let problems = candidate.faults();
+    let mut problems = candidate.faults();
+    if candidate.is_doubtful {
+        problems.extend(candidate.understood.iter().cloned());
+    }
     if !problems.is_empty() {
         let (planner, asked) = (planner.info().name.clone(), task.text().to_owned());
         return Err(Error::Unusable { planner, asked, answers: 1, problems, last_answer: answer.to_owned() });
@@ -90,8 +94,7 @@ pub fn import(planner: &dyn Planner, cache: &Cache, task: &PlanTask<'_>, answer:
 /// Reads an answer in any form and checks it.
 fn read(planner: &dyn Planner, task: &PlanTask<'_>, text: &str) -> Result<Candidate> {
     let canvas = task.canvas_or(planner.info().canvas);
-    let (layout, answer) = answer::read(text, canvas)?;
-    Ok(Candidate::check(task, canvas, layout, answer))
+    Ok(Candidate::of_answer(task, canvas, answer::read(text, canvas)?))
 }
 
 /// Where the layout of a task is stored.
@@ -106,7 +109,8 @@ fn key(planner: &dyn Planner, task: &PlanTask<'_>) -> Key {
         "provider": settings,
         "canvas": [canvas.width(), canvas.height()],
         "candidates": candidates,
-        "edited": edited,
+        EDITED: edited,
+        READER: READER_VERSION,
     });
     Key {
         provider,

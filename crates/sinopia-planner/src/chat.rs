@@ -4,11 +4,12 @@ use std::fmt;
 
 use sinopia_layout::{Canvas, LayoutCache};
 
+use crate::answer;
 use crate::error::{Error, Result};
 use crate::planner::{
     Plan, PlanContext, PlanEvent, PlanGoal, PlanOptions, PlanTask, Planner, PlannerIdentity, PlannerInfo,
 };
-use crate::provider::{CallError, CompletionRequest, Message, Prices, Provider};
+use crate::provider::{CallError, Completion, CompletionRequest, Message, Prices, Provider};
 use crate::retry::RetryPolicy;
 use crate::search::{Budget, Candidate, Search};
 use crate::template::Template;
@@ -119,8 +120,8 @@ impl Talk<'_> {
             });
             let mut conversation = vec![Message::user(self.opening()?)];
             for turn in 0..=*repairs {
-                let answer = self.ask(&conversation, search)?;
-                let (problems, faulty) = match self.read(&answer) {
+                let completion = self.ask(&conversation, search)?;
+                let (problems, faulty) = match self.read(&completion) {
                     Ok(candidate) => {
                         let faults = candidate.faults();
                         if faults.is_empty() {
@@ -128,14 +129,21 @@ impl Talk<'_> {
                         }
                         (faults, Some(candidate))
                     }
-                    Err(error) => (vec![unreadable(&error)], None),
+                    // Thoughts that hold no layout are no answer.
+                    Err(_) if completion.is_reasoning => return Err(self.only_reasoned()),
+                    Err(error) => (problems_of(&error, completion.is_cut), None),
                 };
-                if turn < *repairs {
+                let answer = completion.text;
+                let is_last = turn == *repairs;
+                search.reject(answer.clone(), problems.clone(), faulty);
+                if search.is_hopeless() {
+                    return Err(search.unusable());
+                }
+                if !is_last {
                     self.context.tell(&PlanEvent::Repairing { planner: self.name(), problems: problems.clone() });
                     let complaint = self.planner.template.repair(self.task.text(), self.canvas, &problems)?;
-                    conversation.extend([Message::assistant(answer.clone()), Message::user(complaint)]);
+                    conversation.extend([Message::assistant(answer), Message::user(complaint)]);
                 }
-                search.reject(answer, problems, faulty);
             }
         }
         Err(search.unusable())
@@ -155,7 +163,7 @@ impl Talk<'_> {
     }
 
     /// One answer, with calls repeated as the policy says.
-    fn ask(&self, conversation: &[Message], search: &mut Search) -> Result<String> {
+    fn ask(&self, conversation: &[Message], search: &mut Search) -> Result<Completion> {
         let ChatOptions { plan, retry, .. } = &self.planner.options;
         let is_cancelled = || self.context.is_cancelled();
         let mut failures = 0;
@@ -173,7 +181,7 @@ impl Talk<'_> {
             let error = match self.planner.provider.complete(&request) {
                 Ok(completion) => {
                     search.count_answer(completion.usage);
-                    return Ok(completion.text);
+                    return Ok(completion);
                 }
                 Err(CallError::Unable(problem)) => return Err(Error::Unable { planner: self.name(), problem }),
                 Err(CallError::Cancelled) => return Err(Error::Cancelled),
@@ -196,11 +204,37 @@ impl Talk<'_> {
         Error::OutOfTime { planner: self.name(), limit: self.budget.limit(), last }
     }
 
-    /// Reads an answer and checks it.
-    fn read(&self, answer: &str) -> Result<Candidate> {
-        let (layout, answer) = self.planner.template.read(answer, self.canvas)?;
-        Ok(Candidate::check(self.task, self.canvas, layout, answer))
+    /// Reads an answer and checks it. What was cut off, or was meant as a thought, is not certain even if it can be read.
+    fn read(&self, completion: &Completion) -> Result<Candidate> {
+        let answer = answer::read(&completion.text, self.canvas)?;
+        let mut candidate = Candidate::of_answer(self.task, self.canvas, answer);
+        candidate.is_doubtful |= completion.is_cut || completion.is_reasoning;
+        candidate.understood.extend(completion.notes.iter().cloned());
+        candidate.understood.extend(completion.is_cut.then(|| CUT.to_owned()));
+        candidate.understood.extend(completion.is_reasoning.then(|| REASONED.to_owned()));
+        Ok(candidate)
     }
+
+    /// The error of a model that has thought and not answered.
+    fn only_reasoned(&self) -> Error {
+        let server = self.planner.provider.identity().to_string();
+        let source =
+            CallError::Empty { reason: "there is no layout in what it thought".to_owned(), has_reasoning: true };
+        Error::Call { server, calls: 1, source }
+    }
+}
+
+/// What is told of an answer that ended at the limit on tokens.
+const CUT: &str = "the answer was cut off at the limit on its length; `--llm-max-tokens` allows more";
+
+/// What is told of an answer that the server took for thoughts.
+const REASONED: &str = "the server sent the whole answer as the model's reasoning";
+
+/// What was wrong with an answer that cannot be read.
+fn problems_of(error: &Error, is_cut: bool) -> Vec<String> {
+    let mut problems = vec![unreadable(error)];
+    problems.extend(is_cut.then(|| CUT.to_owned()));
+    problems
 }
 
 /// What the model is told about an answer that is no layout.

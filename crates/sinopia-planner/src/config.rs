@@ -25,7 +25,7 @@ use crate::template::{AnswerFormat, Template};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlannerKind {
-    /// The small model inside the program: English captions, no network.
+    /// The one inside the program, which reads English captions and lays them out by rules: no model, no network.
     BuiltIn,
     /// A model file, run in process.
     Gguf,
@@ -34,11 +34,9 @@ pub enum PlannerKind {
     OpenAi,
 }
 
-/// Who plans, and how. What is `None` is as suits the model.
-#[derive(Debug, Clone)]
+/// Who plans, and how. What is `None` is as suits the model; by default the built-in planner does, without a memory.
+#[derive(Debug, Clone, Default)]
 pub struct PlannerConfig {
-    /// The bytes of the built-in planner's model, a GGUF file.
-    pub built_in_model: &'static [u8],
     /// Who plans; by the model's name if it is not said.
     pub kind: Option<PlannerKind>,
     /// The language model, by the name its server knows, or a GGUF file.
@@ -79,9 +77,7 @@ pub enum Memory {
     /// Nowhere.
     #[default]
     None,
-    /// In this file, if that saves anything: the built-in planner answers alike every time, and faster than a disk may.
-    WhereUseful(PathBuf),
-    /// In this file, whoever plans.
+    /// In this file, unless the built-in planner plans: its layouts are the same every time, and made sooner than they are found.
     At(PathBuf),
 }
 
@@ -141,29 +137,6 @@ impl fmt::Display for OpenEvent {
 }
 
 impl PlannerConfig {
-    /// The built-in planner with the model in `built_in_model`, without a memory.
-    pub fn new(built_in_model: &'static [u8]) -> Self {
-        Self {
-            built_in_model,
-            kind: None,
-            model: None,
-            base_url: None,
-            keys: ApiKeys::default(),
-            endpoint: None,
-            format: None,
-            template: None,
-            temperature: None,
-            max_tokens: None,
-            prices: None,
-            request_timeout: None,
-            total_timeout: None,
-            candidates: None,
-            canvas: None,
-            is_lenient: false,
-            memory: Memory::None,
-        }
-    }
-
     /// Who plans: whom the settings name, or whoever goes by such a model name, or the built-in planner.
     pub fn kind(&self) -> PlannerKind {
         let of_model = |model: &String| match is_model_file(model) {
@@ -180,8 +153,8 @@ impl PlannerConfig {
     pub fn open_cache(&self) -> Result<Option<Cache>> {
         match &self.memory {
             Memory::None => Ok(None),
-            Memory::WhereUseful(_) if self.kind() == PlannerKind::BuiltIn => Ok(None),
-            Memory::WhereUseful(path) | Memory::At(path) => Cache::open(path).map(Some),
+            Memory::At(_) if self.kind() == PlannerKind::BuiltIn => Ok(None),
+            Memory::At(path) => Cache::open(path).map(Some),
         }
     }
 
@@ -217,7 +190,7 @@ impl PlannerConfig {
 /// [`Cache::open`].
 pub fn open(config: &PlannerConfig, tell: &dyn Fn(&OpenEvent)) -> Result<Box<dyn Planner>> {
     match config.kind() {
-        PlannerKind::BuiltIn => remembering(built_in(config)?, config),
+        PlannerKind::BuiltIn => Ok(Box::new(built_in(config)?)),
         PlannerKind::Gguf => remembering(model_file(config, tell)?, config),
         PlannerKind::OpenAi => remembering(server(config, tell)?, config),
     }
@@ -234,7 +207,7 @@ fn built_in(config: &PlannerConfig) -> Result<BuiltInPlanner> {
     if config.template.is_some() || config.format.is_some() {
         return Err(Error::NoTemplateTaken);
     }
-    BuiltInPlanner::new(config.built_in_model, config.plan_options(BuiltInPlanner::default_options()))
+    Ok(BuiltInPlanner::new(config.plan_options(BuiltInPlanner::default_options())))
 }
 
 fn model_file(config: &PlannerConfig, tell: &dyn Fn(&OpenEvent)) -> Result<ChatPlanner> {
@@ -299,7 +272,7 @@ mod tests {
     use super::*;
 
     fn config(model: Option<&str>) -> PlannerConfig {
-        PlannerConfig { model: model.map(str::to_owned), ..PlannerConfig::new(&[]) }
+        PlannerConfig { model: model.map(str::to_owned), ..PlannerConfig::default() }
     }
 
     fn named(value: &str) -> Option<NamedKey> {
@@ -340,14 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_is_opened_where_it_is_useful() {
+    fn a_memory_is_opened_for_language_models() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plans.sqlite");
+        let at = Memory::At(folder.path().join("plans.sqlite"));
         let opened = |model, memory: &Memory| {
             PlannerConfig { memory: memory.clone(), ..config(model) }.open_cache().unwrap().is_some()
         };
-        let useful = Memory::WhereUseful(path.clone());
-        assert!(!opened(None, &useful) && opened(Some("gpt-4"), &useful));
-        assert!(opened(None, &Memory::At(path)) && !opened(Some("gpt-4"), &Memory::None));
+        assert!(!opened(None, &at) && opened(Some("gpt-4"), &at));
+        assert!(!opened(Some("gpt-4"), &Memory::None));
     }
 }

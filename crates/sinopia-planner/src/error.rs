@@ -203,6 +203,11 @@ impl Error {
         }
     }
 
+    /// Whether the caption is beyond the planner, so that asking again gives the same.
+    pub fn is_of_caption(&self) -> bool {
+        matches!(self, Error::Unable { .. } | Error::Layout(_))
+    }
+
     /// Whether nobody waited any more.
     pub fn is_cancelled(&self) -> bool {
         match self {

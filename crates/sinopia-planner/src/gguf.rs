@@ -9,8 +9,7 @@ use sha2::{Digest, Sha256};
 use sinopia_layout::{Canvas, hex};
 use sinopia_llm::{Constraint, Generation, LanguageModel, Role as LlmRole, TokenSampling};
 
-use crate::in_process;
-use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role};
+use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role, Usage};
 use crate::template::{AnswerFormat, TWO_STEP_SCHEMA};
 
 /// Bytes at the beginning of a file, where its metadata lies, that tell it from others in the cache.
@@ -115,10 +114,26 @@ impl Provider for Gguf {
             stop: None,
             timeout: Some(timeout),
         };
-        let answer =
-            self.model.answer_cancellable(&turns, &generation, is_cancelled).map_err(in_process::call_error)?;
-        let usage = in_process::usage(&answer);
-        Ok(Completion { text: answer.text, is_cut: answer.is_cut, usage })
+        let answer = self.model.answer_cancellable(&turns, &generation, is_cancelled).map_err(call_error)?;
+        let usage = Usage {
+            requests: 0,
+            prompt_tokens: answer.prompt_tokens as u64,
+            completion_tokens: answer.tokens.len() as u64,
+        };
+        Ok(Completion { text: answer.text, is_cut: answer.is_cut, usage, ..Completion::default() })
+    }
+}
+
+/// A failure as the failure of a call.
+fn call_error(error: sinopia_llm::Error) -> CallError {
+    match error {
+        sinopia_llm::Error::OutOfTime(limit) => CallError::Timeout(limit),
+        sinopia_llm::Error::Cancelled => CallError::Cancelled,
+        error => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let problem = format!("{error}{cause}");
+            if error.is_bad_input() { CallError::Unable(problem) } else { CallError::Failed(problem) }
+        }
     }
 }
 

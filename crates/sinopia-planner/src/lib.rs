@@ -1,7 +1,7 @@
-//! Layouts from captions: by any language model, or by the small one that comes with the program.
+//! Layouts from captions: by rules, or by any language model.
 //!
-//! A [`Planner`] turns a [`PlanTask`] into a [`Plan`]. A language model is asked for a layout, its answer is read and checked against the caption, it is told
-//! what is wrong, and what passed is remembered. It ends: calls, turns and time are bounded.
+//! A [`Planner`] turns a [`PlanTask`] into a [`Plan`]. The built-in one reads the caption and solves for a layout. A language model is asked for one, its answer is read
+//! and checked against the caption, it is told what is wrong, and what passed is remembered. It ends: calls, turns and time are bounded.
 //!
 //! ```no_run
 //! use sinopia_planner::config::{self, PlannerConfig};
@@ -10,7 +10,7 @@
 //! let config = PlannerConfig {
 //!     model: Some("mistralai/Mixtral-8x7B-Instruct-v0.1".to_owned()),
 //!     base_url: Some("vllm".to_owned()),
-//!     ..PlannerConfig::new(&[])
+//!     ..PlannerConfig::default()
 //! };
 //! let planner = config::open(&config, &|event| eprintln!("{event}"))?;
 //! let task = PlanTask::caption("two red apples to the left of a sleeping cat, no dogs");
@@ -20,15 +20,14 @@
 //! ```
 //!
 //! Start reading at [`Planner`], then at one of its implementations: [`chat::ChatPlanner`] asks a language model, which is a [`Provider`];
-//! [`built_in::BuiltInPlanner`] has its own; [`cached::CachedPlanner`] adds a memory to any.
+//! [`built_in::BuiltInPlanner`] asks nobody; [`cached::CachedPlanner`] adds a memory to any.
 
 pub mod error;
 pub mod planner;
+mod remark;
 mod search;
 
-pub mod caption;
 pub mod checks;
-mod words;
 
 mod answer;
 pub mod chat;
@@ -37,15 +36,15 @@ mod two_step;
 
 pub mod address;
 pub mod gguf;
-mod in_process;
+pub mod local_servers;
 pub mod openai;
 pub mod presets;
 pub mod provider;
+mod refused;
+mod reply;
 pub mod retry;
 
 pub mod built_in;
-mod places;
-mod quoted;
 
 pub mod batch;
 pub mod cache;
@@ -56,6 +55,7 @@ pub use cache::Cache;
 pub use config::{PlannerConfig, PlannerKind, open};
 pub use error::{Error, Result};
 pub use planner::{
-    Plan, PlanContext, PlanEvent, PlanGoal, PlanOptions, PlanTask, Planner, PlannerIdentity, PlannerInfo,
+    Plan, PlanContext, PlanEvent, PlanGoal, PlanNote, PlanOptions, PlanTask, Planner, PlannerIdentity, PlannerInfo,
 };
 pub use provider::{CallError, Prices, Provider, Usage};
+pub use remark::PlanRemark;

@@ -1,9 +1,8 @@
 //! Any server that speaks OpenAI's protocol: OpenAI, vLLM, llama.cpp, Ollama, LM Studio and others.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sinopia_layout::limits::{LLM_ERROR_BYTES, LLM_REPLY_BYTES};
 use ureq::http::{HeaderMap, Response, header};
@@ -11,7 +10,9 @@ use ureq::{Agent, Body};
 
 use crate::address::{ApiKey, BaseUrl};
 use crate::presets::{self, Endpoint, Preset};
-use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role, Usage};
+use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role, Usage, is_limit};
+use crate::refused::{Dropped, LIMITS, Refused};
+use crate::reply::{self, Reply, Said};
 
 /// Longest part of an error page that a message repeats, in characters.
 const SHOWN_CHARS: usize = 300;
@@ -50,6 +51,22 @@ pub struct OpenAi {
     agent: Agent,
     /// How many of [`Dialect`]s the server has refused, from the first on.
     refused_dialects: AtomicU8,
+    /// The parameters that it has refused.
+    refused: Refused,
+    /// Whether the `responses` endpoint wants to be told that the answer is a text.
+    wants_text_format: AtomicBool,
+}
+
+/// A call that failed, and the parameter that the server names as its reason.
+struct Failed {
+    error: CallError,
+    param: Option<String>,
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self { error, param: None }
+    }
 }
 
 impl OpenAi {
@@ -63,7 +80,13 @@ impl OpenAi {
         // A proxy cannot reach this machine.
         let config = if options.base_url.is_loopback() { config.proxy(None) } else { config };
         let agent = Agent::new_with_config(config.build());
-        Self { options, agent, refused_dialects: AtomicU8::new(0) }
+        Self {
+            options,
+            agent,
+            refused_dialects: AtomicU8::new(0),
+            refused: Refused::default(),
+            wants_text_format: AtomicBool::new(false),
+        }
     }
 
     /// Where the server is.
@@ -97,23 +120,26 @@ impl OpenAi {
             }
             Endpoint::Responses => {
                 body.insert("input".to_owned(), conversation.iter().map(input_item).collect());
-                body.insert("store".to_owned(), false.into());
+                if !self.refused.has(Dropped::Store) {
+                    body.insert("store".to_owned(), false.into());
+                }
             }
         }
-        let limit = match preset.endpoint {
-            Endpoint::Responses => "max_output_tokens",
-            _ if preset.is_reasoning => "max_completion_tokens",
-            _ => "max_tokens",
-        };
-        body.insert(limit.to_owned(), preset.max_tokens.into());
-        if let Some(temperature) = preset.temperature {
+        if !self.refused.has(Dropped::Limit) {
+            body.insert(self.name_of_limit().to_owned(), preset.max_tokens.into());
+        }
+        if let Some(temperature) = preset.temperature.filter(|_| !self.refused.has(Dropped::Temperature)) {
             body.insert("temperature".to_owned(), temperature.into());
         }
-        if let Some(stop) = preset.stop.filter(|_| preset.endpoint != Endpoint::Responses) {
+        let takes_stop = preset.endpoint != Endpoint::Responses && !self.refused.has(Dropped::Stop);
+        if let Some(stop) = preset.stop.filter(|_| takes_stop) {
             body.insert("stop".to_owned(), stop.into());
         }
         let schema = || serde_json::from_str(preset.format.schema().unwrap_or("true")).unwrap_or(Value::Bool(true));
         match (dialect, preset.endpoint) {
+            (Dialect::None, Endpoint::Responses) if self.wants_text_format.load(Ordering::Relaxed) => {
+                body.insert("text".to_owned(), json!({"format": {"type": "text"}}));
+            }
             (Dialect::None, _) => {}
             (Dialect::JsonSchema, Endpoint::Responses) => {
                 let format = json!({"type": "json_schema", "name": "layout", "strict": true, "schema": schema()});
@@ -130,7 +156,18 @@ impl OpenAi {
         Value::Object(body)
     }
 
-    fn ask(&self, body: &Value, timeout: Duration) -> Result<Completion, CallError> {
+    /// What the limit on tokens is called.
+    fn name_of_limit(&self) -> &'static str {
+        let preset = &self.options.preset;
+        let is_newer = preset.is_reasoning != self.refused.has(Dropped::LimitName);
+        match preset.endpoint {
+            Endpoint::Responses => LIMITS[2],
+            _ if is_newer => LIMITS[1],
+            _ => LIMITS[0],
+        }
+    }
+
+    fn ask(&self, body: &Value, timeout: Duration) -> Result<Completion, Failed> {
         let path = match self.options.preset.endpoint {
             Endpoint::Chat => "chat/completions",
             Endpoint::Completions => "completions",
@@ -141,17 +178,39 @@ impl OpenAi {
         for _ in 0..=MAX_REDIRECTS {
             let left = timeout.saturating_sub(started.elapsed());
             if left.is_zero() {
-                return Err(CallError::Timeout(timeout));
+                return Err(CallError::Timeout(timeout).into());
             }
             let mut response = self.post(&url, body, left).map_err(|error| self.call_error(&error, timeout))?;
             let status = response.status().as_u16();
             match status {
-                200..=299 => return self.completion(&mut response, timeout),
+                200..=299 => return Ok(self.completion(&mut response, timeout)?),
                 300..=399 => url = self.follow(&response)?,
                 _ => return Err(self.refusal(&mut response)),
             }
         }
-        Err(CallError::Redirect { status: 310, target: "itself, again and again".to_owned() })
+        Err(CallError::Redirect { status: 310, target: "itself, again and again".to_owned() }.into())
+    }
+
+    /// Whether a refusal tells of a part of the request that the server does not take, so that the next one is without it. What was learnt is told.
+    fn learn(&self, failed: &Failed, body: &Value, dialect: Dialect, notes: &mut Vec<String>) -> bool {
+        // 500: what some servers say of a request that they cannot read.
+        let CallError::Status { status: status @ (400 | 404 | 415 | 422 | 500 | 501), message, .. } = &failed.error
+        else {
+            return false;
+        };
+        let param = failed.param.as_deref();
+        if param.is_some_and(|param| param.starts_with("text")) && body.get("text").is_none() {
+            return !self.wants_text_format.swap(true, Ordering::Relaxed);
+        }
+        if dialect != Dialect::None && (is_about_schema(*status, message) || param.is_some_and(is_schema_parameter)) {
+            self.refused_dialects.fetch_max(dialect as u8 + 1, Ordering::Relaxed);
+            return true;
+        }
+        // A server that failed for another reason may quote the request.
+        let learnt = if *status == 500 { None } else { self.refused.learn(body, param, message) };
+        let is_learnt = learnt.is_some();
+        notes.extend(learnt);
+        is_learnt
     }
 
     fn post(&self, url: &str, body: &Value, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
@@ -185,29 +244,44 @@ impl OpenAi {
             .map_err(|error| CallError::Malformed(format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))?;
         let reply: Reply =
             serde_json::from_str(&text).map_err(|error| CallError::Malformed(self.redact(&error.to_string())))?;
-        if let Some(error) = reply.error {
-            return Err(CallError::Malformed(excerpt(&self.redact(&error_message(&error)))));
+        if let Some(error) = &reply.error {
+            let message = excerpt(&self.redact(&error_message(error)));
+            return Err(CallError::Malformed(match error.get("code").and_then(Value::as_u64) {
+                Some(code) => format!("there is an error in it, {code}: {message}"),
+                None => message,
+            }));
         }
         let counted = reply.usage.unwrap_or_default();
-        let (content, reason) = match self.options.preset.endpoint {
-            Endpoint::Responses => response_text(reply.output, reply.incomplete_details)?,
-            Endpoint::Chat | Endpoint::Completions => choice_text(reply.choices)?,
+        let usage = Usage {
+            requests: 0,
+            prompt_tokens: counted.prompt_tokens.or(counted.input_tokens).unwrap_or(0),
+            completion_tokens: counted.completion_tokens.or(counted.output_tokens).unwrap_or(0),
         };
-        if content.trim().is_empty() {
-            return Err(CallError::Empty(excerpt(&reason)));
-        }
-        Ok(Completion {
-            text: self.redact(&content),
-            is_cut: matches!(reason.as_str(), "length" | "max_output_tokens"),
-            usage: Usage {
-                requests: 0,
-                prompt_tokens: counted.prompt_tokens.or(counted.input_tokens).unwrap_or(0),
-                completion_tokens: counted.completion_tokens.or(counted.output_tokens).unwrap_or(0),
-            },
-        })
+        let said = match self.options.preset.endpoint {
+            Endpoint::Responses => reply::of_items(reply.output, reply.incomplete_details)?,
+            Endpoint::Chat | Endpoint::Completions => reply::of_choice(reply.choices)?,
+        };
+        self.judged(said, usage)
     }
 
-    fn refusal(&self, response: &mut Response<Body>) -> CallError {
+    /// What was said as an answer, if it is one.
+    fn judged(&self, said: Said, usage: Usage) -> Result<Completion, CallError> {
+        let Said { text, reasoning, refusal, reason } = said;
+        let is_cut = is_limit(&reason);
+        if let Some(refusal) = refusal.or_else(|| (reason == "content_filter").then_some(reason.clone())) {
+            return Err(CallError::Declined(excerpt(&self.redact(&refusal))));
+        }
+        let has_reasoning = !reasoning.trim().is_empty();
+        let is_reasoning = text.trim().is_empty();
+        // A server that takes the whole answer for thoughts has ended it as models end answers.
+        if is_reasoning && (!has_reasoning || is_cut) {
+            return Err(CallError::Empty { reason: excerpt(&reason), has_reasoning });
+        }
+        let text = if is_reasoning { reasoning } else { text };
+        Ok(Completion { text: self.redact(&text), is_cut, is_reasoning, notes: Vec::new(), usage })
+    }
+
+    fn refusal(&self, response: &mut Response<Body>) -> Failed {
         let status = response.status().as_u16();
         let retry_after = text_header(response.headers(), header::RETRY_AFTER.as_str())
             .and_then(|value| parse_retry_after(&value, SystemTime::now()));
@@ -216,8 +290,13 @@ impl OpenAi {
         let page: Option<Value> = serde_json::from_str(&text).ok();
         let error = page.as_ref().map(|page| page.get("error").unwrap_or(page));
         let code = error.and_then(|error| error.get("code")).and_then(Value::as_str).unwrap_or_default();
-        let message = excerpt(&error.map_or(text.clone(), error_message));
-        CallError::Status { status, message, retry_after, is_quota: code == "insufficient_quota" }
+        let mut message = excerpt(&error.map_or(text.clone(), error_message));
+        let param = error.and_then(|error| error.get("param")).and_then(Value::as_str).map(excerpt);
+        if let Some(param) = param.as_ref().filter(|param| !message.contains(param.as_str())) {
+            message.push_str(&format!(" (parameter `{param}`)"));
+        }
+        let error = CallError::Status { status, message, retry_after, is_quota: code == "insufficient_quota" };
+        Failed { error, param }
     }
 
     fn call_error(&self, error: &ureq::Error, timeout: Duration) -> CallError {
@@ -260,23 +339,29 @@ impl Provider for OpenAi {
     fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
         let CompletionRequest { conversation, timeout, .. } = *request;
         let started = std::time::Instant::now();
-        let mut left = timeout;
+        let mut notes = Vec::new();
+        let mut refusals = 0;
         loop {
             let dialect = self.dialect();
-            let answer = self.ask(&self.body(conversation, dialect), left);
-            match &answer {
-                // 500: what some servers say of a request that they cannot read.
-                Err(CallError::Status { status: status @ (400 | 404 | 415 | 422 | 500 | 501), message, .. })
-                    if dialect != Dialect::None && is_about_schema(*status, message) =>
-                {
-                    self.refused_dialects.fetch_max(dialect as u8 + 1, Ordering::Relaxed);
-                    left = timeout.saturating_sub(started.elapsed());
+            let body = self.body(conversation, dialect);
+            let left = if refusals == 0 { timeout } else { timeout.saturating_sub(started.elapsed()) };
+            let failed = match self.ask(&body, left) {
+                Ok(completion) => {
+                    let usage = Usage { requests: refusals as u64, ..completion.usage };
+                    return Ok(Completion { notes, usage, ..completion });
                 }
-                _ => return answer,
+                Err(failed) => failed,
+            };
+            refusals += 1;
+            if refusals > MOST_REFUSALS || !self.learn(&failed, &body, dialect, &mut notes) {
+                return Err(failed.error);
             }
         }
     }
 }
+
+/// Requests that are refused for a part that can be left out, one a part.
+const MOST_REFUSALS: usize = Refused::MOST + 3;
 
 /// Whether there is no such server: waiting does not change that.
 fn is_absence(error: &ureq::Error) -> bool {
@@ -312,6 +397,13 @@ fn is_about_schema(status: u16, message: &str) -> bool {
     is_meant || named.iter().any(|word| message.contains(word))
 }
 
+/// Whether a parameter is how the schema is told.
+fn is_schema_parameter(param: &str) -> bool {
+    ["response_format", "text.format", "text"]
+        .iter()
+        .any(|name| param == *name || param.starts_with(&format!("{name}.")))
+}
+
 /// What is said: a text, or a text and a picture as a list of parts.
 fn content(message: &Message) -> Value {
     match &message.picture {
@@ -329,26 +421,6 @@ fn input_item(message: &Message) -> Value {
     let mut parts = vec![json!({"type": kind, "text": message.text})];
     parts.extend(message.picture.as_ref().map(|url| json!({"type": "input_image", "image_url": url})));
     json!({"role": message.role, "content": parts})
-}
-
-/// Text and reason for the end of the first choice.
-fn choice_text(choices: Vec<Choice>) -> Result<(String, String), CallError> {
-    let Some(choice) = choices.into_iter().next() else {
-        return Err(CallError::Malformed("there is no choice in it".to_owned()));
-    };
-    let content = choice.message.and_then(|message| message.content).or(choice.text);
-    Ok((content.unwrap_or_default(), choice.finish_reason.unwrap_or_default()))
-}
-
-/// Text of the messages among the items, thoughts left out, and why the answer is not complete.
-fn response_text(items: Vec<OutputItem>, incomplete: Option<Incomplete>) -> Result<(String, String), CallError> {
-    let reason = incomplete.and_then(|incomplete| incomplete.reason).unwrap_or_default();
-    if items.is_empty() && reason.is_empty() {
-        return Err(CallError::Malformed("there is no output in it".to_owned()));
-    }
-    let messages = items.into_iter().filter(|item| item.kind == "message");
-    let parts = messages.flat_map(|item| item.content).filter(|part| part.kind == "output_text");
-    Ok((parts.filter_map(|part| part.text).collect(), reason))
 }
 
 /// A conversation for a model that continues texts.
@@ -396,58 +468,6 @@ fn excerpt(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-#[derive(Deserialize)]
-struct Reply {
-    #[serde(default)]
-    choices: Vec<Choice>,
-    #[serde(default)]
-    output: Vec<OutputItem>,
-    incomplete_details: Option<Incomplete>,
-    usage: Option<Counted>,
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    message: Option<ReplyMessage>,
-    text: Option<String>,
-    finish_reason: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ReplyMessage {
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct OutputItem {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    content: Vec<OutputPart>,
-}
-
-#[derive(Deserialize)]
-struct OutputPart {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Incomplete {
-    reason: Option<String>,
-}
-
-/// Tokens, by the names of the chat endpoint and by those of `responses`.
-#[derive(Deserialize, Default)]
-struct Counted {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
 }
 
 #[cfg(test)]

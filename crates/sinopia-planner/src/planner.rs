@@ -4,16 +4,17 @@ use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sinopia_layout::{Canvas, Layout, RepairReport, counted};
+use sinopia_layout::{Canvas, Layout, RepairReport};
 
-use crate::checks::{self, Finding};
+use crate::checks::{self, BoxProblem, Finding, Problem, ThingProblem};
 use crate::error::Result;
 use crate::provider::{Prices, Usage};
+use crate::remark::PlanRemark;
 
 /// How often a pause looks whether the plan was called off.
 const CANCELLATION_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Whoever lays out captions: a language model, the small model inside the program, rules.
+/// Whoever lays out captions: a language model, or rules.
 pub trait Planner: Send + Sync {
     /// Who plans, and what it can do.
     fn info(&self) -> &PlannerInfo;
@@ -134,7 +135,10 @@ impl<'a> PlanTask<'a> {
             PlanGoal::Edit { .. } => checks::check_boxes(layout),
         };
         if layout.canvas != canvas {
-            findings.push(Finding::OtherCanvas { expected: canvas, found: layout.canvas });
+            findings.push(Finding::fault(Problem::Boxes(BoxProblem::OtherCanvas {
+                expected: canvas,
+                found: layout.canvas,
+            })));
         }
         findings
     }
@@ -145,16 +149,47 @@ impl<'a> PlanTask<'a> {
 pub struct Plan {
     /// The layout, every box inside the canvas.
     pub layout: Layout,
-    /// The planner's answer, as [`sinopia_layout::parse_answer_on`] reads it.
+    /// The planner's answer, as [`sinopia_layout::parse_answer_on`] reads it; of the built-in planner the layout, written down.
     pub answer: String,
-    /// What could be better; faults only if the task or [`PlanOptions`] is lenient.
+    /// What could be better; faults only if the task or [`PlanOptions`] is lenient, or the planner is the built-in one.
     pub findings: Vec<Finding>,
+    /// What else is to be said: what of the caption was left out.
+    pub remarks: Vec<PlanRemark>,
     /// What was changed in the answer's boxes.
     pub changes: RepairReport,
+    /// What was understood of the answer that it does not say in the form asked for, and what happened on the way to it; a sentence each.
+    pub understood: Vec<String>,
+    /// Whether the layout rests on a guess, or on an answer that may not be whole. Such a plan is not remembered.
+    pub is_doubtful: bool,
     /// What this plan cost now; nothing if it was cached.
     pub usage: Usage,
     /// Whether the answer comes from the cache.
     pub is_cached: bool,
+}
+
+/// A sentence about a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanNote {
+    /// Whether the layout is not what the caption says.
+    pub is_fault: bool,
+    /// The sentence.
+    pub text: String,
+}
+
+impl Plan {
+    /// Everything that is to be said of it, once: findings, then remarks.
+    pub fn notes(&self) -> Vec<PlanNote> {
+        let findings = self.findings.iter().filter(|finding| !self.is_remarked(finding));
+        let findings = findings.map(|finding| PlanNote { is_fault: finding.is_fault(), text: finding.to_string() });
+        let remarks = self.remarks.iter().map(|remark| PlanNote { is_fault: false, text: remark.to_string() });
+        findings.chain(remarks).collect()
+    }
+
+    /// Whether a remark says what a finding says: whoever read the caption knows that a word was not understood, and the checks miss it in the layout.
+    fn is_remarked(&self, finding: &Finding) -> bool {
+        let Problem::Things(ThingProblem::Unmentioned { words }) = &finding.problem else { return false };
+        self.remarks.iter().any(|remark| matches!(remark, PlanRemark::NotUnderstood(lost) if lost.contains(words)))
+    }
 }
 
 /// How hard a planner tries.
@@ -250,14 +285,10 @@ pub enum PlanEvent {
         /// Of how many at most.
         candidates: usize,
     },
-    /// The likeliest layout is not perfect, and others are drawn to choose from.
-    DrawingMore {
-        /// Who draws.
+    /// The caption is laid out by rules, which takes a moment.
+    Solving {
+        /// Who does.
         planner: String,
-        /// How many at most.
-        candidates: usize,
-        /// What is wrong with the likeliest one.
-        problems: Vec<String>,
     },
     /// A call failed and is repeated after a pause.
     Waiting {
@@ -288,14 +319,14 @@ impl fmt::Display for PlanEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlanEvent::Cached => f.write_str("the layout is in the cache of plans"),
-            PlanEvent::Asking { planner, candidate: 1, .. } => write!(f, "asking {planner} for a layout"),
+            PlanEvent::Asking { planner, candidates: 0 | 1, .. } => write!(f, "asking {planner} for a layout"),
+            PlanEvent::Asking { planner, candidate: 1, candidates } => {
+                write!(f, "asking {planner} for up to {candidates} layouts to choose from")
+            }
             PlanEvent::Asking { planner, candidate, candidates } => {
-                write!(f, "asking {planner} for another layout to choose from, {candidate} of at most {candidates}")
+                write!(f, "asking {planner} for layout {candidate} of at most {candidates}")
             }
-            PlanEvent::DrawingMore { planner, candidates, problems } => {
-                let others = counted(*candidates, "other layout");
-                write!(f, "asking {planner} for up to {others} to choose from, as in its first {}", problems.join("; "))
-            }
+            PlanEvent::Solving { planner } => write!(f, "laying out the caption with {planner}"),
             PlanEvent::Waiting { planner, reason, pause } => {
                 write!(f, "{planner} gave no answer: {reason}; trying again in {:.1} s", pause.as_secs_f64())
             }

@@ -106,13 +106,17 @@ impl Message {
 }
 
 /// An answer and what it took.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Completion {
     /// The text.
     pub text: String,
     /// Whether the model was stopped by the limit on tokens.
     pub is_cut: bool,
-    /// Tokens as the server counts them; zero where it does not say.
+    /// Whether the text is the model's reasoning, as it answered nothing else.
+    pub is_reasoning: bool,
+    /// What happened on the way that is worth telling, a sentence each.
+    pub notes: Vec<String>,
+    /// Tokens as the server counts them, zero where it does not say; and requests that it refused before.
     pub usage: Usage,
 }
 
@@ -177,7 +181,7 @@ pub enum CallError {
     Status {
         /// The HTTP status.
         status: u16,
-        /// What the server says about it.
+        /// What the server says about it, with the parameter that it names.
         message: String,
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
@@ -217,8 +221,27 @@ pub enum CallError {
     #[error("nobody waits for the answer any more")]
     Cancelled,
     /// The answer has no text.
-    #[error("the model answered nothing{}", after_colon(.0))]
-    Empty(String),
+    #[error("the model answered nothing{}{}", after_colon(reason), if *has_reasoning { ", though it reasoned" } else { "" })]
+    Empty {
+        /// Why it ended, in the server's words; `length` is the limit on tokens.
+        reason: String,
+        /// Whether it wrote down what it thought.
+        has_reasoning: bool,
+    },
+    /// The model or its server does not want to answer this.
+    #[error("the model refuses to answer{}", after_colon(.0))]
+    Declined(String),
+}
+
+/// Whether a model ended because of the limit on tokens, in the words of the protocol's endpoints.
+pub(crate) fn is_limit(reason: &str) -> bool {
+    matches!(reason, "length" | "max_output_tokens" | "max_tokens")
+}
+
+/// Whether a refusal says that the prompt is too long for the model.
+fn is_about_context(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    message.contains("context") && ["exceed", "length", "size", "window"].iter().any(|word| message.contains(word))
 }
 
 fn after_colon(message: &str) -> String {
@@ -229,7 +252,9 @@ impl CallError {
     /// Whether the same call may succeed a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            CallError::Connection(_) | CallError::Timeout(_) | CallError::Malformed(_) | CallError::Empty(_) => true,
+            CallError::Connection(_) | CallError::Timeout(_) | CallError::Malformed(_) => true,
+            // What was thought until there was no room left is thought again.
+            CallError::Empty { reason, has_reasoning } => !(*has_reasoning || is_limit(reason)),
             CallError::Status { status, is_quota, .. } => {
                 !is_quota && matches!(status, 408 | 409 | 425 | 429 | 500..=599)
             }
@@ -239,7 +264,16 @@ impl CallError {
             | CallError::ContentType { .. }
             | CallError::Cancelled
             | CallError::Unable(_)
+            | CallError::Declined(_)
             | CallError::Failed(_) => false,
+        }
+    }
+
+    /// How often the same call is made again at most: an answer that came whole and says nothing rarely gets better, a busy server does.
+    pub fn most_retries(&self) -> u32 {
+        match self {
+            CallError::Malformed(_) | CallError::Empty { .. } => 1,
+            _ => u32::MAX,
         }
     }
 
@@ -280,6 +314,14 @@ impl CallError {
             CallError::ContentType { .. } => {
                 "`--llm-base-url` must be the address of the API, most often ending in `/v1`"
             }
+            CallError::Status { status: 400 | 413 | 422, message, .. } if is_about_context(message) => {
+                "the prompt and the longest answer have to fit into the server's context: start it with a larger one (`-c 8192` of llama.cpp, \
+                 `OLLAMA_CONTEXT_LENGTH=8192`), or ask for shorter answers with `--llm-max-tokens`"
+            }
+            CallError::Empty { reason, has_reasoning } if *has_reasoning || is_limit(reason) => {
+                "`--llm-max-tokens NUMBER` gives the model room to think and to answer, 8192 for instance"
+            }
+            CallError::Declined(_) => "another wording, or another model with `--llm-model`, may be answered",
             CallError::Redirect { .. } => "if the new place is right, name it with `--llm-base-url`",
             _ => return None,
         };

@@ -35,7 +35,7 @@ impl RetryPolicy {
     /// `random` is in 0..1. Half of the pause is fixed and half is random, so that clients that failed together do not come
     /// back together: `p · (1 + random) / 2`, `p = min(first · 2^(failures − 1), longest)`. A `Retry-After` is a lower bound.
     pub fn pause(&self, error: &CallError, failures: u32, random: f64) -> Option<Duration> {
-        if !error.is_transient() || failures > self.max_retries {
+        if !error.is_transient() || failures > self.max_retries.min(error.most_retries()) {
             return None;
         }
         let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
@@ -112,6 +112,9 @@ mod tests {
         for permanent in [status(400, None), status(401, None), status(404, None), CallError::TooLarge { limit: 1 }] {
             assert_eq!(policy.pause(&permanent, 1, 1.0), None, "{permanent}");
         }
+        let empty = |has_reasoning| CallError::Empty { reason: "stop".to_owned(), has_reasoning };
+        assert!(policy.pause(&empty(false), 1, 1.0).is_some());
+        assert_eq!((policy.pause(&empty(false), 2, 1.0), policy.pause(&empty(true), 1, 1.0)), (None, None));
         let quota = CallError::Status { status: 429, message: String::new(), retry_after: None, is_quota: true };
         assert_eq!(policy.pause(&quota, 1, 1.0), None);
     }

@@ -11,10 +11,10 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sinopia_layout::limits::{TEMPLATE_BYTES, TEMPLATE_STEPS};
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, hex, names, parse_answer_on, write_answer};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, hex, names, write_answer};
 
+use crate::answer;
 use crate::error::{Error, Result};
-use crate::{answer, two_step};
 
 /// The JSON Schema of an answer in [`AnswerFormat::Json`], for servers that hold a model to it.
 pub const ANSWER_SCHEMA: &str = include_str!("../templates/answer.schema.json");
@@ -203,21 +203,6 @@ impl Template {
         }
     }
 
-    /// The layout that an answer describes, and the answer in a form that every reader of layouts knows.
-    ///
-    /// # Errors
-    /// [`Error::Layout`] if it is no layout.
-    pub fn read(&self, answer: &str, canvas: Canvas) -> Result<(Layout, String)> {
-        match self.format {
-            AnswerFormat::Text | AnswerFormat::Json => Ok((parse_answer_on(answer, canvas)?, answer.to_owned())),
-            AnswerFormat::TwoStep => {
-                let layout = two_step::read(answer, canvas).map_or_else(|| parse_answer_on(answer, canvas), Ok)?;
-                let plain = self.answer(&layout);
-                Ok((layout, plain))
-            }
-        }
-    }
-
     /// Rendering ends at the first filter that is not there: each is told, and one that does nothing takes its place.
     fn replace_unknown_filters(&mut self) -> Vec<String> {
         let mut faults = Vec::new();
@@ -373,6 +358,7 @@ pub fn examples(canvas: Canvas) -> Vec<Example> {
 mod tests {
     use super::*;
     use crate::checks::check;
+    use sinopia_layout::parse_answer_on;
 
     /// What is shown to a model must be what is asked of it.
     #[test]

@@ -3,7 +3,7 @@
 //! A language model is good at saying that the bird is above the castle and less so at arithmetic; rules never put two things into one place.
 
 use serde::Deserialize;
-use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox};
+use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox, spoken};
 
 /// Positions that are tried along each side of the canvas.
 const STEPS: u32 = 32;
@@ -78,6 +78,7 @@ impl Size {
 
 /// The layout of an answer in this form; `None` if it has another.
 pub(crate) fn read(text: &str, canvas: Canvas) -> Option<Layout> {
+    let text = spoken(text);
     let json = text.find('{').and_then(|start| text.rfind('}').and_then(|end| text.get(start..=end)));
     let answer: Answer = serde_json::from_str(json?).ok()?;
     let mut layout = Layout { canvas, objects: answer.core, background: answer.background, negative: answer.negative };
@@ -166,7 +167,9 @@ mod tests {
         r#""core":[{"phrase":"a castle","bbox":[150,100,200,200]},{"phrase":"a hill","bbox":[100,300,310,200]}]"#;
 
     fn laid_out(rest: &str) -> Layout {
-        let answer = format!("Here: {{{CORE},\"rest\":[{rest}],\"background\":\"A land\",\"negative\":\"\"}}");
+        let answer = format!(
+            "<think>{{}}</think>Here: {{{CORE},\"rest\":[{rest}],\"background\":\"A land\",\"negative\":\"\"}}"
+        );
         read(&answer, Canvas::PUBLISHED).unwrap()
     }
 

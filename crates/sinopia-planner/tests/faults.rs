@@ -138,7 +138,8 @@ fn a_wrong_answer_gets_one_repair_turn_that_says_what_is_wrong() {
 
 #[test]
 fn answers_that_stay_wrong_end_in_an_error_with_the_last_one() {
-    let desk = Desk::new(vec![chat(ONE_CAT)]);
+    let others = [250, 240, 230].map(|x| chat(&ONE_CAT.replace("40", &x.to_string())));
+    let desk = Desk::new(others.into_iter().chain([chat(ONE_CAT)]).collect());
     let message = desk.fails();
     assert!(
         message.contains("in 4 answers") && message.contains("2 × cat") && message.contains("[('a cat', [40, 200"),
@@ -421,7 +422,8 @@ fn a_task_may_have_a_canvas_and_be_lenient() {
 
 #[test]
 fn who_is_asked_for_what_is_told() {
-    let desk = Desk::new(vec![chat(ONE_CAT)]);
+    let others = [250, 240, 230].map(|x| chat(&ONE_CAT.replace("40", &x.to_string())));
+    let desk = Desk::new(others.into_iter().chain([chat(ONE_CAT)]).collect());
     assert!(desk.fails().starts_with("gpt-4 gave no usable layout in 4 answers to `two cats in a room`"));
     insta::assert_snapshot!(desk.told.borrow().join("\n"), @r"
     asking gpt-4 for a layout
