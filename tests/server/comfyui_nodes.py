@@ -142,7 +142,7 @@ def test_boxes_of_any_canvas_are_drawn():
 def test_what_cannot_be_edited_is_told():
     with refused("422", "built-in planner"):
         nodes.EditLayout().edit(LAYOUT, "move the dog up")
-    with refused("400", "this is no layout", "missing field `bbox`"):
+    with refused("400", "this is no layout", "`a dog` has no box", "`bbox`"):
         nodes.EditLayout().edit(LAYOUT, "", '{"canvas": {"width": 512, "height": 512}, "objects": [{"phrase": "a dog"}]}')
     with refused("no layout to edit"):
         nodes.EditLayout().edit()

@@ -494,6 +494,10 @@ pub enum LayoutFormat {
     Ideogram,
     /// Omost canvas.
     Omost,
+    /// Prompt of FLUX 3 Image with a table of boxes.
+    Flux3,
+    /// Layout of MOSS-Image, for a picture of the canvas's size.
+    Moss,
     /// A drawing.
     Svg,
 }

@@ -38,8 +38,8 @@ pub use painter::{Painted, Painter};
 pub use picture::{Picture, encode_png, recipe_in, rgb};
 pub use repeat::newer_version_warning;
 pub use settings::{
-    Described, MachineSettings, PaintSettings, PlannerSettings, RunSetting, Settings, SourceError, parse_canvas,
-    parse_size,
+    Described, LlmDiscovery, MachineSettings, PaintSettings, PlannerSettings, RunSetting, Settings, SourceError,
+    parse_canvas, parse_size,
 };
 pub use spec::{
     AUTO, DEFAULT_METHOD, DEFAULT_MODEL, DEFAULT_SEED, DEFAULT_STEPS, PaintSpec, RequestedMethod, ResolvedSpec,

@@ -400,7 +400,7 @@ impl ResolvedSpec {
     }
 
     /// The size of the picture, the model's own where nobody says.
-    fn size(&self, native: ImageSize) -> ImageSize {
+    pub fn size(&self, native: ImageSize) -> ImageSize {
         let ResolvedSampling { width, height, .. } = self.sampling;
         ImageSize { width: width.unwrap_or(native.width), height: height.unwrap_or(native.height) }
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::{CancellationToken, Observer, Run, Silent};
 use sinopia_eval::{Detector, Evaluator};
+use sinopia_layout::Canvas;
 use sinopia_models::Precision;
 use sinopia_models::hub::NoProgress;
 use sinopia_planner::{PlanContext, PlanTask, Planner, PlannerConfig};
@@ -13,7 +14,7 @@ use sinopia_planner::{PlanContext, PlanTask, Planner, PlannerConfig};
 use crate::models::{LoadedModel, ModelCache, OpenedModel, built_in};
 use crate::painter::{Painted, Painter};
 use crate::spec::AUTO;
-use crate::{Error, PaintSpec, Picture, ResolvedSpec, Result, Verdict, verdict};
+use crate::{Error, PaintSettings, PaintSpec, Picture, ResolvedSpec, Result, Verdict, verdict};
 
 /// A planner, models that stay loaded, and a detector.
 pub struct Studio {
@@ -35,7 +36,7 @@ impl Studio {
     /// # Errors
     /// Never on a sound build.
     pub fn new() -> Result<Self> {
-        let planner = sinopia_planner::open(&PlannerConfig::new(sinopia_miniature::PLANNER), &|_| {})?;
+        let planner = sinopia_planner::open(&PlannerConfig::default(), &|_| {})?;
         Ok(Self::with_planner(planner))
     }
 
@@ -72,8 +73,16 @@ impl Studio {
         let no_layout = |method: &str| Error::NoLayout { method: method.to_owned() };
         let method = spec.method_name()?.unwrap_or(AUTO);
         let caption = spec.caption.as_deref().filter(|_| spec.is_planned).ok_or_else(|| no_layout(method))?;
-        let plan = self.planner.plan(&PlanTask::caption(caption), &PlanContext::default())?;
+        let task = PlanTask { canvas: self.canvas_for(spec)?, ..PlanTask::caption(caption) };
+        let plan = self.planner.plan(&task, &PlanContext::default())?;
         Ok(PaintSpec { layout: Some(plan.layout), ..spec.clone() })
+    }
+
+    /// The canvas in the shape of the picture, where its size is said and the planner takes any canvas.
+    fn canvas_for(&self, spec: &PaintSpec) -> Result<Option<Canvas>> {
+        let PaintSettings { width, height, .. } = spec.settings.clone().with_preset()?;
+        let size = width.zip(height).filter(|_| !self.planner.info().is_canvas_fixed);
+        Ok(size.map(|(width, height)| Canvas::shaped_like(width, height)))
     }
 
     /// Plans, if need be, and paints.

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of the workspace, besides tests.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     (
         "sinopia",
         &[
@@ -39,7 +39,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("sinopia-server", &["sinopia-layout"]),
     ("sinopia-eval", &["sinopia-layout", "sinopia-models", "sinopia-diffusion"]),
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
-    ("sinopia-planner", &["sinopia-layout", "sinopia-llm"]),
+    ("sinopia-planner", &["sinopia-english", "sinopia-layout", "sinopia-llm", "sinopia-solver"]),
+    ("sinopia-solver", &["sinopia-english", "sinopia-layout"]),
     ("sinopia-llm", &["sinopia-layout"]),
     ("sinopia-models", &["sinopia-layout", "sinopia-nn"]),
     ("sinopia-nn", &[]),

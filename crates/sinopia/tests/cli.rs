@@ -404,7 +404,12 @@ fn flags_and_layouts_that_mean_nothing_are_refused() {
     desk.put("hello.txt", "hello, this is no model");
     desk.put("void.json", &layout_of(&[]).replace("A room", " . "));
     desk.put("huge.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replacen("50.0", "1e308", 1));
-    desk.put("dots.json", &layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replace("a cat", "?!"));
+    let nameless = layout_of(&[[10.0, 10.0, 50.0, 50.0]]).replace("a cat", "?!");
+    desk.put("nameless.json", &nameless);
+    desk.put(
+        "dots.json",
+        &layout_of(&[[10.0, 10.0, 50.0, 50.0], [90.0, 90.0, 300.0, 300.0]]).replacen("a cat", "?!", 1),
+    );
     let cases: &[(&[&str], &[&str])] = &[
         (&["paint", LAYOUT, "--ignore-negative-prompt"], &["--method sd", "`lmd` has no such option"]),
         (&["models", "pull", "miniature"], &["`miniature` is built in"]),
@@ -416,6 +421,7 @@ fn flags_and_layouts_that_mean_nothing_are_refused() {
             &["option `max_iter` of method `lmd` is 1000000", "from 0 to 1000"],
         ),
         (&["paint", "huge.json"], &["huge.json", "1e308"]),
+        (&["paint", "nameless.json"], &["nameless.json", "none of its boxes can be painted", "it has no name"]),
     ];
     for (args, words) in cases {
         let output = desk.run(args);
@@ -427,6 +433,34 @@ fn flags_and_layouts_that_mean_nothing_are_refused() {
     assert!(told.contains("painting with lmd on miniature, 1 step, seed 0\n"), "{told}");
     let refused = stderr(&desk.run(&["paint", LAYOUT, "--width", "102"]));
     assert!(!refused.contains("painting with"), "{refused}");
+}
+
+/// What an answer means that does not say it is told, and the picture is that of the same layout as it is asked for.
+#[test]
+fn layouts_in_any_format_are_painted_and_what_they_are_is_told() {
+    let desk = Desk::new();
+    desk.put("asked.txt", "[('a cat', [128, 256, 256, 128])]\nBackground prompt: A room\nNegative prompt: ");
+    desk.put("answer.txt", "<think>\n[('a cat', [1, 1, 9, 9])]\nBackground: no\n</think>\n```json\n{\"objects\": [{\"label\": \"a cat\", \"box_2d\": [500, 250, 750, 750]}], \"background\": \"A room\"}\n```");
+    desk.put(
+        "caption.json",
+        r#"{"background": "A room", "elements": [{"type": "obj", "bbox": [500, 250, 750, 750], "desc": "a cat"}]}"#,
+    );
+    desk.put(
+        "answers.json",
+        r#"{"a cat": ["no</think>[('a cat', [0.25, 0.5, 0.5, 0.25])]\nBackground prompt: A room"]}"#,
+    );
+    let paint = |args: &[&str], words: &[&str]| {
+        let told = stderr(&desk.ok(&[args, &["--method", "sd", "--steps", "1", "--out", "x.png"]].concat()));
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+        assert_eq!(told.matches("note: ").count(), words.len(), "{told}");
+        std::fs::read(desk.path("x.layout.svg")).unwrap()
+    };
+    let asked = paint(&["paint", "asked.txt"], &["it is read as the answer of a language model"]);
+    let corners = "corners [y1, x1, y2, x2] in thousandths of the picture";
+    assert_eq!(paint(&["paint", "answer.txt"], &["it is read as the answer", corners]), asked);
+    let of_caption = ["it is read as an Ideogram caption", "it is taken for 512×512"];
+    assert_eq!(paint(&["paint", "caption.json"], &of_caption), asked);
+    assert_eq!(paint(&["generate", "a cat", "--replay", "answers.json"], &["in shares of the picture"]), asked);
 }
 
 #[test]

@@ -102,11 +102,19 @@ fn remembered_plans_are_listed_and_exported() {
     // A copy: opening one may write beside it.
     std::fs::copy(file("plans.sqlite"), folder.path().join("plans.sqlite")).unwrap();
     let listed = ok(folder.path(), &["cache", "--file", "plans.sqlite", "list"]);
-    assert!(listed.contains("a red car left of a green apple in a field"), "{listed}");
+    assert!(listed.contains("a red car left of a green apple in a field (stale)"), "{listed}");
+    assert!(listed.contains("1 of them stale") && listed.contains("cache import"), "{listed}");
     let exported = ok(folder.path(), &["cache", "--file", "plans.sqlite", "export", "-"]);
     let exported: Value = serde_json::from_str(&exported).unwrap();
     let answer = exported["a red car left of a green apple in a field"][0].as_str().unwrap();
     assert!(answer.starts_with("[('a red car', [40, 210, 200, 215])"), "{answer}");
+    // The way back: judged by today's reading, they are used again.
+    let cache = ["--file", "plans.sqlite"];
+    ok(folder.path(), &[&["cache"], &cache[..], &["export", "old.json", "--stale"]].concat());
+    ok(folder.path(), &[&["cache"], &cache[..], &["import", "old.json", "--llm-model", "gpt-4"]].concat());
+    ok(folder.path(), &[&["cache"], &cache[..], &["clear", "--stale"]].concat());
+    let listed = ok(folder.path(), &[&["cache"], &cache[..], &["list"]].concat());
+    assert!(listed.contains("1 layouts") && !listed.contains("stale"), "{listed}");
 }
 
 #[test]

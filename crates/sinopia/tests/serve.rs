@@ -374,14 +374,14 @@ fn layouts_are_planned_checked_mended_composed_and_converted() {
     let text = "[('a cat', [10, 20, 30, 40])]\nBackground prompt: A beach\nNegative prompt: ";
     let whole = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], text.as_bytes()).expect(200).json();
     assert_eq!(whole["layout"]["objects"][0], json!({"phrase": "a cat", "bbox": [10, 20, 30, 40]}));
-    for format in ["json", "text", "coco", "ideogram", "omost"] {
+    for format in ["json", "text", "coco", "ideogram", "omost", "flux3", "moss"] {
         let written =
             server.raw("POST", &format!("/api/layouts/convert?to={format}"), &[], text.as_bytes()).expect(200);
         let back = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], &written.body).expect(200).json();
         assert_eq!(back["layout"]["objects"][0]["phrase"], "a cat", "{format}");
     }
     // What a reader would lose without a word is told; what is wrong, in one line.
-    assert_eq!(whole["notes"], json!([]));
+    assert_eq!(whole["notes"], json!(["it is read as the answer of a language model"]));
     let cut = server.post("/api/layouts/convert?to=sinopia", &outside).expect(200).json();
     assert!(cut["notes"].to_string().contains("a cat"), "{cut}");
     let wrong = server.raw("POST", "/api/layouts/convert?to=sinopia", &[], b"{\"hello\": 1}").expect(400).json();

@@ -17,12 +17,14 @@ export const FORMATS = [
   { id: "coco", label: "COCO", ending: "coco.json", type: "application/json" },
   { id: "ideogram", label: "Ideogram caption", ending: "ideogram.json", type: "application/json" },
   { id: "omost", label: "Omost canvas", ending: "omost.txt", type: "text/plain" },
+  { id: "flux3", label: "FLUX 3 prompt", ending: "flux3.txt", type: "text/plain" },
+  { id: "moss", label: "MOSS-Image layout", ending: "moss.json", type: "application/json" },
   { id: "svg", label: "Drawing (SVG)", ending: "layout.svg", type: "image/svg+xml" },
 ] as const;
 export type Format = (typeof FORMATS)[number];
 
 /** Those that have no negative caption. */
-const WITHOUT_NEGATIVE: readonly string[] = ["ideogram", "omost"];
+const WITHOUT_NEGATIVE: readonly string[] = ["ideogram", "omost", "flux3", "moss"];
 
 /** Largest text that is read without asking the server, in bytes. */
 const MAX_TEXT_BYTES = 16 * 1024 * 1024;

@@ -18,7 +18,7 @@ use sinopia_models::ella::TextLength;
 use sinopia_models::t5::StateRange;
 
 pub(crate) use combined::combined;
-pub use planner::{PlannerSettings, parse_canvas, parse_size};
+pub use planner::{LlmDiscovery, PlannerSettings, parse_canvas, parse_size};
 pub use run_setting::{Described, RunSetting};
 pub use sources::{Settings, SourceError};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sinopia_diffusion::settings::{Bounds, Group, Kind};
+use sinopia_diffusion::settings::{Bounds, Choice, Group, Kind};
 use sinopia_layout::Canvas;
 use sinopia_planner::presets::Endpoint;
 use sinopia_planner::template::AnswerFormat;
@@ -43,6 +43,8 @@ combined! {
         plan_timeout: Option<f64>,
         /// Prompt template of one's own.
         template: Option<PathBuf>,
+        /// Whether language models on this machine are looked for.
+        llm_discovery: Option<LlmDiscovery>,
         /// Layouts to choose the best from.
         candidates: Option<u32>,
         /// Canvas to lay out on, as `WIDTHxHEIGHT` in pixels.
@@ -51,6 +53,19 @@ combined! {
         plan_cache: Option<PathBuf>,
     }
     beside {}
+}
+
+/// When language models that run on this machine are looked for, to tell how they are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LlmDiscovery {
+    /// Where somebody is there to read it.
+    #[default]
+    Auto,
+    /// Whoever reads it.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 impl Described for PlannerSettings {
@@ -89,7 +104,7 @@ impl PlannerSettings {
             total_timeout: seconds(self.plan_timeout),
             candidates: self.candidates.map(|count| count as usize),
             canvas: self.canvas.as_deref().map(parse_canvas).transpose()?,
-            ..PlannerConfig::new(sinopia_miniature::PLANNER)
+            ..PlannerConfig::default()
         })
     }
 }
@@ -187,11 +202,21 @@ static PLANNER: LazyLock<Vec<RunSetting>> = LazyLock::new(|| {
         .value("FILE")
         .excluding(&["llm_format"])
         .rare(),
+        kept(
+            "llm_discovery",
+            discovery(),
+            json!("auto"),
+            "Where nobody says who plans: look on this machine for Ollama, LM Studio, llama.cpp and vLLM at their usual ports, and say how to use what is there.",
+        )
+        .value("WHEN")
+        .explained("This machine only, 0.2 seconds at most. What is found is told, never used by itself.")
+        .rare(),
         kept("candidates", Kind::integer(1, 20), Value::Null, "Layouts to choose the best from.")
             .value("N")
-            .or_else("1; 16 from the built-in planner"),
-        RunSetting::of_picture("canvas", Group::Planning, Kind::Text, json!("512x512"), "Canvas to lay out on, as WIDTHxHEIGHT in pixels.")
+            .or_else("1; 4 from the built-in planner"),
+        RunSetting::of_picture("canvas", Group::Planning, Kind::Text, Value::Null, "Canvas to lay out on, as WIDTHxHEIGHT in pixels.")
             .value("SIZE")
+            .or_else("512x512, or the picture's shape with 512 pixels on its shorter side")
         .that_is("WIDTHxHEIGHT in pixels, such as 768x512", |text| parse_canvas(text).is_ok())
             .rare(),
         kept("plan_cache", Kind::Text, Value::Null, "File that remembers good layouts.")
@@ -203,9 +228,17 @@ static PLANNER: LazyLock<Vec<RunSetting>> = LazyLock::new(|| {
 
 fn planners() -> Kind {
     Kind::choice(&[
-        ("built-in", "The planner inside the program: English captions, no network."),
+        ("built-in", "The planner inside the program, by rules: English captions, no network, no model."),
         ("gguf", "A model file of your own, run in process."),
         ("openai", "A server with OpenAI's protocol."),
+    ])
+}
+
+fn discovery() -> Kind {
+    Kind::Choice(vec![
+        Choice::new("auto", "If stderr is a terminal, and when a server starts; not for a batch."),
+        Choice::new("always", "In any case.").also(&["on", "yes", "true"]),
+        Choice::new("never", "Not at all.").also(&["off", "no", "false"]),
     ])
 }
 

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinopia_layout::{Canvas, names};
@@ -49,7 +50,7 @@ pub(crate) enum Command {
     Generate(Box<GenerateArgs>),
     /// Paint a layout file
     Paint(Box<PaintArgs>),
-    /// Have a language model write the layout of a caption, change a layout, or lay out a file of captions
+    /// Lay out a caption, by the built-in planner or a language model; change a layout; lay out a file of captions
     Plan(Box<PlanArgs>),
     /// Read and write layouts in the formats of other programs
     Convert(ConvertArgs),
@@ -104,7 +105,7 @@ pub(crate) struct GenerateArgs {
 /// Where the layout comes from.
 #[derive(Debug, Args)]
 pub(crate) struct LayoutSource {
-    /// Layout to paint: JSON, or the text an LLM answered; `-` reads it from stdin
+    /// Layout to paint: JSON, the text an LLM answered, or another program's format; `-` reads it from stdin
     #[arg(long, value_name = "FILE", help_heading = "Layout")]
     pub(crate) layout: Option<PathBuf>,
 
@@ -123,7 +124,7 @@ pub(crate) struct LayoutSource {
 Example:
   sinopia paint examples/cat-left-of-car.json --seed 7 --count 4 --out cat.png")]
 pub(crate) struct PaintArgs {
-    /// Layout to paint: JSON, or the text an LLM answered; `-` reads it from stdin
+    /// Layout to paint: JSON, the text an LLM answered, or another program's format; `-` reads it from stdin
     pub(crate) layout: PathBuf,
 
     /// Caption to record with the image (and to paint from, with `--method sd`)
@@ -319,6 +320,15 @@ pub(crate) struct PlannerChoice {
     pub(crate) no_plan_cache: bool,
 }
 
+impl PlannerChoice {
+    /// The same; unless a canvas was named, it has the shape of the picture.
+    pub(crate) fn shaped_like(&self, width: u32, height: u32) -> Self {
+        let shape = Canvas::shaped_like(width, height);
+        let canvas = self.settings.canvas.clone().or_else(|| Some(shape.to_string()));
+        Self { settings: PlannerSettings { canvas, ..self.settings.clone() }, ..self.clone() }
+    }
+}
+
 impl PlannerArgs {
     /// What was said of the planner.
     pub(crate) fn settings(&self) -> PlannerSettings {
@@ -335,7 +345,7 @@ Examples:
   sinopia plan \"two red apples to the left of a sleeping cat, no dogs\" --llm-base-url ollama --llm-model qwen3:8b --out cat.json
   sinopia plan --edit cat.json \"move the cat up\" --then \"add a hat\" --llm-base-url ollama --llm-model qwen3:8b --out cat2.json
   sinopia plan --batch captions.txt --jobs 4 --llm-model gpt-4o-mini --out answers.json     # for `--replay answers.json`
-A batch that was stopped goes on where it was when it is started again.")]
+A batch with a language model that was stopped goes on where it was when it is started again: its layouts are remembered. The built-in planner needs no memory.")]
 pub(crate) struct PlanArgs {
     /// What to lay out (with `--edit`: what to change); `-` reads it from stdin
     #[arg(required_unless_present = "batch", conflicts_with = "batch")]
@@ -349,7 +359,7 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "TEXT", requires = "edit")]
     pub(crate) then: Vec<String>,
 
-    /// File of captions, one a line; `-` reads it from stdin. `--out` becomes a cache of answers for `--replay`
+    /// File of captions, one a line; `-` reads it from stdin, a line that begins with `# ` is a comment. `--out` becomes a cache of answers for `--replay`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["occurrence", "no_plan_cache"])]
     pub(crate) batch: Option<PathBuf>,
 
@@ -387,7 +397,7 @@ Examples:
   sinopia convert examples/blue-dog-white-bowl.json --to coco --out dog.coco.json
   sinopia convert canvas.py --canvas 1024x1024 --to json --out layout.json")]
 pub(crate) struct ConvertArgs {
-    /// Layout to read; `-` reads it from stdin
+    /// Layout to read, in any format; `-` reads it from stdin
     pub(crate) layout: PathBuf,
 
     /// Format to write
@@ -395,7 +405,7 @@ pub(crate) struct ConvertArgs {
     pub(crate) to: LayoutFormat,
 
     /// Format to read [default: by what the file says]
-    #[arg(long, value_name = "FORMAT", ignore_case = true)]
+    #[arg(long, value_name = "FORMAT", ignore_case = true, value_parser = readable_format())]
     pub(crate) from: Option<LayoutFormat>,
 
     /// Canvas for formats that do not name one, as WIDTHxHEIGHT in pixels [default: 512x512; detections and labelme files without a size need it]
@@ -419,6 +429,13 @@ pub(crate) struct ConvertArgs {
     pub(crate) quiet: bool,
 }
 
+/// The formats that can be read.
+fn readable_format() -> impl TypedValueParser<Value = LayoutFormat> {
+    let readable = LayoutFormat::value_variants().iter().filter(|format| **format != LayoutFormat::Svg);
+    let names: Vec<PossibleValue> = readable.filter_map(ValueEnum::to_possible_value).collect();
+    PossibleValuesParser::new(names).try_map(|name| LayoutFormat::from_str(&name, true))
+}
+
 /// Formats of layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LayoutFormat {
@@ -434,6 +451,10 @@ pub(crate) enum LayoutFormat {
     Omost,
     /// labelme annotation
     Labelme,
+    /// Prompt of FLUX 3 Image with a table of boxes
+    Flux3,
+    /// Layout of MOSS-Image; it is for one canvas
+    Moss,
     /// A drawing, to write only
     Svg,
 }
@@ -462,6 +483,10 @@ pub(crate) struct SelectionArgs {
     /// Only those whose caption contains this
     #[arg(long, value_name = "TEXT")]
     pub(crate) caption: Option<String>,
+
+    /// Only those that another version's reading of their captions judged, and that are used no more
+    #[arg(long)]
+    pub(crate) stale: bool,
 }
 
 #[derive(Debug, Subcommand)]

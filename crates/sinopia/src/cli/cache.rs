@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::json;
-use sinopia_layout::LayoutCache;
+use serde_json::{Value, json};
+use sinopia_layout::{LayoutCache, parse_answer_on};
 use sinopia_planner::cache::{self, Selection, Stored};
 use sinopia_planner::{Cache, PlanTask, PlannerKind, cached};
 use sinopia_studio::PlannerSettings;
@@ -34,7 +34,10 @@ pub(crate) fn run(args: CacheArgs) -> anyhow::Result<()> {
 fn open(args: &PlannerChoice) -> anyhow::Result<Cache> {
     let path = planning::cache_path(args);
     if !path.exists() {
-        return Err(bad_request(format!("there is no cache of plans at `{}`; planning makes one", path.display())));
+        return Err(bad_request(format!(
+            "there is no cache of plans at `{}`; planning with a language model makes one",
+            path.display()
+        )));
     }
     Ok(Cache::open(&path)?)
 }
@@ -42,19 +45,36 @@ fn open(args: &PlannerChoice) -> anyhow::Result<Cache> {
 fn list(cache: &Cache, selection: SelectionArgs, as_json: bool) -> anyhow::Result<()> {
     let rows = cache.list(&selection.into())?;
     if as_json {
-        return output::print(&format!("{:#}", json!(rows)));
+        return output::print(&format!("{:#}", rows.iter().map(as_object).collect::<Value>()));
     }
-    for Stored { key, .. } in &rows {
+    for row in &rows {
+        let key = &row.key;
         let number = if key.occurrence == 0 { String::new() } else { format!(" (number {})", key.occurrence + 1) };
-        output::print(&format!("{:<32} {}{number}", key.model, key.caption))?;
+        let stale = if row.is_stale() { " (stale)" } else { "" };
+        output::print(&format!("{:<32} {}{number}{stale}", key.model, key.caption))?;
     }
-    output::print(&format!("{} layouts in {}", rows.len(), cache.path().display()))
+    output::print(&format!("{} layouts in {}", rows.len(), cache.path().display()))?;
+    match rows.iter().filter(|row| row.is_stale()).count() {
+        0 => Ok(()),
+        count => output::print(&format!("{count} of them stale: {STALE}")),
+    }
+}
+
+/// What it means, and what to do.
+const STALE: &str = "\
+judged by another version's reading of their captions, and used no more;
+`sinopia cache export FILE --stale`, then `sinopia cache import FILE`, judges them anew; `sinopia cache clear --stale` forgets them";
+
+fn as_object(row: &Stored) -> Value {
+    let mut object = json!(row);
+    object["stale"] = row.is_stale().into();
+    object
 }
 
 fn clear(cache: &Cache, selection: SelectionArgs, all: bool) -> anyhow::Result<()> {
-    if selection.model.is_none() && selection.caption.is_none() && !all {
+    if selection.model.is_none() && selection.caption.is_none() && !selection.stale && !all {
         return Err(bad_request(
-            "to forget every layout, say `--all`; `--model NAME` and `--caption TEXT` select some",
+            "to forget every layout, say `--all`; `--model NAME`, `--caption TEXT` and `--stale` select some",
         ));
     }
     let count = cache.clear(&selection.into())?;
@@ -67,7 +87,7 @@ fn export(cache: &Cache, out: &Path, selection: SelectionArgs) -> anyhow::Result
     let mut newest: BTreeMap<(String, usize), Stored> = BTreeMap::new();
     let rows = cache.list(&selection.into())?;
     let count = rows.len();
-    for row in rows {
+    for row in rows.into_iter().filter(|row| !row.is_edit()) {
         let place = (row.key.caption.clone(), row.key.occurrence);
         if newest.get(&place).is_none_or(|known| known.created <= row.created) {
             newest.insert(place, row);
@@ -79,7 +99,7 @@ fn export(cache: &Cache, out: &Path, selection: SelectionArgs) -> anyhow::Result
     bars.line(&format!("wrote {} answers to {}", rows.len(), out.display()));
     if rows.len() < count {
         bars.warn(&format!(
-            "{} older answers to the same captions were left out; `--model NAME` selects",
+            "{} were left out: older answers to the same captions (`--model NAME` selects), and changes of layouts",
             count - rows.len()
         ));
     }
@@ -104,7 +124,9 @@ fn import(file: &Path, args: PlannerChoice) -> anyhow::Result<()> {
     let (mut new, mut known, mut refused) = (0, 0, 0);
     for (caption, answers) in recorded.iter() {
         for (occurrence, answer) in answers.iter().enumerate() {
-            let task = PlanTask { occurrence, ..PlanTask::caption(caption) };
+            // An answer that names its canvas was given for a picture of that shape, and is asked for again for such.
+            let canvas = parse_answer_on(answer, planner.info().canvas).ok().map(|layout| layout.canvas);
+            let task = PlanTask { occurrence, canvas, ..PlanTask::caption(caption) };
             let is_new = match &remembered {
                 Some(cache) => cached::import(planner.as_ref(), cache, &task, answer),
                 None => Ok(false),
@@ -130,6 +152,6 @@ fn import(file: &Path, args: PlannerChoice) -> anyhow::Result<()> {
 
 impl From<SelectionArgs> for Selection {
     fn from(args: SelectionArgs) -> Self {
-        Selection { model: args.model, caption: args.caption }
+        Selection { model: args.model, caption: args.caption, is_stale: args.stale }
     }
 }

@@ -1,7 +1,7 @@
 //! `sinopia convert`: layouts from and to the formats of other programs.
 
-use sinopia_layout::exchange::{self, Format, Hints, Imported, coco, ideogram, labelme, omost};
-use sinopia_layout::{Canvas, Error, Layout, repair, svg, write_answer};
+use sinopia_layout::exchange::{self, Format, Hints, Imported, coco, flux3, ideogram, labelme, moss, omost};
+use sinopia_layout::{Canvas, Error, Layout, lost_all, repair, svg, write_answer};
 
 use super::args::{ConvertArgs, LayoutFormat};
 use super::failure::{bad_request, with_hint};
@@ -16,12 +16,11 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let hinted = |error| with_hint(error, kinds::hint(&args.layout, kind));
     let text = input::read(&args.layout).map_err(hinted)?;
     let from = args.from.map(readable).transpose()?;
-    let origin = args.layout.display().to_string();
     let hints = Hints { canvas: args.canvas, image: args.image.clone() };
-    let Imported { layout, notes } =
-        import(&text, from, &hints).map_err(|error| hinted(input::fault("cannot use the layout", &error, &origin)))?;
+    let read = exchange::read(&text, from, &hints);
+    let (layout, told) = input::repaired(read, &input::shown(&args.layout)).map_err(hinted)?;
     let bars = Bars::new(args.quiet);
-    bars.lines(&notes, "note: ");
+    bars.lines(&told, "");
     for lost in lost_by(&layout, args.to) {
         bars.warn(&lost);
     }
@@ -29,8 +28,11 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
 }
 
 /// A layout in any format that is read, every box inside its canvas; what was left out and repaired is in the notes.
-pub(super) fn import(text: &str, from: Option<Format>, hints: &Hints) -> Result<Imported, Error> {
-    let Imported { layout, mut notes } = exchange::read(text, from, hints)?;
+pub(super) fn import(text: &str) -> Result<Imported, Error> {
+    let Imported { layout, mut notes } = exchange::read(text, None, &Hints::default())?;
+    if let Some(error) = lost_all(&layout) {
+        return Err(error);
+    }
     let (layout, changes) = repair(layout);
     notes.extend(changes.to_string().lines().map(str::to_owned));
     Ok(Imported { layout, notes })
@@ -44,6 +46,8 @@ fn readable(format: LayoutFormat) -> anyhow::Result<Format> {
         LayoutFormat::Ideogram => Format::Ideogram,
         LayoutFormat::Omost => Format::Omost,
         LayoutFormat::Labelme => Format::Labelme,
+        LayoutFormat::Moss => Format::Moss,
+        LayoutFormat::Flux3 => Format::Flux3,
         LayoutFormat::Svg => return Err(bad_request("a drawing cannot be read back: `--from` is another format")),
     })
 }
@@ -52,12 +56,15 @@ fn readable(format: LayoutFormat) -> anyhow::Result<Format> {
 fn lost_by(layout: &Layout, to: LayoutFormat) -> Vec<String> {
     let mut lost = Vec::new();
     let canvas = layout.canvas;
-    if matches!(to, LayoutFormat::Ideogram | LayoutFormat::Omost) && !layout.negative.is_empty() {
+    let has_no_negative =
+        matches!(to, LayoutFormat::Ideogram | LayoutFormat::Omost | LayoutFormat::Flux3 | LayoutFormat::Moss);
+    if has_no_negative && !layout.negative.is_empty() {
         lost.push(format!("this format has no negative caption; `{}` is lost", layout.negative));
     }
     let has_another_canvas = match to {
         LayoutFormat::Text => canvas != Canvas::PUBLISHED,
-        LayoutFormat::Ideogram | LayoutFormat::Omost => canvas.width() != canvas.height(),
+        LayoutFormat::Ideogram | LayoutFormat::Omost | LayoutFormat::Flux3 => canvas.width() != canvas.height(),
+        LayoutFormat::Moss => true,
         _ => false,
     };
     if has_another_canvas {
@@ -81,6 +88,8 @@ pub(super) fn write(layout: &Layout, to: LayoutFormat, caption: Option<&str>) ->
         LayoutFormat::Ideogram => ideogram::write(layout, caption.unwrap_or(&layout.background))?,
         LayoutFormat::Omost => omost::write(layout),
         LayoutFormat::Labelme => labelme::write(layout),
+        LayoutFormat::Flux3 => flux3::write(layout, caption.unwrap_or(&layout.background))?,
+        LayoutFormat::Moss => moss::write(layout, caption.unwrap_or(&layout.background)),
         LayoutFormat::Svg => svg::render(layout),
     })
 }

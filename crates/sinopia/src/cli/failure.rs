@@ -38,7 +38,7 @@ pub(crate) fn bad_request(message: impl Into<String>) -> anyhow::Error {
 /// A bad request with what to do about it, if something is known to help.
 pub(crate) fn with_hint(mut error: anyhow::Error, hint: Option<String>) -> anyhow::Error {
     if let (Some(bad), Some(hint)) = (error.downcast_mut::<BadRequest>(), hint) {
-        bad.hint = Some(hint);
+        bad.hint.get_or_insert(hint); // who is nearer to the fault knows better
     }
     error
 }

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use sinopia_layout::Layout;
-use sinopia_planner::{PlanContext, PlanEvent, PlanTask, Planner};
+use sinopia_planner::{PlanContext, PlanTask};
 
-use sinopia_diffusion::Recipe;
+use sinopia_diffusion::{ImageSize, Recipe};
 use sinopia_studio::{Error, PaintSpec, newer_version_warning};
 
-use super::args::{GenerateArgs, LayoutSource, Painting};
+use super::args::{GenerateArgs, LayoutSource, Painting, PlannerChoice};
 use super::failure::{bad_request, with_hint};
 use super::job::PaintJob;
+use super::planning::Audience;
 use super::progress::Bars;
 use super::{foreign, input, output, painting_file, planning, remote, settings};
 
@@ -26,7 +27,7 @@ pub(crate) fn run(mut args: GenerateArgs) -> anyhow::Result<()> {
     let painting = settings::merge(Painting { variant, ..typed.clone() })?;
     painting.machine.apply()?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
-    let (layout, changes) = layout(&args, caption.as_deref())?;
+    let (layout, told) = layout(&args, caption.as_deref())?;
     let LayoutSource { layout: file, replay, from } = &args.source;
     if caption.is_none() && layout.is_none() && from.is_none() {
         return Err(with_hint(bad_request("there is nothing to paint yet: say what"), Some(SAY_WHAT.to_owned())));
@@ -38,29 +39,36 @@ pub(crate) fn run(mut args: GenerateArgs) -> anyhow::Result<()> {
         remote::refuse_local_flags(&args, &typed)?;
         return remote::run(server, spec.with(painting.settings), painting.count, &args.output);
     }
-    let planner = settings::merge_planner(args.planner.clone(), painting.config.as_deref())?;
+    let choice = settings::merge_planner(args.planner.clone(), painting.config.as_deref())?;
     let bars = Bars::new(args.output.quiet);
     let job = match from {
         // What the file and the environment say was not said when the image was made; only speed may follow it.
-        Some(image) => repeated(image, spec, typed, changes)?,
-        None => PaintJob::new(spec.with(painting.settings), changes, painting.count)?,
+        Some(image) => repeated(image, spec, typed, told)?,
+        None => PaintJob::new(spec.with(painting.settings), told, painting.count)?,
     };
     let caption = job.spec.caption.clone();
+    let is_planned = job.spec.lacks_layout()?;
+    if is_planned {
+        planning::config(&choice)?; // what is wrong with it is told before a model is fetched
+    }
     // Nobody is asked for a layout before all else is known to be good.
-    let planner = job.spec.lacks_layout()?.then(|| planning::open(&planner, &bars)).transpose()?;
     let checked = job.check(&inputs, &args.output, &bars)?;
-    let checked = match (planner, &caption) {
-        (Some(planner), Some(caption)) => {
-            let (layout, changes) = planned(planner.as_ref(), caption, &bars)?;
-            checked.with_layout(layout, changes)
+    let checked = match caption.filter(|_| is_planned) {
+        Some(caption) => {
+            let ImageSize { width, height } = checked.picture_size();
+            let choice = choice.shaped_like(width as u32, height as u32);
+            let planned = planned(&choice, &caption, &bars);
+            planning::tell_of_local_servers(&choice, Audience::Terminal, &bars);
+            let (layout, told) = planned?;
+            checked.with_layout(layout, told)
         }
-        _ => checked,
+        None => checked,
     };
     checked.paint(&args.output, &bars)
 }
 
 /// The job that made `image`, with what was typed in the place of what its recipe says.
-fn repeated(image: &Path, spec: PaintSpec, typed: Painting, changes: Vec<String>) -> anyhow::Result<PaintJob> {
+fn repeated(image: &Path, spec: PaintSpec, typed: Painting, told: Vec<String>) -> anyhow::Result<PaintJob> {
     let recipe = Recipe::from_json(&painting_file::recipe_of(image)?);
     let recipe = recipe.map_err(|source| Error::Recipe { picture: image.to_owned(), source: Box::new(source) })?;
     let mut warnings: Vec<String> = newer_version_warning(&recipe).into_iter().collect();
@@ -74,31 +82,33 @@ fn repeated(image: &Path, spec: PaintSpec, typed: Painting, changes: Vec<String>
         settings.model = Some(PaintSpec::variant_of(&recipe, variant)?);
     }
     let spec = PaintSpec::repeat(recipe, image, spec.with(settings))?;
-    Ok(PaintJob { warnings, ..PaintJob::new(spec, changes, typed.count)? })
+    Ok(PaintJob { warnings, ..PaintJob::new(spec, told, typed.count)? })
 }
 
 const SAY_WHAT: &str = "\
 a caption in quotes is laid out and painted: `sinopia generate \"two red apples to the left of a sleeping cat\"`,
 `--layout FILE` paints a layout of your own, `--from IMAGE` an image that was made before";
 
-/// The layout that the planner writes, and what had to be repaired in it.
-fn planned(planner: &dyn Planner, caption: &str, bars: &Bars) -> anyhow::Result<(Layout, Vec<String>)> {
-    let tell = |event: &PlanEvent| bars.line(&event.to_string());
+/// The layout that the planner writes, and the lines that tell of it.
+fn planned(choice: &PlannerChoice, caption: &str, bars: &Bars) -> anyhow::Result<(Layout, Vec<String>)> {
+    let planner = planning::open(choice, bars)?;
+    let tell = planning::progress(bars);
     let plan = planner.plan(&PlanTask::caption(caption), &PlanContext::default().on_event(&tell))?;
-    planning::show(planner, &plan, bars);
-    let changes = plan.changes.to_string();
-    Ok((plan.layout, changes.lines().map(str::to_owned).collect()))
+    bars.finish();
+    planning::show(planner.as_ref(), &plan, bars);
+    let told = input::told(&plan.understood, &plan.changes);
+    Ok((plan.layout, told))
 }
 
-/// The layout that is named beside the caption, and what had to be repaired in it.
+/// The layout that is named beside the caption, and the lines that tell of it.
 fn layout(args: &GenerateArgs, caption: Option<&str>) -> anyhow::Result<(Option<Layout>, Vec<String>)> {
     Ok(match (&args.source.layout, &args.source.replay) {
-        (Some(path), _) => input::layout(path).map(|(layout, changes)| (Some(layout), changes))?,
+        (Some(path), _) => input::layout(path).map(|(layout, told)| (Some(layout), told))?,
         (None, Some(cache)) => {
             let Some(caption) = caption else {
                 return Err(bad_request("`--replay` looks up a caption: write it before the flag"));
             };
-            input::replay(cache, caption).map(|(layout, changes)| (Some(layout), changes))?
+            input::replay(cache, caption).map(|(layout, told)| (Some(layout), told))?
         }
         (None, None) => (None, Vec::new()),
     })

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 
+use sinopia_layout::exchange::{self, Format, Hints, Imported};
 use sinopia_layout::limits::{ANSWER_CACHE_BYTES, read_up_to};
 use sinopia_layout::media::picture_kind;
-use sinopia_layout::{Error, Layout, LayoutCache, parse_answer, repair};
+use sinopia_layout::{Error, Layout, LayoutCache, RepairReport, lost_all, repair};
 
 use super::failure::{Given, bad_request, with_hint};
 use super::kinds::{self, Kind};
@@ -29,26 +30,44 @@ pub(crate) fn caption(typed: &str) -> anyhow::Result<String> {
     Ok(caption.to_owned())
 }
 
-/// A layout from a file (JSON or an LLM's answer), every box inside its canvas; what was repaired is in the lines.
+/// A layout from a file in any format that is read, every box inside its canvas; the lines tell what was understood and what was repaired.
 pub(crate) fn layout(path: &Path) -> anyhow::Result<(Layout, Vec<String>)> {
     let hinted = |error| with_hint(error, kinds::hint(path, Kind::Layout));
     let text = read(path).map_err(hinted)?;
-    let layout = if text.trim_start().starts_with('{') { Layout::from_json(&text) } else { parse_answer(&text) };
-    repaired(layout, &shown(path)).map_err(hinted)
+    repaired(exchange::read(&text, None, &Hints::default()), &shown(path)).map_err(hinted)
 }
 
 /// The layout that a cache of answers holds for `caption`.
 pub(crate) fn replay(cache: &Path, caption: &str) -> anyhow::Result<(Layout, Vec<String>)> {
     let hinted = |error| with_hint(error, kinds::hint(cache, Kind::Answers));
-    let cached = LayoutCache::from_json(&read(cache).map_err(hinted)?).and_then(|answers| answers.layout(caption, 0));
+    let answers = LayoutCache::from_json(&read(cache).map_err(hinted)?);
+    let cached = answers.and_then(|answers| {
+        let answer = answers.answer(caption, 0)?;
+        // That it is an answer need not be told.
+        let format = Some(exchange::guess(answer)).filter(|format| *format == Format::Text);
+        exchange::read(answer, format, &Hints::default())
+    });
     repaired(cached, &shown(cache)).map_err(hinted)
 }
 
-fn repaired(layout: Result<Layout, Error>, origin: &str) -> anyhow::Result<(Layout, Vec<String>)> {
-    let layout = layout.map_err(|error| fault("cannot use the layout", &error, origin))?;
+/// A layout that was read of `origin`, every box inside its canvas, and what is to be told of it.
+pub(crate) fn repaired(read: Result<Imported, Error>, origin: &str) -> anyhow::Result<(Layout, Vec<String>)> {
+    let unusable = |error| fault("cannot use the layout", &error, origin);
+    let Imported { layout, notes } = read.map_err(unusable)?;
+    if let Some(error) = lost_all(&layout) {
+        // How it was read says why its boxes are lost, such as which canvas was taken.
+        let how = Some(notes.join("\n")).filter(|notes| !notes.is_empty());
+        return Err(with_hint(unusable(error), how));
+    }
     let (layout, report) = repair(layout);
-    let changes = report.to_string();
-    Ok((layout, changes.lines().map(str::to_owned).collect()))
+    Ok((layout, told(&notes, &report)))
+}
+
+/// The lines that tell of a layout: what was understood of it, and what was repaired.
+pub(crate) fn told(notes: &[String], report: &RepairReport) -> Vec<String> {
+    let notes = notes.iter().map(|note| format!("note: {note}"));
+    let changes = report.changes.iter().map(|change| format!("layout repaired: {change}"));
+    notes.chain(changes).collect()
 }
 
 /// What was wrong with the text of `origin`, with the line and a caret where there is a place.
@@ -82,6 +101,6 @@ pub(crate) fn bytes(path: &Path, limit: u64) -> anyhow::Result<Vec<u8>> {
     read.given(|| format!("cannot read `{}`", shown(path)))
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     if is_stdin(path) { "stdin".to_owned() } else { path.display().to_string() }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde_json::{Value, json};
-use sinopia_diffusion::Run;
 use sinopia_diffusion::noise::Seed;
+use sinopia_diffusion::{ImageSize, Run};
 use sinopia_layout::{Layout, counted, svg};
 use sinopia_studio::models::OpenedModel;
 use sinopia_studio::{Error, PaintSpec, Picture, ResolvedSpec, rgb};
@@ -21,8 +21,8 @@ use super::{models, output};
 #[derive(Debug)]
 pub(crate) struct PaintJob {
     pub(crate) spec: PaintSpec,
-    /// What had to be repaired in the layout, in words.
-    pub(crate) changes: Vec<String>,
+    /// Lines that tell of the layout: what was understood, what was repaired.
+    pub(crate) told: Vec<String>,
     /// What may make the image another than expected.
     pub(crate) warnings: Vec<String>,
     /// Images to make.
@@ -38,11 +38,11 @@ pub(crate) struct CheckedJob {
 }
 
 impl PaintJob {
-    pub(crate) fn new(spec: PaintSpec, changes: Vec<String>, count: Option<u32>) -> anyhow::Result<Self> {
+    pub(crate) fn new(spec: PaintSpec, told: Vec<String>, count: Option<u32>) -> anyhow::Result<Self> {
         let count = count.unwrap_or(1);
         let last = spec.seed().checked_add(u64::from(count - 1));
         last.ok_or(Error::SeedRange)?;
-        Ok(Self { spec, changes, warnings: Vec::new(), count })
+        Ok(Self { spec, told, warnings: Vec::new(), count })
     }
 
     /// Checks, paints and writes the job. `inputs` are files it was read from: they are not written over.
@@ -101,17 +101,22 @@ impl PaintJob {
 }
 
 impl CheckedJob {
-    /// The same with a layout that was planned, and what had to be repaired in it.
-    pub(crate) fn with_layout(self, layout: Layout, changes: Vec<String>) -> Self {
+    /// The same with a layout that was planned, and the lines that tell of it.
+    pub(crate) fn with_layout(self, layout: Layout, told: Vec<String>) -> Self {
         let spec = PaintSpec { layout: Some(layout.clone()), ..self.job.spec };
-        Self { job: PaintJob { spec, changes, ..self.job }, resolved: self.resolved.with_layout(layout), ..self }
+        Self { job: PaintJob { spec, told, ..self.job }, resolved: self.resolved.with_layout(layout), ..self }
+    }
+
+    /// The size of its pictures.
+    pub(crate) fn picture_size(&self) -> ImageSize {
+        self.resolved.size(self.opened.native_size())
     }
 
     /// Paints the job and writes its files.
     pub(crate) fn paint(self, output: &OutputArgs, bars: &Bars) -> anyhow::Result<()> {
         let Self { job, resolved, opened } = self;
         job.warnings.iter().for_each(|warning| bars.warn(warning));
-        bars.lines(&job.changes, "layout repaired: ");
+        bars.lines(&job.told, "");
         if let Some(layout) = resolved.layout() {
             bars.show_layout(layout);
         }

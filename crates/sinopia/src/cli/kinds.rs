@@ -93,7 +93,9 @@ impl Kind {
             return Some(Self::Graph);
         }
         match exchange::guess(text) {
-            Format::Coco | Format::Ideogram | Format::Omost | Format::Labelme => Some(Self::Foreign),
+            Format::Coco | Format::Ideogram | Format::Omost | Format::Labelme | Format::Moss | Format::Flux3 => {
+                Some(Self::Foreign)
+            }
             Format::Json if says("\"objects\"") || says("\"bbox\"") => Some(Self::Layout),
             Format::Json if says("Background prompt") || says("[('") => Some(Self::Answers),
             Format::Text if says("[('") || says("Background prompt:") => Some(Self::Layout),
@@ -120,7 +122,7 @@ impl Kind {
             Self::Picture(format) => format!("`{shown}` is a {format} picture; only PNGs tell how they were made"),
             Self::Layout => format!("`{shown}` is a layout: `sinopia paint {file}` paints it"),
             Self::Foreign => format!(
-                "`{shown}` is a layout in another program's format: `sinopia convert {file} --to json --out layout.json` reads it"
+                "`{shown}` is a layout in another program's format: `sinopia paint {file}` paints it, `sinopia convert {file} --to json --out layout.json` makes layout JSON of it"
             ),
             Self::Answers => format!(
                 "`{shown}` is a cache of answers: `sinopia generate \"CAPTION\" --replay {file}` takes a caption's layout from it"

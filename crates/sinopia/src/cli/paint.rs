@@ -10,7 +10,7 @@ pub(crate) fn run(args: PaintArgs) -> anyhow::Result<()> {
     let painting = settings::merge(args.painting.painting()?)?;
     painting.machine.apply()?;
     let caption = args.caption.as_deref().map(input::caption).transpose()?;
-    let (layout, changes) = input::layout(&args.layout)?;
+    let (layout, told) = input::layout(&args.layout)?;
     let spec = PaintSpec { caption, layout: Some(layout), settings: painting.settings, ..PaintSpec::default() };
-    PaintJob::new(spec, changes, painting.count)?.run(&[&args.layout], &args.output)
+    PaintJob::new(spec, told, painting.count)?.run(&[&args.layout], &args.output)
 }

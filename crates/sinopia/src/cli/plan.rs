@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use sinopia_layout::{Canvas, Layout, LayoutCache, write_answer};
-use sinopia_planner::batch::{self, BatchItem};
-use sinopia_planner::{Plan, PlanContext, PlanEvent, PlanTask, Planner, Usage};
+use sinopia_planner::batch::{self, BatchItem, BatchReport};
+use sinopia_planner::{Error as PlanError, Plan, PlanContext, PlanNote, PlanTask, Planner, Usage};
 
 use super::args::PlanArgs;
 use super::failure::{bad_request, with_hint};
 use super::kinds::{self, Kind};
+use super::planning::Audience;
 use super::progress::Bars;
 use super::{input, output, planning, settings};
 
@@ -24,24 +25,27 @@ pub(crate) fn run(args: PlanArgs) -> anyhow::Result<()> {
     let inputs: Vec<&Path> = args.edit.iter().chain(&args.batch).map(PathBuf::as_path).collect();
     output::check_text(&args.out, &inputs)?;
     let bars = Bars::new(args.quiet);
-    let planner = planning::open(&settings::merge_planner(args.planner.clone(), args.config.as_deref())?, &bars)?;
-    match &args.batch {
-        Some(captions) => run_batch(&args, captions, planner.as_ref(), &bars),
-        None => run_one(&args, planner.as_ref(), &bars),
-    }
+    let choice = settings::merge_planner(args.planner.clone(), args.config.as_deref())?;
+    let planner = planning::open(&choice, &bars)?;
+    let (done, audience) = match &args.batch {
+        Some(captions) => (run_batch(&args, captions, planner.as_ref(), &bars), Audience::Batch),
+        None => (run_one(&args, planner.as_ref(), &bars), Audience::Terminal),
+    };
+    planning::tell_of_local_servers(&choice, audience, &bars);
+    done
 }
 
 fn run_one(args: &PlanArgs, planner: &dyn Planner, bars: &Bars) -> anyhow::Result<()> {
     let caption = input::caption(args.caption.as_deref().unwrap_or_default())?;
-    let tell = |event: &PlanEvent| bars.line(&event.to_string());
+    let tell = planning::progress(bars);
     let context = PlanContext::default().on_event(&tell);
     let occurrence = args.occurrence as usize;
     let mut plans = Vec::new();
     match &args.edit {
         None => plans.push(planner.plan(&PlanTask { occurrence, ..PlanTask::caption(&caption) }, &context)?),
         Some(path) => {
-            let (mut layout, changes) = input::layout(path)?;
-            bars.lines(&changes, "layout repaired: ");
+            let (mut layout, told) = input::layout(path)?;
+            bars.lines(&told, "");
             for instruction in std::iter::once(&caption).chain(&args.then) {
                 bars.line(&format!("change: {instruction}"));
                 let task = PlanTask { occurrence, ..PlanTask::edit(&layout, instruction) };
@@ -51,10 +55,10 @@ fn run_one(args: &PlanArgs, planner: &dyn Planner, bars: &Bars) -> anyhow::Resul
             }
         }
     }
+    bars.finish();
     for plan in &plans {
         planning::show(planner, plan, bars);
-        let changes = plan.changes.to_string();
-        bars.lines(&changes.lines().map(str::to_owned).collect::<Vec<_>>(), "layout repaired: ");
+        bars.lines(&input::told(&plan.understood, &plan.changes), "");
     }
     let Some(plan) = plans.last() else { return Ok(()) }; // there is at least one
     bars.show_layout(&plan.layout);
@@ -86,37 +90,69 @@ fn run_batch(args: &PlanArgs, captions: &Path, planner: &dyn Planner, bars: &Bar
     let done = |index: usize, result: &sinopia_planner::Result<Plan>| {
         let number = finished.fetch_add(1, Ordering::Relaxed) + 1;
         let caption = items.get(index).map_or("", |item| item.caption.as_str());
-        match result {
-            Ok(plan) if plan.is_cached => bars.line(&format!("[{number}/{total}] {caption}: remembered")),
-            Ok(plan) => bars.line(&format!("[{number}/{total}] {caption}: {} boxes", plan.layout.objects.len())),
-            Err(error) => bars.warn(&format!("[{number}/{total}] {caption}: {error}")),
-        }
+        tell(&format!("[{number}/{total}] {caption}"), result, bars);
     };
     let jobs = args.jobs.unwrap_or(4) as usize;
-    let mut report = batch::run(planner, &items, jobs, &done);
-    let answers = answers(&items, &report.results);
+    let BatchReport { results, usage } = batch::run(planner, &items, jobs, &done);
+    let answers = answers(&items, &results);
     output::write(&args.out, format!("{:#}\n", json!(answers)).as_bytes())?;
     if args.json {
-        let plans = items.iter().zip(&report.results).map(|(item, result)| match result {
+        let plans = items.iter().zip(&results).map(|(item, result)| match result {
             Some(Ok(plan)) => described(&item.caption, plan),
             Some(Err(error)) => json!({"caption": item.caption, "error": error.to_string()}),
             None => json!({"caption": item.caption, "error": "not begun"}),
         });
         output::print(&format!(
             "{:#}",
-            json!({"usage": report.usage, "cost": planner.info().cost(&report.usage), "plans": plans.collect::<Vec<_>>()})
+            json!({"usage": usage, "cost": planner.info().cost(&usage), "plans": plans.collect::<Vec<_>>()})
         ))?;
     }
-    let good = report.results.iter().flatten().filter(|result| result.is_ok()).count();
-    bars.line(&format!("{good} of {total} captions have a layout; {}", planner.info().format_usage(&report.usage)));
-    let first = report.results.iter_mut().position(|result| matches!(result, Some(Err(_))));
-    match first.and_then(|index| report.results.swap_remove(index)) {
-        Some(Err(error)) => {
-            let message =
-                format!("{} of {total} captions have no layout; start again to ask for those only", total - good);
+    let good = results.iter().flatten().filter(|result| result.is_ok()).count();
+    bars.line(&format!("{good} of {total} captions have a layout; {}", planner.info().format_usage(&usage)));
+    without_layout(results)
+}
+
+/// What became of a caption of a batch, on one line.
+fn tell(caption: &str, result: &sinopia_planner::Result<Plan>, bars: &Bars) {
+    let plan = match result {
+        Ok(plan) => plan,
+        Err(error) => return bars.warn(&format!("{caption}: {error}")),
+    };
+    let notes = plan.notes();
+    let mut said = vec![counted_boxes(plan.layout.objects.len())];
+    said.extend(plan.is_cached.then(|| "remembered".to_owned()));
+    said.extend(plan.understood.iter().cloned());
+    said.extend(notes.iter().map(|PlanNote { is_fault, text }| match is_fault {
+        true => format!("not the caption's: {text}"),
+        false => format!("remark: {text}"),
+    }));
+    let line = format!("{caption}: {}", said.join("; "));
+    match notes.iter().any(|note| note.is_fault) {
+        true => bars.warn(&line),
+        false => bars.line(&line),
+    }
+}
+
+fn counted_boxes(count: usize) -> String {
+    if count == 1 { "1 box".to_owned() } else { format!("{count} boxes") }
+}
+
+/// The error of a batch that lacks layouts: how many, whether asking again helps, and the first reason.
+fn without_layout(results: Vec<Option<sinopia_planner::Result<Plan>>>) -> anyhow::Result<()> {
+    let total = results.len();
+    let is_lacking = |result: &&Option<_>| !matches!(result, Some(Ok(_)));
+    let lacking = results.iter().filter(is_lacking).count();
+    let fails_again = |result: &Option<_>| matches!(result, Some(Err(error)) if PlanError::is_of_caption(error));
+    let advice = match results.iter().filter(is_lacking).all(fails_again) {
+        true => "they are beyond this planner: say them in other words, or leave them out",
+        false => "start again to ask for those only",
+    };
+    match results.into_iter().flatten().find_map(Result::err) {
+        Some(error) => {
+            let message = format!("{lacking} of {total} captions have no layout; {advice}");
             Err(anyhow::Error::new(error).context(message))
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -141,14 +177,14 @@ fn answer(layout: &Layout) -> String {
 }
 
 fn described(caption: &str, plan: &Plan) -> Value {
-    let findings =
-        plan.findings.iter().map(|finding| json!({"fault": finding.is_fault(), "text": finding.to_string()}));
+    let notes = plan.notes().into_iter().map(|PlanNote { is_fault, text }| json!({"fault": is_fault, "text": text}));
     let changes = plan.changes.to_string();
     json!({
         "caption": caption,
         "layout": plan.layout,
         "answer": plan.answer,
-        "findings": findings.collect::<Vec<_>>(),
+        "findings": notes.collect::<Vec<_>>(),
+        "understood": plan.understood,
         "mended": changes.lines().collect::<Vec<_>>(),
         "cached": plan.is_cached,
         "usage": plan.usage,

@@ -36,6 +36,11 @@ impl Bars {
         }
     }
 
+    /// Whether somebody may see lines as they come.
+    pub(crate) fn is_watched(&self) -> bool {
+        !self.quiet && std::io::stderr().is_terminal()
+    }
+
     /// A warning, told even if progress is not.
     pub(crate) fn warn(&self, text: &str) {
         self.print(&format!("warning: {text}"));

@@ -92,7 +92,8 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let painting = settings::merge(Painting { settings, ..typed })?;
     painting.machine.apply()?;
     let spec = wanted.spec.with(painting.settings);
-    PaintJob::new(spec, wanted.changes, count)?.run(&[&args.workflow], &args.output)
+    let told = wanted.changes.iter().map(|change| format!("layout repaired: {change}")).collect();
+    PaintJob::new(spec, told, count)?.run(&[&args.workflow], &args.output)
 }
 
 /// Whether [`run`] would paint a graph, given as text.

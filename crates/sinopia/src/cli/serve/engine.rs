@@ -11,11 +11,11 @@ use anyhow::Context;
 use sinopia_diffusion::schedulers::SchedulerName;
 use sinopia_diffusion::{self as diffusion, Recipe, Run, Shortcuts, TextEncoderKind, methods};
 use sinopia_eval::Detector;
-use sinopia_layout::exchange::{Hints, Imported};
+use sinopia_layout::exchange::Imported;
 use sinopia_layout::{Canvas, Layout, PixelBox, Scene, repair};
 use sinopia_models::hub::NoProgress;
 use sinopia_nn::threads;
-use sinopia_planner::{Plan, PlanContext, PlanTask, Planner, checks};
+use sinopia_planner::{Plan, PlanContext, PlanNote, PlanTask, Planner, checks};
 use sinopia_server::engine::{Accepted, Kept, Painted};
 use sinopia_server::seed::exact_options;
 use sinopia_server::wire::{
@@ -45,6 +45,8 @@ pub(super) struct StudioEngine {
     pub(super) models: Vec<ModelInfo>,
     pub(super) cache: ModelCache,
     pub(super) planner: Arc<dyn Planner>,
+    /// Whether the planner's canvas was named, and not to be the picture's.
+    pub(super) is_canvas_named: bool,
     /// Bytes for models and paintings together.
     pub(super) budget: Option<u64>,
     /// The detector that was named, if one was.
@@ -93,24 +95,32 @@ impl StudioEngine {
     }
 
     /// The spec with a layout: its own, or the planner's.
-    fn planned(&self, spec: PaintSpec, watch: &dyn Watch) -> anyhow::Result<PaintSpec> {
+    fn planned(&self, spec: PaintSpec, size: (u32, u32), watch: &dyn Watch) -> anyhow::Result<PaintSpec> {
         if !spec.lacks_layout()? {
             return Ok(spec);
         }
-        let plan = self.plan_for(spec.caption.as_deref().unwrap_or_default(), watch)?;
-        for finding in &plan.findings {
-            watch.warning(&finding.to_string());
+        let plan = self.plan_for(spec.caption.as_deref().unwrap_or_default(), self.canvas_for(size), watch)?;
+        for note in plan.notes() {
+            watch.warning(&note.text);
         }
+        plan.understood.iter().for_each(|note| watch.warning(note));
         watch.planned(&plan.layout);
         Ok(PaintSpec { layout: Some(plan.layout), ..spec })
     }
 
+    /// The canvas in the shape of a picture of `width` × `height` pixels; none where the planner keeps to its own.
+    fn canvas_for(&self, (width, height): (u32, u32)) -> Option<Canvas> {
+        let keeps_its_own = self.is_canvas_named || self.planner.info().is_canvas_fixed;
+        (!keeps_its_own).then(|| Canvas::shaped_like(width, height))
+    }
+
     /// The plan for a caption.
-    fn plan_for(&self, caption: &str, watch: &dyn Watch) -> anyhow::Result<Plan> {
+    fn plan_for(&self, caption: &str, canvas: Option<Canvas>, watch: &dyn Watch) -> anyhow::Result<Plan> {
         let caption = caption.to_owned();
         let plan = move |planner: &dyn Planner, is_cancelled: &AtomicBool| {
             let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
-            planner.plan(&PlanTask::caption(&caption), &PlanContext::default().cancelled_by(&is_cancelled))
+            let task = PlanTask { canvas, ..PlanTask::caption(&caption) };
+            planner.plan(&task, &PlanContext::default().cancelled_by(&is_cancelled))
         };
         Ok(self.aside(watch.cancellation(), plan)??)
     }
@@ -152,11 +162,11 @@ impl StudioEngine {
     }
 
     fn paint_job(&self, request: &JobRequest, watch: &dyn Watch) -> anyhow::Result<Painted> {
-        let spec = self.planned(self.spec(request)?, watch)?;
-        let resolved = self.resolve(&spec)?;
-        resolved.vocabulary_warning().iter().for_each(|warning| watch.warning(warning));
         let info = self.model(request.model.as_deref())?;
         let (width, height) = size(request, info);
+        let spec = self.planned(self.spec(request)?, (width, height), watch)?;
+        let resolved = self.resolve(&spec)?;
+        resolved.vocabulary_warning().iter().for_each(|warning| watch.warning(warning));
         // One SAM for all methods, also for those that have no use for it: a model is in memory once.
         let key = ModelKey { sam: self.defaults.sam.clone(), ..resolved.model().clone() };
         let model = self.cache.get(&key, info.picture_bytes(width, height), || resolved.open(&NoProgress))?;
@@ -310,7 +320,7 @@ impl Engine for StudioEngine {
     }
 
     fn convert(&self, text: &str, to: LayoutFormat) -> Answer<Converted> {
-        let read = convert::import(text, None, &Hints::default());
+        let read = convert::import(text);
         let Imported { layout, notes } = read.map_err(|error| match error.fault() {
             Some(fault) => refused(format!("this is no layout: {fault}")),
             None => refused(format!("this is no layout: {error}")),
@@ -323,6 +333,8 @@ impl Engine for StudioEngine {
             LayoutFormat::Ideogram => (args::LayoutFormat::Ideogram, "application/json"),
             LayoutFormat::Text => (args::LayoutFormat::Text, "text/plain; charset=utf-8"),
             LayoutFormat::Omost => (args::LayoutFormat::Omost, "text/plain; charset=utf-8"),
+            LayoutFormat::Flux3 => (args::LayoutFormat::Flux3, "text/plain; charset=utf-8"),
+            LayoutFormat::Moss => (args::LayoutFormat::Moss, "application/json"),
             LayoutFormat::Svg => (args::LayoutFormat::Svg, "image/svg+xml"),
         };
         let text = convert::write(&layout, to, None).map_err(|error| to_refusal(&error))?;
@@ -431,16 +443,23 @@ fn findings(caption: Option<&str>, layout: &Layout) -> Vec<Finding> {
 }
 
 fn finding(finding: &checks::Finding) -> Finding {
-    let severity = if finding.is_fault() { Severity::Fault } else { Severity::Remark };
-    Finding { severity, message: finding.to_string() }
+    noted(PlanNote { is_fault: finding.is_fault(), text: finding.to_string() })
+}
+
+fn noted(PlanNote { is_fault, text }: PlanNote) -> Finding {
+    let severity = if is_fault { Severity::Fault } else { Severity::Remark };
+    Finding { severity, message: text }
 }
 
 /// Plans, best first; equal ones in the order they came.
 fn reply(plans: Vec<Plan>) -> Answer<PlanReply> {
     let mut candidates: Vec<Candidate> = Vec::new();
-    for Plan { layout, findings, .. } in plans {
-        let penalty = checks::penalty(&findings) + 0.0; // the sum of nothing is −0
-        candidates.push(Candidate { layout, findings: findings.iter().map(finding).collect(), penalty });
+    for plan in plans {
+        let penalty = checks::penalty(&plan.findings) + 0.0; // the sum of nothing is −0
+        let notes = plan.notes();
+        let understood = plan.understood.into_iter().map(|message| Finding { severity: Severity::Remark, message });
+        let findings = understood.chain(notes.into_iter().map(noted)).collect();
+        candidates.push(Candidate { layout: plan.layout, findings, penalty });
     }
     candidates.sort_by(|a, b| a.penalty.total_cmp(&b.penalty));
     match candidates.first().cloned() {

@@ -30,6 +30,7 @@ use sinopia_studio::{AUTO, Compute, DEFAULT_METHOD, DEFAULT_MODEL, Error, Machin
 use super::args::{Painting, PlannerArgs, own_model, with_own_words};
 use super::failure::{Given, bad_request};
 use super::flags::{Flags, Selected, Selection};
+use super::planning::Audience;
 use super::progress::Bars;
 use super::{input, models, planning, settings};
 use engine::StudioEngine;
@@ -189,8 +190,13 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let models = names.iter().map(info).collect::<anyhow::Result<Vec<_>>>()?;
     check_against(&defaults, &models, &args.limits)?;
-    let planner = settings::merge_planner(args.planner.clone(), args.config.as_deref())?;
-    let planner = planning::open(&planner, &bars)?;
+    let choice = settings::merge_planner(args.planner.clone(), args.config.as_deref())?;
+    let is_canvas_named = choice.settings.canvas.is_some();
+    // What has one canvas for all has that of the default model's pictures.
+    let (width, height) = models.first().map_or((512, 512), |model| model.native_size);
+    let choice = choice.shaped_like(width, height);
+    let planner = planning::open(&choice, &bars)?;
+    planning::tell_of_local_servers(&choice, Audience::Operator, &bars);
     let budget = args.limits.memory_budget.map(|gigabytes| (gigabytes * 1e9) as u64);
     let budget = budget.or_else(|| available_bytes().map(|bytes| bytes as u64));
     let workers = args.limits.jobs as usize;
@@ -201,6 +207,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         defaults,
         models,
         planner: Arc::from(planner),
+        is_canvas_named,
         budget,
         detector: args.models.detector.clone(),
         threads_each: (workers > 1).then(|| (threads::num_threads() / workers).max(1)),
