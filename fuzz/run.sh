@@ -9,7 +9,8 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
 # `--target` keeps the instrumentation out of build scripts, which have no libFuzzer.
 case $target in
-answer | layout_json | exchange) features= ;;
+answer | caption | layout_json | exchange) features= ;;
+plan) features=planner ;;
 *) features=whole ;;
 esac
 cargo build --release --locked --target "$host" --features "$features" --bin "$target"
@@ -17,6 +18,8 @@ binary=target/$host/release/$target
 if [ -f "$seconds" ]; then exec "$binary" "$seconds"; fi
 if [ "$seconds" = 0 ]; then exit; fi
 mkdir -p "corpus/$target" "artifacts/$target"
+dictionary=
+case $target in caption | plan) dictionary="-dict=dictionaries/caption.txt" ;; esac
 # No input takes ten seconds, half a gigabyte in one piece or a gigabyte in all.
 exec "$binary" "corpus/$target" "seeds/$target" -max_total_time="$seconds" -timeout=10 -malloc_limit_mb=512 -rss_limit_mb=1024 -max_len=65536 \
-    -artifact_prefix="artifacts/$target/" -print_final_stats=1
+    -artifact_prefix="artifacts/$target/" -print_final_stats=1 $dictionary

@@ -3,11 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sinopia_layout::exchange::{self, Format, Hints, coco, ideogram, labelme, omost};
+use sinopia_layout::exchange::{self, Format, Hints, coco, flux3, ideogram, labelme, moss, omost};
 use sinopia_layout::{LayoutCache, repair};
 
-const FORMATS: [Format; 6] =
-    [Format::Json, Format::Text, Format::Coco, Format::Ideogram, Format::Omost, Format::Labelme];
+const FORMATS: [Format; 7] =
+    [Format::Json, Format::Text, Format::Coco, Format::Ideogram, Format::Omost, Format::Labelme, Format::Moss];
 
 fuzz_target!(|text: &str| {
     let _ = LayoutCache::from_json(text);
@@ -17,5 +17,6 @@ fuzz_target!(|text: &str| {
         assert!(layout.is_inside_canvas());
         let _ =
             (coco::write(&layout), ideogram::write(&layout, "a scene"), omost::write(&layout), labelme::write(&layout));
+        let _ = (flux3::write(&layout, "a scene"), moss::write(&layout, "a scene"));
     }
 });
