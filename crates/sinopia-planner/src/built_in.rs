@@ -6,7 +6,7 @@ use sinopia_layout::{Canvas, LayoutCache, limits};
 use sinopia_solver::{Remark, SOLVER_VERSION, SolveOptions, solve};
 
 use crate::answer;
-use crate::checks::{Problem, RelationProblem};
+use crate::checks::{self, Problem, RelationProblem};
 use crate::error::{Error, Result};
 use crate::planner::{
     Plan, PlanContext, PlanEvent, PlanGoal, PlanOptions, PlanTask, Planner, PlannerIdentity, PlannerInfo,
@@ -137,7 +137,9 @@ impl Solving<'_> {
         let solution = solution.map_err(|problem| unable(problem.to_string()))?;
         // What a plan's reader may want to keep; nothing here reads it again.
         let written = answer::json(&solution.layout);
-        let candidate = Candidate::check(self.task, self.canvas, solution.layout, written);
+        // By the reading that it was laid out by: a caption is read once, however many seeds are tried.
+        let findings = checks::check_reading(self.caption, self.analysis, &solution.layout);
+        let candidate = Candidate::checked(solution.layout, written, findings);
         Ok(Solved { candidate, left_out: solution.remarks })
     }
 }

@@ -30,6 +30,11 @@ impl Candidate {
     /// A layout, checked as the result of a task.
     pub(crate) fn check(task: &PlanTask<'_>, canvas: Canvas, layout: Layout, answer: String) -> Self {
         let findings = task.check(&layout, canvas);
+        Self::checked(layout, answer, findings)
+    }
+
+    /// A layout that was checked already.
+    pub(crate) fn checked(layout: Layout, answer: String, findings: Vec<Finding>) -> Self {
         Self { layout, answer, findings, understood: Vec::new(), is_doubtful: false }
     }
 

@@ -101,21 +101,14 @@ fn largest_scale(forest: &Forest, scene: Scene, frame: Frame, mirrored: bool) ->
         2 => 0.82,
         _ => 0.86,
     };
-    let is_cornered = |root: &Group| {
-        use PositionKind::*;
-        let corner = |at: &PositionKind| matches!(at, TopLeft | TopRight | BottomLeft | BottomRight);
-        forest.positions.iter().any(|(thing, at)| corner(at) && root.contains(*thing))
-    };
-    let is_on_a_side = |root: &Group| {
-        use PositionKind::*;
-        let side = |at: &PositionKind| matches!(at, Left | Right | Top | Bottom | Background);
-        forest.positions.iter().any(|(thing, at)| side(at) && root.contains(*thing))
-    };
+    use PositionKind::*;
+    let is_corner = |at| matches!(at, TopLeft | TopRight | BottomLeft | BottomRight);
+    let is_side = |at| matches!(at, Left | Right | Top | Bottom | Background);
     let largest = forest.roots.iter().map(|root| {
         let bounds = piece_of(root, 1.0, mirrored).bounds();
         let share = match () {
-            () if is_cornered(root) => 0.42,
-            () if is_on_a_side(root) => 0.62,
+            () if forest.stands(root, is_corner) => 0.42,
+            () if forest.stands(root, is_side) => 0.62,
             () if root.carrier.is_backdrop => 0.94,
             () => share,
         };

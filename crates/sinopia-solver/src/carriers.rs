@@ -7,6 +7,7 @@ use sinopia_english::{NounClass, Nouns, verb_stem};
 use strum::EnumString;
 
 use crate::group::Carrier;
+use crate::sizes::ends_of;
 
 /// What somebody does to something, as geometry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
@@ -51,9 +52,8 @@ pub(crate) fn carrier(name: &str, class: NounClass) -> Carrier {
     });
     let name = name.to_lowercase();
     let nouns = Nouns::embedded();
-    let ends = || std::iter::successors(Some(name.as_str()), |name| name.split_once(' ').map(|(_, end)| end));
     let of_kind = |end: &str| nouns.hypernyms(end, class).find_map(|kind| carriers.get(kind));
-    let own = ends().find_map(|end| carriers.get(end)).or_else(|| ends().find_map(of_kind));
+    let own = ends_of(&name).find_map(|end| carriers.get(end)).or_else(|| ends_of(&name).find_map(of_kind));
     let class: &'static str = class.into();
     let of_class = || carriers.get(format!("*{class}").as_str());
     let plain = Carrier {

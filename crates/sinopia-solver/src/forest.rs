@@ -72,6 +72,11 @@ fn closeness(relation: &Relation) -> u8 {
 }
 
 impl Forest {
+    /// Whether something of a tree has such a position.
+    pub(crate) fn stands(&self, root: &Group, is_at: impl Fn(PositionKind) -> bool) -> bool {
+        self.positions.iter().any(|(thing, at)| is_at(*at) && root.contains(*thing))
+    }
+
     /// How many single things have that position.
     pub(crate) fn positions_of_single(&self, at: PositionKind) -> usize {
         let is_single = |thing: usize| self.roots.iter().any(|root| root.thing == thing && root.count == 1);

@@ -62,10 +62,7 @@ impl RowPlan {
             }
         }
         let aloft_rows = rows.len();
-        let is_behind = |i: &usize| {
-            let root = &forest.roots[*i];
-            forest.positions.iter().any(|(thing, at)| *at == PositionKind::Background && root.contains(*thing))
-        };
+        let is_behind = |i: &usize| forest.stands(&forest.roots[*i], |at| at == PositionKind::Background);
         let (behind, before): (Vec<usize>, Vec<usize>) = ground.into_iter().partition(is_behind);
         if !behind.is_empty() {
             rows.push(in_order(&behind, forest));

@@ -142,7 +142,7 @@ pub(crate) fn plain_size(name: &str, class: NounClass) -> Size {
 }
 
 /// `red fire truck`, `fire truck`, `truck`.
-fn ends_of(name: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn ends_of(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| name.split_once(' ').map(|(_, end)| end))
 }
 

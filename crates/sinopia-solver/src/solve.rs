@@ -268,7 +268,9 @@ fn best_arrangement(forest: &crate::forest::Forest, scene: Scene, frame: Frame, 
     let score = |(rows, tried): &(usize, Arranged)| tried.score() * (1.0 - 0.25 * (*rows as f64 - 1.0));
     // Several things of which each stands in the row are the row.
     let is_row = forest.positions_of_single(PositionKind::Row) > 1;
-    let tried = (1..=if is_row { 1 } else { 3 }).map(|rows| (rows, arrange(forest, scene, frame, rows, is_mirrored)));
+    // A single tree is in one row, however many there could be.
+    let most = if is_row || forest.roots.len() <= 1 { 1 } else { 3 };
+    let tried = (1..=most).map(|rows| (rows, arrange(forest, scene, frame, rows, is_mirrored)));
     let best = tried.reduce(|best, next| if score(&next) > score(&best) { next } else { best });
     best.map_or_else(Arranged::default, |(_, arranged)| arranged)
 }
