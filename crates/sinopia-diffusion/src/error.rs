@@ -2,6 +2,7 @@
 
 use sinopia_layout::counted;
 
+use crate::recipe::InitMismatch;
 use crate::settings::SettingError;
 use crate::{methods, schedulers};
 
@@ -77,6 +78,14 @@ pub enum Error {
         /// The largest side, in pixels.
         max: usize,
     },
+    /// A scheduler that cannot be run backwards, from a picture to its noise.
+    #[error("the scheduler {scheduler} cannot be run backwards from a picture: {why}")]
+    NotInvertible {
+        /// The scheduler.
+        scheduler: &'static str,
+        /// Why, and what to do.
+        why: &'static str,
+    },
     /// A sampling setting outside its range.
     #[error("`{name}` is {found}, expected {expected}")]
     Setting {
@@ -86,6 +95,16 @@ pub enum Error {
         found: String,
         /// The values it may have.
         expected: &'static str,
+    },
+    /// Things that do not fit together: latents, masks, pictures of different sizes.
+    #[error("{what}: {found}, expected {expected}")]
+    Mismatch {
+        /// What does not fit.
+        what: &'static str,
+        /// Its size or number.
+        found: String,
+        /// The size or number that fits.
+        expected: String,
     },
     /// A method nobody here knows.
     #[error("unknown method `{name}`: {}", methods::choice(name))]
@@ -148,6 +167,14 @@ pub enum Error {
         "method `{method}` needs a model with GLIGEN's grounding adapters, and this one has none: the built-in miniature, masterful/gligen-1-4-generation-text-box and longlian/lmd_plus have them; any model paints a layout with --method lmd"
     )]
     NoAdapters {
+        /// The method.
+        method: &'static str,
+    },
+    /// A method that cannot begin with a picture is to.
+    #[error(
+        "method `{method}` puts its picture together from objects painted alone, and cannot begin with another picture: take --method sd, gligen, multidiffusion, backward-guidance or boxdiff"
+    )]
+    NoInit {
         /// The method.
         method: &'static str,
     },
@@ -215,6 +242,12 @@ pub enum Error {
         /// Hash of the model at hand.
         found: String,
     },
+    /// What a picture is to begin with is not what the recipe's began with.
+    #[error("{problem}")]
+    RecipeInit {
+        /// What is missing, another, or too much.
+        problem: Box<InitMismatch>,
+    },
     /// The layout cannot be composed into prompts.
     #[error(transparent)]
     Layout(#[from] sinopia_layout::Error),
@@ -242,7 +275,9 @@ impl Error {
             | Self::UnknownScheduler { .. }
             | Self::Steps { .. }
             | Self::PictureSize { .. }
+            | Self::NotInvertible { .. }
             | Self::Setting { .. }
+            | Self::Mismatch { .. }
             | Self::UnknownMethod { .. }
             | Self::UnknownOption { .. }
             | Self::MethodOption { .. }
@@ -251,12 +286,14 @@ impl Error {
             | Self::NoLayout { .. }
             | Self::UnknownPreset { .. }
             | Self::NoAdapters { .. }
+            | Self::NoInit { .. }
             | Self::NoElla
             | Self::NoWords
             | Self::NoCaption { .. }
             | Self::Recipe { .. }
             | Self::RecipeFormat { .. }
             | Self::RecipeModel { .. }
+            | Self::RecipeInit { .. }
             | Self::Layout(_) => true,
         }
     }

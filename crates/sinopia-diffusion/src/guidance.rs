@@ -1,7 +1,7 @@
 //! The update loop that loss-guided methods share: before a denoising step, move the latents down a loss on attention maps.
 
-use candle_core::Tensor;
-use sinopia_layout::Grid;
+use candle_core::{Device, Tensor};
+use sinopia_layout::{Grid, GridMask};
 use sinopia_models::denoiser::{AttnKey, AttnMaps, CallShape, Denoiser, DenoiserRequest, Recording};
 
 use crate::attention_map::AttentionMap;
@@ -109,6 +109,8 @@ pub struct Guide<'a> {
     denoiser: &'a dyn Denoiser,
     options: GuidanceOptions,
     step_size: StepSize,
+    /// Ones where latents may move, (1, H, W, 1); nowhere else is what the loss wants heard.
+    within: Option<Tensor>,
     recording: Recording,
     /// What the recorded columns are, for those who want to see the maps.
     tokens: TokenSet,
@@ -156,13 +158,23 @@ impl<'a> Guide<'a> {
         let recording = Recording { tokens: tokens.columns(), ..Recording::new(keys) };
         let report = GuidanceReport { stage, updates: 0, first_loss: None, last_loss: None };
         let (step_size, tokens) = (StepSize::default(), tokens.clone());
-        Self { denoiser, options, step_size, recording, tokens, shown: None, last_loss: 1e4, report }
+        Self { denoiser, options, step_size, within: None, recording, tokens, shown: None, last_loss: 1e4, report }
     }
 
     /// With another rule for the length of updates.
     #[must_use]
     pub fn with_step_size(self, step_size: StepSize) -> Self {
         Self { step_size, ..self }
+    }
+
+    /// Moving these cells alone: the gradient is 0 elsewhere, so that each update is of latents as they will be seen.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn within(self, cells: &GridMask) -> Result<Self> {
+        let Grid { height, width } = cells.grid();
+        let ones = Tensor::from_vec(cells.to_f32(), (1, height, width, 1), &Device::Cpu)?;
+        Ok(Self { within: Some(ones), ..self })
     }
 
     /// The latents after this step's updates: `z ← z − √(1−ᾱ)·∂(loss_scale·L)/∂z` (or as [`StepSize`] says), at most `max_iter[index]` times while L is above the threshold.
@@ -182,6 +194,10 @@ impl<'a> Guide<'a> {
                 break;
             }
             let Some(gradient) = self.gradient(&latents, step, run)? else { break };
+            let gradient = match &self.within {
+                Some(within) => gradient.broadcast_mul(&within.to_device(gradient.device())?)?,
+                None => gradient,
+            };
             latents = (latents - (gradient * length)?)?;
         }
         Ok(latents)

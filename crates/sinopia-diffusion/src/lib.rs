@@ -10,7 +10,7 @@
 //! fn paint(pipeline: &Pipeline) -> sinopia_diffusion::Result<()> {
 //!     let ImageSize { width, height } = pipeline.native_size();
 //!     let sampling = Sampling { num_inference_steps: 25, ..Sampling::new(Seed(1), width, height) };
-//!     let request = PaintRequest { caption: Some("a red dog".into()), layout: None, negative: None, sampling };
+//!     let request = PaintRequest { caption: Some("a red dog".into()), layout: None, negative: None, init: None, sampling };
 //!     let method = methods::build("sd", serde_json::Value::Null)?;
 //!     let painting = method.generate(&request, pipeline, &Run::new(&Silent, &CancellationToken::default()))?;
 //!     assert_eq!(painting.image.pixels().len(), 3 * width * height);
@@ -23,37 +23,55 @@
 
 pub mod methods;
 
+pub mod edit;
+pub mod inversion;
+
 pub mod conditioning;
 pub mod grounding;
 pub mod guidance;
 pub mod losses;
 
 mod attention_map;
+mod beginning;
+pub mod change;
 pub mod collage;
+pub mod image;
+pub mod init;
+pub mod masked;
 pub mod masks;
 
 pub mod noise;
 pub mod pipeline;
 pub mod schedulers;
 
+mod checked;
 mod error;
+mod model_id;
 pub mod observer;
 pub mod painting;
 mod preview;
 mod prompts;
 pub mod recipe;
 pub mod settings;
+pub mod trajectory;
 pub mod work;
 
+pub use change::{ChangeMask, MaskFrame, Pasted, paste};
+pub use checked::{CheckedRecord, TryRecord};
 pub use conditioning::{TextEncoderKind, TextEncoding};
+pub use edit::{Edit, EditOptions, EditSource, Edited, Operation, edit, edit_with};
 pub use error::{Error, Result};
+pub use image::{Image, ImageSize};
+pub use init::{Init, PixelMask};
+pub use masked::{FrozenObjects, MaskedPass, Removal};
+pub use model_id::ModelId;
 pub use observer::{AttentionReport, Observer, Run, Silent, Stage, StepReport, Timing};
-pub use painting::{
-    GuidanceReport, Image, ImageSize, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts,
-};
+pub use painting::{GuidanceReport, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts};
 pub use pipeline::{Pipeline, PipelineParts};
 pub use preview::LinearPreview;
-pub use recipe::{EllaId, ModelId, Recipe};
+pub use recipe::{EllaId, FileId, InitRecord, InvertedSource, Recipe};
+pub use schedulers::first_call;
 pub use settings::Setting;
 pub use sinopia_models::CancellationToken;
+pub use trajectory::Trajectory;
 pub use work::DenoiserWork;

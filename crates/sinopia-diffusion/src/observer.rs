@@ -1,7 +1,7 @@
 //! Who is told how a run goes, and who may end it.
 //!
 //! A method knows nothing of bars, event streams or terminals: it tells a [`Run`], which passes stages, steps and warnings to an [`Observer`],
-//! remembers warnings and timings for the [`Painting`](crate::Painting), and ends the run once it is cancelled: networks look between their parts.
+//! remembers warnings, timings and, if asked, states for the [`Painting`](crate::Painting), and ends the run once it is cancelled: networks look between their parts.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +14,7 @@ use sinopia_models::CancellationToken;
 use sinopia_models::denoiser::AttnKey;
 
 use crate::attention_map::AttentionMap;
+use crate::trajectory::Trajectory;
 use crate::work::DenoiserWork;
 use crate::{Error, Result};
 
@@ -33,6 +34,10 @@ pub enum Stage {
     },
     /// The whole picture is painted.
     Picture,
+    /// A picture that was not painted here is followed back to its noise.
+    Invert,
+    /// A part of a finished picture is painted anew.
+    Edit,
     /// Latents to pixels.
     Decode,
 }
@@ -43,6 +48,8 @@ impl fmt::Display for Stage {
             Self::Encode => f.write_str("reading the prompts"),
             Self::Object { index, count, name } => write!(f, "painting {name} ({} of {count})", index + 1),
             Self::Picture => f.write_str("painting the picture"),
+            Self::Invert => f.write_str("following the picture back to its noise"),
+            Self::Edit => f.write_str("painting the change"),
             Self::Decode => f.write_str("decoding"),
         }
     }
@@ -132,6 +139,8 @@ pub struct Run<'a> {
     warnings: Mutex<Vec<String>>,
     timings: Mutex<Vec<Timing>>,
     work: Mutex<DenoiserWork>,
+    /// The states of the picture so far, if they are kept.
+    states: Option<Mutex<Vec<Tensor>>>,
 }
 
 impl fmt::Debug for Run<'_> {
@@ -150,7 +159,14 @@ impl<'a> Run<'a> {
             warnings: Mutex::default(),
             timings: Mutex::default(),
             work: Mutex::default(),
+            states: None,
         }
+    }
+
+    /// The same, keeping every state of the picture for [`Painting::trajectory`](crate::Painting::trajectory).
+    #[must_use]
+    pub fn keeping_trajectory(self) -> Self {
+        Self { states: Some(Mutex::default()), ..self }
     }
 
     /// A run that nobody watches.
@@ -160,12 +176,12 @@ impl<'a> Run<'a> {
 
     /// A run of its own for one of several things done side by side. Its steps are told as they happen; what it records waits for
     /// [`join`](Self::join), so that records do not depend on who was first.
-    pub(crate) fn beside(&self) -> Self {
+    pub fn beside(&self) -> Self {
         Self { quiet: true, ..Self::new(self.observer, &self.cancellation) }
     }
 
     /// Takes over what a [`beside`](Self::beside) has recorded, and tells its warnings.
-    pub(crate) fn join(&self, beside: Self) {
+    pub fn join(&self, beside: Self) {
         beside.warnings().into_iter().for_each(|warning| self.warn(warning));
         self.timings.lock().unwrap_or_else(PoisonError::into_inner).extend(beside.timings());
         self.count(&beside.work());
@@ -211,6 +227,28 @@ impl<'a> Run<'a> {
     /// Reports a phrase's attention.
     pub fn attention(&self, report: &AttentionReport) {
         self.observer.attention(report);
+    }
+
+    /// Keeps a state of the picture, in the scheduler's scale, if states are kept: the first before the first call, then one after each.
+    pub fn keep_state(&self, latents: &Tensor) {
+        if let Some(states) = &self.states {
+            states.lock().unwrap_or_else(PoisonError::into_inner).push(latents.clone());
+        }
+    }
+
+    /// Whether states are kept.
+    pub(crate) fn keeps_states(&self) -> bool {
+        self.states.is_some()
+    }
+
+    /// The states kept, if any were; the next picture's are kept anew.
+    ///
+    /// # Errors
+    /// When they are not of one size.
+    pub fn take_trajectory(&self) -> Result<Option<Trajectory>> {
+        let Some(states) = &self.states else { return Ok(None) };
+        let states = std::mem::take(&mut *states.lock().unwrap_or_else(PoisonError::into_inner));
+        if states.is_empty() { Ok(None) } else { Trajectory::new(states).map(Some) }
     }
 
     /// Adds to the denoiser's work.

@@ -1,24 +1,17 @@
 //! What is asked of a method, and what it answers.
 
-use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use sinopia_layout::{BBox, GridMask, Layout, brief};
 
 use crate::collage::Shift;
 use crate::conditioning::TextEncoding;
+pub use crate::image::{Image, ImageSize};
+use crate::init::Init;
 use crate::noise::Seed;
 use crate::observer::Timing;
 use crate::schedulers::{PUBLISHED_STEPS, SchedulerKind, SchedulerName, SigmaSchedule};
+use crate::trajectory::Trajectory;
 use crate::{Error, Result};
-
-/// The sides of a picture, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageSize {
-    /// From left to right.
-    pub width: usize,
-    /// From top to bottom.
-    pub height: usize,
-}
 
 /// How a picture is sampled, whatever the method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,61 +145,10 @@ pub struct PaintRequest {
     pub layout: Option<Layout>,
     /// Takes the place of the method's default negative keywords; the layout's own negative prompt still comes first.
     pub negative: Option<String>,
+    /// What it begins with, if not with noise alone.
+    pub init: Option<Init>,
     /// How it is sampled.
     pub sampling: Sampling,
-}
-
-/// An RGB picture, rows from the top.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Image {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
-}
-
-impl std::fmt::Debug for Image {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Image({} × {})", self.width, self.height)
-    }
-}
-
-impl Image {
-    /// The pictures of a batch (B, H, W, 3) in −1..=1: `round(255 · clamp(x/2 + 1/2, 0, 1))`, half to even.
-    ///
-    /// # Errors
-    /// When the shape is another.
-    pub fn from_tensor(images: &Tensor) -> Result<Vec<Self>> {
-        let (b, height, width, _) = images.dims4()?;
-        let values = images.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let pixel = |x: &f32| ((x / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8;
-        let size = values.len() / b.max(1);
-        let images = values.chunks_exact(size.max(1)).map(|image| Self {
-            width,
-            height,
-            pixels: image.iter().map(pixel).collect(),
-        });
-        Ok(images.collect())
-    }
-
-    /// Width in pixels.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Height in pixels.
-    pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// RGB bytes, (H, W, 3).
-    pub fn pixels(&self) -> &[u8] {
-        &self.pixels
-    }
-
-    /// RGB bytes, (H, W, 3).
-    pub fn into_pixels(self) -> Vec<u8> {
-        self.pixels
-    }
 }
 
 /// The prompts that a method gave to the text encoder.
@@ -269,23 +211,13 @@ pub struct Painting {
     pub warnings: Vec<String>,
     /// How long each stage took.
     pub timings: Vec<Timing>,
+    /// Every state of its latents, if the run was [asked to keep them](crate::Run::keeping_trajectory).
+    pub trajectory: Option<Trajectory>,
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
-
-    #[test]
-    fn pixels_are_clamped_and_rounded_half_to_even() -> Result<()> {
-        let values = [-1.5f32, -1.0, 0.0, 1.0, 9.0, 1.0 / 255.0];
-        let images = Image::from_tensor(&Tensor::from_slice(&values, (1, 1, 2, 3), &Device::Cpu)?)?;
-        assert_eq!(images.len(), 1);
-        assert_eq!((images[0].width(), images[0].height()), (2, 1));
-        assert_eq!(images[0].pixels(), [0, 0, 128, 255, 255, 128]);
-        Ok(())
-    }
 
     #[test]
     fn settings_outside_their_range_are_refused() {

@@ -158,7 +158,7 @@ mod tests {
         let sampling =
             Sampling { num_inference_steps: 6, guidance_scale: 3.5, ..Sampling::new(Seed(3), width, height) };
         let caption = Some("a photo of a red car on a beach".to_owned());
-        let request = PaintRequest { caption, layout: None, negative: None, sampling };
+        let request = PaintRequest { caption, layout: None, negative: None, init: None, sampling };
         let last = Last::default();
         let run = Run::new(&last, &CancellationToken::default());
         let painting =

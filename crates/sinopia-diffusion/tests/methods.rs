@@ -72,6 +72,7 @@ fn request(layout: Option<Layout>, steps: usize) -> PaintRequest {
         caption: Some("a blue dog and two white bowls on a beach".to_owned()),
         layout,
         negative: None,
+        init: None,
         sampling: Sampling { num_inference_steps: steps, ..Sampling::new(Seed(3), 64, 64) },
     }
 }

@@ -10,7 +10,7 @@ use sinopia_layout::Grid;
 
 use crate::unet::UNet2DConditionModel;
 pub use crate::unet::{
-    AddedConditioning, AttnKey, AttnMaps, BatchPart, CallShape, DenoiserReply, DenoiserRequest, NetworkCost,
+    AddedConditioning, AttnKey, AttnMaps, BatchPart, CallShape, DenoiserReply, DenoiserRequest, Eraser, NetworkCost,
     NetworkPart, Recording, TextConditioning, TokenColumns,
 };
 use crate::{Error, Result};
@@ -50,6 +50,11 @@ pub trait Denoiser: Debug + Send + Sync {
 
     /// Whether a request may have `grounding`: boxes with phrases (GLIGEN).
     fn has_grounding_adapters(&self) -> bool {
+        false
+    }
+
+    /// Whether a request may have an `eraser`: whether there is self-attention on the way up.
+    fn can_erase(&self) -> bool {
         false
     }
 
@@ -107,6 +112,10 @@ impl Denoiser for UNet2DConditionModel {
 
     fn has_grounding_adapters(&self) -> bool {
         self.has_grounding_adapters()
+    }
+
+    fn can_erase(&self) -> bool {
+        self.can_erase()
     }
 
     fn attention_layers(&self, latents: Grid) -> Vec<AttentionLayer> {

@@ -161,6 +161,15 @@ pub enum Error {
         found: String,
     },
 
+    /// A mask that leaves nothing to look at.
+    #[error(
+        "the mask to erase covers all {cells} cells of the picture, and nothing is left to fill it from: take a smaller one"
+    )]
+    NothingLeft {
+        /// Cells of the latents.
+        cells: usize,
+    },
+
     /// A Hub name that cannot be one.
     #[error("`{id}` is neither a file or folder here nor a Hub name of the form `owner/name`")]
     HubName {
@@ -252,6 +261,7 @@ impl Error {
             | Self::Json { .. }
             | Self::Config { .. }
             | Self::Tokenizer { .. }
+            | Self::NothingLeft { .. }
             | Self::HubName { .. }
             | Self::UnknownDevice { .. } => true,
         }

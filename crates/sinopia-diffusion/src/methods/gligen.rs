@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{Scene, SceneOptions};
+use sinopia_models::checkpoint::Constructor;
 
-use super::one_pass::{through, unguided};
+use super::one_pass::{Denoising, unguided};
 use super::{Method, check_values, read_options, write_options};
+use crate::beginning;
 use crate::conditioning::PromptText;
 use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, slots, wiring};
-use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts};
 use crate::pipeline::Pipeline;
@@ -105,6 +106,10 @@ impl Method for Gligen {
         write_options(&self.options)
     }
 
+    fn constructor(&self) -> Constructor {
+        Constructor::Gligen
+    }
+
     fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
         pipeline.require_adapters(Self::NAME)?;
         let scene = self.compose_scene(request)?;
@@ -126,11 +131,9 @@ impl Method for Gligen {
             };
             text.swap_remove(0).grounded(&slots(&scene, self.options.slot_phrase), grounding, pipeline, run)
         })?;
-        let mut noise = NoiseSource::new(plan.sampling.seed);
-        let start = noise.draw(plan.size, pipeline.device())?; // (1, H, W, C)
-        let sampler = pipeline.gligen_sampler(plan.scheduler, &plan.sampling, noise, run)?;
-        let latents = through(sampler, &start, &text, run, unguided)?;
-        let image = pipeline.decode_one(&latents, run)?;
+        let pass = Denoising { request, plan: &plan, constructor: self.constructor(), pipeline, text: &text };
+        let latents = pass.latents(run, unguided)?;
+        let image = beginning::decode(request, &latents, pipeline, run)?;
         Ok(Painting {
             image,
             objects: Vec::new(),
@@ -140,6 +143,7 @@ impl Method for Gligen {
             guidance: Vec::new(),
             warnings: run.warnings(),
             timings: run.timings(),
+            trajectory: run.take_trajectory()?,
         })
     }
 }

@@ -17,6 +17,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 use sinopia_layout::{GridRounding, names};
+use sinopia_models::checkpoint::Constructor;
 
 pub use backward_guidance::{BackwardGuidance, BackwardGuidanceOptions};
 pub use boxdiff::{BoxDiff, BoxDiffOptions, ControlledTokens};
@@ -41,6 +42,11 @@ pub trait Method: Send + Sync + std::fmt::Debug {
 
     /// All options with their values, defaults included: [`build`] makes the same method of them.
     fn options(&self) -> Value;
+
+    /// Whose reading of the scheduler's config it paints with: diffusers' pipelines differ in that.
+    fn constructor(&self) -> Constructor {
+        Constructor::StableDiffusion
+    }
 
     /// Paints, on the calling thread.
     ///
@@ -67,6 +73,8 @@ pub struct MethodInfo {
     pub needs_layout: bool,
     /// Whether it needs a model with GLIGEN's grounding adapters.
     pub needs_adapters: bool,
+    /// Whether it can begin with a picture in the place of noise.
+    pub takes_init: bool,
     build: fn(Value) -> Result<Box<dyn Method>>,
     reference: fn() -> Value,
     describe: fn() -> Vec<Setting>,
@@ -93,13 +101,13 @@ impl std::fmt::Debug for MethodInfo {
 /// Every method. A new one is a new file and a line here.
 #[rustfmt::skip]
 pub static METHODS: &[MethodInfo] = &[
-    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, without regard to boxes", needs_layout: false, needs_adapters: false, build: Sd::build, reference: Sd::reference, describe: Sd::settings },
-    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, needs_adapters: false, build: MultiDiffusion::build, reference: MultiDiffusion::reference, describe: MultiDiffusion::settings },
-    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase's cross-attention lies in its boxes", needs_layout: true, needs_adapters: false, build: BackwardGuidance::build, reference: BackwardGuidance::reference, describe: BackwardGuidance::settings },
-    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, needs_adapters: false, build: BoxDiff::build, reference: BoxDiff::reference, describe: BoxDiff::settings },
-    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, needs_adapters: false, build: Lmd::build, reference: Lmd::reference, describe: Lmd::settings },
-    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is conditioned on the boxes", needs_layout: true, needs_adapters: true, build: LmdPlus::build, reference: LmdPlus::reference, describe: LmdPlus::settings },
-    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters, conditioned on the boxes", needs_layout: true, needs_adapters: true, build: Gligen::build, reference: Gligen::reference, describe: Gligen::settings },
+    MethodInfo { name: Sd::NAME, help: "Plain Stable Diffusion: paints the caption, without regard to boxes", needs_layout: false, needs_adapters: false, takes_init: true, build: Sd::build, reference: Sd::reference, describe: Sd::settings },
+    MethodInfo { name: MultiDiffusion::NAME, help: "MultiDiffusion: each box and the background denoised with a prompt of its own", needs_layout: true, needs_adapters: false, takes_init: true, build: MultiDiffusion::build, reference: MultiDiffusion::reference, describe: MultiDiffusion::settings },
+    MethodInfo { name: BackwardGuidance::NAME, help: "Backward Guidance: latents moved until each phrase's cross-attention lies in its boxes", needs_layout: true, needs_adapters: false, takes_init: true, build: BackwardGuidance::build, reference: BackwardGuidance::reference, describe: BackwardGuidance::settings },
+    MethodInfo { name: BoxDiff::NAME, help: "BoxDiff: latents moved so that phrases fill their boxes, edge to edge", needs_layout: true, needs_adapters: false, takes_init: true, build: BoxDiff::build, reference: BoxDiff::reference, describe: BoxDiff::settings },
+    MethodInfo { name: Lmd::NAME, help: "LLM-grounded diffusion, training-free: each object alone first, then the scene around them", needs_layout: true, needs_adapters: false, takes_init: false, build: Lmd::build, reference: Lmd::reference, describe: Lmd::settings },
+    MethodInfo { name: LmdPlus::NAME, help: "LMD on a model with GLIGEN's adapters, which is conditioned on the boxes", needs_layout: true, needs_adapters: true, takes_init: false, build: LmdPlus::build, reference: LmdPlus::reference, describe: LmdPlus::settings },
+    MethodInfo { name: Gligen::NAME, help: "GLIGEN: one pass of a model with adapters, conditioned on the boxes", needs_layout: true, needs_adapters: true, takes_init: true, build: Gligen::build, reference: Gligen::reference, describe: Gligen::settings },
 ];
 
 /// The registered method of a name, however it is written: `LMD+` is `lmd-plus`.
@@ -120,12 +128,26 @@ pub(crate) fn choice(name: &str) -> String {
     }
 }
 
-/// The best method that a checkpoint can do: with a layout `lmd-plus` if it has GLIGEN's grounding adapters, else `lmd`; without one `sd`.
-pub fn auto(has_layout: bool, has_adapters: bool) -> &'static MethodInfo {
-    let name = match (has_layout, has_adapters) {
-        (false, _) => Sd::NAME,
-        (true, false) => Lmd::NAME,
-        (true, true) => LmdPlus::NAME,
+/// What the best method for a picture depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutoChoice {
+    /// Whether there is a layout to paint.
+    pub has_layout: bool,
+    /// Whether the model has GLIGEN's grounding adapters.
+    pub has_adapters: bool,
+    /// Whether the picture begins with another.
+    pub has_init: bool,
+}
+
+/// The best method that a checkpoint can do: with a layout `lmd-plus` if it has GLIGEN's grounding adapters, else `lmd`; without one `sd`. Of those that begin with a picture
+/// `gligen`, else `backward-guidance`.
+pub fn auto(choice: AutoChoice) -> &'static MethodInfo {
+    let name = match choice {
+        AutoChoice { has_layout: false, .. } => Sd::NAME,
+        AutoChoice { has_init: true, has_adapters: true, .. } => Gligen::NAME,
+        AutoChoice { has_init: true, .. } => BackwardGuidance::NAME,
+        AutoChoice { has_adapters: true, .. } => LmdPlus::NAME,
+        _ => Lmd::NAME,
     };
     METHODS.iter().find(|info| info.name == name).unwrap_or(&METHODS[0])
 }
@@ -228,8 +250,11 @@ mod tests {
 
     #[test]
     fn auto_is_the_best_that_the_checkpoint_can_do() {
-        let name = |has_layout, has_adapters| auto(has_layout, has_adapters).name;
-        assert_eq!([name(true, true), name(true, false)], ["lmd-plus", "lmd"]);
-        assert_eq!([name(false, true), name(false, false)], ["sd", "sd"]);
+        let names = |has_layout, has_init| {
+            [true, false].map(|has_adapters| auto(AutoChoice { has_layout, has_adapters, has_init }).name)
+        };
+        assert_eq!(names(true, false), ["lmd-plus", "lmd"]);
+        assert_eq!(names(true, true), ["gligen", "backward-guidance"]);
+        assert_eq!([names(false, false), names(false, true)], [["sd"; 2]; 2]);
     }
 }

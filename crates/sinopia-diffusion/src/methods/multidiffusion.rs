@@ -11,12 +11,13 @@ use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{BBox, Grid, GridMask, GridRounding, Layout};
 
 use super::{MAX_STEP, Method, check_values, read_options, write_options};
+use crate::beginning::{self, Beginning};
 use crate::conditioning::PromptText;
 use crate::guidance::stretched;
-use crate::noise::{Generator, NoiseSource};
+use crate::noise::Generator;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts, Sampling};
-use crate::pipeline::{FinishedStep, GuidedText, Pipeline, Sampler};
+use crate::pipeline::{GuidedText, Pipeline, Sampler};
 use crate::prompts::{joined, warn_of_stretching};
 use crate::settings::{Group, Setting, described};
 use crate::{Error, Result};
@@ -198,30 +199,25 @@ impl Method for MultiDiffusion {
         let masks = self.regions(&layout, plan.size.grid(), pipeline.vae().scale_factor())?;
         warn_of_hidden(&masks, &prompts, run);
 
-        let mut noise = NoiseSource::new(plan.sampling.seed);
-        let start = noise.draw(plan.size, pipeline.device())?; // (1, H, W, C)
-        let mut sampler = pipeline.sampler(plan.scheduler, &plan.sampling, noise, run)?;
-        let num_bootstrapped =
-            if layout.objects.is_empty() { 0 } else { self.options.num_bootstrapped(sampler.num_calls()) };
-        let mut latents = sampler.scale_noise(&start)?;
-        run.stage(&Stage::Picture, || {
-            let mut colours = Colours::paint(num_bootstrapped, &plan.sampling, start, pipeline, run)?;
+        let latents = run.stage(&Stage::Picture, || {
+            let beginning = Beginning::new(request, &plan, self.constructor(), pipeline, run)?;
+            let num_calls = beginning.sampler.num_calls();
+            let num_bootstrapped = if layout.objects.is_empty() { 0 } else { self.options.num_bootstrapped(num_calls) };
+            let noise = beginning.noise.clone();
+            let mut colours = Colours::paint(num_bootstrapped, &plan.sampling, noise, pipeline, run)?;
             let regions = Regions::new(masks, &texts, self.options.max_batch, pipeline.device())?;
-            for index in 0..sampler.num_calls() {
-                run.check()?;
+            beginning.walk(run, |latents, index, sampler| {
                 // What each region sees: the picture, or at first itself on a plain colour.
                 let behind = match index < num_bootstrapped {
-                    true => Some(colours.choose(layout.objects.len(), index, &sampler)?),
+                    true => Some(colours.choose(layout.objects.len(), index, sampler)?),
                     false => None,
                 };
                 // What each region's prompt makes of it, of which its own cells are kept.
-                let prediction = regions.predict(&latents, behind.as_deref(), index, &mut sampler)?;
-                latents = sampler.advance(&prediction, index, &latents)?;
-                sampler.report(&FinishedStep { stage: &Stage::Picture, index, loss: None, latents: &latents }, run)?;
-            }
-            Ok(())
+                let prediction = regions.predict(&latents, behind.as_deref(), index, sampler)?;
+                Ok((sampler.advance(&prediction, index, &latents)?, None))
+            })
         })?;
-        let image = pipeline.decode_one(&latents, run)?;
+        let image = beginning::decode(request, &latents, pipeline, run)?;
         Ok(Painting {
             image,
             objects: Vec::new(),
@@ -231,6 +227,7 @@ impl Method for MultiDiffusion {
             guidance: Vec::new(),
             warnings: run.warnings(),
             timings: run.timings(),
+            trajectory: run.take_trajectory()?,
         })
     }
 }
@@ -419,6 +416,7 @@ mod tests {
             caption: None,
             layout: Some(parse_answer("[('a cat', [200, 100, 100, 100])]\nBackground prompt: A room").unwrap()),
             negative: None,
+            init: None,
             sampling: Sampling::new(crate::noise::Seed(1), 64, 64),
         };
         let run = Run::silent();

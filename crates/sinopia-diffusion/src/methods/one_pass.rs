@@ -4,13 +4,14 @@ use candle_core::Tensor;
 use sinopia_layout::nouns::CountNaming;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 use sinopia_layout::{Scene, SceneOptions};
+use sinopia_models::checkpoint::Constructor;
 use sinopia_models::denoiser::AttnKey;
 
+use crate::beginning::{self, Beginning};
 use crate::losses::{KeyGrids, key_grids};
-use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage};
 use crate::painting::{GuidanceReport, PaintRequest, Painting, Prompts};
-use crate::pipeline::{FinishedStep, GuidedText, Pipeline, Sampler, SamplingPlan};
+use crate::pipeline::{GuidedText, Pipeline, Sampler, SamplingPlan};
 use crate::prompts::{GroundedText, PromptToRead, warn_of_history, warn_of_stretching};
 use crate::{Error, Result};
 
@@ -29,6 +30,7 @@ pub(super) struct OnePass<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) run: &'a Run<'a>,
     pub(super) prompt: GroundedText,
+    request: &'a PaintRequest,
     plan: SamplingPlan,
     negative: String,
 }
@@ -37,7 +39,7 @@ impl<'a> OnePass<'a> {
     /// Composes the scene and reads its prompt.
     pub(super) fn new(
         options: PromptOptions,
-        request: &PaintRequest,
+        request: &'a PaintRequest,
         pipeline: &'a Pipeline,
         run: &'a Run,
     ) -> Result<Self> {
@@ -55,7 +57,7 @@ impl<'a> OnePass<'a> {
         let negative = scene.overall_negative().to_owned();
         let to_read = PromptToRead { prompt: &overall, caption: request.caption.as_deref(), negative: &negative };
         let prompt = run.stage(&Stage::Encode, || GroundedText::read(to_read, pipeline, &plan.sampling, run))?;
-        Ok(Self { pipeline, run, prompt, plan, negative })
+        Ok(Self { pipeline, run, prompt, request, plan, negative })
     }
 
     /// The query grids of attention keys.
@@ -63,16 +65,21 @@ impl<'a> OnePass<'a> {
         key_grids(self.pipeline.denoiser(), keys, self.plan.size.grid())
     }
 
-    /// From noise to the picture's latents; `guide` moves the latents before each step and says its loss.
+    /// From its beginning to the picture's latents; `guide` moves the latents before each step and says its loss.
     pub(super) fn paint(
         &self,
         mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
     ) -> Result<Tensor> {
-        from_noise(self.pipeline, &self.plan, &self.prompt.text, self.run, |latents, index, sampler| {
-            match self.prompt.tokens.is_empty() {
-                true => Ok((latents, None)),
-                false => guide(latents, index, sampler),
-            }
+        let pass = Denoising {
+            request: self.request,
+            plan: &self.plan,
+            constructor: Constructor::StableDiffusion,
+            pipeline: self.pipeline,
+            text: &self.prompt.text,
+        };
+        pass.latents(self.run, |latents, index, sampler| match self.prompt.tokens.is_empty() {
+            true => Ok((latents, None)),
+            false => guide(latents, index, sampler),
         })
     }
 
@@ -84,7 +91,7 @@ impl<'a> OnePass<'a> {
         guidance: Vec<GuidanceReport>,
     ) -> Result<Painting> {
         Ok(Painting {
-            image: self.pipeline.decode_one(latents, self.run)?,
+            image: beginning::decode(self.request, latents, self.pipeline, self.run)?,
             objects: Vec::new(),
             prompts: Prompts { overall: self.prompt.prompt, overall_negative: self.negative, ..Prompts::default() },
             sampling: self.plan.sampling,
@@ -92,45 +99,39 @@ impl<'a> OnePass<'a> {
             guidance,
             warnings: self.run.warnings(),
             timings: self.run.timings(),
+            trajectory: self.run.take_trajectory()?,
         })
     }
 }
 
-/// From the seed's noise to the latents of one picture; `guide` moves the latents before each step and says its loss.
-pub(super) fn from_noise(
-    pipeline: &Pipeline,
-    plan: &SamplingPlan,
-    text: &GuidedText,
-    run: &Run,
-    guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
-) -> Result<Tensor> {
-    let mut noise = NoiseSource::new(plan.sampling.seed);
-    let start = noise.draw(plan.size, pipeline.device())?; // (1, H, W, C)
-    let sampler = pipeline.sampler(plan.scheduler, &plan.sampling, noise, run)?;
-    through(sampler, &start, text, run, guide)
+/// One picture denoised by one text.
+pub(super) struct Denoising<'a> {
+    pub(super) request: &'a PaintRequest,
+    pub(super) plan: &'a SamplingPlan,
+    /// Whose reading of the scheduler's config it is.
+    pub(super) constructor: Constructor,
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) text: &'a GuidedText,
 }
 
-/// The same from noise (1, H, W, C) that was drawn, by a sampler of one's own.
-pub(super) fn through(
-    mut sampler: Sampler,
-    start: &Tensor,
-    text: &GuidedText,
-    run: &Run,
-    mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
-) -> Result<Tensor> {
-    let mut latents = sampler.scale_noise(start)?;
-    run.stage(&Stage::Picture, || {
-        for index in 0..sampler.num_calls() {
-            run.check()?;
-            let (guided, loss) = guide(latents.clone(), index, &sampler)?;
-            latents = sampler.denoise(&guided, index, text, None)?.latents;
-            sampler.report(&FinishedStep { stage: &Stage::Picture, index, loss, latents: &latents }, run)?;
-        }
-        Ok(latents)
-    })
+impl Denoising<'_> {
+    /// From the seed's noise, or what the request begins with, to the picture's latents; `guide` moves the latents before each step and says its loss.
+    pub(super) fn latents(
+        &self,
+        run: &Run,
+        mut guide: impl FnMut(Tensor, usize, &Sampler) -> Result<(Tensor, Option<f32>)>,
+    ) -> Result<Tensor> {
+        run.stage(&Stage::Picture, || {
+            let beginning = Beginning::new(self.request, self.plan, self.constructor, self.pipeline, run)?;
+            beginning.walk(run, |latents, index, sampler| {
+                let (guided, loss) = guide(latents, index, sampler)?;
+                Ok((sampler.denoise(&guided, index, self.text, None)?.latents, loss))
+            })
+        })
+    }
 }
 
-/// For [`from_noise`]: no guidance.
+/// For [`Denoising`]: no guidance.
 pub(super) fn unguided(latents: Tensor, _: usize, _: &Sampler) -> Result<(Tensor, Option<f32>)> {
     Ok((latents, None))
 }

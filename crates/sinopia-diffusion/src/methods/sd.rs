@@ -6,8 +6,9 @@ use serde_json::Value;
 use sinopia_layout::Scene;
 use sinopia_layout::scene::OVERALL_NEGATIVE;
 
-use super::one_pass::{from_noise, unguided};
+use super::one_pass::{Denoising, unguided};
 use super::{Method, read_options, write_options};
+use crate::beginning;
 use crate::conditioning::PromptText;
 use crate::observer::{Run, Stage};
 use crate::painting::{PaintRequest, Painting, Prompts};
@@ -100,8 +101,9 @@ impl Method for Sd {
         let words = self.options.words.as_deref().unwrap_or(&caption);
         let prompt = PromptText { words, caption: Some(&caption) };
         let text = run.stage(&Stage::Encode, || pipeline.encode_pairs(&[prompt], &negative, &plan.sampling, run))?;
-        let latents = from_noise(pipeline, &plan, &text[0], run, unguided)?;
-        let image = pipeline.decode_one(&latents, run)?;
+        let pass = Denoising { request, plan: &plan, constructor: self.constructor(), pipeline, text: &text[0] };
+        let latents = pass.latents(run, unguided)?;
+        let image = beginning::decode(request, &latents, pipeline, run)?;
         Ok(Painting {
             image,
             objects: Vec::new(),
@@ -111,6 +113,7 @@ impl Method for Sd {
             guidance: Vec::new(),
             warnings: run.warnings(),
             timings: run.timings(),
+            trajectory: run.take_trajectory()?,
         })
     }
 }
@@ -132,6 +135,7 @@ mod tests {
             caption: Some("a beach without dogs".to_owned()),
             layout: Some(layout.unwrap()),
             negative: negative.map(str::to_owned),
+            init: None,
             sampling: Sampling::new(Seed(1), 64, 64),
         };
         assert_eq!(Sd::new(options).negative(&request), expected);

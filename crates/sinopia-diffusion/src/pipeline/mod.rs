@@ -15,7 +15,7 @@ use sinopia_models::denoiser::CallShape;
 use sinopia_models::ella::Ella;
 use sinopia_models::sam::Sam;
 use sinopia_models::unet::UNet2DConditionModel;
-use sinopia_models::vae::AutoencoderKl;
+use sinopia_models::vae::{AutoencoderKl, Posterior};
 use sinopia_models::{CancellationToken, Checkpoint, Denoiser, Tokenizer};
 
 pub use guided_text::GuidedText;
@@ -24,7 +24,7 @@ pub use sampler::{Denoised, FinishedStep, Predicted, Sampler};
 use crate::noise::{LatentSize, NoiseSource};
 use crate::observer::{Run, Stage};
 use crate::painting::{Image, ImageSize, Sampling};
-use crate::schedulers::{Scheduler, SchedulerConfig, SchedulerKind, SchedulerName};
+use crate::schedulers::{Scheduler, SchedulerConfig, SchedulerKind, SchedulerName, first_call};
 use crate::{Error, Result};
 
 /// The parts of a checkpoint, ready to run.
@@ -273,7 +273,7 @@ impl Pipeline {
     }
 
     /// The scheduler of methods that change latents between steps, which the history of a multistep scheduler would not see.
-    pub(crate) fn first_order_scheduler(&self) -> SchedulerKind {
+    pub fn first_order_scheduler(&self) -> SchedulerKind {
         match self.scheduler_config.kind() {
             Ok(SchedulerKind::FlowMatchEuler) => SchedulerKind::FlowMatchEuler,
             _ => SchedulerKind::Ddim,
@@ -294,19 +294,39 @@ impl Pipeline {
         self.sampler_of(build(kind, sampling, &self.scheduler_config)?, sampling, noise, run)
     }
 
-    /// The same from the config that GLIGEN's pipeline paints with, which has its file's `steps_offset`.
+    /// The same by the scheduler of `sampling`, from the config as a pipeline of diffusers reads its file: that of
+    /// [`Method::constructor`](crate::methods::Method::constructor).
     ///
     /// # Errors
-    /// As [`sampler`](Self::sampler).
-    pub(crate) fn gligen_sampler(
+    /// As [`sampler`](Self::sampler); [`Error::Setting`] when `sampling` leaves the scheduler open.
+    pub fn sampler_as(
         &self,
-        kind: SchedulerKind,
+        constructor: Constructor,
         sampling: &Sampling,
         noise: NoiseSource,
         run: &Run,
     ) -> Result<Sampler<'_>> {
-        let config = constructed(&self.scheduler_file, Constructor::Gligen)?;
-        self.sampler_of(build(kind, sampling, &config)?, sampling, noise, run)
+        self.sampler_of(self.scheduler_as(constructor, sampling)?, sampling, noise, run)
+    }
+
+    /// The first call of the denoiser, of those that `sampling` makes, when a picture is changed as strongly as `strength` says:
+    /// [`Sampler::first_call`].
+    ///
+    /// # Errors
+    /// As [`sampler_as`](Self::sampler_as).
+    pub fn first_call(&self, constructor: Constructor, sampling: &Sampling, strength: f64) -> Result<usize> {
+        let scheduler = self.scheduler_as(constructor, sampling)?;
+        Ok(scheduler.entry(first_call(strength, scheduler.timesteps().len())))
+    }
+
+    fn scheduler_as(&self, constructor: Constructor, sampling: &Sampling) -> Result<Box<dyn Scheduler>> {
+        let Some(kind) = sampling.scheduler else {
+            return Err(Error::Setting { name: "scheduler", found: "none".to_owned(), expected: "a scheduler's name" });
+        };
+        match constructor {
+            Constructor::StableDiffusion => build(kind, sampling, &self.scheduler_config),
+            Constructor::Gligen => build(kind, sampling, &constructed(&self.scheduler_file, constructor)?),
+        }
     }
 
     fn sampler_of(
@@ -331,6 +351,20 @@ impl Pipeline {
             ));
         }
         Ok(())
+    }
+
+    /// The latents of a picture, the mode of what the encoder knows of them, scaled as the denoiser wants them: (1, H, W, C).
+    ///
+    /// # Errors
+    /// [`Error::PictureSize`] unless both sides are multiples of the autoencoder's factor; when the run is cancelled.
+    pub fn encode_picture(&self, image: &Image, run: &Run) -> Result<Tensor> {
+        Ok(self.vae.scale(&self.posterior(image, run)?.mean)?)
+    }
+
+    /// What the encoder knows of a picture's latents.
+    pub(crate) fn posterior(&self, image: &Image, run: &Run) -> Result<Posterior> {
+        Self::check_size(image.size(), self.vae.scale_factor())?;
+        Ok(self.vae.encode_cancellable(&image.to_tensor(&self.device)?, Some(run.cancellation()))?)
     }
 
     /// The picture of one latent, as a stage of a run.

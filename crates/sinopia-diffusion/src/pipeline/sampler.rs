@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use sinopia_layout::Grid;
 use sinopia_models::CancellationToken;
 use sinopia_models::denoiser::{
-    AttnMaps, BatchPart, CallShape, Denoiser, DenoiserReply, DenoiserRequest, Recording, TextConditioning,
+    AttnMaps, BatchPart, CallShape, Denoiser, DenoiserReply, DenoiserRequest, Eraser, Recording, TextConditioning,
 };
 use sinopia_models::unet::Grounding;
 use sinopia_nn::threads;
@@ -16,7 +16,7 @@ use super::classifier_free::classifier_free_guidance;
 use crate::noise::NoiseSource;
 use crate::observer::{Run, Stage, StepReport};
 use crate::painting::Shortcuts;
-use crate::schedulers::{self, NoiseLevel, Scheduler};
+use crate::schedulers::{self, NoiseLevel, PredictionType, Scheduler};
 use crate::work::{self, DenoiserWork};
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ pub struct Sampler<'a> {
     num_scheduled: usize,
     /// Calls that will be made.
     num_wanted: usize,
+    /// The first call that is made.
+    first: usize,
     noise: NoiseSource,
     has_small_calls: bool,
     shortcuts: Shortcuts,
@@ -76,7 +78,7 @@ pub struct FinishedStep<'a> {
 }
 
 /// What one call of the model sees besides text and boxes.
-struct ModelInput {
+struct ModelInput<'e> {
     index: usize,
     timestep: f64,
     /// (B, H, W, C).
@@ -85,6 +87,10 @@ struct ModelInput {
     is_guided: bool,
     /// What to record of the conditional half.
     record: Option<Recording>,
+    /// What self-attention does not see.
+    eraser: Option<&'e Eraser>,
+    /// Whether deep features of the last call may serve, and this one's the next.
+    shares_deep: bool,
 }
 
 /// The texts of a call.
@@ -102,6 +108,7 @@ impl<'a> Sampler<'a> {
             denoiser,
             num_scheduled: scheduler.timesteps().len(),
             num_wanted: scheduler.timesteps().len(),
+            first: 0,
             scheduler,
             noise,
             has_small_calls: false,
@@ -137,6 +144,25 @@ impl Sampler<'_> {
         self.scheduler.keep_calls(kept)
     }
 
+    /// The first call of a run that changes a picture as strongly as `strength` says, 0..=1: [`num_calls`](Self::num_calls) if none is made.
+    pub fn first_call(&self, strength: f64) -> usize {
+        self.scheduler.entry(schedulers::first_call(strength, self.num_calls()))
+    }
+
+    /// Begins with call `first`, from latents that are as noisy as they are before it. The calls told to those who wait are those from there on.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] when the scheduler cannot begin there.
+    pub fn begin_at(&mut self, first: usize) -> Result<()> {
+        if first > self.num_calls() || self.scheduler.entry(first) != first {
+            let (found, expected) =
+                (first.to_string(), format!("one that {} begins a step with", self.scheduler.kind()));
+            return Err(Error::Mismatch { what: "the first call of the denoiser", found, expected });
+        }
+        (self.first, self.num_wanted) = (first, self.num_calls() - first);
+        Ok(())
+    }
+
     /// Tells those who wait that the trajectory is left after so many calls.
     pub fn leave_after(&mut self, calls: usize) {
         self.num_wanted = calls;
@@ -155,6 +181,11 @@ impl Sampler<'_> {
         schedulers::predicted_original(&*self.scheduler, prediction, index, latents)
     }
 
+    /// Whether [`predict_beside`](Self::predict_beside) may have an eraser.
+    pub fn can_erase(&self) -> bool {
+        self.denoiser.can_erase()
+    }
+
     /// The timestep of a call.
     pub fn timestep(&self, index: usize) -> f64 {
         self.scheduler.timesteps()[index]
@@ -163,6 +194,16 @@ impl Sampler<'_> {
     /// How noisy the latents are before a call.
     pub fn noise_level(&self, index: usize) -> NoiseLevel {
         self.scheduler.noise_level(index)
+    }
+
+    /// How noisy the latents are after a call, as [`Scheduler::noise_level_after`] has it.
+    pub fn noise_level_after(&self, index: usize) -> Option<NoiseLevel> {
+        self.scheduler.noise_level_after(index)
+    }
+
+    /// What the model's outputs are.
+    pub fn prediction_type(&self) -> PredictionType {
+        self.scheduler.prediction_type()
     }
 
     /// The latents as the denoiser wants to see them at a call.
@@ -209,19 +250,46 @@ impl Sampler<'_> {
         record: Option<&Recording>,
     ) -> Result<Predicted> {
         let words_from = text.conditional.first_word_column();
-        let input = ModelInput {
+        let record = record.map(|record| Recording { words_from, ..record.clone() });
+        let input = ModelInput { record, ..self.input(latents, index, text)? };
+        self.predict_input(&input, text)
+    }
+
+    /// A prediction for the same latents beside the trajectory's own, perhaps of another prompt and with cells that self-attention does not see: (B, H, W, C).
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and when the denoiser cannot erase.
+    pub fn predict_beside(
+        &mut self,
+        latents: &Tensor,
+        index: usize,
+        text: &GuidedText,
+        eraser: Option<&Eraser>,
+    ) -> Result<Tensor> {
+        let input = ModelInput { eraser, shares_deep: false, ..self.input(latents, index, text)? };
+        Ok(self.predict_input(&input, text)?.prediction)
+    }
+
+    /// A plain call for a prompt.
+    fn input<'e>(&self, latents: &Tensor, index: usize, text: &GuidedText) -> Result<ModelInput<'e>> {
+        Ok(ModelInput {
             index,
             timestep: self.timestep(index),
             latents: self.model_input(latents, index)?,
             is_guided: text.is_guided() && self.shortcuts.guides(index, self.num_calls()),
-            record: record.map(|record| Recording { words_from, ..record.clone() }),
+            record: None,
+            eraser: None,
+            shares_deep: true,
+        })
+    }
+
+    fn predict_input(&mut self, input: &ModelInput, text: &GuidedText) -> Result<Predicted> {
+        let reply = match self.call_text(input, text)? {
+            CallText::Batch(states) => self.forward_batch(input, &states, text)?,
+            CallText::Halves(states) => self.forward_halves(input, &states, text)?,
         };
-        let reply = match self.call_text(&input, text)? {
-            CallText::Batch(states) => self.forward_batch(&input, &states, text)?,
-            CallText::Halves(states) => self.forward_halves(&input, &states, text)?,
-        };
-        let timestep = input.timestep;
-        let prediction = reply.prediction.ok_or(Error::NotFinite { what: "prediction", step: index, timestep })?;
+        let (step, timestep) = (input.index, input.timestep);
+        let prediction = reply.prediction.ok_or(Error::NotFinite { what: "prediction", step, timestep })?;
         let prediction = if input.is_guided { classifier_free_guidance(&prediction, text)? } else { prediction };
         Ok(Predicted { prediction, maps: reply.maps })
     }
@@ -259,10 +327,11 @@ impl Sampler<'_> {
             grounding,
             deep: deep.first(),
             merge_tokens: self.shortcuts.merge_tokens,
+            eraser: input.eraser,
             cancellation: Some(&self.cancellation),
             ..DenoiserRequest::new(&latents, input.timestep, states)
         })?;
-        self.keep_deep(reply.deep.take());
+        self.keep_deep(input, reply.deep.take());
         Ok(reply)
     }
 
@@ -285,11 +354,12 @@ impl Sampler<'_> {
                 grounding: halves.map(|halves| halves[half]),
                 deep: deep.get(half),
                 merge_tokens,
+                eraser: input.eraser,
                 cancellation: Some(cancellation),
                 ..DenoiserRequest::new(&input.latents, input.timestep, &states[half])
             })
         })?;
-        self.keep_deep(replies.iter_mut().filter_map(|reply| reply.deep.take()));
+        self.keep_deep(input, replies.iter_mut().filter_map(|reply| reply.deep.take()));
         let maps = replies.iter_mut().flat_map(|reply| std::mem::take(&mut reply.maps)).collect();
         let predictions: Vec<_> = replies.into_iter().filter_map(|reply| reply.prediction).collect();
         let prediction = if predictions.len() == 2 { Some(Tensor::cat(&predictions, 0)?) } else { None };
@@ -305,13 +375,13 @@ impl Sampler<'_> {
     fn reusable_features(&self, input: &ModelInput, parts: &[&TextConditioning]) -> Vec<Tensor> {
         let sizes = self.deep.iter().map(|deep| deep.dims()[0]);
         let fits = self.deep.len() == parts.len() && sizes.eq(parts.iter().map(|part| part.batch_size()));
-        let is_shallow = fits && input.record.is_none() && !self.shortcuts.runs_deep(input.index);
+        let is_shallow = fits && input.shares_deep && input.record.is_none() && !self.shortcuts.runs_deep(input.index);
         if is_shallow { self.deep.clone() } else { Vec::new() }
     }
 
     /// Remembers deep features, unless every call is whole.
-    fn keep_deep(&mut self, deep: impl IntoIterator<Item = Tensor>) {
-        if self.shortcuts.deep_every > 1 {
+    fn keep_deep(&mut self, input: &ModelInput, deep: impl IntoIterator<Item = Tensor>) {
+        if input.shares_deep && self.shortcuts.deep_every > 1 {
             self.deep = deep.into_iter().collect();
         }
     }
@@ -347,15 +417,21 @@ impl Sampler<'_> {
         Ok(latents)
     }
 
+    /// Tells the run what work there was since the last time.
+    pub(crate) fn count_work(&mut self, run: &Run) {
+        run.count(&std::mem::take(&mut self.work));
+    }
+
     /// Tells the run that a step has ended, and what work it was.
     pub(crate) fn report(&mut self, step: &FinishedStep, run: &Run) -> Result<()> {
-        run.count(&std::mem::take(&mut self.work));
+        self.count_work(run);
         let FinishedStep { stage, index, loss, latents } = *step;
         let count = self.num_wanted;
         // The level after the step is that before the next one; at the end both scales agree.
         let latents =
             if index + 1 < self.num_calls() { self.model_input(latents, index + 1)? } else { latents.clone() };
-        run.step(&StepReport { stage, index, count, timestep: self.timestep(index), loss, latents: &latents });
+        let (index, timestep) = (index - self.first, self.timestep(index));
+        run.step(&StepReport { stage, index, count, timestep, loss, latents: &latents });
         Ok(())
     }
 }

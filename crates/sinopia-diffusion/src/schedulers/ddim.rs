@@ -82,6 +82,10 @@ impl Scheduler for Ddim {
         NoiseLevel::variance_preserving(self.levels[index].0)
     }
 
+    fn noise_level_after(&self, index: usize) -> Option<NoiseLevel> {
+        Some(NoiseLevel::variance_preserving(self.levels[index].1))
+    }
+
     fn keep_calls(&mut self, kept: &[usize]) -> Result<()> {
         spacing::check_kept(kept, self.levels.len())?;
         let end = self.levels.last().map_or(1.0, |(_, after)| *after);

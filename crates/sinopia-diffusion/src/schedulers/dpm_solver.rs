@@ -130,6 +130,11 @@ impl Scheduler for DpmSolverPlusPlus2M {
         NoiseLevel { latent_scale: 1.0, ..NoiseLevel::sigma_scaled(self.sigmas[index]) }
     }
 
+    /// As a step of first order goes: its history knows nothing of a way back.
+    fn noise_level_after(&self, index: usize) -> Option<NoiseLevel> {
+        Some(self.noise_level(index + 1))
+    }
+
     fn step(
         &mut self,
         model_output: &Tensor,

@@ -110,6 +110,10 @@ impl Scheduler for Euler {
         self.sigmas.noise_level(index)
     }
 
+    fn noise_level_after(&self, index: usize) -> Option<NoiseLevel> {
+        Some(self.sigmas.noise_level(index + 1))
+    }
+
     fn step(
         &mut self,
         model_output: &Tensor,

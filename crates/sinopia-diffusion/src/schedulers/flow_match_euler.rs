@@ -86,6 +86,10 @@ impl Scheduler for FlowMatchEuler {
         NoiseLevel::flow(self.sigmas[index])
     }
 
+    fn noise_level_after(&self, index: usize) -> Option<NoiseLevel> {
+        Some(NoiseLevel::flow(self.sigmas[index + 1]))
+    }
+
     fn step(
         &mut self,
         model_output: &Tensor,

@@ -15,6 +15,7 @@ mod pndm;
 mod sigma_sampler;
 mod sigma_schedule;
 mod spacing;
+mod strength;
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,11 +31,13 @@ pub use euler::Euler;
 pub use euler_ancestral::EulerAncestral;
 pub use flow_match_euler::FlowMatchEuler;
 pub use noise_level::NoiseLevel;
+pub(crate) use noise_level::Prediction;
 pub use noise_schedule::NoiseSchedule;
 pub use pndm::Pndm;
 pub use sigma_sampler::SigmaSampler;
 pub use sigma_schedule::SigmaSchedule;
 pub use sinopia_models::checkpoint::PredictionType;
+pub use strength::first_call;
 
 use crate::noise::NoiseSource;
 use crate::{Error, Result};
@@ -68,6 +71,12 @@ pub trait Scheduler: Send {
     /// How noisy the latents are before step `index`.
     fn noise_level(&self, index: usize) -> NoiseLevel;
 
+    /// How noisy the latents are after step `index`, if that follows from the latents before it and the model's output alone: what can be run backwards
+    /// ([`inversion`](crate::inversion)). `None` where a step adds noise or hangs on calls before it in more than its history.
+    fn noise_level_after(&self, _index: usize) -> Option<NoiseLevel> {
+        None
+    }
+
     /// The latents as the network wants to see them: the picture and the noise in the shares of the level.
     ///
     /// # Errors
@@ -77,6 +86,11 @@ pub trait Scheduler: Send {
             1.0 => Ok(latents.clone()),
             scale => Ok((latents / scale)?),
         }
+    }
+
+    /// The last call, at or before `index`, that a run can begin with: some schedulers make one step of several calls.
+    fn entry(&self, index: usize) -> usize {
+        index
     }
 
     /// Leaves calls out: `kept` are the indices of those that stay, rising from 0. A step then goes to the noise level of the next that stays, and the
@@ -277,12 +291,12 @@ pub fn predicted_original(
     latents: &Tensor,
 ) -> Result<Tensor> {
     let level = scheduler.noise_level(index);
-    let p = noise_level::Prediction::new(scheduler.prediction_type(), level);
+    let p = Prediction::new(scheduler.prediction_type(), level);
     combine(&[(p.x0_latents / level.latent_scale, latents), (p.x0_output, model_output)])
 }
 
 /// `Σ factor · tensor`, in order.
-fn combine(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
+pub(crate) fn combine(terms: &[(f64, &Tensor)]) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (factor, tensor) in terms.iter().filter(|(factor, _)| *factor != 0.0) {
         let term = (*tensor * *factor)?;

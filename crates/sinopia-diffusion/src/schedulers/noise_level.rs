@@ -1,6 +1,9 @@
 //! The level of noise at a step, and how a model output is read there.
 
+use candle_core::Tensor;
 use sinopia_models::checkpoint::PredictionType;
+
+use crate::Result;
 
 /// How much picture and how much noise is in the latents at a step, and how the latents are scaled.
 ///
@@ -33,6 +36,14 @@ impl NoiseLevel {
         Self { signal: 1.0 - sigma, noise: sigma, latent_scale: 1.0 }
     }
 
+    /// A picture z₀ with unit-variance noise at this level, in the scheduler's scale: `latent_scale·(signal·z₀ + noise·n)`, both (B, H, W, C).
+    ///
+    /// # Errors
+    /// When shapes disagree.
+    pub fn noised(&self, z0: &Tensor, noise: &Tensor) -> Result<Tensor> {
+        Ok((((z0 * self.signal)? + (noise * self.noise)?)? * self.latent_scale)?)
+    }
+
     /// The step of a guidance update: `latents ← latents − guidance_step · ∂L/∂z`, z being what the network saw.
     ///
     /// It is LMD's `√(1−ᾱ)`, the factor of the noise, and `√(1−ᾱ)/√ᾱ = σ` where latents are scaled by 1/√ᾱ: the same change of the
@@ -47,16 +58,16 @@ impl NoiseLevel {
 ///
 /// `x0 = x0_latents·z + x0_output·output`, likewise ε.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Prediction {
-    pub(super) x0_latents: f64,
-    pub(super) x0_output: f64,
-    pub(super) eps_latents: f64,
-    pub(super) eps_output: f64,
+pub(crate) struct Prediction {
+    pub(crate) x0_latents: f64,
+    pub(crate) x0_output: f64,
+    pub(crate) eps_latents: f64,
+    pub(crate) eps_output: f64,
 }
 
 impl Prediction {
     /// How to read a model output at a level.
-    pub(super) fn new(prediction_type: PredictionType, level: NoiseLevel) -> Self {
+    pub(crate) fn new(prediction_type: PredictionType, level: NoiseLevel) -> Self {
         let NoiseLevel { signal, noise, .. } = level;
         let (x0_latents, x0_output, eps_latents, eps_output) = match prediction_type {
             PredictionType::Epsilon => (1.0 / signal, -noise / signal, 0.0, 1.0),

@@ -179,6 +179,15 @@ impl Scheduler for Pndm {
         NoiseLevel::variance_preserving(self.levels[index])
     }
 
+    /// Not the later calls of a Runge–Kutta step, nor the second of the two that make the first step without them: these go on from where their step began.
+    fn entry(&self, index: usize) -> usize {
+        match index {
+            1 if self.num_runge_kutta == 0 && self.timesteps.len() > 1 => 0,
+            _ if index < self.num_runge_kutta => index - index % 4,
+            _ => index,
+        }
+    }
+
     fn step(
         &mut self,
         model_output: &Tensor,

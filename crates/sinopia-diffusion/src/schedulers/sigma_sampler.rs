@@ -80,6 +80,11 @@ impl Scheduler for SigmaSampler {
         NoiseLevel::sigma_scaled(self.sigmas[index])
     }
 
+    fn noise_level_after(&self, index: usize) -> Option<NoiseLevel> {
+        let adds_noise = self.kind == SchedulerKind::EulerAncestral;
+        (!adds_noise).then(|| NoiseLevel::sigma_scaled(self.sigmas[index + 1]))
+    }
+
     fn keep_calls(&mut self, kept: &[usize]) -> Result<()> {
         if self.kind != SchedulerKind::Ddim {
             let found = self.kind.to_string();

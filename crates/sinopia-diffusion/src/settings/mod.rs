@@ -40,13 +40,15 @@ pub enum Group {
     Speed,
     /// Deviations from the reference: what the published code does otherwise.
     Deviations,
+    /// Looking at finished pictures, and repairing them.
+    Checking,
     /// Layouts from captions.
     Planning,
 }
 
 impl Group {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Model,
         Self::Sampling,
         Self::Prompts,
@@ -57,6 +59,7 @@ impl Group {
         Self::Adapters,
         Self::Speed,
         Self::Deviations,
+        Self::Checking,
         Self::Planning,
     ];
 
@@ -73,6 +76,7 @@ impl Group {
             Self::Adapters => "Grounding adapters",
             Self::Speed => "Speed",
             Self::Deviations => "Deviations from the reference",
+            Self::Checking => "Checking",
             Self::Planning => "Planning",
         }
     }

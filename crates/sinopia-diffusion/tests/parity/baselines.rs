@@ -140,6 +140,7 @@ fn check_picture(method: &str) {
         caption: None,
         layout: Some(Layout::from_json(&fixture.header("layout").to_string()).unwrap()),
         negative: Some(case["negative"].as_str().unwrap().to_owned()),
+        init: None,
         sampling,
     };
     // As published, but for what the case says.

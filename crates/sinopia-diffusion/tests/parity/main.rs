@@ -6,6 +6,8 @@
 mod fixture;
 
 mod baselines;
+mod init;
+mod inversion;
 mod losses;
 mod noise;
 mod pipelines;

@@ -21,7 +21,7 @@ const CLOSE_BYTES: u8 = 1;
 /// Values that may differ by more, since a random network is rougher than a trained one.
 const FAR_SHARE: f64 = 0.001;
 
-fn open(model: &str) -> Pipeline {
+pub(crate) fn open(model: &str) -> Pipeline {
     let options = OpenOptions::default();
     let checkpoint = Checkpoint::open(&ModelSource::Folder(model_folder(model)), &options, &NoProgress).unwrap();
     let Checkpoint { text_encoder, unet, vae, tokenizer, mut scheduler, .. } = checkpoint;
@@ -39,7 +39,7 @@ fn open(model: &str) -> Pipeline {
     .unwrap()
 }
 
-fn request(case: &Value) -> PaintRequest {
+pub(crate) fn request(case: &Value) -> PaintRequest {
     let number = |key: &str| case[key].as_u64().unwrap() as usize;
     let text = |key: &str| case[key].as_str().unwrap().to_owned();
     let mut sampling = Sampling::new(Seed(case["seed"].as_u64().unwrap()), number("width"), number("height"));
@@ -47,12 +47,12 @@ fn request(case: &Value) -> PaintRequest {
     sampling.guidance_scale = case["guidance_scale"].as_f64().unwrap();
     sampling.scheduler = SchedulerKind::from_class_name(case["scheduler"].as_str().unwrap());
     assert!(sampling.scheduler.is_some());
-    PaintRequest { caption: Some(text("prompt")), layout: None, negative: Some(text("negative")), sampling }
+    PaintRequest { caption: Some(text("prompt")), layout: None, negative: Some(text("negative")), init: None, sampling }
 }
 
 /// Fails, with the largest difference and where it is, if too many bytes are further apart than rounding explains.
 #[track_caller]
-fn assert_same_picture(what: &str, found: &Image, expected: &[u8]) {
+pub(crate) fn assert_same_picture(what: &str, found: &Image, expected: &[u8]) {
     assert_eq!(found.pixels().len(), expected.len(), "{what}: size");
     let differences: Vec<u8> = found.pixels().iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).collect();
     let far = differences.iter().filter(|difference| **difference > CLOSE_BYTES).count();

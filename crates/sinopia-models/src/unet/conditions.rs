@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 use sinopia_layout::Grid;
 
-use super::Grounding;
 use super::request::{Plan, TextConditioning};
+use super::{Eraser, Grounding};
 
 /// What is the same for all units of a pass; constant under differentiation.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Conditions<'a> {
     pub(super) plan: &'a Plan<'a>,
     /// How self-attention on the latents' own grid merges keys and values.
     pub(super) merging: Option<Windows>,
+    /// What the decoder's self-attention does not see.
+    pub(super) eraser: Option<&'a Eraser>,
 }
 
 /// Square windows that divide a grid.

@@ -116,8 +116,8 @@ impl UNet2DConditionModel {
             None => None,
         };
         let (_, h, w, _) = request.latents.dims4()?;
-        let merging = Windows::new(Grid::new(h, w), request.merge_tokens);
-        Ok(Conditions { time, text: request.text, grounding, plan, merging })
+        let merging = Windows::new(Grid::new(h, w), request.merge_tokens).filter(|_| request.eraser.is_none());
+        Ok(Conditions { time, text: request.text, grounding, plan, merging, eraser: request.eraser })
     }
 
     /// Whether the request fits the network.
@@ -151,6 +151,12 @@ impl UNet2DConditionModel {
         {
             let expected = format!("for as many images as latents, {}", latents.dims()[0]);
             return input("grounding", expected, grounding.batch_size().to_string());
+        }
+        if let Some(eraser) = request.eraser
+            && let (erased, latents) = (eraser.mask().grid(), Grid::new(latents.dims()[1], latents.dims()[2]))
+            && erased != latents
+        {
+            return input("the eraser's mask", format!("on the latents' grid, {latents}"), erased.to_string());
         }
         Plan::new(request, &self.keys)
     }

@@ -10,6 +10,7 @@ mod blocks;
 mod conditions;
 mod config;
 mod cost;
+mod eraser;
 mod forward;
 mod fuser;
 mod gradient;
@@ -27,6 +28,7 @@ mod unit;
 
 pub use config::{PerBlock, UNetConfig};
 pub use cost::{CallShape, GroundingShape, NetworkCost, NetworkPart};
+pub use eraser::Eraser;
 pub use gradient::TRACE_BYTES;
 pub use grounding::{Grounding, GroundingWiring};
 pub use key::AttnKey;

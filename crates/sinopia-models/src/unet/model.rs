@@ -50,6 +50,11 @@ impl UNet2DConditionModel {
         self.position_net.is_some()
     }
 
+    /// Whether an [`Eraser`](super::Eraser) has an effect: whether there is attention on the way up.
+    pub fn can_erase(&self) -> bool {
+        self.keys.iter().any(|key| up_block(*key).is_some())
+    }
+
     /// The grounding tokens (B, N, D): what the adapters make of boxes and phrases. Computed once for a grounding.
     ///
     /// # Errors

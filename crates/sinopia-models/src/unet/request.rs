@@ -7,12 +7,12 @@ use sinopia_nn::Linear;
 
 use super::config::NUM_TIME_IDS;
 use super::per_layer::{KeyValue, LayerId, PerLayer};
-use super::{AttnKey, Grounding};
+use super::{AttnKey, Eraser, Grounding};
 use crate::{CancellationToken, Error, Result};
 
 /// One call of a [`Denoiser`](crate::denoiser::Denoiser), described by data: what it sees and what is wanted back.
 ///
-/// What only some networks know (`grounding`, `deep`, `merge_tokens`) is left out by [`new`](Self::new); a network that does not know it refuses it.
+/// What only some networks know (`grounding`, `deep`, `merge_tokens`, `eraser`) is left out by [`new`](Self::new); a network that does not know it refuses it.
 #[derive(Debug, Clone, Copy)]
 pub struct DenoiserRequest<'a> {
     /// (B, H, W, C) f32.
@@ -33,6 +33,9 @@ pub struct DenoiserRequest<'a> {
     /// On the latents' own grid, pixels attend to windows of this side instead of to each other: keys and values of self-attention are made of the
     /// windows' means (token downsampling, Smith et al. 2024, arXiv 2402.13573). 1 merges nothing, and neither does a side that does not divide the grid.
     pub merge_tokens: usize,
+    /// What no pixel is to attend to, in networks that [can erase](crate::Denoiser::can_erase). Nothing is merged then: windows would mix what is erased
+    /// into what is not.
+    pub eraser: Option<&'a Eraser>,
     /// Looked at before each part of the network; the call then ends with [`Error::Cancelled`].
     pub cancellation: Option<&'a CancellationToken>,
 }
@@ -49,6 +52,7 @@ impl<'a> DenoiserRequest<'a> {
             last_key: None,
             deep: None,
             merge_tokens: 1,
+            eraser: None,
             cancellation: None,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Device, Tensor, Var};
-use sinopia_layout::Grid;
+use sinopia_layout::{Grid, GridMask};
 
 use super::*;
 use crate::testing::normal;
@@ -49,6 +49,12 @@ fn grounding(unet: &UNet2DConditionModel, b: usize) -> Grounding {
     let mask = Tensor::from_vec(mask, (b, 5), &candle_core::Device::Cpu).unwrap();
     let boxes = (normal(5, (b, 5, 4)).unwrap().abs().unwrap() * 0.3).unwrap();
     Grounding::new(&boxes, &normal(6, (b, 5, width)).unwrap(), &mask).unwrap()
+}
+
+/// Erases the cells that `is_erased` says, counted row by row.
+fn eraser(grid: Grid, query_scale: f64, is_erased: impl Fn(usize) -> bool) -> Eraser {
+    let mask = GridMask::from_cells(grid, (0..grid.cells()).map(is_erased).collect()).unwrap();
+    Eraser::new(mask, query_scale).unwrap()
 }
 
 fn config(json: &str) -> UNetConfig {
@@ -402,6 +408,7 @@ fn requests_that_do_not_fit_are_answered() {
     let (unknown, late, first) = (recording("up.0.0"), recording("up.1.1"), recording("down.0.0"));
     let outside = Recording { tokens: TokenColumns::Some(vec![7]), ..first.clone() };
     let none = Recording { tokens: TokenColumns::Some(vec![]), ..first.clone() };
+    let erased_elsewhere = eraser(Grid::new(4, 5), 0.3, |_| false);
     let half = Recording { batch: BatchPart::Conditional, ..first.clone() };
     let request = good.request(None, None);
     let check = |request: DenoiserRequest, parts: &[&str]| {
@@ -422,6 +429,8 @@ fn requests_that_do_not_fit_are_answered() {
         assert!(message.contains(part), "{message}");
     }
     assert!(gated.forward(&DenoiserRequest { grounding: Some(fits), ..request }).is_ok());
+    let erased = DenoiserRequest { eraser: Some(&erased_elsewhere), ..request };
+    check(erased, &["the eraser's mask", "the latents' grid, 4×4", "found 4×5"]);
     check(good.request(Some(&unknown), None), &["attention key", "down.0.0, down.0.1, mid.0, up.1.0", "found up.0.0"]);
     check(good.request(None, Some(AttnKey::mid(1))), &["attention key", "found mid.1"]);
     check(good.request(Some(&late), Some(AttnKey::mid(0))), &["at or before the last key, mid.0", "found up.1.1"]);
@@ -635,4 +644,61 @@ fn a_call_is_given_up_between_two_parts() {
     });
     assert!(matches!(back, Err(Error::Cancelled)), "{back:?}");
     assert!(matches!(unet.forward(&request), Err(Error::Cancelled)));
+}
+
+#[test]
+fn an_eraser_of_nothing_changes_nothing_and_one_of_something_does() {
+    for config in [two_levels(), three_levels(), one_level()] {
+        let unet = unet(&config);
+        assert!(unet.can_erase());
+        let inputs = Inputs::new(&unet, 2, 9, 7);
+        let request = inputs.request(None, None);
+        let noise = |eraser: Option<&Eraser>| {
+            values(&unet.forward(&DenoiserRequest { eraser, ..request }).unwrap().prediction.unwrap())
+        };
+        let plain = noise(None);
+        assert_eq!(noise(Some(&eraser(Grid::new(9, 7), 0.3, |_| false))), plain);
+        let some = noise(Some(&eraser(Grid::new(9, 7), 0.3, |cell| cell % 7 < 3)));
+        let largest = some.iter().zip(&plain).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest > 1e-3, "{largest}");
+    }
+}
+
+#[test]
+fn a_batch_is_erased_as_its_pictures_are() {
+    let unet = unet(&two_levels());
+    let both = Inputs::new(&unet, 2, 8, 8);
+    let erased = eraser(Grid::new(8, 8), 0.3, |cell| cell / 8 < 4);
+    let request = DenoiserRequest { eraser: Some(&erased), ..both.request(None, None) };
+    let noise = unet.forward(&request).unwrap().prediction.unwrap();
+    for picture in 0..2 {
+        let (latents, text) = (both.latents.narrow(0, picture, 1).unwrap(), both.text.narrow(picture, 1).unwrap());
+        let request = DenoiserRequest { latents: &latents, text: &text, ..request };
+        let alone = unet.forward(&request).unwrap().prediction.unwrap();
+        assert_near(&alone, &noise.narrow(0, picture, 1).unwrap(), 1e-5);
+    }
+}
+
+#[test]
+fn nothing_is_ever_left_without_keys() {
+    // One cell of 64 is left, and no cell of the coarse grids is wholly free.
+    for config in [two_levels(), three_levels(), one_level()] {
+        let unet = unet(&config);
+        let inputs = Inputs::new(&unet, 1, 8, 8);
+        let erased = eraser(Grid::new(8, 8), 0.0, |cell| cell != 27);
+        let request = DenoiserRequest { eraser: Some(&erased), ..inputs.request(None, None) };
+        let noise = unet.forward(&request).unwrap().prediction.unwrap();
+        assert!(values(&noise).iter().all(|x| x.is_finite()));
+    }
+}
+
+#[test]
+fn nothing_is_merged_while_something_is_erased() {
+    let unet = unet(&two_levels());
+    let inputs = Inputs::new(&unet, 1, 8, 8);
+    let erased = eraser(Grid::new(8, 8), 0.3, |cell| cell == 9);
+    let request = DenoiserRequest { eraser: Some(&erased), ..inputs.request(None, None) };
+    let noise =
+        |merge_tokens| values(&unet.forward(&DenoiserRequest { merge_tokens, ..request }).unwrap().prediction.unwrap());
+    assert_eq!(noise(2), noise(1));
 }

@@ -1,9 +1,11 @@
 //! Spatial transformers: pixels attend to each other, then to the text.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+use sinopia_layout::Grid;
 use sinopia_nn::{GroupNorm, LayerNorm, Linear, attention};
 
-use super::conditions::{Conditions, Windows};
+use super::conditions::Conditions;
+use super::eraser::ErasedGrid;
 use super::fuser::Fuser;
 use super::per_layer::{LayerId, next_layer_id};
 use super::request::TextConditioning;
@@ -70,9 +72,11 @@ impl SpatialTransformer {
         let (b, h, w, c) = x.dims4()?;
         let pixels = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, HW, C)
         let mut hidden = self.proj_in.forward(&pixels)?;
+        let erased = self.erased(Grid::new(h, w), conditions, x.device())?;
         let mut maps = Vec::new();
         for (layer, key) in self.layers.iter().zip(self.keys()) {
-            match layer.forward(&hidden, conditions, key, &mut maps)? {
+            let place = LayerPlace { key, erased: erased.as_ref() };
+            match layer.forward(&hidden, conditions, place, &mut maps)? {
                 Some(output) => hidden = output,
                 None => return Ok(Outcome { hidden: None, maps }),
             }
@@ -80,6 +84,21 @@ impl SpatialTransformer {
         let hidden = self.proj_out.forward_onto(&hidden.reshape((b, h, w, c))?, x)?;
         Ok(Outcome { hidden: Some(hidden), maps })
     }
+
+    /// What is erased of the pixels, which is something in the decoder only.
+    fn erased(&self, grid: Grid, conditions: &Conditions, device: &Device) -> sinopia_nn::Result<Option<ErasedGrid>> {
+        match (conditions.eraser, self.key) {
+            (Some(eraser), AttnKey::Up { .. }) => eraser.on(grid, device),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Which layer of a network one is, and what its self-attention does not see there.
+#[derive(Debug, Clone, Copy)]
+struct LayerPlace<'a> {
+    key: AttnKey,
+    erased: Option<&'a ErasedGrid>,
 }
 
 /// Self-attention, cross-attention and feed-forward, each after a layer norm and added to its input: `BasicTransformerBlock`. Where the network has
@@ -110,16 +129,19 @@ impl TransformerLayer {
         })
     }
 
-    /// (B, HW, C) to the same; `None` if the pass ends at `key`.
+    /// (B, HW, C) to the same; `None` if the pass ends at the place's key.
     fn forward(
         &self,
         x: &Tensor,
         conditions: &Conditions,
-        key: AttnKey,
+        LayerPlace { key, erased }: LayerPlace,
         maps: &mut Vec<(AttnKey, Tensor)>,
     ) -> sinopia_nn::Result<Option<Tensor>> {
         let Conditions { text, plan, .. } = conditions;
-        let x = self.attn1.self_attention(&self.norm1.forward(x)?, x, conditions.merging)?;
+        let x = match erased {
+            None => self.attn1.self_attention(&self.norm1.forward(x)?, x, conditions)?,
+            Some(erased) => self.attn1.erased_self_attention(&self.norm1.forward(x)?, x, erased)?,
+        };
         // In parallel wiring the queries for the text are what comes in, not what the boxes made of it.
         let is_parallel = conditions.grounding.as_ref().is_some_and(|(_, g)| g.wiring() == GroundingWiring::Parallel);
         let x = if is_parallel { x } else { self.ground(x, conditions)? };
@@ -174,10 +196,19 @@ impl Attention {
     }
 
     /// `base` and self-attention, (B, HW, C) to the same.
-    fn self_attention(&self, x: &Tensor, base: &Tensor, merging: Option<Windows>) -> sinopia_nn::Result<Tensor> {
-        let seen = merging.map(|windows| windows.merge(x)).transpose()?;
+    fn self_attention(&self, x: &Tensor, base: &Tensor, conditions: &Conditions) -> sinopia_nn::Result<Tensor> {
+        let seen = conditions.merging.map(|windows| windows.merge(x)).transpose()?;
         let seen = seen.as_ref().unwrap_or(x);
         let (query, key, value) = (self.to_q.forward(x)?, self.to_k.forward(seen)?, self.to_v.forward(seen)?);
+        let seen = attention::attention_with(&query, &key, &value, self.heads, self.to_q.arithmetic())?;
+        self.to_out.forward_onto(&seen, base)
+    }
+
+    /// `base` and self-attention that does not see what is erased, (B, HW, C) to the same.
+    fn erased_self_attention(&self, x: &Tensor, base: &Tensor, erased: &ErasedGrid) -> sinopia_nn::Result<Tensor> {
+        let query = erased.scaled(self.to_q.forward(x)?)?;
+        let seen = erased.seen(x)?; // (B, K, C)
+        let (key, value) = (self.to_k.forward(&seen)?, self.to_v.forward(&seen)?);
         let seen = attention::attention_with(&query, &key, &value, self.heads, self.to_q.arithmetic())?;
         self.to_out.forward_onto(&seen, base)
     }
@@ -207,5 +238,36 @@ impl Attention {
     fn probs(&self, x: &Tensor, text: &TextConditioning) -> sinopia_nn::Result<Tensor> {
         let key = text.project_key(self.id, &self.to_k)?;
         attention::attention_probs(&self.to_q.forward(x)?, &key, self.heads)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinopia_layout::GridMask;
+
+    use super::*;
+    use crate::testing::normal;
+    use crate::unet::Eraser;
+
+    /// Pixels of a 2 × 4 grid, 8 channels.
+    const GRID: Grid = Grid { height: 2, width: 4 };
+
+    #[test]
+    fn pixels_that_stay_do_not_see_erased_ones_at_all() {
+        let attention = Attention::load(&Weights::random(1), 8, 8, 2).unwrap();
+        let erased: Vec<bool> = (0..8).map(|cell| cell == 1 || cell == 6).collect();
+        let mask = GridMask::from_cells(GRID, erased.clone()).unwrap();
+        let on_grid = Eraser::new(mask, 0.3).unwrap().on(GRID, &Device::Cpu).unwrap().unwrap();
+        let base = Tensor::zeros((1, 8, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let seen = |x: &Tensor| {
+            attention.erased_self_attention(x, &base, &on_grid).unwrap().to_vec3::<f32>().unwrap().remove(0)
+        };
+        let x = normal(2, (1, 8, 8)).unwrap();
+        let factors: Vec<f32> = erased.iter().map(|erased| if *erased { -1e4 } else { 1.0 }).collect();
+        let changed = x.broadcast_mul(&Tensor::from_vec(factors, (1, 8, 1), &Device::Cpu).unwrap()).unwrap();
+        for (cell, (before, after)) in seen(&x).into_iter().zip(seen(&changed)).enumerate() {
+            assert_eq!(before == after, !erased[cell], "cell {cell}");
+            assert!(after.iter().all(|value| value.is_finite()));
+        }
     }
 }

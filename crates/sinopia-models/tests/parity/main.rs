@@ -9,6 +9,7 @@ mod cancellation;
 mod clip;
 mod clip_pair;
 mod ella;
+mod eraser;
 mod gligen;
 mod owlvit;
 mod preprocessing;

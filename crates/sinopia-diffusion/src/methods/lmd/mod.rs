@@ -3,6 +3,7 @@
 //! Lian et al. 2023, arXiv 2305.13655. Start reading at [`Lmd::paint`]; each stage has a file of its own. [LMD+](super::lmd_plus) is the same with
 //! grounding adapters.
 
+mod lone;
 mod options;
 mod prompts;
 mod scene_context;
@@ -14,10 +15,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub(crate) use lone::LoneObject;
 pub use options::{LmdOptions, VerticalPlacement};
 
 use super::{Method, check_values, read_options, write_options};
 use crate::Result;
+use crate::beginning::refuse_init;
 use crate::collage::Collage;
 use crate::grounding::{GroundingOptions, SlotPhrase};
 use crate::masks::MaskSource;
@@ -97,6 +100,7 @@ impl Method for Lmd {
     }
 
     fn paint(&self, request: &PaintRequest, pipeline: &Pipeline, run: &Run) -> Result<Painting> {
+        refuse_init(request, self.name())?;
         let scene = self.compose_scene(request)?;
         let context = SceneContext::new(self, &scene, request, pipeline, run)?;
         let prompts = context.read_prompts(&scene, request)?;
@@ -122,6 +126,7 @@ impl Method for Lmd {
             guidance: reports.into_iter().chain([report]).collect(),
             warnings: run.warnings(),
             timings: run.timings(),
+            trajectory: run.take_trajectory()?,
         })
     }
 }

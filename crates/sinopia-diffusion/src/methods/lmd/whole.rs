@@ -39,6 +39,7 @@ impl SceneContext<'_> {
         let num_frozen = options.num_frozen_steps(sampler.num_calls());
 
         let mut latents = collage.start().clone(); // (1, H, W, C)
+        self.run.keep_state(&latents);
         self.run.stage(&stage, || {
             for index in 0..sampler.num_calls() {
                 self.run.check()?;
@@ -52,6 +53,7 @@ impl SceneContext<'_> {
                     now = collage.restore_foreground(now, index)?;
                 }
                 latents = now;
+                self.run.keep_state(&latents);
                 let step = FinishedStep { stage: &stage, index, loss: guide.last_loss(), latents: &latents };
                 sampler.report(&step, self.run)?;
             }

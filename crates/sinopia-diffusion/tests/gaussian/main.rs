@@ -3,22 +3,25 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "../../../parity/fixture.rs"]
+#[path = "../../../../parity/fixture.rs"]
 mod fixture;
+mod masked;
 
 use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor, Var};
 use serde_json::{Value, json};
+use sinopia_diffusion::conditioning::PromptText;
+use sinopia_diffusion::inversion::{Inversion, InversionOptions, Inverted};
 use sinopia_diffusion::methods::{self, METHODS};
 use sinopia_diffusion::noise::{NoiseSource, Seed};
-use sinopia_diffusion::schedulers::PredictionType;
+use sinopia_diffusion::schedulers::{PredictionType, SchedulerKind};
 use sinopia_diffusion::{
     CancellationToken, Observer, PaintRequest, Painting, Pipeline, PipelineParts, Run, Sampling, StepReport,
 };
 use sinopia_layout::scene::GroundedPrompt;
 use sinopia_layout::{Canvas, Grid, GridMask, GridRounding, Layout, LayoutObject, PixelBox, Scene, locate_phrases};
-use sinopia_models::checkpoint::{Checkpoint, ModelSource, OpenOptions};
+use sinopia_models::checkpoint::{Checkpoint, Constructor, ModelSource, OpenOptions};
 use sinopia_models::clip::ClipTextModel;
 use sinopia_models::denoiser::{
     AttentionLayer, AttnKey, AttnMaps, BatchPart, CallShape, Denoiser, DenoiserReply, DenoiserRequest, MapLoss,
@@ -115,6 +118,8 @@ fn posterior(z: f64, mean: f64, Level { alpha, sigma }: Level) -> (f64, f64) {
 #[derive(Debug)]
 struct Gaussian {
     training: Training,
+    /// What its output is multiplied by: 1, or how much more steeply than a good model it answers.
+    gain: f64,
 }
 
 /// A text's states (L, D), one row a token.
@@ -232,7 +237,7 @@ impl Denoiser for Gaussian {
             for cell in cells(request.latents, index) {
                 let predict = |(c, z): (usize, &f64)| {
                     let (x0, eps) = posterior(*z, text.mean(c), level);
-                    self.training.output(level, x0, eps)
+                    self.gain * self.training.output(level, x0, eps)
                 };
                 predicted.push(cell.iter().enumerate().map(predict).collect());
             }
@@ -277,15 +282,19 @@ impl Denoiser for Gaussian {
 
 /// The Gaussian behind the smallest checkpoint's text encoder and autoencoder.
 fn pipeline(training: Training) -> Pipeline {
+    pipeline_of(Gaussian { training, gain: 1.0 }, training.scheduler_config())
+}
+
+fn pipeline_of(gaussian: Gaussian, scheduler_config: Value) -> Pipeline {
     let options = OpenOptions::default();
     let source = ModelSource::Folder(fixture::model_folder("small"));
     let Checkpoint { text_encoder, vae, tokenizer, .. } = Checkpoint::open(&source, &options, &NoProgress).unwrap();
     Pipeline::new(PipelineParts {
         tokenizer,
         text_encoder: ClipTextModel::load(&text_encoder.config, &text_encoder.weights).unwrap(),
-        denoiser: Arc::new(Gaussian { training }),
+        denoiser: Arc::new(gaussian),
         vae: AutoencoderKl::load(&vae.config, &vae.weights).unwrap(),
-        scheduler_config: training.scheduler_config(),
+        scheduler_config,
         device: Device::Cpu,
     })
     .unwrap()
@@ -301,6 +310,7 @@ fn request(layout: Option<Layout>, steps: usize) -> PaintRequest {
         caption: Some("a blue dog on a beach".to_owned()),
         layout,
         negative: Some(NEGATIVE.to_owned()),
+        init: None,
         sampling: Sampling { num_inference_steps: steps, guidance_scale: 3.0, ..Sampling::new(Seed(3), 64, 64) },
     }
 }
@@ -488,5 +498,151 @@ fn every_method_paints_with_it() {
             assert!(painting.guidance.iter().all(|report| report.first_loss.is_some()), "{}", info.name);
             assert!(info.name != "lmd" || painting.guidance.len() == 2, "the dog alone, then the picture");
         }
+    }
+}
+
+/// How a picture of the Gaussian's is inverted.
+#[derive(Clone, Copy)]
+struct Way {
+    kind: SchedulerKind,
+    steps: usize,
+    iterations: usize,
+}
+
+const CAPTION: &str = "a blue dog on a beach";
+
+/// Latents of a picture, which are not those that the seed would lead to.
+fn picture_latents() -> Tensor {
+    let noise = NoiseSource::new(Seed(11))
+        .draw(sinopia_diffusion::noise::LatentSize { height: 8, width: 8, channels: CHANNELS }, &Device::Cpu);
+    (noise.unwrap() * SPREAD).unwrap()
+}
+
+fn sampling_of(way: Way) -> Sampling {
+    let Way { kind, steps, .. } = way;
+    Sampling {
+        num_inference_steps: steps,
+        guidance_scale: 1.0,
+        scheduler: Some(kind),
+        ..Sampling::new(Seed(3), 64, 64)
+    }
+}
+
+fn inverted(pipeline: &Pipeline, way: Way) -> sinopia_diffusion::Result<Inverted> {
+    let options = InversionOptions { max_iterations: way.iterations, tolerance: 1e-7 };
+    let sampling = sampling_of(way);
+    let constructor = Constructor::StableDiffusion;
+    let inversion = Inversion { pipeline, sampling: &sampling, constructor, caption: CAPTION, options };
+    inversion.of_latents(&picture_latents(), &Run::silent())
+}
+
+/// How far the picture painted from the inverted noise is from the one that was inverted, as a share of its size.
+fn round_trip_error(pipeline: &Pipeline, way: Way) -> f64 {
+    let inverted = inverted(pipeline, way).unwrap();
+    let (sampling, run) = (sampling_of(way), Run::silent());
+    let text = pipeline.encode_pairs(&[PromptText::new(CAPTION)], "", &sampling, &run).unwrap().swap_remove(0);
+    let mut sampler = pipeline.sampler(way.kind, &sampling, NoiseSource::new(Seed(0)), &run).unwrap();
+    assert_eq!(inverted.trajectory.num_calls(), sampler.num_calls());
+    let mut latents = inverted.trajectory.states()[0].clone();
+    for index in 0..sampler.num_calls() {
+        latents = sampler.denoise(&latents, index, &text, None).unwrap().latents;
+    }
+    let size = |x: &Tensor| f64::from(x.sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap()).sqrt();
+    size(&(latents - picture_latents()).unwrap()) / size(&picture_latents())
+}
+
+#[test]
+fn plain_inversion_is_off_by_the_length_of_a_step_and_iterations_are_not() {
+    for training in TRAININGS {
+        let pipeline = pipeline(training);
+        let kind = if training == Training::Flow { SchedulerKind::FlowMatchEuler } else { SchedulerKind::Ddim };
+        let error = |steps, iterations| round_trip_error(&pipeline, Way { kind, steps, iterations });
+        let (coarse, fine) = (error(10, 0), error(40, 0));
+        assert!(fine < 0.45 * coarse && coarse > 0.01, "{training:?}: {coarse} with 10 steps, {fine} with 40");
+        let iterated = error(10, 30);
+        assert!(iterated < 1e-3, "{training:?}: {iterated} after iterations, {coarse} before");
+        let few = error(10, 2);
+        assert!(few < 0.5 * coarse, "{training:?}: {few} after two iterations, {coarse} before");
+    }
+}
+
+#[test]
+fn schedulers_that_take_the_same_way_forth_take_it_back() {
+    for training in &TRAININGS[..2] {
+        let pipeline = pipeline(*training);
+        let euler = Way { kind: SchedulerKind::Euler, steps: 12, iterations: 30 };
+        assert!(round_trip_error(&pipeline, euler) < 1e-3, "{training:?}");
+    }
+}
+
+#[test]
+fn a_solver_with_a_history_is_followed_back_along_its_levels() {
+    let way = Way { kind: SchedulerKind::DpmSolverPlusPlus, steps: 40, iterations: 5 };
+    for training in &TRAININGS[..2] {
+        let pipeline = pipeline(*training);
+        let trajectory = inverted(&pipeline, way).unwrap().trajectory;
+        assert_eq!(trajectory.num_calls(), 40);
+        let run = Run::silent();
+        let sampler = pipeline.sampler(way.kind, &sampling_of(way), NoiseSource::new(Seed(0)), &run).unwrap();
+        let Level { alpha, sigma } = training.level(sampler.timestep(0));
+        let text = Tokens::of(&pipeline.encode(&[CAPTION], &run).unwrap(), 0);
+        // Along the exact trajectory a value keeps its share of the spread.
+        let noise =
+            |(c, x): (usize, &f64)| alpha * text.mean(c) + (alpha * SPREAD).hypot(sigma) * (x - text.mean(c)) / SPREAD;
+        let exact: Vec<Vec<f64>> =
+            cells(&picture_latents(), 0).iter().map(|cell| cell.iter().enumerate().map(noise).collect()).collect();
+        assert_near(&format!("noise of {training:?}"), &cells(&trajectory.states()[0], 0), &exact, 0.1);
+    }
+}
+
+#[test]
+fn iterations_that_go_apart_end_and_the_nearest_state_is_kept() {
+    let training = Training::Diffusion(PredictionType::Epsilon);
+    let steep = pipeline_of(Gaussian { training, gain: 6.0 }, training.scheduler_config());
+    let way = |iterations| Way { kind: SchedulerKind::Ddim, steps: 4, iterations };
+    let (plain, iterated) = (inverted(&steep, way(0)).unwrap(), inverted(&steep, way(40)).unwrap());
+    assert!(iterated.steps.iter().any(|step| step.has_diverged && step.calls < 41), "{:?}", iterated.steps);
+    assert!(plain.steps.iter().all(|step| step.calls == 1 && step.residual.is_none() && !step.has_diverged));
+    let states = iterated.trajectory.states();
+    assert!(states.iter().all(|state| state.sum_all().unwrap().to_scalar::<f32>().unwrap().is_finite()));
+    // A good model's iterations come together.
+    let good = inverted(&pipeline(training), Way { kind: SchedulerKind::Ddim, steps: 20, iterations: 40 }).unwrap();
+    assert!(good.steps.iter().all(|step| !step.has_diverged && step.residual.unwrap() < 1e-6), "{:?}", good.steps);
+}
+
+#[test]
+fn what_cannot_be_run_backwards_is_refused() {
+    let training = Training::Diffusion(PredictionType::Epsilon);
+    for kind in [SchedulerKind::Pndm, SchedulerKind::EulerAncestral] {
+        let error = inverted(&pipeline(training), Way { kind, steps: 10, iterations: 0 }).unwrap_err();
+        assert!(error.is_bad_input() && error.to_string().contains("take ddim"), "{error}");
+    }
+    // Pure noise: x₀ and ε are divided by the share of the picture there, a velocity is not.
+    let zero_snr = |prediction: &str| {
+        let mut config = training.scheduler_config();
+        config["rescale_betas_zero_snr"] = true.into();
+        config["timestep_spacing"] = "trailing".into();
+        config["prediction_type"] = prediction.into();
+        config
+    };
+    let way = Way { kind: SchedulerKind::Ddim, steps: 10, iterations: 2 };
+    let of =
+        |prediction, config| pipeline_of(Gaussian { training: Training::Diffusion(prediction), gain: 1.0 }, config);
+    let error = inverted(&of(PredictionType::Epsilon, zero_snr("sample")), way).unwrap_err();
+    assert!(error.to_string().contains("pure noise"), "{error}");
+    let reached = inverted(&of(PredictionType::VPrediction, zero_snr("v_prediction")), way).unwrap();
+    assert_eq!(reached.trajectory.num_calls(), 10);
+    let error =
+        inverted(&of(PredictionType::VPrediction, zero_snr("v_prediction")), Way { steps: 1, ..way }).unwrap_err();
+    assert!(error.to_string().contains("take more steps"), "{error}");
+}
+
+#[test]
+fn what_the_model_predicts_makes_no_difference_to_where_a_picture_comes_from() {
+    let way = Way { kind: SchedulerKind::Ddim, steps: 15, iterations: 40 };
+    let [noise, velocity] = [PredictionType::Epsilon, PredictionType::VPrediction]
+        .map(|prediction| inverted(&pipeline(Training::Diffusion(prediction)), way).unwrap().trajectory);
+    for (index, (noise, velocity)) in noise.states().iter().zip(velocity.states()).enumerate() {
+        assert_near(&format!("state {index}"), &cells(noise, 0), &cells(velocity, 0), 1e-3);
     }
 }
