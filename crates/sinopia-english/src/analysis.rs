@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::nouns::NounClass;
 
@@ -230,7 +230,7 @@ pub struct Relation {
 }
 
 /// The ways in which two things stand to each other. All are read from the subject: the cat is `LeftOf` the dog.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum RelationKind {
@@ -266,6 +266,41 @@ pub enum RelationKind {
 }
 
 impl RelationKind {
+    /// Its name in the list of words and in JSON.
+    pub fn name(self) -> &'static str {
+        use RelationKind::*;
+        match self {
+            LeftOf => "left_of",
+            RightOf => "right_of",
+            Above => "above",
+            Below => "below",
+            On => "on",
+            Under => "under",
+            In => "in",
+            InFrontOf => "in_front_of",
+            Behind => "behind",
+            Between => "between",
+            Among => "among",
+            NextTo => "next_to",
+            Around => "around",
+            Against => "against",
+            At => "at",
+            Along => "along",
+            Across => "across",
+            Through => "through",
+            Past => "past",
+            Toward => "toward",
+            From => "from",
+            Outside => "outside",
+            With => "with",
+            Holding => "holding",
+            FollowedBy => "followed_by",
+            BiggerThan => "bigger_than",
+            SmallerThan => "smaller_than",
+            Action => "action",
+        }
+    }
+
     /// By its name in the list of words and in JSON.
     pub fn from_name(name: &str) -> Option<Self> {
         use RelationKind::*;

@@ -82,6 +82,21 @@ pub fn number_word(count: usize) -> String {
     number.unwrap_or_else(|| count.to_string())
 }
 
+/// The indefinite article of a phrase: `an` before a vowel that is heard.
+///
+/// ```
+/// use sinopia_layout::nouns::article;
+/// assert_eq!([article("orange cat"), article("unicorn"), article("hourglass")], ["an", "a", "an"]);
+/// ```
+pub fn article(phrase: &str) -> &'static str {
+    let word = phrase.split_whitespace().next().unwrap_or_default().to_lowercase();
+    let is_silent_h = ["hour", "honest", "heir"].iter().any(|start| word.starts_with(start));
+    let is_you = ["uni", "use", "eu", "one", "ufo", "ut"].iter().any(|start| word.starts_with(start))
+        && !word.starts_with("unin");
+    let vowel = word.starts_with(['a', 'e', 'i', 'o', 'u']) && !is_you;
+    if vowel || is_silent_h { "an" } else { "a" }
+}
+
 /// The noun phrase in the plural; only its head noun changes.
 pub fn plural(phrase: &str) -> String {
     inflected(phrase, 2)

@@ -1,6 +1,7 @@
 //! Captions of boxes, of the background, and of what must not be there.
 
 use sinopia_english::{CaptionAnalysis, End, NounClass, Nouns, Relation, RelationKind, Setting, Span, Thing};
+use sinopia_layout::nouns::article;
 
 /// The background of a caption that names no place.
 const PLAIN: &str = "scene";
@@ -88,16 +89,6 @@ fn is_name(description: &str) -> bool {
 fn is_mass(thing: &Thing) -> bool {
     let is_bare = !thing.count.is_written && thing.count.max == 1;
     is_bare && matches!(thing.class, NounClass::Substance | NounClass::Food)
-}
-
-/// `an` before a vowel that is heard.
-fn article(phrase: &str) -> &'static str {
-    let word = phrase.split_whitespace().next().unwrap_or_default().to_lowercase();
-    let is_silent_h = ["hour", "honest", "heir"].iter().any(|start| word.starts_with(start));
-    let is_you = ["uni", "use", "eu", "one", "ufo", "ut"].iter().any(|start| word.starts_with(start))
-        && !word.starts_with("unin");
-    let vowel = word.starts_with(['a', 'e', 'i', 'o', 'u']) && !is_you;
-    if vowel || is_silent_h { "an" } else { "a" }
 }
 
 /// Style, place, weather and time in one sentence: `A realistic photo of a scene in the snow`.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use sinopia_diffusion::settings::SettingError;
 
+use crate::editing::EditError;
 use crate::{SourceError, pictures};
 
 /// The result of this crate's functions.
@@ -208,11 +209,25 @@ pub enum Error {
         /// Why.
         source: Box<sinopia_diffusion::Error>,
     },
+    /// A picture of which only the pixels are left.
+    #[error("this picture cannot be edited: the states that it was painted through were not kept")]
+    NotEditable,
+    /// A repair of a picture that began with another.
+    #[error(
+        "`--repair` does not go with `--init`: what is wrong with the picture that it begins with would be changed, too; `--attempts` goes with it"
+    )]
+    RepairedInit,
     /// Nobody knows pictures of the model.
     #[error("no detector knows pictures of the model `{model}`: name one")]
     NoDetector {
         /// The model.
         model: String,
+    },
+    /// An evaluator that compares whole pictures with texts is to say what is in one.
+    #[error("`{evaluator}` compares pictures with texts and cannot tell what is in one: name a detector")]
+    CannotLook {
+        /// Its name.
+        evaluator: String,
     },
     /// A detector cannot be opened.
     #[error("cannot open the detector `{name}`")]
@@ -231,6 +246,26 @@ pub enum Error {
     /// A picture's file does not say how it was made.
     #[error(transparent)]
     Picture(#[from] pictures::Error),
+    /// What of an edit cannot be done.
+    #[error(transparent)]
+    Editing(#[from] EditError),
+    /// Bytes that are no picture that is worked with.
+    #[error(transparent)]
+    Decode(#[from] pictures::DecodeError),
+    /// A file that a picture is to begin with, or its mask, that is no picture which is read.
+    #[error("cannot read `{name}`")]
+    InitFile {
+        /// The file.
+        name: String,
+        /// Why.
+        source: pictures::DecodeError,
+    },
+    /// How much of a picture changes, or where, and no picture.
+    #[error("`--{setting}` is of a picture to begin with, and there is none: name it with `--init`")]
+    NoInitPicture {
+        /// What was said of it.
+        setting: &'static str,
+    },
     /// Pixels that do not fill their picture.
     #[error("a picture's pixels do not match its size")]
     Pixels,
@@ -304,7 +339,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoModel { hint, .. } => Some(hint.clone()),
+            Self::Editing(error) => error.hint(),
             Self::RecipeWithoutLayout { .. } => Some(NO_LAYOUT.to_owned()),
+            Self::NoDetector { .. } => Some(WHICH_DETECTOR.to_owned()),
             Self::Open { source, .. } | Self::Model(source) => source.hint(),
             Self::Load { source, .. } | Self::Recipe { source, .. } | Self::Diffusion(source) => source.hint(),
             Self::Detector { source, .. } | Self::Eval(source) => source.hint(),
@@ -318,3 +355,8 @@ impl Error {
 const NO_LAYOUT: &str = "\
 give one with `--layout FILE` (JSON or an LLM's answer) or `--replay CACHE.json`,
 or have the caption laid out anew: `sinopia generate \"CAPTION\"` without `--from`";
+
+const WHICH_DETECTOR: &str = "\
+name a folder of OWL-ViT or OWLv2 weights with `--detector`, such as a download of
+google/owlv2-base-patch16-ensemble: `hf download google/owlv2-base-patch16-ensemble --local-dir owlv2`;
+the built-in detector knows the built-in model's pictures only";

@@ -20,6 +20,7 @@
 
 mod compute;
 mod error;
+mod init;
 mod painter;
 mod picture;
 mod repeat;
@@ -27,23 +28,28 @@ mod settings;
 mod spec;
 mod studio;
 
+pub mod assignment;
+pub mod checked;
+pub mod editing;
 pub mod models;
 pub mod pictures;
 pub mod verdict;
 pub mod vocabulary;
 
+pub use checked::{AttemptReport, CheckOptions, Checked};
 pub use compute::{Compute, PrecisionChoice};
 pub use error::{Error, Result};
+pub use init::{InitPicture, NamedBytes};
 pub use painter::{Painted, Painter};
 pub use picture::{Picture, encode_png, recipe_in, rgb};
 pub use repeat::newer_version_warning;
 pub use settings::{
-    Described, LlmDiscovery, MachineSettings, PaintSettings, PlannerSettings, RunSetting, Settings, SourceError,
-    parse_canvas, parse_size,
+    CheckSettings, Described, InitSettings, LlmDiscovery, MachineSettings, PaintSettings, PlannerSettings, RunSetting,
+    Settings, SourceError, parse_canvas, parse_size,
 };
 pub use spec::{
     AUTO, DEFAULT_METHOD, DEFAULT_MODEL, DEFAULT_SEED, DEFAULT_STEPS, PaintSpec, RequestedMethod, ResolvedSpec,
     parse_scheduler,
 };
-pub use studio::{Studio, open_detector};
+pub use studio::{Studio, detector_for, open_detector};
 pub use verdict::{ObjectVerdict, Verdict};

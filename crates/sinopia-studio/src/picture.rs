@@ -1,7 +1,7 @@
 //! A painting as a file that remembers how it was made: the recipe is a text chunk, readable by any PNG tool.
 
 use image::RgbImage;
-use sinopia_diffusion::{Image, Painting, Recipe};
+use sinopia_diffusion::{CheckedRecord, Image, Painting, Recipe};
 
 use crate::pictures::{self, Origin};
 use crate::{Error, Result};
@@ -26,6 +26,17 @@ impl Picture {
         let caption = recipe.caption.as_deref().unwrap_or(&painting.prompts.overall);
         let png = encode_png(&rgb(&painting.image)?, caption, &recipe.to_json())?;
         Ok(Self { painting, recipe, png })
+    }
+
+    /// The same with how it was checked.
+    ///
+    /// # Errors
+    /// [`Error::Encode`].
+    pub fn checked_as(self, checked: Option<CheckedRecord>) -> Result<Self> {
+        match checked {
+            None => Ok(self),
+            checked => Self::new(self.painting, self.recipe.with_checked(checked)),
+        }
     }
 }
 

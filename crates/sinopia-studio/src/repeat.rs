@@ -1,12 +1,14 @@
 //! A picture painted again from its recipe, with what is said anew in the place of what the recipe says.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use semver::Version;
 use serde_json::Map;
 use sinopia_diffusion::methods;
 use sinopia_diffusion::{EllaId, Recipe};
 
+use crate::editing::EditError;
 use crate::models::{NO_SAM, names};
 use crate::spec::{AUTO, object};
 use crate::{Error, PaintSettings, PaintSpec, Result};
@@ -18,9 +20,19 @@ impl PaintSpec {
     /// otherwise it must be the very same, which [`ResolvedSpec::check_repeated`](crate::ResolvedSpec::check_repeated) sees to, and so with SAM and ELLA.
     ///
     /// # Errors
-    /// [`Error::RecipeWithoutLayout`]; [`Error::VariantWord`], [`Error::VariantTwice`]; unknown methods and presets.
+    /// [`EditError::NeedsSource`] for a picture that was made of another one by inversion; [`sinopia_diffusion::Error::RecipeInit`] unless `changes` begins with the very files that the
+    /// recipe's picture began with; [`Error::RecipeWithoutLayout`]; [`Error::VariantWord`], [`Error::VariantTwice`]; unknown methods and presets.
     pub fn repeat(recipe: Recipe, picture: &Path, changes: Self) -> Result<Self> {
+        if let Some(inverted) = &recipe.inverted {
+            return Err(EditError::NeedsSource { sha256: inverted.sha256.clone(), picture: picture.to_owned() }.into());
+        }
         changes.settings.check_values()?;
+        let is_recaptioned = changes.caption.is_some() && changes.caption != recipe.caption;
+        // A strength that is said anew makes another picture.
+        let is_of_another_start = changes.init.as_ref().is_some_and(|init| init.strength.is_some());
+        let is_unchanged =
+            !is_recaptioned && !is_of_another_start && changes.layout.is_none() && !changes_picture(&changes.settings);
+        recipe.check_init(changes.init.as_ref().map(|init| init.record()).as_ref())?;
         let given = changes.settings.with_preset()?;
         let is_auto = given.method.as_deref().is_some_and(|method| method.eq_ignore_ascii_case(AUTO));
         let layout = changes.layout.or_else(|| recipe.layout.clone());
@@ -43,9 +55,12 @@ impl PaintSpec {
             ella: recipe.ella.clone().filter(|_| !named_ella && needs_ella),
             ..recipe.clone()
         });
+        let init = changes.init.map(|init| Arc::new(init.as_strong_as(&recipe)));
         let settings = PaintSettings { method: Some(method.to_owned()), ..settings };
         let caption = changes.caption.or(recipe.caption);
-        Ok(Self { caption, layout, is_planned: false, settings, repeated, is_recorded: true })
+        // What was done to a picture is of that picture.
+        let (edits, checked) = if is_unchanged { (recipe.edits, recipe.checked) } else { (Vec::new(), None) };
+        Ok(Self { caption, layout, init, is_planned: false, settings, repeated, is_recorded: true, edits, checked })
     }
 
     /// The same with another edition of the recipe's model, which is a choice as any other model is.
@@ -55,6 +70,17 @@ impl PaintSpec {
     pub fn variant_of(recipe: &Recipe, variant: &str) -> Result<String> {
         names::with_variant(names::without_variant(&recipe.model.id), variant)
     }
+}
+
+/// Whether anything is said that makes another picture: all but where things are and what they are computed in.
+fn changes_picture(settings: &PaintSettings) -> bool {
+    *settings != of_machine(settings)
+}
+
+/// Of what is said, where things are and what they are computed in.
+pub(crate) fn of_machine(settings: &PaintSettings) -> PaintSettings {
+    let PaintSettings { device, precision, sam, t5, ella, .. } = settings.clone();
+    PaintSettings { device, precision, sam, t5, ella, ..PaintSettings::default() }
 }
 
 /// What stays as it was.

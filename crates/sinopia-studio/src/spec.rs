@@ -1,15 +1,22 @@
 //! What somebody wants painted, and what that comes to once every open question is answered.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
-use sinopia_diffusion::methods::{self, Method, MethodInfo};
+use sinopia_diffusion::edit::{self, EditOptions, EditSource, Edited};
+use sinopia_diffusion::methods::{self, AutoChoice, Method, MethodInfo};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::schedulers::{PUBLISHED_STEPS, SchedulerKind, SchedulerName};
-use sinopia_diffusion::{ImageSize, PaintRequest, Pipeline, Recipe, Run, Sampling, Shortcuts, TextEncoding};
+use sinopia_diffusion::{
+    CheckedRecord, Edit, ImageSize, PaintRequest, Painting, Pipeline, Recipe, Run, Sampling, Shortcuts, TextEncoding,
+};
 use sinopia_layout::{Layout, says_something};
 use sinopia_models::hub::{DownloadProgress, NoProgress};
+use sinopia_nn::threads;
 
-use crate::models::{EllaSource, LoadedModel, ModelKey, OpenedModel, check_sam};
-use crate::{Compute, Error, PaintSettings, Picture, Result, vocabulary};
+use crate::checked::Repainted;
+use crate::models::{EllaSource, LoadedModel, ModelKey, NO_SAM, OpenedModel, check_sam};
+use crate::{Compute, Error, InitPicture, PaintSettings, Picture, Result, vocabulary};
 
 /// The method if nobody says.
 pub const DEFAULT_METHOD: &str = methods::Lmd::NAME;
@@ -30,7 +37,9 @@ pub struct PaintSpec {
     pub caption: Option<String>,
     /// What stands where. Repaired: every box inside its canvas.
     pub layout: Option<Layout>,
-    /// Whether a planner will be asked for a layout that is missing.
+    /// What it begins with, if not with noise alone.
+    pub init: Option<Arc<InitPicture>>,
+    /// Whether a planner will be asked for a layout that is missing. A picture that begins with another is not planned unless its method needs it.
     pub is_planned: bool,
     /// How it is painted, as far as anybody said.
     pub settings: PaintSettings,
@@ -38,6 +47,10 @@ pub struct PaintSpec {
     pub repeated: Option<Recipe>,
     /// Whether its settings are a recipe's, which may say more than somebody who asks can.
     pub is_recorded: bool,
+    /// What is done to the painting afterwards, in order.
+    pub edits: Vec<Edit>,
+    /// How the picture that is repeated was checked.
+    pub checked: Option<CheckedRecord>,
 }
 
 /// A picture of which everything is known but what the model in memory says. Made by [`PaintSpec::resolve`].
@@ -45,12 +58,15 @@ pub struct PaintSpec {
 pub struct ResolvedSpec {
     caption: Option<String>,
     layout: Option<Layout>,
+    init: Option<Arc<InitPicture>>,
     negative: Option<String>,
     method: Box<dyn Method>,
     info: &'static MethodInfo,
     sampling: ResolvedSampling,
     model: ModelKey,
     repeated: Option<Recipe>,
+    edits: Vec<Edit>,
+    checked: Option<CheckedRecord>,
 }
 
 /// A method by name, with the options that were asked for.
@@ -120,7 +136,7 @@ impl PaintSpec {
     /// # Errors
     /// As [`resolve`](Self::resolve), for the names of method and preset.
     pub fn lacks_layout(&self) -> Result<bool> {
-        let Some(method) = self.method_name()? else { return Ok(self.layout.is_none() && self.is_planned) };
+        let Some(method) = self.method_name()? else { return Ok(self.layout.is_none() && self.is_planned_by_choice()) };
         Ok(self.layout.is_none() && methods::find(method)?.needs_layout)
     }
 
@@ -147,6 +163,9 @@ impl PaintSpec {
             settings.check_values()?;
         }
         let info = self.method(has_adapters)?;
+        if self.init.is_some() && !info.takes_init {
+            return Err(sinopia_diffusion::Error::NoInit { method: info.name }.into());
+        }
         let method = methods::build(info.name, Value::Object(self.method_options(info)?))?;
         let text_encoding = settings.text_encoding();
         let model = self.model_name().to_owned();
@@ -162,16 +181,21 @@ impl PaintSpec {
             width: settings.width.map(|px| px as usize),
             height: settings.height.map(|px| px as usize),
         };
-        let sam = settings.sam.clone().filter(|_| segments(method.as_ref()));
+        // What is edited again is edited with the SAM that its recipe names, whatever the method.
+        let uses_sam = segments(method.as_ref()) || !self.edits.is_empty();
+        let sam = settings.sam.clone().filter(|_| uses_sam);
         Ok(ResolvedSpec {
             caption: self.caption.clone(),
             layout: self.layout.clone(),
+            init: self.init.clone(),
             negative: settings.negative.clone(),
             method,
             info,
             sampling,
             model: ModelKey { name: model, sam, ella, compute: self.compute() },
             repeated: self.repeated.clone(),
+            edits: self.edits.clone(),
+            checked: self.checked.clone(),
         })
     }
 
@@ -216,17 +240,24 @@ impl PaintSpec {
             methods::find_preset(preset)?;
         }
         let named = self.settings.method.as_deref().or(self.settings.method_of_preset());
-        Ok(Some(named.unwrap_or(DEFAULT_METHOD)).filter(|name| !name.eq_ignore_ascii_case(AUTO)))
+        let unnamed = if self.init.is_some() { AUTO } else { DEFAULT_METHOD };
+        Ok(Some(named.unwrap_or(unnamed)).filter(|name| !name.eq_ignore_ascii_case(AUTO)))
     }
 
     fn method(&self, has_adapters: impl FnOnce() -> Result<bool>) -> Result<&'static MethodInfo> {
         match self.method_name()? {
             Some(name) => Ok(methods::find(name)?),
             None => {
-                let has_layout = self.layout.is_some() || self.is_planned;
-                Ok(methods::auto(has_layout, has_layout && has_adapters()?))
+                let has_layout = self.layout.is_some() || self.is_planned_by_choice();
+                let has_adapters = has_layout && has_adapters()?;
+                Ok(methods::auto(AutoChoice { has_layout, has_adapters, has_init: self.init.is_some() }))
             }
         }
+    }
+
+    /// Whether a missing layout is planned for a method that would do without.
+    fn is_planned_by_choice(&self) -> bool {
+        self.is_planned && self.init.is_none()
     }
 
     /// The options of a method: a preset's or the published ones, then what was said of single ones.
@@ -301,9 +332,34 @@ impl ResolvedSpec {
         self.info
     }
 
+    /// What it shows, in words.
+    pub fn caption(&self) -> Option<&str> {
+        self.caption.as_deref()
+    }
+
     /// The layout.
     pub fn layout(&self) -> Option<&Layout> {
         self.layout.as_ref()
+    }
+
+    /// What the picture shows after its edits.
+    pub fn final_layout(&self) -> Option<&Layout> {
+        self.edits.last().map(|edit| &edit.layout).or(self.layout())
+    }
+
+    /// What is done to the painting afterwards, in order.
+    pub fn edits(&self) -> &[Edit] {
+        &self.edits
+    }
+
+    /// Whether it begins with a picture.
+    pub fn has_init(&self) -> bool {
+        self.init.is_some()
+    }
+
+    /// Where its noise starts.
+    pub fn seed(&self) -> Seed {
+        Seed(self.sampling.seed)
     }
 
     /// The model that paints it, with what stands beside it.
@@ -399,9 +455,12 @@ impl ResolvedSpec {
         })
     }
 
-    /// The size of the picture, the model's own where nobody says.
+    /// The size of the picture. Where nobody says it is the model's own, or has the shape of what it begins with.
     pub fn size(&self, native: ImageSize) -> ImageSize {
         let ResolvedSampling { width, height, .. } = self.sampling;
+        if let Some(init) = &self.init {
+            return init.shaped(width, height, native);
+        }
         ImageSize { width: width.unwrap_or(native.width), height: height.unwrap_or(native.height) }
     }
 
@@ -422,28 +481,82 @@ impl ResolvedSpec {
     }
 
     /// What the method is asked for.
-    pub fn request(&self, model: &LoadedModel) -> PaintRequest {
-        PaintRequest {
+    ///
+    /// # Errors
+    /// [`Error::Diffusion`] for a picture to begin with that cannot be scaled to its size.
+    pub fn request(&self, model: &LoadedModel) -> Result<PaintRequest> {
+        let sampling = self.sampling(model);
+        Ok(PaintRequest {
             caption: self.caption.clone(),
             layout: self.layout.clone(),
             negative: self.negative.clone(),
-            sampling: self.sampling(model),
-        }
+            init: self.init.as_ref().map(|init| init.scaled(sampling.size())).transpose()?,
+            sampling,
+        })
     }
 
-    /// Paints it.
+    /// Paints it, and does its edits.
     ///
     /// # Errors
-    /// Those of the method; [`Error::Encode`].
+    /// Those of the method and of edits; [`Error::Encode`].
     pub fn paint(&self, model: &LoadedModel, run: &Run) -> Result<Picture> {
-        let request = self.request(model);
+        if self.edits.is_empty() {
+            let picture = self.paint_seed(self.seed(), model, run)?;
+            return picture.checked_as(self.checked.clone());
+        }
+        let base = run.beside().keeping_trajectory();
+        let mut picture = self.paint_seed(self.seed(), model, &base)?;
+        run.join(base);
+        for edit in &self.edits {
+            picture = self.edited(&picture, edit, model, run)?.picture;
+        }
+        picture.checked_as(self.checked.clone())
+    }
+
+    /// Paints it from another seed, without its edits. If the run keeps its trajectory, the picture can be [edited](Self::edited).
+    ///
+    /// # Errors
+    /// As [`paint`](Self::paint).
+    pub fn paint_seed(&self, seed: Seed, model: &LoadedModel, run: &Run) -> Result<Picture> {
+        let request = self.request(model)?;
+        let request = PaintRequest { sampling: Sampling { seed, ..request.sampling }, ..request };
         model.pipeline.latent_size(&request.sampling)?;
         let painting = self.method.generate(&request, &model.pipeline, run)?;
         let precision = model.precision.as_str();
         let recipe = Recipe::new(&request, self.method.as_ref(), &painting, model.id.clone(), precision)
             .with_sam(model.sam.clone(), &painting)
-            .with_ella(model.ella.clone());
+            .with_ella(model.ella.clone())
+            .with_init(self.init.as_ref().map(|init| init.record()));
         Picture::new(painting, recipe)
+    }
+
+    /// A picture of it after an edit: outside of what the edit may change its bytes are those of before, and so are its states.
+    ///
+    /// # Errors
+    /// [`Error::NotEditable`] for a picture without its trajectory; those of the edit.
+    pub fn edited(&self, picture: &Picture, edit: &Edit, model: &LoadedModel, run: &Run) -> Result<Repainted<Picture>> {
+        let Picture { painting, recipe, .. } = picture;
+        let trajectory = painting.trajectory.as_ref().ok_or(Error::NotEditable)?;
+        let request = recipe.request();
+        let (image, method) = (&painting.image, self.method.as_ref());
+        let source = EditSource { image, trajectory, sampling: &recipe.sampling, request: &request, method };
+        // A server's model may have a SAM that this picture knows nothing of.
+        let sam = model.sam.clone().filter(|_| self.model.sam.as_deref().is_some_and(|sam| sam != NO_SAM));
+        let options = EditOptions { uses_segmentation: sam.is_some(), ..EditOptions::default() };
+        let edited = threads::on_worker(|| edit::edit_with(&source, edit, &options, &model.pipeline, run))?;
+        let Edited { image, trajectory, seam, warnings, .. } = edited;
+        let edits = recipe.edits.iter().chain([edit]).cloned().collect();
+        let new = warnings.into_iter().filter(|warning| !painting.warnings.contains(warning));
+        let warnings = painting.warnings.iter().cloned().chain(new).collect();
+        let painting = Painting { image, trajectory: Some(trajectory), warnings, ..painting.clone() };
+        let recipe = recipe.clone().with_sam_of_edits(sam).with_edits(edits);
+        let picture = Picture::new(painting, recipe)?;
+        Ok(Repainted { picture, seam })
+    }
+
+    /// What to say of the picture that it begins with, if that has another size.
+    pub fn scaling(&self, native: ImageSize) -> Option<String> {
+        self.init.as_ref()?.scaling(self.size(native))
     }
 
     /// What the model is known not to know of it.

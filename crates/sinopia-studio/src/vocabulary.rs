@@ -37,6 +37,28 @@ fn is_known(word: &str) -> bool {
     KINDS.iter().any(|kind| *kind == word || nouns::plural(kind) == word)
 }
 
+/// Other names of its things that its detector has learned too (`training/detector.py`).
+const SYNONYMS: [(&str, &[&str]); 10] = [
+    ("backpack", &["rucksack", "schoolbag"]),
+    ("ball", &["sports ball", "football", "soccer ball"]),
+    ("bottle", &["wine bottle"]),
+    ("car", &["automobile"]),
+    ("cat", &["kitten"]),
+    ("cup", &["mug"]),
+    ("dog", &["puppy"]),
+    ("flower", &["sunflower"]),
+    ("laptop", &["laptop computer", "notebook computer"]),
+    ("umbrella", &["parasol"]),
+];
+
+/// Whether its detector has a word for a thing, named in the singular: `cat`, `alarm clock`. The last word decides, as in a `school bus`.
+pub fn is_thing(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let last = name.rsplit(' ').next().unwrap_or_default();
+    let synonyms = || SYNONYMS.iter().filter(|(kind, _)| KINDS.contains(kind)).flat_map(|(_, synonyms)| *synonyms);
+    is_known(last) || synonyms().any(|synonym| *synonym == name || *synonym == last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

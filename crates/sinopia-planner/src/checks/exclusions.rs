@@ -15,17 +15,17 @@ pub(super) fn find(
     analysis.exclusions.iter().flat_map(|exclusion| Excluded::new(exclusion, wanted).find(matching, layout)).collect()
 }
 
-struct Excluded<'a> {
-    phrase: &'a str,
-    noun: Noun,
+pub(super) struct Excluded<'a> {
+    pub(super) phrase: &'a str,
+    pub(super) noun: Noun,
     /// What describes it: only red hats are excluded by `no red hat`.
-    marks: Vec<String>,
+    pub(super) marks: Vec<String>,
     /// Whether it is a known noun, and nothing of that name is wanted: `a dog without a hat beside a man with a hat`.
-    is_sure: bool,
+    pub(super) is_sure: bool,
 }
 
 impl<'a> Excluded<'a> {
-    fn new(exclusion: &'a Exclusion, wanted: &[Wanted<'_>]) -> Self {
+    pub(super) fn new(exclusion: &'a Exclusion, wanted: &[Wanted<'_>]) -> Self {
         let nouns = Nouns::embedded();
         let head = exclusion.name.rsplit(' ').next().unwrap_or(&exclusion.name);
         let class = nouns.class(&exclusion.name).or_else(|| nouns.class(head));

@@ -4,6 +4,7 @@
 //! `exclusions.rs`, `background.rs`, `relations.rs`. What rests on an unsure reading is a remark and never a fault.
 
 mod background;
+mod bindings;
 mod boxes;
 mod exclusions;
 mod finding;
@@ -17,6 +18,7 @@ use std::collections::HashSet;
 use sinopia_english::{CaptionAnalysis, read};
 use sinopia_layout::{Layout, limits};
 
+pub use bindings::{Bindings, BoxDescription, BoxRelation, ExcludedKind, bindings};
 pub use finding::{
     BackgroundProblem, BoxProblem, ExclusionProblem, Finding, Problem, Range, RelationProblem, Severity, ThingProblem,
 };

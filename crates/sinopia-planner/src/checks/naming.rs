@@ -56,6 +56,8 @@ pub(super) struct BoxName {
     pub(super) is_plural: bool,
     /// How many it counts as, if not one: `a pair of shoes` is two, `a bunch of grapes` several.
     pub(super) counts_as: Option<Count>,
+    /// What describes it beside its colours: `wooden`, `sleeping`, `red hat`.
+    pub(super) details: Vec<String>,
 }
 
 impl BoxName {
@@ -79,10 +81,13 @@ impl BoxName {
         let is_sure = thing.certainty == Certainty::Sure;
         let also = if is_sure { Vec::new() } else { vec![last] };
         let count = thing.count;
+        let parts = thing.parts.iter().map(|part| &part.phrase);
+        let details = thing.adjectives.iter().chain(parts).chain(&thing.doing).cloned().collect();
         let is_number = count.is_written && count.min > 1 && count.min == count.max && !begins_with_article;
         Self {
             noun: Noun { also, ..Noun::new(&thing.name, &thing.head, thing.class) },
             colours: thing.colours.clone(),
+            details,
             words,
             stands_for_several: is_number && thing.span.start == start.len() - start.trim_start().len(),
             is_plural: count.max > 1,

@@ -111,7 +111,7 @@ impl<'a> Relations<'a> {
     }
 
     /// What is judged for it: who rides sits on it, who leans on something touches it, and who runs around a tree is near it; other deeds are not seen by boxes.
-    fn judged_kind(&self, relation: &Relation) -> RelationKind {
+    pub(super) fn judged_kind(&self, relation: &Relation) -> RelationKind {
         let says = |verb: &str| relation.words.split_whitespace().any(|word| verb_stem(word) == verb_stem(verb));
         let is_one_alive = |end: End| match end {
             End::Thing(thing) => self.wanted[thing].thing.class.is_alive() && self.matching.of_thing[thing].len() == 1,
@@ -162,7 +162,7 @@ impl<'a> Relations<'a> {
     }
 
     /// Whether another thing has a box of the same name: `a cat sleeps on the one in the middle`.
-    fn is_one_of_several(&self, end: End) -> bool {
+    pub(super) fn is_one_of_several(&self, end: End) -> bool {
         let End::Thing(thing) = end else { return false };
         self.phrases(thing).any(|phrase| self.things[phrase].len() > 1)
     }
@@ -174,13 +174,20 @@ impl<'a> Relations<'a> {
         twins.into_iter().flat_map(|twin| self.matching.places(twin, self.layout)).collect()
     }
 
+    /// The boxes of a thing, as indices of the layout's objects, in its order.
+    pub(super) fn objects_of(&self, thing: usize) -> Vec<usize> {
+        let mut objects: Vec<usize> = self.matching.of_thing[thing].iter().map(|found| found.object).collect();
+        objects.sort_unstable();
+        objects
+    }
+
     fn phrases(&self, thing: usize) -> impl Iterator<Item = &str> {
         let boxes = self.matching.of_thing[thing].iter();
         boxes.map(|found| self.layout.layout.objects[found.object].phrase.as_str())
     }
 
     /// Whether the end is surely read, and surely that box.
-    fn is_sure(&self, end: End) -> bool {
+    pub(super) fn is_sure(&self, end: End) -> bool {
         match end {
             End::Thing(thing) => {
                 let boxes = &self.matching.of_thing[thing];
@@ -325,7 +332,7 @@ fn ordered(relation: &Relation) -> Option<(Order, End, End)> {
 }
 
 /// Relations that cannot hold together: the later one closes a circle, and the earlier one is where that begins. Indices of relations.
-fn contradictions(relations: &[Relation]) -> Vec<(usize, usize)> {
+pub(super) fn contradictions(relations: &[Relation]) -> Vec<(usize, usize)> {
     let mut after: HashMap<(Order, End), Vec<(End, usize)>> = HashMap::new();
     let mut found = Vec::new();
     for (index, relation) in relations.iter().enumerate() {

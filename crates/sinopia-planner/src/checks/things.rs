@@ -262,9 +262,14 @@ fn is_large(class: NounClass) -> bool {
 
 /// Whether a person would miss it: something with an article or a number, of a class that is drawn by itself.
 fn must_be_drawn(wanted: &Wanted<'_>) -> bool {
+    is_drawn(wanted.thing.class) && wanted.thing.count.is_written && is_sure(wanted)
+}
+
+/// Whether things of the class are drawn by themselves.
+pub(super) fn is_drawn(class: NounClass) -> bool {
     use NounClass::*;
-    let is_drawn = matches!(
-        wanted.thing.class,
+    matches!(
+        class,
         Person
             | Animal
             | Plant
@@ -278,6 +283,5 @@ fn must_be_drawn(wanted: &Wanted<'_>) -> bool {
             | Device
             | Artifact
             | Shape
-    );
-    is_drawn && wanted.thing.count.is_written && is_sure(wanted)
+    )
 }

@@ -1,6 +1,7 @@
 //! How a picture was made, as its PNG file says: our recipe, or what other programs write.
 //!
-//! Start reading at [`read`]. Nothing is decoded but the texts, each up to [`limits::TEXT_CHUNK_BYTES`](sinopia_layout::limits::TEXT_CHUNK_BYTES).
+//! Start reading at [`read`]. Nothing is decoded there but the texts, each up to [`limits::TEXT_CHUNK_BYTES`](sinopia_layout::limits::TEXT_CHUNK_BYTES);
+//! the pixels of pictures that others made are read by [`decode`].
 //!
 //! ```
 //! use sinopia_studio::pictures::{Origin, Error, read};
@@ -18,12 +19,14 @@
 //! ```
 
 pub mod chunks;
+mod decode;
 mod foreign;
 mod weights;
 
 use sinopia_diffusion::Recipe;
 use sinopia_layout::limits::TEXT_CHUNK_BYTES;
 
+pub use decode::{DecodeError, decode};
 pub use foreign::Foreign;
 
 /// What a picture's file says about how it was made.

@@ -1,9 +1,11 @@
 //! How to paint and plan, as far as anybody said: what flags, variables, settings files, servers' requests, graphs and recipes all become.
 //!
-//! A setting is a field of [`PaintSettings`], [`PlannerSettings`] or [`MachineSettings`] and its description in [`paint`] or [`planner`]; flags, keys, variables, help
+//! A setting is a field of [`PaintSettings`], [`InitSettings`], [`CheckSettings`], [`PlannerSettings`] or [`MachineSettings`] and its description in [`paint`], [`init`], [`checking`] or [`planner`]; flags, keys, variables, help
 //! and the server's documents are made from that. What it does stands in [`resolve`](crate::PaintSpec::resolve).
 
+mod checking;
 mod combined;
+mod init;
 mod paint;
 mod planner;
 mod run_setting;
@@ -17,7 +19,9 @@ use sinopia_models::DeviceKind;
 use sinopia_models::ella::TextLength;
 use sinopia_models::t5::StateRange;
 
+pub use checking::CheckSettings;
 pub(crate) use combined::combined;
+pub use init::InitSettings;
 pub use planner::{LlmDiscovery, PlannerSettings, parse_canvas, parse_size};
 pub use run_setting::{Described, RunSetting};
 pub use sources::{Settings, SourceError};
@@ -289,6 +293,8 @@ mod tests {
     #[test]
     fn every_setting_is_described_and_every_description_is_a_setting() {
         check_described::<PaintSettings>(&["options", "set"]);
+        check_described::<InitSettings>(&[]);
+        check_described::<CheckSettings>(&[]);
         check_described::<PlannerSettings>(&[]);
         check_described::<MachineSettings>(&[]);
     }

@@ -6,7 +6,7 @@ use sinopia_diffusion::settings::SettingError;
 use sinopia_layout::names;
 use toml::de::{DeTable, ValueDeserializer};
 
-use super::{Described, MachineSettings, PaintSettings, PlannerSettings, RunSetting};
+use super::{CheckSettings, Described, MachineSettings, PaintSettings, PlannerSettings, RunSetting};
 
 /// Everything that a file or the environment says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Settings {
     pub planner: PlannerSettings,
     /// What the machine gives.
     pub machine: MachineSettings,
+    /// Who looks at pictures, and what is done about what is wrong.
+    pub check: CheckSettings,
 }
 
 /// Why a settings file or the environment cannot be used.
@@ -67,13 +69,14 @@ impl Settings {
             paint: self.paint.or(base.paint),
             planner: self.planner.or(base.planner),
             machine: self.machine.or(base.machine),
+            check: self.check.or(base.check),
         }
     }
 
     /// Every setting that may be kept, in the order in which they are shown.
     pub fn kept() -> impl Iterator<Item = &'static RunSetting> {
-        let all =
-            PaintSettings::described().iter().chain(MachineSettings::described()).chain(PlannerSettings::described());
+        let paint = PaintSettings::described().iter().chain(MachineSettings::described());
+        let all = paint.chain(CheckSettings::described()).chain(PlannerSettings::described());
         all.filter(|setting| setting.is_kept)
     }
 
@@ -117,7 +120,7 @@ impl Settings {
 
     /// The settings of checked values.
     fn of(values: &Map<String, Value>) -> Result<Self, SourceError> {
-        Ok(Self { paint: part(values)?, planner: part(values)?, machine: part(values)? })
+        Ok(Self { paint: part(values)?, planner: part(values)?, machine: part(values)?, check: part(values)? })
     }
 }
 
@@ -146,7 +149,8 @@ mod tests {
     fn a_file_says_what_flags_say() {
         let text =
             "steps = 30\nguidance-scale = 5\nprecision = \"bf16\"\nthreads = 3\nllm-timeout = 2.5\ncandidates = 3\n";
-        let settings = Settings::from_toml(text).unwrap();
+        let settings = Settings::from_toml(&format!("{text}attempts = 4\nrepair = true\n")).unwrap();
+        assert_eq!((settings.check.attempts, settings.check.repair), (Some(4), Some(true)));
         assert_eq!((settings.paint.steps, settings.paint.guidance_scale), (Some(30), Some(5.0)));
         assert_eq!((settings.paint.precision, settings.machine.threads), (Some(PrecisionChoice::Bf16), Some(3)));
         assert_eq!((settings.planner.llm_timeout, settings.planner.candidates), (Some(2.5), Some(3)));
@@ -156,6 +160,7 @@ mod tests {
     fn a_fault_in_a_file_is_told_by_its_line() {
         let fault = |text: &str| Settings::from_toml(text).unwrap_err().to_string();
         assert_eq!(fault("steps = 3\nstepz = 30\n"), "line 2: no setting is called `stepz`; did you mean `steps`?");
+        assert_eq!(fault("attempts = 0"), "line 1: `attempts` is 0, expected a whole number from 1 to 16");
         assert_eq!(fault("# mine\n\nsteps = 0"), "line 3: `steps` is 0, expected a whole number from 1 to 1000");
         assert!(fault("precision = \"f8\"").contains("expected `auto`, `stored`, `f32` or `bf16`"));
         assert!(fault("seed = 3").contains("no setting is called `seed`"), "a seed is of one picture");
@@ -168,11 +173,13 @@ mod tests {
             "SINOPIA_STEPS" => Some("20".to_owned()),
             "SINOPIA_PRECISION" => Some("BF16".to_owned()),
             "SINOPIA_LLM_MODEL" => Some("7".to_owned()),
+            "SINOPIA_REPAIR" => Some("on".to_owned()),
             _ => None,
         };
         let settings = Settings::from_variables(variables).unwrap();
         assert_eq!((settings.paint.steps, settings.paint.precision), (Some(20), Some(PrecisionChoice::Bf16)));
         assert_eq!(settings.planner.llm_model.as_deref(), Some("7"), "text stays text");
+        assert_eq!(settings.check.repair, Some(true));
         let fault = Settings::from_variables(|name| (name == "SINOPIA_STEPS").then(|| "ten".to_owned())).unwrap_err();
         assert_eq!(fault.to_string(), "`SINOPIA_STEPS` is `ten`, expected a whole number from 1 to 1000");
     }
