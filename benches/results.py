@@ -3,7 +3,11 @@
 RUNS is a folder that keeps every picture: the same command goes on where it was stopped, and paints only what is missing. Layouts by the built-in planner are
 taken from RUNS/built-in.json, a cache as `sinopia plan --batch` writes it, and left out without one. It needs nothing but
 `cargo build --release -p sinopia` and Python. `--only methods shortcuts` runs some of the groups, and writes their tables; a table holds what is there. `--small 25` is the number
-of captions of each task for everything but the methods' own table (`--each` for that one). Times are of the machine it runs on, and mean something only on one that does nothing else.
+of captions of each task for everything but the methods' own table and that of checked pictures (`--each` for these). Times are of the machine it runs on, and mean something only on one
+that does nothing else.
+
+The tables `checked` and `edits` have a second judge beside the program's detector, `training/judge_pictures.py`, which needs the packages of training/requirements.txt: `--python` names an
+interpreter that has them. Without one these tables have the first judge alone.
 """
 
 import argparse
@@ -12,6 +16,7 @@ import math
 import shlex
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 OURS = ROOT / "target" / "release" / "sinopia"
 CACHES = ROOT / "crates" / "sinopia-eval" / "tests" / "data"
+JUDGE = ROOT / "training" / "judge_pictures.py"
 TASKS = ["negation", "numeracy", "attribution", "spatial", "overall"]
 STEPS = 20
 
@@ -60,6 +66,13 @@ SHORTCUTS = {
             "--merge-tokens 2"],
     "lmd-plus": ["--steps 10", "--guidance-interval 0..0.6", "--deep-every 2", "--merge-tokens 2"],
 }
+# Checked pictures: what the program does about what its detector sees. `gligen` alone gets both together: is it then above a plain `lmd-plus`?
+CHECKS = ["", "--attempts 2", "--attempts 4", "--repair"]
+CHECKED = {"sd": CHECKS, "gligen": [*CHECKS, "--attempts 4 --repair"], "lmd-plus": CHECKS}
+CHECKED_ON_FEWER = {"lmd": CHECKS, "boxdiff": CHECKS}
+FEWER = 25  # captions of each task
+EDITING = "lmd-plus"  # the method whose pictures are edited
+EDITS = "edits"  # their folder
 
 
 def mend_off(mend):
@@ -91,6 +104,9 @@ def runs(each, small):
     yield "switches", [Run(method, flags, limit=small) for method, more in SWITCHES.items() for flags in more]
     yield "shortcuts", [Run(method, flags, limit=small) for method, more in SHORTCUTS.items() for flags in more]
     yield "precision", [Run("lmd", "--precision f32", limit=each)]
+    checked = [Run(method, flags, limit=each) for method, more in CHECKED.items() for flags in more]
+    fewer = FEWER if each is None else min(FEWER, each)
+    yield "checked", checked + [Run(method, flags, limit=fewer) for method, more in CHECKED_ON_FEWER.items() for flags in more]
 
 
 def name_of(method, flags, layouts):
@@ -113,6 +129,26 @@ def paint(run, folder):
     return out.name
 
 
+def paint_edits(folder, count):
+    """Paints and scores the edits, all of them that are missing; the name of their folder."""
+    command = [OURS, "eval", "edit", "--method", EDITING, "--layouts", CACHES / "gpt-4.json", "--out", folder / EDITS, "--count", count, "--steps", STEPS, "--quiet", "--json"]
+    subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
+    return EDITS
+
+
+def judge_again(runs, python):
+    """Has the second judge look at runs whose pictures are newer than what it has said of them; False if it cannot."""
+    if subprocess.run([python, "-c", "import torch, safetensors, PIL"], capture_output=True).returncode:
+        print(f"# {python} lacks the second judge's packages: its columns stay empty", file=sys.stderr)
+        return False
+    newest = lambda run: max((path.stat().st_mtime for path in run.glob("*/img_*.png")), default=0.0)
+    said = lambda run: (run / "second.json").stat().st_mtime if (run / "second.json").exists() else 0.0
+    stale = [str(run) for run in runs if newest(run) > said(run)]
+    if stale:
+        subprocess.run([python, str(JUDGE), *stale], check=True)
+    return True
+
+
 def report_of(folder, names):
     subprocess.run([str(OURS), "eval", "report", *(str(folder / name) for name in names), "--out", str(folder.parent / "report")], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -120,10 +156,11 @@ def report_of(folder, names):
 
 
 class Scores:
-    """Which pictures are right, by run, protocol and caption."""
+    """Which pictures are right, by run, protocol and caption, and what they cost."""
 
     def __init__(self, report):
         self.right = {}
+        self.cost = {Path(run["label"]).name: run["cost"] for run in report["runs"]}
         for run in (run for run in report["runs"] if run["images"]):  # one that is being painted has none yet
             name = Path(run["label"]).name
             for protocol in ("published", "strict"):
@@ -141,6 +178,42 @@ class Scores:
         gained = sum(one[key] and not other[key] for key in common)
         lost = sum(other[key] and not one[key] for key in common)
         return len(common), sum(one[key] for key in common), sum(other[key] for key in common), mcnemar(gained, lost)
+
+    def share(self, name, protocol, keys):
+        """Share of the captions `keys` that are right."""
+        return sum(self.right[name, protocol][key] for key in keys) / max(len(keys), 1)
+
+
+class SecondScores(Scores):
+    """The same as the second judge says, of the runs that it has looked at."""
+
+    def __init__(self, folder, names):
+        self.right, self.objects, self.records = {}, {}, {}
+        for name in names:
+            said = folder / name / "second.json"
+            images = json.loads(said.read_text()).get("images", []) if said.exists() else []
+            for protocol in ("published", "strict"):
+                if images:
+                    self.right[name, protocol] = {(i["index"], i["repeat"]): i[protocol] for i in images}
+            self.objects[name] = {(i["index"], i["repeat"]): i["objects"] for i in images}
+            self.records[name] = {key: record_of(folder / name, *key) for key in self.objects[name]}
+
+    def survival(self, plain, repaired):
+        """Of the objects right in plain pictures that were repaired: how many there are, and how many are right afterwards."""
+        right = still = 0
+        for key, record in self.records[repaired].items():
+            before, after = self.objects[plain].get(key), self.objects[repaired][key]
+            # Another attempt is another picture: nothing of it could survive.
+            if before is None or not record or record["attempts"] > 1 or not record["edits_kept"]:
+                continue
+            right += sum(before)
+            still += sum(was and now for was, now in zip(before, after))
+        return right, still
+
+
+def record_of(run, index, repeat):
+    path = run / str(index) / f"img_{repeat}.json"
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def mcnemar(gained, lost):
@@ -196,6 +269,82 @@ def table_of_pairs(scores, group, header):
     return rows
 
 
+def table_of_checks(scores, second, group, protocol):
+    """A row for each way to check: right by the judge that chooses and by the one that does not, what it costs, and what attempts get for the same work."""
+    rows = ["| method | with | captions | right, % | second judge, % | chooser flatters itself by | second judge: with it → plain | p | work, paintings | seconds | attempts of equal work: right, second judge, % |",
+            "| --- | --- |" + " --- |" * 9]
+    for run in group:
+        base = name_of(run.method, "", "gpt-4")
+        if not (scores.has(run.name) and scores.has(base) and scores.cost[run.name]):
+            continue
+        keys = sorted(scores.right[run.name, protocol].keys() & scores.right[base, protocol].keys())
+        right, cost = scores.share(run.name, protocol, keys), scores.cost[run.name]
+        seen, flattery, pair, p = "–", "–", "–", "–"
+        if second.has(run.name) and second.has(base):
+            by_second = second.share(run.name, protocol, keys)
+            seen, flattery = f"{100 * by_second:.1f}", f"{100 * (right - by_second):+.1f}"
+            if run.flags:
+                _, with_it, before, chance = second.pair(run.name, base, protocol)
+                pair, p = f"{with_it} → {before}", f"{chance:.2f}"
+        equal = "–"
+        if "--repair" in run.flags:
+            equal = ", ".join(equal_work(judge, scores.cost, run, protocol, keys) for judge in (scores, second))
+        rows.append(f"| `{run.method}` | {'`' + run.flags + '`' if run.flags else 'nothing'} | {len(keys)} | {100 * right:.1f} | {seen} | {flattery} | {pair} | {p} "
+                    f"| {cost['paintings']:.2f} | {cost['seconds']:.2f} | {equal} |")
+    return rows
+
+
+def equal_work(judge, costs, run, protocol, keys):
+    """What attempts get for the work of a run: read from the line through plain painting and attempts, the last point's beyond it."""
+    points = []
+    for flags in CHECKS:
+        name = name_of(run.method, flags, "gpt-4")
+        if "--repair" not in flags and judge.has(name) and costs.get(name) and all(key in judge.right[name, protocol] for key in keys):
+            points.append((costs[name]["paintings"], judge.share(name, protocol, keys)))
+    if not points:
+        return "–"
+    points.sort()
+    work = costs[run.name]["paintings"]
+    below, above = [p for p in points if p[0] <= work], [p for p in points if p[0] > work]
+    if not below or not above:
+        return f"{100 * (below[-1] if below else above[0])[1]:.1f}"
+    (x, low), (to, high) = below[-1], above[0]
+    return f"{100 * (low + (work - x) / (to - x) * (high - low)):.1f}"
+
+
+def table_of_survivors(second, group):
+    """Objects that were right before something else of their picture was repaired."""
+    rows = ["| method | with | right objects beside a repair | still right | % |", "| --- | --- | --- | --- | --- |"]
+    for run in (run for run in group if "--repair" in run.flags):
+        base = name_of(run.method, "", "gpt-4")
+        if second.has(run.name) and second.has(base):
+            right, still = second.survival(base, run.name)
+            if right:
+                rows.append(f"| `{run.method}` | `{run.flags}` | {right} | {still} | {100 * still / right:.1f} |")
+    return rows
+
+
+def table_of_edits(folder):
+    """Done and kept, by both judges."""
+    rows = ["| change | edits | done, % | second judge | rest kept, % | second judge | right objects still right | second judge |", "| --- |" + " --- |" * 7]
+    run = folder / EDITS
+    if not (run / "edit-scores.json").exists():
+        return rows
+    first = {score["index"]: score for score in json.loads((run / "edit-scores.json").read_text())["scores"]}
+    said = run / "second.json"
+    second = {score["index"]: score for score in json.loads(said.read_text())["edits"]} if said.exists() else {}
+    changes = [*dict.fromkeys(score["change"] for score in first.values()), "overall"]
+    for change in changes:
+        cells = []
+        of = [[score for score in judge.values() if change in ("overall", score["change"])] for judge in (first, second)]
+        share = lambda scores, holds: f"{100 * sum(map(holds, scores)) / len(scores):.1f}" if scores else "–"
+        cells += [share(scores, lambda s: s["done"]) for scores in of]
+        cells += [share(scores, lambda s: s["still_right"] == s["right_before"] and s["same_outside"]) for scores in of]
+        cells += [f"{sum(s['still_right'] for s in scores)} of {sum(s['right_before'] for s in scores)}" if scores else "–" for scores in of]
+        rows.append(f"| {change} | {len(of[0])} | {' | '.join(cells)} |")
+    return rows
+
+
 def write_table(name, rows):
     """Puts a table between its two marks in docs/results.md."""
     page = PAGE.read_text()
@@ -211,24 +360,39 @@ def main():
     parser.add_argument("--methods", nargs="+", default=METHODS, help="paint these alone")
     parser.add_argument("--each", type=int, help="captions of each task in the methods' own table [default: all 100]")
     parser.add_argument("--small", type=int, default=25)
+    parser.add_argument("--edits", type=int, default=200, help="how many edits")
     parser.add_argument("--no-costs", action="store_true")
     parser.add_argument("--tables", action="store_true", help="write the tables of what is there; nothing is painted")
+    parser.add_argument("--python", default=sys.executable, help="what runs the second judge")
     args = parser.parse_args()
     folder = args.runs / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     groups = dict(runs(args.each, args.small))
+    wanted = args.only or [*groups, EDITS]
     if not args.tables:
-        for group in args.only or groups:
+        for group in (group for group in wanted if group != EDITS):
             for run in (run for run in groups[group] if run.method in args.methods):
                 print(f"# {group}: {paint(run, folder)}", flush=True)
-    scores = Scores(report_of(folder, sorted(path.name for path in folder.iterdir())))
-    wanted = args.only or list(groups)
+        if EDITS in wanted:
+            print(f"# edits: {paint_edits(folder, args.edits)}", flush=True)
+    names = sorted(path.name for path in folder.iterdir() if path.name != EDITS)
+    scores = Scores(report_of(folder, names)) if names else None
     if "methods" in wanted:
         if not args.no_costs:
             write_table("methods", table_of_methods(scores, costs(METHODS), "published"))
         write_table("strict", table_of_methods(scores, {}, "strict"))
-    for group in (group for group in wanted if group != "methods"):
+    for group in (group for group in wanted if group not in ("methods", "checked", EDITS)):
         write_table(group, table_of_pairs(scores, groups[group], "layouts by" if group == "layouts" else "with"))
+    if {"checked", EDITS} & set(wanted):
+        seen_twice = [run.name for run in groups["checked"] if (folder / run.name).exists()] if "checked" in wanted else []
+        judge_again([folder / name for name in [*seen_twice, EDITS] if (folder / name).exists()], args.python)
+    if "checked" in wanted:
+        second = SecondScores(folder, seen_twice)
+        for protocol in ("published", "strict"):
+            write_table(f"checked, {protocol}", table_of_checks(scores, second, groups["checked"], protocol))
+        write_table("survivors", table_of_survivors(second, groups["checked"]))
+    if EDITS in wanted:
+        write_table(EDITS, table_of_edits(folder))
     figures.fill()
 
 

@@ -64,6 +64,9 @@ pub enum Error {
         /// Which there are, and which was probably meant.
         choice: String,
     },
+    /// Edits, where a benchmark of captions was expected.
+    #[error("`edits` is no benchmark of captions: `sinopia eval edit` paints it, scores it and tells its rates")]
+    RunOfEdits,
     /// A task that the benchmark does not have.
     #[error("the benchmark {benchmark} has no task `{task}`: {}", names::choice(task, &known.split(", ").collect::<Vec<_>>()))]
     UnknownTask {
@@ -214,6 +217,7 @@ impl Error {
             | Error::Caption { .. }
             | Error::NoCaptions { .. }
             | Error::UnknownBenchmark { .. }
+            | Error::RunOfEdits
             | Error::UnknownTask { .. }
             | Error::LayoutsMissing { .. }
             | Error::Layout { .. }

@@ -26,8 +26,10 @@
 pub mod benchmark;
 pub mod benchmarks;
 
+pub mod edits;
 pub mod evaluators;
 pub mod layouts;
+pub mod record;
 pub mod run;
 pub mod score;
 
@@ -45,5 +47,6 @@ pub use benchmark::{Benchmark, Capability, ImageSize, Prediction, Protocol, Quer
 pub use error::{Error, Result};
 pub use evaluators::{Detector, Evaluator};
 pub use files::picture;
+pub use record::{Painted, PictureRecord};
 pub use run::{RunFolder, RunSettings};
 pub use score::Scores;

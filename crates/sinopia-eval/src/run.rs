@@ -3,6 +3,7 @@
 //! ```text
 //! runs/lmd/run.json               what was run: versions, model hash, options, which captions are planned
 //! runs/lmd/200/img_0.png          caption 200, first repeat (the layout that the published evaluation tools read)
+//! runs/lmd/200/img_0.json         what it cost, see `record`
 //! runs/lmd/claims/200.lock        caption 200 is being painted: locked by the system, so it ends with its process
 //! runs/lmd/scores.json            what a detector saw and how it was judged
 //! ```
@@ -21,6 +22,8 @@ use sinopia_diffusion::{EllaId, ModelId, Sampling};
 use sinopia_layout::hex;
 
 use crate::benchmark::{Benchmark, Sample};
+use crate::evaluators::EvaluatorId;
+use crate::record::{Painted, PictureRecord};
 use crate::{Error, Result, files};
 
 const MANIFEST: &str = "run.json";
@@ -59,6 +62,21 @@ pub struct RunSettings {
     pub layouts: Option<LayoutsId>,
     /// Images a caption.
     pub repeats: usize,
+    /// How images are checked before they are kept, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<CheckId>,
+}
+
+/// How images are checked before they are kept: the best of several attempts, perhaps repaired. In a run of edits, which makes no attempts, who looks for what is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckId {
+    /// Paintings from other seeds at most, one after the other until one is right.
+    pub attempts: u32,
+    /// Whether what is wrong with the best of them is mended.
+    pub repair: bool,
+    /// Who looks and chooses.
+    pub evaluator: EvaluatorId,
 }
 
 /// A cache of layouts, by name and content.
@@ -247,6 +265,15 @@ impl RunFolder {
         self.root.join(index.to_string()).join(format!("img_{repeat}.png"))
     }
 
+    /// What a caption's image cost, if it is there and that was recorded.
+    ///
+    /// # Errors
+    /// [`Error::Read`] or [`Error::Json`] for a file that is no record.
+    pub fn record(&self, index: usize, repeat: usize) -> Result<Option<PictureRecord>> {
+        let image = self.image(index, repeat);
+        if image.is_file() { PictureRecord::beside(&image) } else { Ok(None) }
+    }
+
     /// Waits until no other process holds the lock of this name, and holds it until the file is dropped.
     pub(crate) fn lock(&self, name: &str) -> Result<File> {
         lock(&self.root.join(name))
@@ -259,7 +286,7 @@ impl RunFolder {
     /// Paints what is missing of `samples`, sharing the work with other processes on the same folder: a caption that another is
     /// painting is passed over, and waited for at the end in case that process dies.
     ///
-    /// `paint` makes the bytes of a PNG for a sample and repeat.
+    /// `paint` makes the PNG of a sample and repeat, and its record.
     ///
     /// # Errors
     /// [`Error::Painting`] with what `paint` said, [`Error::Write`]. Everything painted before is kept.
@@ -343,12 +370,13 @@ impl Painting<'_, '_> {
                 continue;
             }
             let start = Instant::now();
-            let bytes = (self.paint)(sample, repeat).map_err(|source| Error::Painting {
+            let painted = (self.paint)(sample, repeat).map_err(|source| Error::Painting {
                 index: sample.index,
                 caption: sample.caption.clone(),
                 source,
             })?;
-            files::write(&path, &bytes)?;
+            painted.record.write_beside(&path)?;
+            files::write(&path, &painted.png)?;
             self.clock.add(start.elapsed());
             let progress = self.progress_after(sample, repeat);
             (self.progress)(&progress);
@@ -376,8 +404,8 @@ impl Painting<'_, '_> {
     }
 }
 
-/// What makes the bytes of a PNG for a sample and repeat.
-pub type Paint<'a> = dyn FnMut(&Sample, usize) -> Result<Vec<u8>, PaintError> + 'a;
+/// What makes the PNG of a sample and repeat, and its record.
+pub type Paint<'a> = dyn FnMut(&Sample, usize) -> Result<Painted, PaintError> + 'a;
 
 /// What it may fail with.
 pub type PaintError = Box<dyn std::error::Error + Send + Sync>;
@@ -475,7 +503,7 @@ fn check_settings(root: &Path, was: &RunSettings, now: &RunSettings) -> Result<(
 }
 
 fn compare(name: &str, was: &Value, now: &Value, differences: &mut Vec<String>) {
-    const NAMES_ONLY: [&str; 4] = ["benchmark", "model.id", "sam.id", "layouts.file"];
+    const NAMES_ONLY: [&str; 5] = ["benchmark", "model.id", "sam.id", "layouts.file", "check.evaluator.id"];
     match (was, now) {
         (Value::Object(was), Value::Object(now)) => {
             let keys: BTreeSet<&String> = was.keys().chain(now.keys()).collect();
@@ -517,7 +545,12 @@ mod tests {
             negative: None,
             layouts: None,
             repeats: 1,
+            check: None,
         }
+    }
+
+    fn picture(png: Vec<u8>) -> Painted {
+        Painted { png, record: PictureRecord { work: 30, first_painting: 20, attempts: 2, ..PictureRecord::default() } }
     }
 
     fn begin(root: &Path, settings: &RunSettings) -> Result<RunFolder> {
@@ -567,7 +600,7 @@ mod tests {
                 return Err("no light".into());
             }
             painted.borrow_mut().push(sample.index);
-            Ok(vec![1, 2, 3])
+            Ok(picture(vec![1, 2, 3]))
         };
         let error = run.paint(&samples, &mut fails_at_1, &mut |_| {}).unwrap_err();
         assert_eq!(error.to_string(), "cannot paint caption 1, `A realistic photo of a scene without backpacks`");
@@ -576,7 +609,7 @@ mod tests {
         let run = begin(&root, &settings()).unwrap();
         let mut paints = |sample: &Sample, _| {
             painted.borrow_mut().push(sample.index);
-            Ok(vec![1, 2, 3])
+            Ok(picture(vec![1, 2, 3]))
         };
         run.paint(&samples, &mut paints, &mut |p| progress.push((p.done, p.total))).unwrap();
         assert_eq!(*painted.borrow(), [0, 1, 2]);
@@ -587,7 +620,9 @@ mod tests {
             entries.collect::<BTreeSet<_>>()
         };
         assert_eq!(names(&root), BTreeSet::from(["0", "1", "2", "run.json", "run.lock"].map(str::to_owned)));
-        assert_eq!(names(&root.join("1")), BTreeSet::from(["img_0.png".to_owned()]));
+        assert_eq!(names(&root.join("1")), BTreeSet::from(["img_0.json", "img_0.png"].map(str::to_owned)));
+        let record = run.record(1, 0).unwrap().unwrap();
+        assert_eq!((record.paintings(), run.record(3, 0).unwrap()), (Some(1.5), None));
     }
 
     #[test]
@@ -603,7 +638,7 @@ mod tests {
                     let mut paint = |sample: &Sample, _| {
                         std::thread::yield_now(); // to the others
                         painted.lock().unwrap().push(sample.index);
-                        Ok(vec![7])
+                        Ok(picture(vec![7]))
                     };
                     run.paint(&samples, &mut paint, &mut |_| {}).unwrap();
                     assert!((0..30).all(|index| run.is_complete(index)), "a worker left before the work was done");
@@ -657,6 +692,35 @@ mod tests {
         assert!(message.contains("sam.hash was"), "{message}");
         let message = begin(&root, &settings()).unwrap_err().to_string();
         assert!(message.contains("sam was"), "{message}");
+    }
+
+    #[test]
+    fn runs_without_records_and_checks_are_read_and_another_check_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("run");
+        let checked = |attempts, id: &str| RunSettings {
+            check: Some(CheckId {
+                attempts,
+                repair: false,
+                evaluator: EvaluatorId { id: id.to_owned(), hash: "d0".to_owned() },
+            }),
+            ..settings()
+        };
+        let run = begin(&root, &settings()).unwrap();
+        assert!(
+            !std::fs::read_to_string(root.join(MANIFEST)).unwrap().contains("check"),
+            "as before there were checks"
+        );
+        std::fs::create_dir_all(root.join("2")).unwrap();
+        std::fs::write(run.image(2, 0), "an image of before there were records").unwrap();
+        assert_eq!(run.record(2, 0).unwrap(), None);
+        let message = begin(&root, &checked(4, "here")).unwrap_err().to_string();
+        assert!(message.contains("check was null"), "{message}");
+        let other = folder.path().join("checked");
+        begin(&other, &checked(4, "here")).unwrap();
+        begin(&other, &checked(4, "there")).unwrap();
+        let message = begin(&other, &checked(2, "here")).unwrap_err().to_string();
+        assert!(message.contains("check.attempts was 4, now 2"), "{message}");
     }
 
     #[test]

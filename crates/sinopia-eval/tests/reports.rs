@@ -6,7 +6,7 @@ mod made_up;
 
 use std::path::PathBuf;
 
-use made_up::run;
+use made_up::{checked, record, run};
 use sinopia_eval::report::{Report, html, json, markdown};
 use sinopia_eval::run::captions_sha256;
 use sinopia_eval::{Error, Protocol, benchmarks};
@@ -34,6 +34,39 @@ fn two_runs_are_compared_and_a_missing_image_counts_strictly_only() {
     let data = json(&report);
     assert_eq!(data["comparisons"]["strict"][0]["only_second"], 5);
     assert_eq!(data["runs"][1]["rates"]["published"][0]["passed"], 6);
+}
+
+#[test]
+fn repair_is_told_beside_attempts_of_equal_work() {
+    let root = tempfile::tempdir().unwrap();
+    let plain = run(root.path(), "plain", &[true, false, false, false]);
+    let attempts = run(root.path(), "attempts", &[true, true, false, false]);
+    let repaired = run(root.path(), "repaired", &[true, true, true, false]);
+    checked(&attempts, 4, false);
+    checked(&repaired, 1, true);
+    for (folder, work) in [(&plain, 10), (&attempts, 30), (&repaired, 20)] {
+        record(folder, 4, work);
+    }
+    let report = Report::open(&[&plain, &attempts, &repaired]).unwrap();
+    let equal = report.attempts_of_equal_work(&report.runs[2], Protocol::Published).unwrap();
+    assert_eq!(
+        (equal.paintings, equal.rate, equal.between),
+        (2.0, 0.375, vec!["plain".to_owned(), "attempts".to_owned()])
+    );
+    assert_eq!(report.attempts_of_equal_work(&report.runs[1], Protocol::Published), None, "it does not repair");
+    let text = markdown(&report);
+    for row in [
+        "| **repaired** | 60.0 (23–88) | 2.00 |",
+        "| attempts of equal work, by plain and attempts | 30.0 | 2.00 |",
+        "best of 4 attempts by `eye`",
+    ] {
+        assert!(text.contains(row), "{row} is missing in\n{text}");
+    }
+    let data = json(&report);
+    assert_eq!(data["runs"][2]["attempts_of_equal_work"]["published"]["rate"], 0.375);
+    assert_eq!(data["runs"][0]["cost"]["paintings"], 1.0);
+    let old = run(root.path(), "old", &[true]);
+    assert!(!markdown(&Report::open(&[old]).unwrap()).contains("What a picture costs"), "there are no records");
 }
 
 #[test]

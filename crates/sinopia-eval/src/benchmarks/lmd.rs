@@ -8,9 +8,11 @@ use crate::names::{names_kind, with_article, words};
 use crate::published::{self, Published};
 use crate::random::LegacyRandom;
 
-const OBJECTS: [&str; 10] = ["backpack", "book", "bottle", "bowl", "car", "cat", "chair", "cup", "dog", "laptop"];
+/// The kinds of its captions.
+pub(crate) const OBJECTS: [&str; 10] =
+    ["backpack", "book", "bottle", "bowl", "car", "cat", "chair", "cup", "dog", "laptop"];
 /// The colours of its captions; the miniature knows the same.
-pub(super) const COLOURS: [&str; 11] =
+pub(crate) const COLOURS: [&str; 11] =
     ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray"];
 const NUMBERS: [&str; 5] = ["one", "two", "three", "four", "five"];
 /// What every caption begins with.

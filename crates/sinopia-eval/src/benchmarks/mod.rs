@@ -5,7 +5,7 @@ mod dense;
 mod dpg;
 mod geneval;
 mod lines;
-mod lmd;
+pub(crate) mod lmd;
 mod t2i_numeracy;
 mod t2i_spatial;
 
@@ -22,12 +22,12 @@ pub use t2i_spatial::T2iSpatial;
 use sinopia_layout::names;
 
 use crate::benchmark::Benchmark;
-use crate::{Error, Result, files};
+use crate::{Error, Result, edits, files};
 
 /// The benchmark of a name: `lmd` or `dense` (their captions are built in), or `NAME:FILE` for one whose captions the user has.
 ///
 /// # Errors
-/// [`Error::UnknownBenchmark`]; [`Error::Read`], [`Error::Caption`] or [`Error::NoCaptions`] for a file that is not its captions.
+/// [`Error::UnknownBenchmark`], [`Error::RunOfEdits`]; [`Error::Read`], [`Error::Caption`] or [`Error::NoCaptions`] for a file that is not its captions.
 pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
     let (kind, file) = name.split_once(':').map_or((name, None), |(kind, file)| (kind, Some(Path::new(file))));
     Ok(match (kind, file) {
@@ -38,6 +38,7 @@ pub fn open(name: &str) -> Result<Box<dyn Benchmark>> {
         (GenEval::NAME, Some(file)) => Box::new(GenEval::from_json_lines(file, &files::read_text(file)?)?),
         (T2iSpatial::NAME, Some(file)) => Box::new(T2iSpatial::from_lines(file, &files::read_text(file)?)?),
         (T2iNumeracy::NAME, Some(file)) => Box::new(T2iNumeracy::from_lines(file, &files::read_text(file)?)?),
+        (edits::NAME, None) => return Err(Error::RunOfEdits),
         _ => return Err(Error::UnknownBenchmark { name: name.to_owned(), choice: choice(name) }),
     })
 }

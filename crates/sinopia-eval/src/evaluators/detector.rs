@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::Device;
 use image::RgbImage;
 use sinopia_layout::PixelBox;
 use sinopia_models::CancellationToken;
 use sinopia_models::checkpoint::EmbeddedFiles;
-use sinopia_models::owlvit::{self, Candidates, Detection, OwlVit, QueryEmbeds};
+use sinopia_models::owlvit::{self, Candidates, Detection, OwlKind, OwlVit, QueryEmbeds};
 
-use super::evaluator::{Evaluator, EvaluatorId, Predictor, QUERIES_AT_ONCE, Question, name_of, pixels};
+use super::Thresholds;
+use super::evaluator::{EachText, Evaluator, EvaluatorId, Predictor, QUERIES_AT_ONCE, Question, name_of, pixels};
 use crate::Result;
 use crate::benchmark::{Capability, ImageSize, Prediction, Protocol, Query};
 
@@ -26,6 +28,16 @@ pub const MAX_IOU_ACROSS: f32 = 0.5;
 pub struct Detector {
     model: OwlVit,
     id: EvaluatorId,
+    thresholds: Thresholds,
+    /// The texts that were encoded last: who looks at one picture after the other mostly asks the same.
+    last: Mutex<Option<Encoded>>,
+}
+
+/// Texts and what they are to the detector, always encoded together: each list has one result, to the bit.
+#[derive(Debug, Clone)]
+struct Encoded {
+    texts: Vec<String>,
+    embeds: QueryEmbeds,
 }
 
 impl Detector {
@@ -35,7 +47,12 @@ impl Detector {
     /// As [`OwlVit::open`].
     pub fn open(folder: &Path, precision: sinopia_models::Precision) -> Result<Self> {
         let model = OwlVit::open(folder, &Device::Cpu, precision)?;
-        Ok(Self { model, id: EvaluatorId { id: name_of(folder), hash: owlvit::content_hash(folder)? } })
+        let thresholds = match model.config().model_type {
+            OwlKind::OwlVit => Thresholds::OWL_VIT,
+            OwlKind::Owlv2 => Thresholds::OWLV2,
+        };
+        let id = EvaluatorId { id: name_of(folder), hash: owlvit::content_hash(folder)? };
+        Ok(Self { model, id, thresholds, last: Mutex::new(None) })
     }
 
     /// Opens a detector that is part of the program. It is small: f32, so that verdicts are the same on every processor.
@@ -45,7 +62,24 @@ impl Detector {
     pub fn from_embedded(name: &str, files: EmbeddedFiles) -> Result<Self> {
         let model = OwlVit::from_embedded(name, files, &Device::Cpu, sinopia_models::Precision::F32)?;
         let hash = owlvit::embedded_content_hash(name, files)?;
-        Ok(Self { model, id: EvaluatorId { id: name.to_owned(), hash } })
+        let id = EvaluatorId { id: name.to_owned(), hash };
+        Ok(Self { model, id, thresholds: Thresholds::BUILT_IN, last: Mutex::new(None) })
+    }
+
+    /// The texts, encoded; nothing of no texts.
+    fn encoded(&self, texts: &[String], cancellation: Option<&CancellationToken>) -> Result<Option<QueryEmbeds>> {
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last().as_ref().filter(|known| known.texts == texts) {
+            return Ok(Some(known.embeds.clone()));
+        }
+        let read = |texts| self.model.encode_queries_cancellable(texts, cancellation);
+        let parts = texts.chunks(QUERIES_AT_ONCE).map(read).collect::<Result<Vec<_>, _>>()?;
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let embeds = QueryEmbeds::concat(&parts)?;
+        *last() = Some(Encoded { texts: texts.to_vec(), embeds: embeds.clone() });
+        Ok(Some(embeds))
     }
 }
 
@@ -58,15 +92,16 @@ impl Evaluator for Detector {
         Capability::Boxes
     }
 
+    fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
     fn prepare<'a>(
         &'a self,
         texts: &[String],
         cancellation: Option<&'a CancellationToken>,
     ) -> Result<Box<dyn Predictor + 'a>> {
-        let read = |texts| self.model.encode_queries_cancellable(texts, cancellation);
-        let parts = texts.chunks(QUERIES_AT_ONCE).map(read);
-        let parts = parts.collect::<Result<Vec<_>, _>>()?;
-        let embeds = if parts.is_empty() { None } else { Some(QueryEmbeds::concat(&parts)?) };
+        let embeds = self.encoded(texts, cancellation)?;
         Ok(Box::new(DetectorPredictor { model: &self.model, positions: positions(texts), embeds, cancellation }))
     }
 }
@@ -92,6 +127,19 @@ impl Predictor for DetectorPredictor<'_> {
             Ok([self.find(&candidates, published, size)?, self.find(&candidates, strict, size)?])
         };
         questions.iter().enumerate().map(of_image).collect()
+    }
+
+    fn predict_each(&self, image: &RgbImage, texts: &[String], each: EachText) -> Result<Vec<Prediction>> {
+        let candidates = self.model.encode_images_cancellable(&[pixels(image)?], self.cancellation)?;
+        let size = ImageSize::from(image.dimensions());
+        let mut predicted = Vec::new();
+        for text in texts {
+            let query = [Query { text: text.clone(), group: 0 }];
+            let found = self.model.detect(&candidates, &self.select(&query)?, each.min_score as f32)?.pop();
+            let found = owlvit::suppress(found.unwrap_or_default(), |_| 0, each.max_iou as f32);
+            predicted.extend(found.iter().filter_map(|detection| prediction(detection, &query, size)));
+        }
+        Ok(predicted)
     }
 }
 

@@ -9,6 +9,7 @@ use sinopia_layout::PixelBox;
 use sinopia_models::CancellationToken;
 use sinopia_models::owlvit::Pixels;
 
+use super::Thresholds;
 use crate::Result;
 use crate::benchmark::{Capability, ImageSize, Prediction, Protocol, Query};
 
@@ -24,6 +25,14 @@ pub trait Evaluator: Debug {
 
     /// What it can tell.
     fn capability(&self) -> Capability;
+
+    /// From which scores on it sees something.
+    fn thresholds(&self) -> Thresholds {
+        match self.capability() {
+            Capability::Answers => Thresholds::ANSWERS,
+            Capability::Boxes | Capability::ClipScore => Thresholds::OWL_VIT,
+        }
+    }
 
     /// Images it judges together; scores are saved between.
     fn images_at_once(&self) -> usize {
@@ -48,6 +57,27 @@ pub trait Predictor {
     /// # Errors
     /// If a model refuses, or does not answer.
     fn predict(&self, images: &[&RgbImage], questions: &[[Question; 2]]) -> Result<Vec<[Vec<Prediction>; 2]>>;
+
+    /// What is predicted of one image for each text by itself: one text's prediction takes no other's place, so that the same thing is found as a cat and as a dog, by both scores. In the order of the texts, each by descending score; every text is one of those that were encoded.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    fn predict_each(&self, image: &RgbImage, texts: &[String], _: EachText) -> Result<Vec<Prediction>> {
+        let queries = texts.iter().cloned().enumerate().map(|(group, text)| Query { text, group }).collect();
+        let question = Question { protocol: Protocol::Published, queries };
+        let nothing = Question { protocol: Protocol::Strict, queries: Vec::new() };
+        let predicted = self.predict(&[image], &[[question, nothing]])?.pop();
+        Ok(predicted.map_or_else(Vec::new, |[predicted, _]| predicted))
+    }
+}
+
+/// What counts as a prediction where each text is looked for by itself; those that see no places do not ask.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EachText {
+    /// The least score, 0..=1.
+    pub min_score: f64,
+    /// Predictions of one text that overlap by this much, intersection over union, are one.
+    pub max_iou: f64,
 }
 
 /// What a protocol asks of an image.
@@ -59,8 +89,8 @@ pub struct Question {
     pub queries: Vec<Query>,
 }
 
-/// An evaluator, by name and content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An evaluator, by name and content; nobody, by default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluatorId {
     /// The folder's or model's name.

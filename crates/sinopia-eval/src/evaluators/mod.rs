@@ -6,9 +6,11 @@
 mod clip;
 mod detector;
 mod evaluator;
+mod thresholds;
 mod vqa;
 
 pub use clip::ClipEvaluator;
 pub use detector::{Detector, MAX_IOU, MAX_IOU_ACROSS, SCORE_THRESHOLD};
-pub use evaluator::{Evaluator, EvaluatorId, Predictor, Question};
+pub use evaluator::{EachText, Evaluator, EvaluatorId, Predictor, Question};
+pub use thresholds::Thresholds;
 pub use vqa::{AnswerError, VqaEvaluator, VqaModel};

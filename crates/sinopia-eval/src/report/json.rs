@@ -11,12 +11,18 @@ pub fn json(report: &Report) -> Value {
         let of = |protocol: Protocol| (protocol.name().to_owned(), json!(report.tallies(run, protocol)));
         Value::Object(Protocol::ALL.map(of).into_iter().collect())
     };
+    let equal_work = |run| {
+        let of = |protocol: Protocol| (protocol.name().to_owned(), json!(report.attempts_of_equal_work(run, protocol)));
+        Value::Object(Protocol::ALL.map(of).into_iter().collect())
+    };
     let runs = report.runs.iter().map(|run| {
         json!({
             "label": run.label,
             "manifest": run.run.manifest(),
             "detector": run.scores.as_ref().map(|scores| &scores.detector),
             "rates": protocols(run),
+            "cost": run.cost,
+            "attempts_of_equal_work": equal_work(run),
             "images": run.scores.as_ref().map(|scores| &scores.images),
         })
     });

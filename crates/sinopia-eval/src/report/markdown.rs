@@ -27,6 +27,9 @@ pub fn markdown(report: &Report) -> String {
             let _ = write!(text, "\n{}", comparison_table(report, protocol));
         }
     }
+    if report.runs.iter().any(|run| run.cost.is_some()) {
+        let _ = write!(text, "\n## What a picture costs\n\n{}", cost_table(report));
+    }
     text.push_str("\n## Runs\n\n");
     for run in &report.runs {
         let _ = writeln!(text, "- {}", describe(run));
@@ -72,6 +75,32 @@ pub fn comparison_table(report: &Report, protocol: Protocol) -> String {
     text
 }
 
+/// A row a run: how many of its pictures are right, their work in paintings and their seconds in the mean; behind a run that repairs, what attempts get for the same work.
+fn cost_table(report: &Report) -> String {
+    let mut text = "| | right (strict), % | work, paintings | seconds | attempts | edits tried, kept | chosen as right, % |\n|---|---|---|---|---|---|---|\n".to_owned();
+    for run in &report.runs {
+        let Some(cost) = &run.cost else { continue };
+        let tallies = report.tallies(run, Protocol::Strict);
+        let right = tallies.iter().find(|tally| tally.task == Tally::OVERALL).map_or("–".to_owned(), rate);
+        let edits = format!("{:.2}, {:.2}", cost.edits_tried, cost.edits_kept);
+        let chosen = cost.chosen_as_right.map_or("–".to_owned(), |share| format!("{:.1}", 100.0 * share));
+        let _ = writeln!(
+            text,
+            "| **{}** | {right} | {:.2} | {:.1} | {:.2} | {edits} | {chosen} |",
+            run.label, cost.paintings, cost.seconds, cost.attempts
+        );
+        if let Some(equal) = report.attempts_of_equal_work(run, Protocol::Strict) {
+            let (between, rate) = (equal.between.join(" and "), 100.0 * equal.rate);
+            let _ = writeln!(
+                text,
+                "| attempts of equal work, by {between} | {rate:.1} | {:.2} | – | – | – | – |",
+                equal.paintings
+            );
+        }
+    }
+    text
+}
+
 /// A run in a sentence.
 pub(super) fn describe(run: &RunReport) -> String {
     let manifest = run.run.manifest();
@@ -81,8 +110,12 @@ pub(super) fn describe(run: &RunReport) -> String {
         settings.layouts.as_ref().map_or("no layouts".to_owned(), |layouts| format!("layouts of `{}`", layouts.file));
     let seen =
         run.scores.as_ref().map_or("not scored".to_owned(), |scores| format!("seen by `{}`", scores.detector.id));
+    let checked = settings.check.as_ref().map_or(String::new(), |check| {
+        let repaired = if check.repair { ", repaired" } else { "" };
+        format!(", best of {}{repaired} by `{}`", counted(check.attempts as usize, "attempt"), check.evaluator.id)
+    });
     format!(
-        "**{}**: `{}` on `{}` ({}), {layouts}, {} × {} px, {}, guidance {}, {} a caption, {} captions planned, Sinopia {}; {seen}.",
+        "**{}**: `{}` on `{}` ({}), {layouts}, {} × {} px, {}, guidance {}, {} a caption{checked}, {} captions planned, Sinopia {}; {seen}.",
         run.label,
         settings.method,
         settings.model.id,

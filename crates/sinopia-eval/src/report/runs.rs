@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use super::cost::Cost;
 use crate::benchmark::{Benchmark, Protocol, Verdict};
+use crate::record::PictureRecord;
 use crate::run::{RunFolder, captions_sha256};
 use crate::score::Scores;
 use crate::stats::mcnemar_p;
@@ -18,6 +20,8 @@ pub struct RunReport {
     pub run: RunFolder,
     /// What was seen, if a detector has looked.
     pub scores: Option<Scores>,
+    /// What its pictures cost, if that was recorded.
+    pub cost: Option<Cost>,
 }
 
 /// Several runs of one benchmark.
@@ -97,7 +101,8 @@ impl RunReport {
         let run = RunFolder::open(folder)?;
         let name = folder.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         let label = name.unwrap_or_else(|| folder.display().to_string());
-        Ok(Self { label, scores: Scores::load(&run)?, run })
+        let cost = Cost::of(&records(&run)?);
+        Ok(Self { label, scores: Scores::load(&run)?, cost, run })
     }
 
     fn verdicts(&self, protocol: Protocol) -> Option<Vec<(usize, Verdict)>> {
@@ -109,6 +114,13 @@ impl RunReport {
         let first = self.scores.as_ref()?.images.iter().filter(|image| image.repeat == 0);
         Some(first.map(|image| (image.index, image.by(protocol).verdict.passed())).collect())
     }
+}
+
+/// The records of a run's pictures, as far as there are any.
+fn records(run: &RunFolder) -> Result<Vec<PictureRecord>> {
+    let (planned, repeats) = (&run.manifest().planned, run.manifest().settings.repeats);
+    let images = planned.iter().flat_map(|index| (0..repeats).map(move |repeat| (*index, repeat)));
+    images.filter_map(|(index, repeat)| run.record(index, repeat).transpose()).collect()
 }
 
 /// Two folders of one name are told apart by their number.

@@ -28,6 +28,7 @@ pub fn run(root: &Path, name: &str, verdicts: &[bool]) -> PathBuf {
         negative: None,
         layouts: None,
         repeats: 1,
+        check: None,
     };
     let run = RunFolder::begin(&folder, &settings, 200..=200 + verdicts.len()).unwrap();
     let judged = |right: bool| {
@@ -46,4 +47,21 @@ pub fn run(root: &Path, name: &str, verdicts: &[bool]) -> PathBuf {
     let scores = json!({ "format": 1, "sinopia": env!("CARGO_PKG_VERSION"), "detector": detector, "images": images });
     std::fs::write(folder.join("scores.json"), scores.to_string()).unwrap();
     folder
+}
+
+/// Says that a run's pictures were checked.
+pub fn checked(folder: &Path, attempts: u32, repair: bool) {
+    let path = folder.join("run.json");
+    let mut manifest: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let evaluator = json!({ "id": "eye", "hash": "e0" });
+    manifest["settings"]["check"] = json!({ "attempts": attempts, "repair": repair, "evaluator": evaluator });
+    std::fs::write(path, manifest.to_string()).unwrap();
+}
+
+/// Records `work` for each of the first `count` pictures of a run, of which a painting takes 10.
+pub fn record(folder: &Path, count: usize, work: u64) {
+    for index in 200..200 + count {
+        let record = json!({ "seconds": 1.5, "work": work, "first_painting": 10, "attempts": 1, "edits_tried": 0, "edits_kept": 0 });
+        std::fs::write(folder.join(format!("{index}/img_0.json")), record.to_string()).unwrap();
+    }
 }
