@@ -19,6 +19,12 @@ def opened(image):
     return Image.open(io.BytesIO(base64.b64decode(image.b64_json)))
 
 
+def encoded(image):
+    png = io.BytesIO()
+    image.save(png, "PNG")
+    return png.getvalue()
+
+
 def refused(call, error_type, **expected):
     """The error that a call raises, as OpenAI's libraries read it."""
     try:
@@ -99,12 +105,43 @@ def main(address: str) -> None:
     refused(lambda: generate(prompt="a dog", stream=True, partial_images=4), bad, param="partial_images")
     refused(lambda: generate(prompt="a dog", extra_body={"setps": 4}), bad, param="setps", code="unknown_parameter")
 
-    # Not there yet: one answer, no retries.
-    patient = openai.OpenAI(base_url=f"{address}/v1", api_key="none-is-needed", max_retries=2)
+    # A picture that is changed: where the mask is transparent, and all of it.
+    edit = client.images.edit
     picture = ("picture.png", pictures[0], "image/png")
-    edit = lambda: patient.images.edit(image=picture, prompt="a hat")
-    assert "does not change them" in refused(edit, openai.InternalServerError, status_code=501, code="not_implemented")
-    refused(lambda: patient.images.create_variation(image=picture), openai.InternalServerError, status_code=501)
+    few = {"steps": "4", "seed": "7"}
+    before = Image.open(io.BytesIO(pictures[0])).convert("RGB")
+    hole = (32, 48, 96, 112)
+    mask = Image.new("RGBA", before.size, (255, 255, 255, 255))
+    mask.paste((0, 0, 0, 0), hole)
+    masked = ("mask.png", encoded(mask), "image/png")
+    changed = edit(image=picture, mask=masked, prompt="a red apple", response_format="b64_json", extra_body=few)
+    assert changed.size == "128x128" and changed.notes == [], (changed.size, changed.notes)
+    after = opened(changed.data[0]).convert("RGB")
+    assert after.size == before.size and after.crop(hole).tobytes() != before.crop(hole).tobytes(), "nothing was painted"
+    for image in (after, before):
+        image.paste((0, 0, 0), hole)
+    assert after.tobytes() == before.tobytes(), "something outside of the mask changed"
+    again = edit(image=[picture], mask=masked, prompt="a red apple", extra_body=few)
+    assert again.data[0].b64_json == changed.data[0].b64_json, "the same seed is another picture"
+    holed = before.convert("RGBA")
+    holed.paste((0, 0, 0, 0), hole)
+    own = edit(image=("holed.png", encoded(holed), "image/png"), prompt="a red apple", n=2, extra_body=few)
+    assert len(own.data) == 2 and [made.seed for made in own.data] == [7, 8]
+    faint = edit(image=picture, prompt="a red apple", size="64x64", output_format="jpeg", extra_body={**few, "strength": "0.5"})
+    assert opened(faint.data[0]).size == (64, 64) and opened(faint.data[0]).format == "JPEG"
+    kinds = [event.type for event in edit(image=picture, mask=masked, prompt="a red apple", stream=True, partial_images=1, extra_body=few)]
+    assert kinds[-1] == "image_edit.completed" and set(kinds) <= {"image_edit.partial_image", "image_edit.completed"}, kinds
+    opaque = ("mask.png", encoded(before), "image/png")
+    told = refused(lambda: edit(image=picture, mask=opaque, prompt="a hat"), bad, param="mask")
+    assert "transparent" in told, told
+    refused(lambda: edit(image=[picture, picture], prompt="a hat"), bad, param="image")
+    refused(lambda: edit(image=("x.png", b"no picture", "image/png"), prompt="a hat"), bad)
+    refused(lambda: edit(image=picture, prompt="a hat", extra_body={"strength": "2"}), bad, param="strength")
+
+    # Not there: one answer, no retries.
+    patient = openai.OpenAI(base_url=f"{address}/v1", api_key="none-is-needed", max_retries=2)
+    variation = lambda: patient.images.create_variation(image=picture)
+    assert "no variations" in refused(variation, openai.InternalServerError, status_code=501, code="not_implemented")
     print(f"openai {openai.__version__}: everything as its documentation says")
 
 

@@ -34,9 +34,17 @@ export type Options = With<Answer<Schemas["Options"]>, { methods: Method[]; sett
 
 export type JobState = Schemas["JobState"];
 export type Progress = Answer<Schemas["Progress"]>;
-export type Verdict = Answer<Schemas["ObjectVerdict"]>;
+export type Verdict = Answer<Schemas["Verdict"]>;
+export type ObjectVerdict = Answer<Schemas["ObjectVerdict"]>;
+export type Decision = Answer<Schemas["Decision"]>;
+/** A change of a finished picture; boxes are left, top, right, bottom in shares of it. */
+export type Operation = Schemas["Operation"];
 type Told = ExactSeed & { options: Record<string, OptionValue> };
-export type Job = With<Answer<Schemas["Job"]>, Told>;
+export type Attempt = With<Answer<Omit<Schemas["Attempt"], "operations">>, ExactSeed & { operations: Operation[] }>;
+export type PictureEdit = { job: string; operations: Operation[] };
+/** Servers of before that have neither attempts nor decisions nor edits. */
+type Checked = { attempts?: Attempt[]; decisions?: Decision[]; edit?: PictureEdit | null; init?: unknown };
+export type Job = With<Answer<Schemas["Job"]>, Told & Checked>;
 /** What is null is left out of a request. */
 type Said<T> = { [K in keyof T]?: Exclude<T[K], null | undefined> };
 export type JobRequest = With<Said<Schemas["JobRequest"]>, { caption: string; options?: Record<string, OptionValue> }>;
@@ -125,7 +133,10 @@ export const api = {
   job: (id: string): Promise<Job> => get(jobPath(id)),
   cancel: (id: string): Promise<Job> => post(`${jobPath(id)}/cancel`, {}),
   remove: (id: string): Promise<Response> => send(jobPath(id), { method: "DELETE" }),
-  evaluate: (id: string): Promise<{ objects: Verdict[] }> => post("api/evaluate", { job: id }),
+  evaluate: (id: string): Promise<Verdict> => post("api/evaluate", { job: id }),
+  change: (body: { edit: PictureEdit; seed: string; judge: boolean }): Promise<Job> => post("api/jobs", body),
+  decide: (id: string, decision: Decision): Promise<Job> => post(`${jobPath(id)}/decisions`, decision),
   events: (id: string, signal: AbortSignal): Promise<Response> => send(`${jobPath(id)}/events`, { signal, headers: { Accept: "text/event-stream" } }),
   imagePath: (id: string): string => `${jobPath(id)}/image.png`,
+  attemptPath: (id: string, number: number): string => `${jobPath(id)}/attempts/${number}.png`,
 };

@@ -51,6 +51,8 @@ export const search = signal("");
 export const previews = signal<ReadonlyMap<string, string>>(new Map());
 export const shownId = signal<string | null>(null);
 export const shown = computed(() => (shownId.value === null ? null : (jobs.value.get(shownId.value) ?? null)));
+/** Which try of the shown job is looked at; null is its picture. */
+export const shownAttempt = signal<number | null>(null);
 export const compared = signal<readonly [string | null, string | null]>([null, null]);
 
 export const view = signal<View>("layout");

@@ -8,8 +8,8 @@ use sinopia_layout::Layout;
 
 use crate::cancellation::CancellationToken;
 use crate::wire::{
-    CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options, PictureFormat,
-    PlanReply, PlanRequest, Progress, RecipeAnswer, Rendering, Repaired, Size, Verdict,
+    Attempt, CheckRequest, Composed, Converted, EditRequest, Findings, JobRequest, LayoutFormat, Options,
+    PictureFormat, PlanReply, PlanRequest, Progress, RecipeAnswer, Rendering, Repaired, Size, Verdict,
 };
 
 /// What an engine answers.
@@ -84,17 +84,23 @@ pub trait Engine: Send + Sync + 'static {
     /// [`Fault::Engine`] if it is no picture.
     fn render(&self, png: &[u8], format: PictureFormat, rendering: &Rendering) -> Answer<Vec<u8>>;
 
+    /// A picture from outside, a PNG, JPEG or WebP of at most `max_pixels`, read as if somebody meant harm.
+    ///
+    /// # Errors
+    /// [`Fault::Request`] if it is none, [`Fault::TooLarge`].
+    fn take_in(&self, bytes: &[u8], max_pixels: u64) -> Answer<TakenIn>;
+
     /// Checks a job before it is queued, and fills in what it leaves open.
     ///
     /// # Errors
     /// [`Fault::Request`] or [`Fault::TooLarge`].
-    fn accept(&self, request: JobRequest) -> Answer<Accepted>;
+    fn accept(&self, request: JobRequest, sources: &Sources) -> Answer<Accepted>;
 
     /// Paints a job that was accepted, on the calling thread.
     ///
     /// # Errors
     /// [`Fault::Cancelled`] once the watcher's [`CancellationToken`] is cancelled, or why there is no picture.
-    fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted>;
+    fn paint(&self, request: &JobRequest, sources: &Sources, watch: &dyn Watch) -> Answer<Painted>;
 
     /// Whether the things of a layout are in a picture, the bytes of a PNG of ours.
     ///
@@ -117,11 +123,34 @@ pub trait Watch: Sync {
     /// The picture so far, the bytes of a PNG.
     fn preview(&self, png: &[u8]);
 
+    /// A picture that was made on the way to a checked one, the bytes of a PNG.
+    fn attempt(&self, attempt: Attempt, png: &[u8]);
+
     /// Something that the person who asked should know.
     fn warning(&self, warning: &str);
 
     /// What ends the painting.
     fn cancellation(&self) -> &CancellationToken;
+}
+
+/// The pictures that a job begins with, the bytes of PNGs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sources {
+    /// What is edited, or painting begins with.
+    pub image: Option<Vec<u8>>,
+    /// What says how much of it may change.
+    pub mask: Option<Vec<u8>>,
+}
+
+/// A picture from outside with nothing but its pixels left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TakenIn {
+    /// A PNG of 8 bits a channel, turned as its file said.
+    pub png: Vec<u8>,
+    /// Its size.
+    pub size: Size,
+    /// Whether some of it is transparent.
+    pub is_transparent: bool,
 }
 
 /// A job ready to be queued.
@@ -140,6 +169,10 @@ pub struct Painted {
     pub png: Vec<u8>,
     /// How strictly it followed the prompt, now that the model is known.
     pub guidance_scale: f64,
+    /// Where its noise started, where that was not said before: of several attempts the one that was kept.
+    pub seed: Option<u64>,
+    /// What was seen in it, if somebody looked while it was painted.
+    pub verdict: Option<Verdict>,
 }
 
 /// What is in memory between jobs.

@@ -40,6 +40,15 @@ pub struct MethodLabels {
     pub method: String,
 }
 
+/// Which attempts at a checked picture.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// `painting` or `repair`.
+    pub kind: &'static str,
+    /// Whether it was better than what was there: `true` or `false`.
+    pub accepted: String,
+}
+
 /// Everything that is counted.
 #[derive(Debug)]
 pub struct Metrics {
@@ -58,6 +67,12 @@ pub struct Metrics {
     pub running: Gauge,
     /// Jobs that were refused as the queue was full.
     pub refused: Counter,
+    /// Attempts at checked pictures.
+    pub attempts: Family<AttemptLabels, Counter>,
+    /// Pictures that were sent.
+    pub uploads: Counter,
+    /// Pictures that were sent and are deleted, as no job begins with them.
+    pub uploads_swept: Counter,
     /// Models in memory.
     pub models: Gauge,
     /// Bytes of their weights.
@@ -80,6 +95,9 @@ impl Metrics {
             queued: Gauge::default(),
             running: Gauge::default(),
             refused: Counter::default(),
+            attempts: Family::default(),
+            uploads: Counter::default(),
+            uploads_swept: Counter::default(),
             models: Gauge::default(),
             model_bytes: Gauge::default(),
             resident_bytes: Gauge::default(),
@@ -98,6 +116,9 @@ impl Metrics {
         registry.register("jobs_queued", "Jobs that wait", metrics.queued.clone());
         registry.register("jobs_running", "Jobs being painted", metrics.running.clone());
         registry.register("jobs_refused", "Jobs refused as the queue was full", metrics.refused.clone());
+        registry.register("attempts", "Attempts at checked pictures", metrics.attempts.clone());
+        registry.register("uploads", "Pictures that were sent", metrics.uploads.clone());
+        registry.register("uploads_swept", "Pictures that were sent and not used", metrics.uploads_swept.clone());
         registry.register("models_loaded", "Models kept in memory", metrics.models.clone());
         registry.register_with_unit("models", "Their weights", bytes.clone(), metrics.model_bytes.clone());
         registry.register_with_unit("process_resident", "Memory of the process", bytes, metrics.resident_bytes.clone());

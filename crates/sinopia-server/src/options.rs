@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::queue::QueueOptions;
+use crate::store::UploadRoom;
 use crate::token::Token;
 use crate::wire::Limits;
 
@@ -29,6 +30,10 @@ pub struct ServerOptions {
     pub queue: QueueOptions,
     /// How much may be asked for.
     pub limits: Limits,
+    /// Pictures that were sent and are kept at once; further ones are refused.
+    pub upload_room: UploadRoom,
+    /// How long a picture is kept that was sent and that no job begins with.
+    pub upload_age: Duration,
     /// Requests that plan at once; others wait.
     pub plans_at_once: usize,
     /// The longest that a request which plans or checks waits for others; then it is told to come again.
@@ -57,6 +62,8 @@ impl ServerOptions {
             recover: false,
             queue: QueueOptions::default(),
             limits: Limits::default(),
+            upload_room: UploadRoom { count: 1000, bytes: 1 << 30 },
+            upload_age: Duration::from_secs(24 * 3600),
             plans_at_once: 2,
             turn_timeout: Duration::from_secs(60),
             max_connections: 1024,

@@ -18,7 +18,6 @@ use tower::Layer;
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::events::Hub;
 use crate::http::{App, Peer, router};
 use crate::options::ServerOptions;
 use crate::queue::Queue;
@@ -33,6 +32,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 const LAST_PAINTINGS: Duration = Duration::from_secs(30);
 /// Pause after an accept that failed, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Time between two looks for pictures that were sent and that no job begins with.
+const SWEEP_PAUSE: Duration = Duration::from_secs(3600);
 /// Threads that may wait for disks and planners.
 const BLOCKING_THREADS: usize = 64;
 /// Threads that speak HTTP. They have little to do.
@@ -44,7 +45,7 @@ pub struct Server {
     listener: TcpListener,
     router: Router,
     queue: Queue,
-    hub: Arc<Hub>,
+    services: Services,
     connections: Arc<Semaphore>,
     options: Arc<ServerOptions>,
 }
@@ -72,9 +73,8 @@ impl Server {
         let queue = Queue::start(services.clone(), options.queue)?;
         let connections = Arc::new(Semaphore::new(options.max_connections.max(1)));
         let options = Arc::new(options);
-        let hub = services.hub.clone();
-        let app = App::new(services, queue.clone(), options.clone());
-        Ok(Self { runtime, listener, router: router(app), queue, hub, connections, options })
+        let app = App::new(services.clone(), queue.clone(), options.clone());
+        Ok(Self { runtime, listener, router: router(app), queue, services, connections, options })
     }
 
     /// Where it listens.
@@ -91,8 +91,10 @@ impl Server {
     /// # Errors
     /// [`Error::System`] if signals cannot be listened to.
     pub fn run(self, stop: Stop) -> Result<()> {
-        let Self { runtime, listener, router, queue, hub, connections, options } = self;
+        let Self { runtime, listener, router, queue, services, connections, options } = self;
+        let hub = services.hub.clone();
         runtime.block_on(async {
+            tokio::spawn(sweep_uploads(services, options.upload_age));
             let graceful = GracefulShutdown::new();
             let signals = signals()?;
             tokio::pin!(signals);
@@ -126,6 +128,26 @@ impl Server {
         })?;
         runtime.shutdown_background();
         Ok(())
+    }
+}
+
+/// Deletes pictures that were sent too long ago and that no job begins with, at once and then every hour.
+async fn sweep_uploads(services: Services, age: Duration) {
+    let mut pause = tokio::time::interval(SWEEP_PAUSE);
+    loop {
+        pause.tick().await;
+        let Services { store, metrics, .. } = services.clone();
+        let swept = tokio::task::spawn_blocking(move || match store.sweep_uploads(age) {
+            Ok(0) => {}
+            Ok(count) => {
+                metrics.uploads_swept.inc_by(count as u64);
+                tracing::info!(count, "deleted pictures that were sent and that no job begins with");
+            }
+            Err(error) => tracing::error!(error = error.with_causes(), "cannot delete old uploads"),
+        });
+        if swept.await.is_err() {
+            return; // the runtime ends
+        }
     }
 }
 

@@ -7,6 +7,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::seed::{self, SeedDoc};
 
+mod checked;
+
+pub use checked::{Attempt, Decision, Editing, InitImage, Operation, PictureEdit, Subject, Upload};
+
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -167,6 +171,48 @@ pub struct JobRequest {
     /// What reads the negative prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negative_encoder: Option<String>,
+    /// How many pictures with seeds of their own may be painted until one is as the layout says; the best comes out.
+    #[schema(minimum = 1, maximum = 16)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
+    /// Whether what is wrong with the best of them is repaired.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub repair: bool,
+    /// A picture that painting begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitImage>,
+    /// What to change of a picture that is there. All else is as that picture's recipe says: only `seed` and `judge` may stand beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edit: Option<PictureEdit>,
+}
+
+impl JobRequest {
+    /// Most pictures of their own that are painted for one.
+    pub const MAX_ATTEMPTS: u32 = 16;
+
+    /// Most operations of an edit.
+    pub const MAX_OPERATIONS: usize = 50;
+
+    /// Whether somebody looks at its pictures while it is painted.
+    pub fn is_checked(&self) -> bool {
+        self.repair || self.attempts.is_some()
+    }
+
+    /// The picture that it begins with: a job's, or an upload.
+    pub fn source(&self) -> Option<&str> {
+        let edited = self.edit.as_ref().map(|edit| edit.job.as_str());
+        edited.or_else(|| self.init.as_ref().map(|init| init.image.as_str()))
+    }
+
+    /// The upload that says what of that may change.
+    pub fn mask(&self) -> Option<&str> {
+        self.init.as_ref()?.mask.as_deref()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A picture on its way, or made.
@@ -239,6 +285,18 @@ pub struct Job {
     pub image: Option<String>,
     /// What a detector saw, if it was asked.
     pub verdict: Option<Verdict>,
+    /// What was tried on the way to a checked picture, in that order; the last one that was accepted is the picture.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    /// What somebody who looked at the picture says of the verdict.
+    #[serde(default)]
+    pub decisions: Vec<Decision>,
+    /// What it begins with, if the request said so.
+    #[serde(default)]
+    pub init: Option<InitImage>,
+    /// What it changes of another job's picture, if it does.
+    #[serde(default)]
+    pub edit: Option<PictureEdit>,
     /// What the person who asked should know.
     pub warnings: Vec<String>,
 }
@@ -637,7 +695,6 @@ impl From<RecipeReply> for JobRequest {
             guidance_scale: Some(recipe.guidance_scale),
             scheduler: recipe.scheduler,
             options: recipe.options,
-            judge: false,
             negative: recipe.negative,
             width: Some(recipe.width),
             height: Some(recipe.height),
@@ -646,6 +703,7 @@ impl From<RecipeReply> for JobRequest {
             merge_tokens: Some(recipe.merge_tokens),
             text_encoder: Some(recipe.text_encoder),
             negative_encoder: recipe.negative_encoder,
+            ..Self::default()
         }
     }
 }
@@ -658,28 +716,176 @@ pub struct EvaluateRequest {
     pub job: String,
 }
 
-/// What a detector saw of a layout in a picture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+/// What an evaluator saw in a picture of what was wanted. Boxes are left, top, width, height on the layout's canvas.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Verdict {
+    /// Whether all that was wanted is there, and nothing that was not.
+    #[serde(default)]
+    pub right: bool,
+    /// The same in one line for people; empty in verdicts of older versions.
+    #[serde(default)]
+    pub summary: String,
+    /// Who looked; nobody in verdicts of older versions.
+    #[serde(default)]
+    pub evaluator: Option<EvaluatorDoc>,
+    /// By which thresholds scores became states.
+    #[serde(default)]
+    pub thresholds: Option<Thresholds>,
     /// In the layout's order.
     pub objects: Vec<ObjectVerdict>,
+    /// Things of wanted kinds that are too many.
+    #[serde(default)]
+    pub extra: Vec<SeenThing>,
+    /// Things that must not be there.
+    #[serde(default)]
+    pub excluded: Vec<SeenThing>,
+    /// How objects stand to each other, as far as the caption says how.
+    #[serde(default)]
+    pub relations: Vec<RelationVerdict>,
+    /// What was wanted and the evaluator cannot tell, in words.
+    #[serde(default)]
+    pub unknown: Vec<String>,
 }
 
-/// What a detector saw of one object. Boxes are left, top, width, height on the layout's canvas.
+/// Who looked at a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EvaluatorDoc {
+    /// Its name.
+    pub id: String,
+    /// SHA-256 of its weights, or of what else decides its answers.
+    pub hash: String,
+}
+
+/// What makes a state of scores and overlaps.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Thresholds {
+    /// Below this score a thing is not there; from here to `sure` it is unsure.
+    pub present: f64,
+    /// From this score on it surely is.
+    pub sure: f64,
+    /// The intersection over union that a thing has at least with its box to be in its place.
+    pub min_iou: f64,
+    /// Below this intersection over union it is elsewhere.
+    pub elsewhere_iou: f64,
+    /// By how much its own colour's score leads every other colour's.
+    pub margin: f64,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectState {
+    /// It is there, where and as it was wanted.
+    Right,
+    /// It may be.
+    Unsure,
+    /// Nothing of the kind is there.
+    Missing,
+    /// The thing is there and has another colour.
+    WrongAttribute,
+    /// It is there, and elsewhere or of another size.
+    Misplaced,
+}
+
+/// What an evaluator saw of one object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(from = "ReadObjectVerdict")]
 pub struct ObjectVerdict {
     /// The thing in words.
     pub phrase: String,
     /// Where it should be.
     #[schema(min_items = 4, max_items = 4)]
     pub r#box: [f64; 4],
-    /// Whether it is there.
+    /// Whether it is there, where and as it should be: whether its state is `right`.
     pub found: bool,
-    /// How sure the detector is of what it saw, 0 if it saw nothing.
+    /// What became of it.
+    pub state: ObjectState,
+    /// How sure the evaluator is that what it saw is what was wanted, 0 if it saw nothing.
     pub score: f64,
     /// Where it was seen.
     #[schema(min_items = 4, max_items = 4)]
     pub detected_box: Option<[f64; 4]>,
+    /// Intersection over union of the two boxes.
+    pub iou: f64,
+    /// What it looks like instead: `a green apple`.
+    pub seen_as: Option<String>,
+}
+
+/// An object's verdict as it is read: older versions said `found` alone.
+#[derive(Deserialize)]
+struct ReadObjectVerdict {
+    phrase: String,
+    r#box: [f64; 4],
+    found: bool,
+    state: Option<ObjectState>,
+    score: f64,
+    detected_box: Option<[f64; 4]>,
+    iou: Option<f64>,
+    seen_as: Option<String>,
+}
+
+/// The least overlap of what older versions found; less of it is elsewhere, as files with verdicts are read.
+const MIN_IOU_OF_BEFORE: f64 = 0.3;
+
+impl From<ReadObjectVerdict> for ObjectVerdict {
+    fn from(read: ReadObjectVerdict) -> Self {
+        let ReadObjectVerdict { phrase, r#box, found, state, score, detected_box, iou, seen_as } = read;
+        let iou = iou.unwrap_or_else(|| detected_box.map_or(0.0, |detected| overlap(r#box, detected)));
+        let state_of_before = match detected_box {
+            _ if found => ObjectState::Right,
+            None => ObjectState::Missing,
+            // What was not found and seen in its place was faint.
+            Some(_) if iou >= MIN_IOU_OF_BEFORE => ObjectState::Unsure,
+            Some(_) => ObjectState::Misplaced,
+        };
+        Self { phrase, r#box, found, state: state.unwrap_or(state_of_before), score, detected_box, iou, seen_as }
+    }
+}
+
+/// Intersection over union of two boxes: left, top, width, height.
+fn overlap([ax, ay, aw, ah]: [f64; 4], [bx, by, bw, bh]: [f64; 4]) -> f64 {
+    let width = ((ax + aw).min(bx + bw) - ax.max(bx)).max(0.0);
+    let height = ((ay + ah).min(by + bh) - ay.max(by)).max(0.0);
+    let both = width * height;
+    let either = aw * ah + bw * bh - both;
+    if either > 0.0 { both / either } else { 0.0 }
+}
+
+/// Something that was seen and not wanted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SeenThing {
+    /// What it is.
+    pub phrase: String,
+    /// Where; of an evaluator without boxes the whole picture.
+    #[schema(min_items = 4, max_items = 4)]
+    pub r#box: [f64; 4],
+    /// How sure the evaluator is.
+    pub score: f64,
+}
+
+/// Whether one object stands to another as the caption says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RelationVerdict {
+    /// Who stands so: an index of `objects`.
+    pub subject: usize,
+    /// How: `left_of`, `above`, `on`.
+    pub relation: String,
+    /// To whom: an index of `objects`.
+    pub object: usize,
+    /// Whether it does.
+    pub state: RelationState,
+}
+
+/// Whether a relation holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RelationState {
+    /// Clearly.
+    Pass,
+    /// Neither clearly so nor clearly otherwise, or one of the two was not seen.
+    Unsure,
+    /// It is the other way round.
+    Fail,
 }
 
 /// What can be asked for.
@@ -704,6 +910,9 @@ pub struct Options {
     pub limits: Limits,
     /// Who plans.
     pub planner: PlannerDoc,
+    /// What can be changed of pictures that are there.
+    #[serde(default)]
+    pub editing: Editing,
 }
 
 /// A method.
@@ -818,6 +1027,9 @@ pub struct Limits {
     pub images: u32,
     /// Characters of a caption.
     pub caption_chars: usize,
+    /// Pixels of a picture that is sent to begin with.
+    #[serde(default)]
+    pub upload_pixels: u64,
 }
 
 impl Default for Limits {
@@ -829,6 +1041,7 @@ impl Default for Limits {
             body_bytes: 16 * 1024 * 1024,
             images: 10,
             caption_chars: limits::CAPTION_CHARS,
+            upload_pixels: limits::UPLOAD_PIXELS,
         }
     }
 }

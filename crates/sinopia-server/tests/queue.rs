@@ -12,8 +12,8 @@ use sinopia_server::Services;
 use sinopia_server::engine::Accepted;
 use sinopia_server::events::Event;
 use sinopia_server::queue::{Queue, QueueOptions, Refused};
-use sinopia_server::store::{Claim, Ending, Outcome, Record, Store};
-use sinopia_server::wire::{JobRequest, JobState};
+use sinopia_server::store::{Claim, Ending, Outcome, Record, Store, UploadRoom};
+use sinopia_server::wire::{InitImage, JobRequest, JobState};
 use tempfile::TempDir;
 
 use script::{Script, patience};
@@ -211,4 +211,53 @@ fn only_the_jobs_that_ended_last_are_kept() {
     let left = ids.iter().filter(|id| desk.get(id).is_some()).collect::<Vec<_>>();
     assert_eq!(left, [&ids[2], &ids[3]]);
     assert_eq!(std::fs::read_dir(desk.folder.path().join("pictures")).unwrap().count(), 2);
+}
+
+#[test]
+fn attempts_are_seen_while_a_job_is_painted_and_kept_with_it() {
+    let desk = Desk::new(QueueOptions::default());
+    let record = desk.ended(&desk.submit("tried", 0));
+    let accepted: Vec<_> = record.tried.iter().map(|attempt| (attempt.seed, attempt.accepted)).collect();
+    assert_eq!(accepted, [(0, true), (1, true), (2, false)]);
+    assert!(record.verdict.is_some(), "whoever painted it looked at it");
+    assert_eq!(record.request.seed, Some(1), "that of the attempt that was kept");
+    let artefacts = desk.services.store.artefacts();
+    assert_eq!(artefacts.get_attempt(&record.id, 2).unwrap().unwrap(), b"attempt 2");
+    assert_eq!(artefacts.get(&record.id).unwrap().unwrap(), b"attempt 1");
+    let counted = desk.services.metrics.text();
+    for line in [
+        "sinopia_attempts_total{kind=\"painting\",accepted=\"true\"} 2",
+        "sinopia_attempts_total{kind=\"painting\",accepted=\"false\"} 1",
+    ] {
+        assert!(counted.contains(line), "`{line}` is missing in\n{counted}");
+    }
+}
+
+#[test]
+fn what_was_tried_is_kept_of_a_job_that_is_cancelled() {
+    let desk = Desk::new(QueueOptions::default());
+    let id = desk.submit("tried and held", 0);
+    desk.wait(&id, |record| record.state == JobState::Running && !desk.queue.tried(&record.id).is_empty());
+    desk.queue.cancel(&id).unwrap();
+    let record = desk.ended(&id);
+    assert_eq!((record.state, record.tried.len()), (JobState::Cancelled, 1));
+    assert_eq!(desk.services.store.artefacts().get_attempt(&id, 0).unwrap().unwrap(), b"attempt 0");
+}
+
+#[test]
+fn a_job_is_given_the_pictures_that_it_begins_with() {
+    let desk = Desk::new(QueueOptions::default());
+    let store = &desk.services.store;
+    let [image, mask] = ["image", "mask"]
+        .map(|bytes| store.put_upload(bytes.as_bytes(), UploadRoom { count: 10, bytes: 100 }).unwrap().unwrap());
+    let submit = |image: &str| {
+        let init = InitImage { image: image.to_owned(), strength: None, mask: Some(mask.clone()) };
+        let request = JobRequest { caption: Some("begun".to_owned()), init: Some(init), ..JobRequest::default() };
+        desk.queue.submit(&[Accepted { request, memory_bytes: 0 }]).unwrap().remove(0).id
+    };
+    let record = desk.ended(&submit(&image));
+    assert_eq!(store.artefacts().get(&record.id).unwrap().unwrap(), b"image|mask");
+    let record = desk.ended(&submit("no longer there"));
+    assert_eq!(record.state, JobState::Failed);
+    assert!(record.error.unwrap().message.contains("not there any more"));
 }

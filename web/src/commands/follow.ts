@@ -1,7 +1,8 @@
 // A job followed to its end: its events read, across restarts of the server.
 import { ApiError, type Job, type Progress, api } from "../api";
 import { readEvents } from "../events";
-import { isLive, verdictInWords, verdictsOf } from "../model/job";
+import { isLive } from "../model/job";
+import { badgesOf, countInWords, verdictInWords } from "../model/verdict";
 import { announcement, doc, dropJob, edit, jobs, putJob, putPreview } from "../store";
 import { isAway, report, serverIsBack } from "./connection";
 
@@ -61,6 +62,7 @@ async function followOnce(id: string, signal: AbortSignal): Promise<boolean> {
 }
 
 function takeJob(job: Job): void {
+  tellAttempt(job);
   putJob(job);
   if (job.layout && planned.delete(job.id) && doc.value.boxes.length === 0) edit({ kind: "plan", layout: job.layout });
 }
@@ -73,8 +75,14 @@ function takeProgress(id: string, progress: Progress): void {
   if (part(progress) > part(job.progress)) announcement.value = `Painting, ${Math.round((100 * part(progress)) / TOLD_PARTS)} percent`;
 }
 
+/** Says of an attempt that came just now what was seen of it. */
+function tellAttempt({ id, attempts = [] }: Job): void {
+  const last = attempts.at(-1);
+  if (last && attempts.length > (jobs.value.get(id)?.attempts?.length ?? 0)) announcement.value = `Try ${attempts.length}: ${countInWords(last.verdict)}`;
+}
+
 function tellEnd(job: Job): void {
-  if (job.state === "done") announcement.value = `The picture is finished. ${verdictInWords(verdictsOf(job))}`.trim();
+  if (job.state === "done") announcement.value = `The picture is finished. ${verdictInWords(badgesOf(job))}`.trim();
   if (job.state === "cancelled") announcement.value = "The painting was cancelled.";
   if (job.state === "failed") announcement.value = `The painting failed: ${job.error?.message ?? "no reason was given"}`;
 }

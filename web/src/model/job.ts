@@ -1,5 +1,5 @@
 // What can be said of a job by looking at it.
-import { type Canvas, type Job, type Verdict, api } from "../api";
+import { type Canvas, type Job, api } from "../api";
 import { seedOf } from "./seed";
 
 export const isLive = (job: Job): boolean => job.state === "queued" || job.state === "running";
@@ -12,33 +12,16 @@ export const idOfFile = (file: File): string => `file:${file.name}:${file.lastMo
 export function pictureOf(job: Job, previews: ReadonlyMap<string, string>): string | null {
   if (isFromFile(job)) return job.image;
   if (job.state === "done" && job.image !== null) return api.imagePath(job.id);
-  return previews.get(job.id) ?? null;
+  // Until an edit shows something of itself, what it changes is seen.
+  return previews.get(job.id) ?? beforeOf(job);
 }
+
+/** Where the picture is that an edit changes. */
+export const beforeOf = ({ edit }: Job): string | null => (edit ? api.imagePath(edit.job) : null);
 
 const SQUARE: Canvas = { width: 512, height: 512 };
 /** The shape of a job's picture; its layout is stretched to it. */
 export const sizeOf = ({ width, height, layout }: Job): Canvas => (width && height ? { width, height } : (layout?.canvas ?? SQUARE));
-
-export function verdictsOf(job: Job): readonly Verdict[] {
-  return job.verdict?.objects ?? [];
-}
-
-/** What the detector says of one object. */
-export function verdictWords({ found, score, box, detected_box: seen }: Verdict): string {
-  if (!seen) return "not seen";
-  const sure = `${Math.round(100 * score)} % sure`;
-  if (found) return `seen in its box, ${sure}`;
-  const [x, y] = [seen[0] + seen[2] / 2, seen[1] + seen[3] / 2];
-  const isInside = x >= box[0] && x <= box[0] + box[2] && y >= box[1] && y <= box[1] + box[3];
-  return isInside ? `perhaps seen: ${sure}, or a small part of its box` : `seen elsewhere, ${sure}`;
-}
-
-export function verdictInWords(verdicts: readonly Verdict[]): string {
-  if (verdicts.length === 0) return "";
-  const found = verdicts.filter((verdict) => verdict.found).length;
-  if (verdicts.length === 1) return found ? "The object is where it was meant to be." : "The object is not where it was meant to be.";
-  return `${found} of ${verdicts.length} objects are where they were meant to be.`;
-}
 
 /** How a picture is painted, in short: what is as usual is left out. */
 export function madeWith(job: Job): string[] {
@@ -57,7 +40,9 @@ export function stateInWords(job: Job): string {
   if (job.state === "queued") return job.position ? `In the queue, ${job.position} before it` : "Next in the queue";
   if (job.state !== "running") return job.state;
   if (!job.progress) return "Getting ready";
-  const { stage, step, steps } = job.progress;
+  const { step, steps } = job.progress;
+  const tried = job.attempts?.length ?? 0;
+  const stage = tried > 0 ? `try ${tried + 1}: ${job.progress.stage}` : job.progress.stage;
   // Not in steps: methods that paint the objects first take more of them than were asked for.
   return steps > 0 ? `${capital(stage)}, ${Math.floor((100 * step) / steps)} %` : capital(stage);
 }

@@ -13,6 +13,10 @@ export interface Settings {
   /** Only what differs from the method's own defaults, by method. */
   options: Record<string, Record<string, OptionValue>>;
   judge: boolean;
+  /** Seeds to try until a picture is right. */
+  attempts: number;
+  /** Whether what is wrong with the best of them is repaired. */
+  repair: boolean;
   /** In place of the default keywords of quality; null leaves them. */
   negative: string | null;
   /** Of the picture, in pixels; null is the model's own. */
@@ -45,6 +49,8 @@ export function settingsFromOptions(options: Options, previous: Settings | null)
     scheduler: known(previous?.scheduler ?? undefined, options.schedulers, defaults.scheduler),
     options: previous?.options ?? {},
     judge: previous?.judge ?? true,
+    attempts: previous?.attempts ?? 1,
+    repair: previous?.repair ?? false,
     negative: previous?.negative ?? null,
     width: previous?.width ?? null,
     height: previous?.height ?? null,
@@ -83,9 +89,14 @@ export function withOption(settings: Settings, method: Method, name: string, val
   return { ...settings, options: { ...settings.options, [method.name]: own } };
 }
 
-export function requestFromSettings(settings: Settings): Omit<JobRequest, "caption" | "layout"> {
+/** Whether somebody at the server can look at a model's pictures, so that there can be attempts. */
+export const isChecked = (model: string, options: Options): boolean => options.editing?.checked_models.includes(model) ?? false;
+
+export function requestFromSettings(settings: Settings, canCheck: boolean): Omit<JobRequest, "caption" | "layout"> {
   const { method, model, seed, steps, judge } = settings;
   const request: Omit<JobRequest, "caption" | "layout"> = { method, model, seed, steps, judge };
+  if (canCheck && settings.attempts > 1) request.attempts = settings.attempts;
+  if (canCheck && settings.repair) request.repair = true;
   if (settings.guidanceScale !== null) request.guidance_scale = settings.guidanceScale;
   if (settings.negative !== null) request.negative = settings.negative;
   if (settings.width !== null) request.width = settings.width;

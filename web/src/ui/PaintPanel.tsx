@@ -1,7 +1,7 @@
 // How to paint: what most people change first, the rest folded.
 import { groupsOf, numberField } from "../model/options";
 import { MAX_SEED, newSeed, readSeed } from "../model/seed";
-import { type Settings, interval, splitOptions } from "../model/settings";
+import { type Settings, interval, isChecked, splitOptions } from "../model/settings";
 import { useState } from "preact/hooks";
 import { method, options, settings } from "../store";
 import { Composed } from "./Composed";
@@ -44,11 +44,24 @@ function Fields() {
         <Select label="Scheduler" value={now.scheduler ?? ""} choices={[["", "auto"], ...offered.schedulers.map((name) => [name, name] as const)]} hint="auto: what suits the method" onChange={(scheduler) => set({ scheduler: scheduler || null })} />
       </div>
       <Check label="Look for the objects afterwards" hint="A detector says for each box whether its object is there" checked={now.judge} onChange={(judge) => set({ judge })} />
+      {isChecked(now.model, offered) && <UntilRight now={now} />}
       <MethodOptions />
       <SizeAndWords />
       <SpeedAndText />
       <Composed />
     </>
+  );
+}
+
+/** Most tries that the server takes on for one picture. */
+const MAX_ATTEMPTS = 16;
+
+function UntilRight({ now }: { now: Settings }) {
+  return (
+    <div class="pair">
+      <NumberField label="Tries" value={now.attempts} min={1} max={MAX_ATTEMPTS} hint="Seeds to try, one after the other, until the detector sees what was asked for; the best picture is kept" onChange={(attempts) => set({ attempts })} />
+      <Check label="Repair" hint="What the detector sees is wrong with the best picture is painted anew; the rest of it stays" checked={now.repair} onChange={(repair) => set({ repair })} />
+    </div>
   );
 }
 

@@ -1,13 +1,17 @@
 // A job's picture with its boxes over it: while it is painted, and when it is there.
-import type { Job, Verdict } from "../api";
+import { useState } from "preact/hooks";
+import { type Job, api } from "../api";
 import { report } from "../commands/connection";
 import { download, restore } from "../commands/files";
 import { removeJob } from "../commands/gallery";
 import { judge } from "../commands/paint";
 import { tagsOfLayout } from "../model/document";
 import { rectFromBBox } from "../model/geometry";
-import { isFromFile, isLive, madeWith, pictureOf, sizeOf, verdictInWords, verdictWords, verdictsOf } from "../model/job";
-import { boxesOverPicture, compared, doc, jobs, previews, shown, strip, view } from "../store";
+import { beforeOf, isFromFile, isLive, madeWith, pictureOf, sizeOf } from "../model/job";
+import { type Badge, badgesOf } from "../model/verdict";
+import { boxesOverPicture, compared, doc, jobs, previews, shown, shownAttempt, strip, view } from "../store";
+import { Attempts } from "./Attempts";
+import { BadgeList, BadgeOnPicture } from "./Badges";
 import { Check, IconButton } from "./controls";
 import { Icon } from "./icons";
 import { Image } from "./Image";
@@ -16,21 +20,33 @@ import { JobProgress } from "./JobProgress";
 
 export function Picture() {
   const job = shown.value;
+  const [isBefore, setBefore] = useState<string | null>(null);
   if (!job) return <NoPicture />;
-  const picture = pictureOf(job, previews.value);
+  const attempt = shownAttempt.value === null ? null : (job.attempts?.[shownAttempt.value] ?? null);
+  const before = isBefore === job.id ? beforeOf(job) : null;
+  const picture = before ?? (attempt ? api.attemptPath(job.id, shownAttempt.value ?? 0) : pictureOf(job, previews.value));
+  // Of a try its own verdict is told; it cannot be changed, the picture can.
+  const badges = badgesOf(attempt ? { ...job, verdict: attempt.verdict, decisions: [] } : job);
+  const seen: Job = attempt ? { ...job, state: "running", verdict: attempt.verdict } : job;
   return (
     <>
       <Paper canvas={sizeOf(job)} label="Picture" class={job.state === "done" ? "picture" : "picture unfinished"}>
-        {picture ? <Image address={picture} alt={job.state === "done" ? job.caption : "The picture so far"} missing={<p class="canvas-note high">The picture is not in the server's folder any more. Paint it again from its settings.</p>} /> : <p class="canvas-note high">{waitingWords(job)}</p>}
-        {boxesOverPicture.value && <BoxesOver job={job} />}
+        {picture ? <Image address={picture} alt={altOf(job, before !== null)} missing={<p class="canvas-note high">The picture is not in the server's folder any more. Paint it again from its settings.</p>} /> : <p class="canvas-note high">{waitingWords(job)}</p>}
+        {boxesOverPicture.value && !before && <BoxesOver job={seen} badges={badges} />}
       </Paper>
       <JobProgress job={job} />
-      <Verdicts job={job} />
+      <BadgeList job={seen} badges={badges} />
+      <Attempts job={job} />
       {job.warnings?.length > 0 && <ul class="warnings">{job.warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>}
-      <Actions job={job} />
+      <Actions job={job} isBefore={before !== null} onBefore={(on) => setBefore(on ? job.id : null)} />
       <Made job={job} />
     </>
   );
+}
+
+function altOf(job: Job, isBefore: boolean): string {
+  if (isBefore) return "The picture before the change";
+  return job.state === "done" ? job.caption : "The picture so far";
 }
 
 function NoPicture() {
@@ -49,57 +65,33 @@ function waitingWords(job: Job): string {
 }
 
 /** The boxes of the job's own layout, which may not be the editor's any more, each with what the detector says. */
-function BoxesOver({ job }: { job: Job }) {
+function BoxesOver({ job, badges }: { job: Job; badges: readonly Badge[] }) {
   const { layout } = job;
   if (!layout) return null;
-  const verdicts = verdictsOf(job);
   const tags = tagsOfLayout(layout, doc.value.boxes);
-  return (
-    <>
-      {layout.objects.map((object, index) => {
-        const verdict = verdicts[index];
-        return (
+  if (badges.length === 0) {
+    return (
+      <>
+        {layout.objects.map((object, index) => (
           <div key={index} class={`box still tag-${tags[index]}`} style={placed(rectFromBBox(object.bbox), layout.canvas)}>
-            <span class="box-words">{verdict && <VerdictMark verdict={verdict} />}{object.phrase}</span>
+            <span class="box-words">{object.phrase}</span>
           </div>
-        );
-      })}
-      {verdicts.map((verdict, index) => verdict.detected_box && (
-        <div key={index} class={`seen tag-${tags[index]}`} title={`${verdict.phrase} was seen here`} style={placed(rectFromBBox(verdict.detected_box), layout.canvas)} />
-      ))}
-    </>
-  );
-}
-
-function VerdictMark({ verdict }: { verdict: Verdict }) {
-  return <span class={verdict.found ? "mark found" : "mark missing"}><Icon name={verdict.found ? "check" : "close"} /></span>;
-}
-
-function Verdicts({ job }: { job: Job }) {
-  const verdicts = verdictsOf(job);
-  if (verdicts.length === 0) return null;
-  return (
-    <div class="verdicts">
-      <p>{verdictInWords(verdicts)}{boxesOverPicture.value && verdicts.some((verdict) => verdict.detected_box) && <small> Dashed: where the detector saw them.</small>}</p>
-      <ul>
-        {verdicts.map((verdict, index) => (
-          <li key={index}>
-            <VerdictMark verdict={verdict} /> {verdict.phrase} <small>{verdictWords(verdict)}</small>
-          </li>
         ))}
-      </ul>
-    </div>
-  );
+      </>
+    );
+  }
+  return <>{badges.map((badge) => <BadgeOnPicture key={`${badge.about} ${badge.index}`} job={job} badge={badge} canvas={layout.canvas} tag={badge.about === "object" ? (tags[badge.index] ?? null) : null} />)}</>;
 }
 
-function Actions({ job }: { job: Job }) {
+function Actions({ job, isBefore, onBefore }: { job: Job; isBefore: boolean; onBefore: (on: boolean) => void }) {
   const isDone = job.state === "done";
   return (
     <div class="actions" role="toolbar" aria-label="Picture">
       {job.layout && <Check label="Boxes" checked={boxesOverPicture.value} onChange={(on) => { boxesOverPicture.value = on; }} />}
+      {isDone && job.edit && <button type="button" class="second" aria-pressed={isBefore} onClick={() => onBefore(!isBefore)}><Icon name="compare" /> Before</button>}
       {isDone && <button type="button" class="second" onClick={() => void download(job)}><Icon name="download" /> Download</button>}
       {isDone && <button type="button" class="quiet" onClick={() => compareWith(job)}><Icon name="compare" /> Compare</button>}
-      {isDone && !isFromFile(job) && verdictsOf(job).length === 0 && job.layout && <button type="button" class="quiet" onClick={() => void judge(job.id)}><Icon name="eye" /> Look for the objects</button>}
+      {isDone && !isFromFile(job) && !job.verdict && job.layout && <button type="button" class="quiet" onClick={() => void judge(job.id)}><Icon name="eye" /> Look for the objects</button>}
       <button type="button" class="quiet" title="Caption, layout and settings as they were for this picture" onClick={() => editAgain(job)}><Icon name="restore" /> Edit this</button>
       {!isLive(job) && <IconButton icon="trash" label="Delete this picture" onClick={() => void removeJob(job)} />}
     </div>
@@ -115,9 +107,11 @@ function editAgain(job: Job): void {
   }
 }
 
-/** Beside the newest finished picture that is another one. */
+/** Beside what it was before it was changed, or else the newest finished picture that is another one. */
 function compareWith(job: Job): void {
-  const other = strip.value.find((id) => id !== job.id && jobs.value.get(id)?.state === "done") ?? null;
+  const isThere = (id: string): boolean => jobs.value.get(id)?.state === "done";
+  const before = job.edit && isThere(job.edit.job) ? job.edit.job : null;
+  const other = before ?? strip.value.find((id) => id !== job.id && isThere(id)) ?? null;
   compared.value = [other, job.id];
   view.value = "compare";
 }

@@ -27,6 +27,9 @@ const PATHS = {
   restore: "M4 10a6 6 0 1 0 2-4.5M4 3v4h4",
   warn: "M10 3 2.5 16.5h15zM10 8v4m0 2.2h.01",
   wand: "m4 16 8-8m2-5v3m3 1h-3m2 3-1-1M11 4l1 1",
+  question: "M7 7.4a3 3 0 1 1 4.4 2.7c-1 .5-1.4 1.1-1.4 2M10 15.2h.01",
+  drop: "M10 3.5c3 3.6 4.6 5.9 4.6 8.2a4.6 4.6 0 0 1-9.2 0c0-2.3 1.6-4.6 4.6-8.2z",
+  arrows: "M4 10h12M8 6l-4 4 4 4M12 6l4 4-4 4",
   grid: "M4 4h5v5H4zM11 4h5v5h-5zM4 11h5v5H4zM11 11h5v5h-5z",
 } as const;
 

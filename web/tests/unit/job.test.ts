@@ -1,13 +1,14 @@
 import { expect, it } from "vitest";
-import type { Job, Verdict } from "../../src/api";
-import { madeWith, pictureOf, sizeOf, stateInWords, timeLeft, verdictInWords, verdictWords } from "../../src/model/job";
+import type { Attempt, Job } from "../../src/api";
+import { beforeOf, madeWith, pictureOf, sizeOf, stateInWords, timeLeft } from "../../src/model/job";
 
 const job: Job = {
   id: "a/b", state: "done", caption: "a dog", layout: null, method: "lmd", model: "miniature", seed: 1, steps: 20, guidance_scale: null, scheduler: null, options: {},
   negative: null, width: 128, height: 128, guidance_interval: null, deep_every: null, merge_tokens: null, text_encoder: null, negative_encoder: null,
   created: "2026-01-01T00:00:00Z", started: null, finished: null, position: null, progress: null, error: null, image: "/api/jobs/x/image.png", verdict: null, warnings: [],
 };
-const verdict = (found: boolean): Verdict => ({ phrase: "a dog", box: [0, 0, 1, 1], found, score: 1, detected_box: null });
+
+const attempt = (operations: Attempt["operations"]): Attempt => ({ seed: 1, seed_text: "1", verdict: null, operations, accepted: true, summary: "", work: 1, image: null });
 
 it("a picture's address is built from the job's name, which is no path", () => {
   expect(pictureOf(job, new Map())).toBe("api/jobs/a%2Fb/image.png");
@@ -26,27 +27,23 @@ it("a job that is painted shows its preview, a dropped file itself", () => {
   expect(pictureOf({ ...job, id: "file:dog.png:0", image: "blob:1" }, new Map())).toBe("blob:1");
 });
 
+it("an edit shows what it changes until it has something to show", () => {
+  const edit: Job = { ...job, id: "b", state: "running", image: null, edit: { job: "a", operations: [] } };
+  expect(pictureOf(edit, new Map())).toBe("api/jobs/a/image.png");
+  expect(pictureOf(edit, new Map([["b", "data:image/png;base64,"]]))).toBe("data:image/png;base64,");
+  expect(pictureOf({ ...edit, state: "done", image: "x" }, new Map())).toBe("api/jobs/b/image.png");
+  expect(beforeOf(edit)).toBe("api/jobs/a/image.png");
+  expect(beforeOf(job)).toBeNull();
+});
+
 it("states are said in words", () => {
   expect(stateInWords({ ...job, state: "queued", position: 0 })).toBe("Next in the queue");
   expect(stateInWords({ ...job, state: "queued", position: 3 })).toBe("In the queue, 3 before it");
   expect(stateInWords({ ...job, state: "running" })).toBe("Getting ready");
   expect(stateInWords({ ...job, state: "running", progress: { stage: "painting the picture", step: 2, steps: 20, seconds_left: null } })).toBe("Painting the picture, 10 %");
   expect(stateInWords({ ...job, state: "running", progress: { stage: "decoding", step: 0, steps: 0, seconds_left: null } })).toBe("Decoding");
-});
-
-it("verdicts are counted", () => {
-  expect(verdictInWords([])).toBe("");
-  expect(verdictInWords([verdict(true)])).toBe("The object is where it was meant to be.");
-  expect(verdictInWords([verdict(true), verdict(false)])).toBe("1 of 2 objects are where they were meant to be.");
-});
-
-it("what the detector says of one object", () => {
-  const seen = { phrase: "a dog", box: [0, 0, 100, 100], score: 0.92 } as const;
-  const told = (found: boolean, at: [number, number, number, number] | null): string => verdictWords({ ...seen, box: [0, 0, 100, 100], found, detected_box: at });
-  expect(told(true, [0, 0, 90, 90])).toBe("seen in its box, 92 % sure");
-  expect(told(false, [45, 45, 10, 10])).toContain("perhaps seen");
-  expect(told(false, [200, 0, 90, 90])).toBe("seen elsewhere, 92 % sure");
-  expect(told(false, null)).toBe("not seen");
+  const attempts = [attempt([])];
+  expect(stateInWords({ ...job, state: "running", attempts, progress: { stage: "painting the picture", step: 1, steps: 4, seconds_left: null } })).toBe("Try 2: painting the picture, 25 %");
 });
 
 it("how it was made is told without what is as usual", () => {

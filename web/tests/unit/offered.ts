@@ -15,5 +15,5 @@ export const sd: Method = { name: "sd", summary: "", needs_layout: false, option
 export const offered: Options = {
   version: "1", methods: [lmd, sd], models: [{ id: "miniature", image_size: { width: 128, height: 128 } }], schedulers: ["ddim", "euler"], text_encoders: ["clip", "ella", "ella+clip"], settings: [],
   defaults: { method: "lmd", model: "miniature", scheduler: "ddim", steps: 50, guidance_scale: 7.5, seed: 0 },
-  limits: { boxes: 100, pixels: 1, steps: 200, body_bytes: 1, images: 4, caption_chars: 4000 }, planner: { name: "built-in", edits: false },
+  limits: { boxes: 100, pixels: 1, steps: 200, body_bytes: 1, images: 4, caption_chars: 4000, upload_pixels: 1 }, editing: { operations: ["add"], checked_models: ["miniature"] }, planner: { name: "built-in", edits: false },
 };

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import type { Recipe } from "../../src/api";
 import { readSeed } from "../../src/model/seed";
-import { notOffered, requestFromSettings, settingsFromForeign, settingsFromOptions, settingsFromRecipe, splitOptions, withOption } from "../../src/model/settings";
+import { isChecked, notOffered, requestFromSettings, settingsFromForeign, settingsFromOptions, settingsFromRecipe, splitOptions, withOption } from "../../src/model/settings";
 import { lmd, offered } from "./offered";
 
 const recipe: Recipe = {
@@ -19,9 +19,9 @@ it("starts from the server's defaults and keeps what it still offers", () => {
 it("only options that differ from the defaults are sent, and only those of the method", () => {
   let now = withOption(start, lmd, "frozen_step_ratio", 0.4);
   now = withOption(now, lmd, "max_iter", [4, 3]);
-  expect(requestFromSettings(now).options).toEqual({ frozen_step_ratio: 0.4 });
-  expect(requestFromSettings({ ...now, method: "sd" })).not.toHaveProperty("options");
-  expect(requestFromSettings(withOption(now, lmd, "frozen_step_ratio", 0.5))).not.toHaveProperty("options");
+  expect(requestFromSettings(now, false).options).toEqual({ frozen_step_ratio: 0.4 });
+  expect(requestFromSettings({ ...now, method: "sd" }, false)).not.toHaveProperty("options");
+  expect(requestFromSettings(withOption(now, lmd, "frozen_step_ratio", 0.5), false)).not.toHaveProperty("options");
 });
 
 it("a recipe's settings come back, and what belongs to another server stays as it was and is told", () => {
@@ -40,7 +40,7 @@ it("a recipe of an unknown method or option is refused by name", () => {
 it("seeds are exact: as text, from every form that a server or an older page gives", () => {
   const large = "18446744073709551615";
   const now = settingsFromRecipe({ ...recipe, seed: Number(large), seed_text: large }, offered, start);
-  expect(requestFromSettings(now).seed).toBe(large);
+  expect(requestFromSettings(now, false).seed).toBe(large);
   expect(settingsFromRecipe((({ seed_text: _, ...older }) => older)(recipe), offered, start).seed).toBe("7");
   expect(settingsFromOptions(offered, { ...start, seed: 12 as unknown as string }).seed).toBe("12");
 });
@@ -64,12 +64,12 @@ it("options that matter come first, in their own order, and none is lost", () =>
 
 it("what trades quality for time and what reads the text go with jobs and come back from them", () => {
   const how = { textEncoder: "ella+clip", negativeEncoder: "clip", guidanceInterval: [0.1, 0.8] as [number, number], deepEvery: 3, mergeTokens: 2, negative: "blurry", width: 256 };
-  const { seed: _, ...sent } = requestFromSettings({ ...start, ...how });
+  const { seed: _, ...sent } = requestFromSettings({ ...start, ...how }, false);
   expect(sent).toMatchObject({ text_encoder: "ella+clip", negative_encoder: "clip", guidance_interval: [0.1, 0.8], deep_every: 3, merge_tokens: 2 });
   expect(settingsFromRecipe({ ...recipe, ...sent }, offered, start)).toMatchObject(how);
   const off = { textEncoder: null, negativeEncoder: null, guidanceInterval: null, deepEvery: null, mergeTokens: null, negative: null, width: null };
   expect(settingsFromRecipe(recipe, offered, { ...start, ...how })).toMatchObject(off);
-  expect(Object.keys(requestFromSettings({ ...start, ...off })).sort()).toEqual(["guidance_scale", "judge", "method", "model", "scheduler", "seed", "steps"]);
+  expect(Object.keys(requestFromSettings({ ...start, ...off }, false)).sort()).toEqual(["guidance_scale", "judge", "method", "model", "scheduler", "seed", "steps"]);
 });
 
 it("a session of before there were such settings, or of another server, is taken up", () => {
@@ -77,4 +77,17 @@ it("a session of before there were such settings, or of another server, is taken
   expect(settingsFromOptions(offered, older as typeof start)).toEqual(start);
   expect(settingsFromOptions(offered, { ...start, textEncoder: "gone" }).textEncoder).toBeNull();
   expect(settingsFromOptions(offered, { ...start, textEncoder: "ella", mergeTokens: 2 })).toMatchObject({ textEncoder: "ella", mergeTokens: 2 });
+});
+
+it("tries and repairs are asked for where somebody can look", () => {
+  const wanting = { ...start, attempts: 4, repair: true };
+  expect(requestFromSettings(wanting, true)).toMatchObject({ attempts: 4, repair: true });
+  for (const request of [requestFromSettings(wanting, false), requestFromSettings(start, true)]) {
+    expect(request).not.toHaveProperty("attempts");
+    expect(request).not.toHaveProperty("repair");
+  }
+  expect(isChecked("miniature", offered)).toBe(true);
+  expect(isChecked("gone", offered)).toBe(false);
+  const { attempts: _, repair: __, ...older } = start;
+  expect(settingsFromOptions(offered, older as typeof start)).toMatchObject({ attempts: 1, repair: false });
 });

@@ -107,6 +107,17 @@ impl App {
         done.await
     }
 
+    /// The same for requests that begin with pictures, for so many jobs: there is a place for those before anything is decoded.
+    pub(super) async fn decoding<T: Send + 'static>(
+        &self,
+        jobs: usize,
+        work: impl FnOnce(&Self) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let has_places = move |app: &Self| Ok(app.queue().check_places(jobs)?);
+        self.blocking(has_places).await?;
+        self.computing(move |app, _| work(app)).await
+    }
+
     /// The same for finished pictures in other sizes and formats. They have turns of their own and wait for each other as long as it takes: a picture that was
     /// painted is not refused because others plan.
     pub(super) async fn rendering<T: Send + 'static>(

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::app::App;
 use super::problem::Problem;
-use crate::wire::{JobRequest, Limits};
-use sinopia_layout::{Layout, limits};
+use crate::wire::{JobRequest, Limits, Operation, PictureEdit};
+use sinopia_layout::{BBox, Layout, limits};
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -97,6 +97,25 @@ impl FromRequestParts<App> for JobId {
     }
 }
 
+/// The picture of an attempt of a job, in a path. Whatever is no such name is no attempt.
+pub(super) struct Attempted {
+    pub(super) job: String,
+    /// From 0.
+    pub(super) number: usize,
+}
+
+impl FromRequestParts<App> for Attempted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((id, file)) = path.map_err(|_| no_attempt())?;
+        let JobId(job) = JobId::parse(&id)?;
+        let number = file.strip_suffix(".png").and_then(|number| number.parse().ok()).ok_or_else(no_attempt)?;
+        Ok(Self { job, number })
+    }
+}
+
 /// A name in a path; what is none is empty.
 pub(super) struct Name(pub(super) String);
 
@@ -112,6 +131,11 @@ impl FromRequestParts<App> for Name {
 /// What is said of a job that is not there.
 pub(super) fn no_job() -> Problem {
     Problem::not_found("there is no such job")
+}
+
+/// What is said of an attempt that is not there.
+pub(super) fn no_attempt() -> Problem {
+    Problem::not_found("there is no such attempt")
 }
 
 /// Refuses a caption that is empty or too long.
@@ -134,6 +158,9 @@ pub(super) fn check_layout(layout: &Layout) -> Result<(), Problem> {
 
 /// Refuses a job beyond the limits, before the engine looks at it.
 pub(super) fn check_job(request: &JobRequest, limits: &Limits) -> Result<(), Problem> {
+    if let Some(edit) = &request.edit {
+        return check_edit(request, edit);
+    }
     if let Some(caption) = &request.caption {
         check_caption("caption", caption, limits)?;
     } else if request.layout.is_none() {
@@ -164,5 +191,56 @@ pub(super) fn check_job(request: &JobRequest, limits: &Limits) -> Result<(), Pro
     if let Some(steps) = request.steps.filter(|steps| !(1..=limits.steps).contains(steps)) {
         return Err(Problem::bad_request(format!("`steps` is {steps}; 1 to {} are allowed", limits.steps)));
     }
-    Ok(())
+    let strength = request.init.as_ref().and_then(|init| init.strength);
+    if let Some(strength) = strength {
+        check_strength(strength)?;
+    }
+    check_attempts(request)
+}
+
+fn check_attempts(request: &JobRequest) -> Result<(), Problem> {
+    let max = JobRequest::MAX_ATTEMPTS;
+    match request.attempts.filter(|attempts| !(1..=max).contains(attempts)) {
+        Some(attempts) => Err(Problem::bad_request(format!("`attempts` is {attempts}; 1 to {max} are allowed"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an edit that is none, and beside it what the picture itself decides.
+fn check_edit(request: &JobRequest, edit: &PictureEdit) -> Result<(), Problem> {
+    let JobRequest { seed, judge, .. } = *request;
+    let alone = JobRequest { edit: Some(edit.clone()), seed, judge, ..JobRequest::default() };
+    if *request != alone {
+        let problem = Problem::bad_request("`edit` changes a picture that is there, whose recipe says all else");
+        return Err(problem.hint("beside `edit` there may be `seed` and `judge`"));
+    }
+    let (found, max) = (edit.operations.len(), JobRequest::MAX_OPERATIONS);
+    if !(1..=max).contains(&found) {
+        return Err(Problem::bad_request(format!("`edit` has {found} operations; 1 to {max} are allowed")));
+    }
+    edit.operations.iter().try_for_each(check_operation)
+}
+
+fn check_operation(operation: &Operation) -> Result<(), Problem> {
+    if operation.phrase().trim().is_empty() {
+        return Err(Problem::bad_request("`phrase` of an operation is empty: say what it is about"));
+    }
+    check_chars("phrase", operation.phrase(), limits::PHRASE_CHARS)?;
+    for [x0, y0, x1, y1] in operation.boxes() {
+        if let Err(error) = BBox::new(x0, y0, x1, y1) {
+            return Err(Problem::bad_request(format!("a box of `edit` cannot be used: {error}")));
+        }
+    }
+    match operation {
+        Operation::Recolour { strength: Some(strength), .. } => check_strength(*strength),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a strength that changes nothing, or more than there is.
+pub(super) fn check_strength(strength: f64) -> Result<(), Problem> {
+    match strength > 0.0 && strength <= 1.0 {
+        true => Ok(()),
+        false => Err(Problem::bad_request(format!("`strength` is {strength}; above 0, at most 1 is allowed"))),
+    }
 }

@@ -19,14 +19,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::app::App;
-use super::body::{Body, JobId, Params, check_job, no_job};
+use super::body::{Attempted, Body, JobId, Params, check_job, no_attempt, no_job};
 use super::problem::{ErrorReply, Problem};
-use crate::engine::Accepted;
+use crate::engine::{Accepted, Sources};
 use crate::events::Event;
 use crate::seed::exact_options;
 use crate::store::Record;
 use crate::wire::{
-    EvaluateRequest, Job, JobList, JobRequest, JobSelection, JobState, Limits, PictureFormat, Rendering, Size, Verdict,
+    Attempt, Decision, EvaluateRequest, Job, JobList, JobRequest, JobSelection, JobState, Limits, PictureFormat,
+    Rendering, Size, Verdict,
 };
 
 /// Jobs of a list if nobody says how many.
@@ -38,25 +39,34 @@ pub(super) const EVENTS: usize = 16;
 /// Silence after which a sign of life is sent.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// How long the browser of its owner may keep what stays as it is.
+const KEPT: &str = "private, max-age=31536000, immutable";
+
 /// Queue a painting.
 #[utoipa::path(post, path = "/api/jobs", tag = "jobs", request_body = JobRequest, responses(
     (status = 202, body = Job),
     (status = 429, description = "The queue is full; `Retry-After` says when to try again", body = ErrorReply),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
 pub(super) async fn create(State(app): State<App>, Body(request): Body<JobRequest>) -> Result<Response, Problem> {
-    let job = app.blocking(move |app| {
+    let begins_with_picture = request.source().is_some();
+    let create = move |app: &App| {
         let accepted = accept(app, request)?;
         let queued = app.queue().submit(&[accepted])?;
         queued.first().map_or_else(|| Err(no_job()), |queued| look_up(app, &queued.id))
-    });
-    Ok((StatusCode::ACCEPTED, Json(job.await?)).into_response())
+    };
+    let job = match begins_with_picture {
+        true => app.decoding(1, create).await?,
+        false => app.blocking(create).await?,
+    };
+    Ok((StatusCode::ACCEPTED, Json(job)).into_response())
 }
 
 /// Checks a job against the limits and has the engine fill it in.
 pub(super) fn accept(app: &App, request: JobRequest) -> Result<Accepted, Problem> {
     let limits = &app.options().limits;
     check_job(&request, limits)?;
-    let accepted = app.engine().accept(request)?;
+    let sources = sources(app, &request)?;
+    let accepted = app.engine().accept(request, &sources)?;
     let (width, height) = (accepted.request.width.unwrap_or(0), accepted.request.height.unwrap_or(0));
     if u64::from(width) * u64::from(height) > limits.pixels {
         let message = format!("{width} × {height} pixels are asked for, at most {} are allowed", limits.pixels);
@@ -65,7 +75,23 @@ pub(super) fn accept(app: &App, request: JobRequest) -> Result<Accepted, Problem
     Ok(accepted)
 }
 
-/// Jobs, newest first.
+/// The pictures that a job begins with.
+fn sources(app: &App, request: &JobRequest) -> Result<Sources, Problem> {
+    let field = if request.edit.is_some() { "edit" } else { "init" };
+    let read = |id: &str| {
+        let found = match JobId::parse(id) {
+            Ok(JobId(id)) => app.store().source(&id)?,
+            Err(_) => None,
+        };
+        found.ok_or_else(|| {
+            Problem::bad_request(format!("`{field}` names a picture that is not there"))
+                .hint("it is the `id` of a job that is done, or of what was sent to `/api/uploads`")
+        })
+    };
+    Ok(Sources { image: request.source().map(read).transpose()?, mask: request.mask().map(read).transpose()? })
+}
+
+/// Jobs, newest first, without what was tried for them.
 #[utoipa::path(get, path = "/api/jobs", tag = "jobs", params(JobSelection), responses(
     (status = 200, body = JobList),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
@@ -86,7 +112,9 @@ pub(super) async fn list(
         let has_more = records.len() > limit as usize;
         records.truncate(limit as usize);
         let next = records.last().filter(|_| has_more).map(|record| record.seq.to_string());
-        let jobs = records.into_iter().map(|record| to_job(app, record)).collect::<Result<_, _>>()?;
+        // A list is for looking through: what was tried is told of one job at a time.
+        let brief = |record| Ok::<_, Problem>(Job { attempts: Vec::new(), ..to_job(app, record)? });
+        let jobs = records.into_iter().map(brief).collect::<Result<_, _>>()?;
         Ok(Json(JobList { jobs, next }))
     })
     .await
@@ -112,15 +140,19 @@ pub(super) async fn cancel(State(app): State<App>, JobId(id): JobId) -> Result<J
     .await
 }
 
-/// Forget a job and its picture. One that is being painted has to be cancelled first.
+/// Forget a job and its picture. One that is being painted has to be cancelled first, and so has another that begins with its picture.
 #[utoipa::path(delete, path = "/api/jobs/{id}", tag = "jobs", params(("id" = String, Path)), responses(
     (status = 204),
     (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
 pub(super) async fn delete(State(app): State<App>, JobId(id): JobId) -> Result<StatusCode, Problem> {
     app.blocking(move |app| {
         if !app.queue().delete(&id)? {
-            app.store().jobs().get(&id)?.ok_or_else(no_job)?;
-            return Err(Problem::conflict("the job is being painted").hint("cancel it first"));
+            let record = app.store().jobs().get(&id)?.ok_or_else(no_job)?;
+            return Err(match record.state {
+                JobState::Running => Problem::conflict("the job is being painted").hint("cancel it first"),
+                _ => Problem::conflict("another job begins with this picture")
+                    .hint("cancel that one, or wait for its end"),
+            });
         }
         Ok(StatusCode::NO_CONTENT)
     })
@@ -166,9 +198,59 @@ async fn send_picture(
         }
     };
     // A picture that is there stays as it is; the browser of its owner may keep it.
-    let headers =
-        [(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
+    let headers = [(header::CONTENT_TYPE, format.media_type()), (header::CACHE_CONTROL, KEPT)];
     Ok((headers, bytes).into_response())
+}
+
+/// The picture of an attempt, by its number in `attempts`, such as `0.png`.
+#[utoipa::path(get, path = "/api/jobs/{id}/attempts/{file}", tag = "jobs", params(("id" = String, Path), ("file" = String, Path)), responses(
+    (status = 200, body = Vec<u8>, content_type = "image/png"),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn attempt(State(app): State<App>, Attempted { job, number }: Attempted) -> Result<Response, Problem> {
+    app.blocking(move |app| {
+        let record = app.store().jobs().get(&job)?.ok_or_else(no_job)?;
+        // A job that is begun again after a crash may replace what it tried before.
+        let caching = if record.state.is_final() { KEPT } else { "no-store" };
+        if number >= tried(app, &record).len() {
+            return Err(no_attempt());
+        }
+        let png = app.store().artefacts().get_attempt(&job, number)?.ok_or_else(no_attempt)?;
+        Ok(([(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, caching)], png).into_response())
+    })
+    .await
+}
+
+/// What was tried for a job, so far if it is painted.
+fn tried(app: &App, record: &Record) -> Vec<Attempt> {
+    match record.state {
+        JobState::Running => app.queue().tried(&record.id),
+        _ => record.tried.clone(),
+    }
+}
+
+/// Say of something that a detector finds wrong that it is fine, or take that back. It is remembered for the picture.
+#[utoipa::path(post, path = "/api/jobs/{id}/decisions", tag = "jobs", request_body = Decision, params(("id" = String, Path)), responses(
+    (status = 200, body = Job),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn decide(
+    State(app): State<App>,
+    JobId(id): JobId,
+    Body(decision): Body<Decision>,
+) -> Result<Json<Job>, Problem> {
+    app.blocking(move |app| {
+        let record = app.store().jobs().get(&id)?.ok_or_else(no_job)?;
+        let findings = record.verdict.as_ref().map_or(0, |verdict| verdict.count(decision.about));
+        if decision.index as usize >= findings {
+            return Err(Problem::bad_request(format!(
+                "`index` is {}: the verdict has {findings} such findings",
+                decision.index
+            )));
+        }
+        app.store().jobs().decide(&id, decision)?;
+        app.queue().announce(&id);
+        look_up(app, &id).map(Json)
+    })
+    .await
 }
 
 fn check_rendering(rendering: &Rendering, limits: &Limits) -> Result<(), Problem> {
@@ -320,11 +402,13 @@ pub(super) fn picture(app: &App, id: &str) -> Result<(Record, Vec<u8>), Problem>
 
 /// A record as clients see it.
 fn to_job(app: &App, record: Record) -> Result<Job, Problem> {
+    let tried = tried(app, &record);
     let Record { state, request, .. } = record;
     let position = match state {
         JobState::Queued => Some(app.store().jobs().queued_before(record.seq)?),
         _ => None,
     };
+    let path = format!("/api/jobs/{}/attempts", record.id);
     Ok(Job {
         progress: if state == JobState::Running { app.queue().progress(&record.id) } else { None },
         image: (state == JobState::Done).then(|| image_path(&record.id, PictureFormat::Png)),
@@ -354,8 +438,18 @@ fn to_job(app: &App, record: Record) -> Result<Job, Problem> {
         position,
         error: record.error,
         verdict: record.verdict,
+        attempts: tried.into_iter().enumerate().map(|(number, attempt)| shown(&path, number, attempt)).collect(),
+        decisions: record.decisions,
+        init: request.init,
+        edit: request.edit,
         warnings: record.warnings,
     })
+}
+
+/// An attempt as clients see it.
+fn shown(path: &str, number: usize, attempt: Attempt) -> Attempt {
+    let (seed_text, image) = (attempt.seed.to_string(), Some(format!("{path}/{number}.png")));
+    Attempt { seed_text, image, ..attempt }
 }
 
 /// Where a picture is.

@@ -8,10 +8,12 @@ mod health;
 mod images;
 mod jobs;
 mod layouts;
+mod multipart;
 mod pages;
 mod problem;
 mod proxy;
 mod record;
+mod uploads;
 
 pub(crate) use app::App;
 pub(crate) use proxy::Peer;
@@ -32,8 +34,7 @@ pub(crate) fn router(app: App) -> Router {
     let pause_timeout = app.options().pause_timeout;
     router
         .route("/openapi.json", axum::routing::get(docs::document))
-        .route("/v1/images/edits", axum::routing::post(images::not_yet))
-        .route("/v1/images/variations", axum::routing::post(images::not_yet))
+        .route("/v1/images/variations", axum::routing::post(images::no_variations))
         .route("/v1/{*path}", axum::routing::any(images::no_such_route))
         .route("/images/generations", axum::routing::any(images::no_such_route))
         .merge(docs::routes())
@@ -66,8 +67,13 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(jobs::image))
         .routes(routes!(jobs::image_jpeg))
         .routes(routes!(jobs::image_webp))
+        .routes(routes!(jobs::attempt))
+        .routes(routes!(jobs::decide))
         .routes(routes!(jobs::evaluate))
+        .routes(routes!(uploads::upload))
+        .routes(routes!(uploads::forget_upload))
         .routes(routes!(images::generate))
+        .routes(routes!(images::change))
         .routes(routes!(images::models))
         .routes(routes!(images::model))
         .routes(routes!(health::alive))

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::services::Services;
 use crate::store::{Ending, NewJob, new_id};
-use crate::wire::{JobState, Progress};
+use crate::wire::{Attempt, JobState, Progress};
 pub use shared::QueueOptions;
 use shared::Shared;
 
@@ -67,6 +67,20 @@ impl Queue {
         };
         let workers = (0..options.workers.max(1)).map(start).collect::<Result<_>>()?;
         Ok(Self { shared, workers: Arc::new(Mutex::new(workers)) })
+    }
+
+    /// Whether there is a place for so many jobs now, for those whose acceptance costs something.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn check_places(&self, jobs: usize) -> std::result::Result<(), Refused> {
+        let Services { store, metrics, .. } = &self.shared.services;
+        let queued = store.jobs().count(JobState::Queued).map_err(Refused::Store)?;
+        if queued + jobs as u64 > self.shared.options.max_queued as u64 {
+            metrics.refused.inc();
+            return Err(Refused::Full { retry_after_secs: self.wait_secs() });
+        }
+        Ok(())
     }
 
     /// Queues jobs, all or none; none on a full disk.
@@ -126,6 +140,17 @@ impl Queue {
         let running = self.shared.state().running.get(id).cloned()?;
         let progress = running.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.clone()
+    }
+
+    /// What was tried so far for a job that is being painted.
+    pub fn tried(&self, id: &str) -> Vec<Attempt> {
+        let running = self.shared.state().running.get(id).cloned();
+        running.map(|running| running.tried()).unwrap_or_default()
+    }
+
+    /// Tells those who listen to a job that its record is another.
+    pub fn announce(&self, id: &str) {
+        self.shared.announce(id);
     }
 
     /// Jobs that are being painted.

@@ -9,7 +9,7 @@ use crate::events::Event;
 use crate::metrics::StateLabels;
 use crate::services::Services;
 use crate::store::Ending;
-use crate::wire::Progress;
+use crate::wire::{Attempt, Progress};
 
 /// How much the queue takes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,6 +52,15 @@ pub(super) struct Running {
     pub(super) cancellation: CancellationToken,
     pub(super) memory_bytes: u64,
     pub(super) progress: Mutex<Option<Progress>>,
+    /// What was tried so far.
+    pub(super) tried: Mutex<Vec<Attempt>>,
+}
+
+impl Running {
+    /// What was tried so far.
+    pub(super) fn tried(&self) -> Vec<Attempt> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Shared {

@@ -10,8 +10,13 @@ use super::shared::{Running, Shared};
 use crate::cancellation::{CancelReason, CancellationToken};
 use crate::engine::Watch;
 use crate::events::Event;
+use crate::metrics::AttemptLabels;
+use crate::services::Services;
 use crate::store::{Claim, Outcome};
-use crate::wire::{JobRequest, Progress, Verdict};
+use crate::wire::{Attempt, JobRequest, Progress, Verdict};
+
+/// What is told when not all that was tried is kept.
+const MORE_TRIES: &str = "more was tried than is kept: the last tries that did not help are left out";
 
 /// Passes what a painting says on to the record and to those who listen.
 pub(super) struct Watcher<'a> {
@@ -49,7 +54,7 @@ impl<'a> Watcher<'a> {
     pub(super) fn into_outcome(self, verdict: Option<Verdict>) -> Outcome {
         let warnings = self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
         let request = self.request.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Outcome { request: Some(request), verdict, warnings, took: None }
+        Outcome { request: Some(request), verdict, tried: self.running.tried(), warnings, took: None }
     }
 }
 
@@ -71,6 +76,36 @@ impl Watch for Watcher<'_> {
     fn preview(&self, png: &[u8]) {
         let address = format!("data:image/png;base64,{}", STANDARD.encode(png));
         self.shared.services.hub.publish(self.claim.id(), Event::Preview(address));
+    }
+
+    fn attempt(&self, attempt: Attempt, png: &[u8]) {
+        let Services { store, hub, metrics, .. } = &self.shared.services;
+        let number = self.running.tried.lock().unwrap_or_else(PoisonError::into_inner).len();
+        // Those that led to the picture have places of their own.
+        let places = if attempt.accepted { Attempt::MAX } else { Attempt::MAX - Attempt::FOR_ACCEPTED };
+        if number >= places {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            if !warnings.iter().any(|warning| warning == MORE_TRIES) {
+                warnings.push(MORE_TRIES.to_owned());
+            }
+            return;
+        }
+        // Its picture is there before anybody hears of it. Without it the painting goes on: the last picture is what counts.
+        match store.put_attempt(self.claim, number, png) {
+            Ok(true) => {}
+            Ok(false) => self.running.cancellation.cancel(CancelReason::Lost),
+            Err(error) => {
+                tracing::warn!(
+                    job = self.claim.id(),
+                    error = error.with_causes(),
+                    "cannot keep the picture of an attempt"
+                );
+            }
+        }
+        let kind = if attempt.operations.is_empty() { "painting" } else { "repair" };
+        metrics.attempts.get_or_create(&AttemptLabels { kind, accepted: attempt.accepted.to_string() }).inc();
+        self.running.tried.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
+        hub.publish(self.claim.id(), Event::Changed);
     }
 
     fn warning(&self, warning: &str) {

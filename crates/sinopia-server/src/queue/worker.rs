@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use super::shared::{Running, Shared, State};
 use super::watcher::Watcher;
 use crate::cancellation::CancelReason;
-use crate::engine::{Answer, Fault, Painted, Refusal, Watch};
+use crate::engine::{Answer, Fault, Painted, Refusal, Sources, Watch};
 use crate::error::{Error, Result};
 use crate::metrics::MethodLabels;
 use crate::store::{Claim, Ending, Outcome, Record};
-use crate::wire::{JobError, Verdict};
+use crate::wire::{JobError, JobRequest, Verdict};
 
 /// Time between tries when the record cannot be read, or the disk is full.
 const RECORD_PAUSE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ impl Shared {
             tracing::info!(job = id, attempt = claim.record().attempts, "painting");
             let start = Instant::now();
             let painted = self.paint(&claim, &running);
-            self.end(claim, painted, running.cancellation.reason(), start.elapsed());
+            self.end(claim, painted, &running, start.elapsed());
             self.prune();
             metrics.running.dec();
             self.state().forget(&id, &running);
@@ -98,14 +98,20 @@ impl Shared {
 
     fn paint_and_judge(&self, watcher: &Watcher<'_>) -> Answer<Option<Verdict>> {
         let (engine, id) = (&self.services.engine, watcher.claim.id());
-        let Painted { png, guidance_scale } = engine.paint(&watcher.claim.record().request, watcher)?;
+        let wanted = &watcher.claim.record().request;
+        let sources = self.sources(wanted).map_err(|error| not_read(id, &error))??;
+        let Painted { png, guidance_scale, seed, verdict } = engine.paint(wanted, &sources, watcher)?;
         let request = watcher.update(|request| {
             request.guidance_scale.get_or_insert(guidance_scale);
+            request.seed = seed.or(request.seed);
         });
         // Before the end of the job is written down: a job that is done has its picture.
         if !self.services.store.put_picture(watcher.claim, &png).map_err(|error| not_kept(id, &error))? {
             watcher.cancellation().cancel(CancelReason::Lost);
             return Err(Refusal::new(Fault::Cancelled, "the job is another's"));
+        }
+        if verdict.is_some() {
+            return Ok(verdict);
         }
         let Some(layout) = request.layout.as_ref().filter(|_| request.judge) else { return Ok(None) };
         match engine.judge(&png, layout, watcher.cancellation()) {
@@ -117,19 +123,36 @@ impl Shared {
         }
     }
 
+    /// The pictures that a job begins with. They were there when it was queued.
+    fn sources(&self, request: &JobRequest) -> Result<Answer<Sources>> {
+        let read = |id: Option<&str>| -> Result<Answer<Option<Vec<u8>>>> {
+            let Some(id) = id else { return Ok(Ok(None)) };
+            let gone = || Refusal {
+                hint: Some("choose another one and paint again".to_owned()),
+                ..Refusal::new(Fault::Request, "the picture that this begins with is not there any more")
+            };
+            Ok(self.services.store.source(id)?.map(Some).ok_or_else(gone))
+        };
+        let (image, mask) = (read(request.source())?, read(request.mask())?);
+        Ok(image.and_then(|image| Ok(Sources { image, mask: mask? })))
+    }
+
     /// Writes down how a job ended, or puts it back into the queue.
-    fn end(&self, claim: Claim, painted: Answer<Outcome>, reason: Option<CancelReason>, took: Duration) {
+    fn end(&self, claim: Claim, painted: Answer<Outcome>, running: &Running, took: Duration) {
+        let reason = running.cancellation.reason();
+        // What was tried until then is there to be looked at.
+        let unfinished = || Outcome { tried: running.tried(), ..Outcome::default() };
         let reason_if = |refusal: &Refusal| reason.filter(|_| refusal.fault == Fault::Cancelled);
         let (ending, outcome) = match painted {
             Ok(outcome) => (Ending::Done, Outcome { took: Some(took), ..outcome }),
             Err(refusal) => match reason_if(&refusal) {
                 Some(CancelReason::Stopping) => return self.put_back(claim),
                 Some(CancelReason::Lost) => return say_lost(claim.id()),
-                Some(CancelReason::Unwanted) => (Ending::Cancelled, Outcome::default()),
-                Some(CancelReason::OutOfTime) => (Ending::Failed(self.out_of_time()), Outcome::default()),
+                Some(CancelReason::Unwanted) => (Ending::Cancelled, unfinished()),
+                Some(CancelReason::OutOfTime) => (Ending::Failed(self.out_of_time()), unfinished()),
                 None => {
                     let error = JobError { message: refusal.message, hint: refusal.hint };
-                    (Ending::Failed(error), Outcome::default())
+                    (Ending::Failed(error), unfinished())
                 }
             },
         };
@@ -185,6 +208,12 @@ fn say_lost(id: &str) {
         job = id,
         "the job ended or was given to another while it was painted: nothing of this painting is kept"
     );
+}
+
+/// Why a picture cannot be begun with. Paths and causes go to the log.
+fn not_read(id: &str, error: &Error) -> Refusal {
+    tracing::error!(job = id, error = error.with_causes(), "cannot read what a job begins with");
+    Refusal::new(Fault::Engine, "the server cannot read its folder of pictures; its log says why")
 }
 
 /// Why a picture that was painted is not there. Paths and causes go to the log.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 
-/// A place for pictures, by the names of their jobs.
+/// A place for pictures, by the names of their jobs; those that were sent have names of their own. Beside the picture of a job lie those of its attempts.
 ///
 /// Names come from [`new_id`](super::new_id) or from the record, never from a request. Methods may block for as long as a write takes.
 ///
@@ -19,7 +19,13 @@ pub trait ArtefactStore: Send + Sync {
     /// A picture, unless it is not there.
     fn get(&self, id: &str) -> Result<Option<Vec<u8>>>;
 
-    /// Deletes a picture. One that is not there is no error.
+    /// Keeps the picture of an attempt, numbered from 0, likewise. Numbers are below [`Attempt::MAX`](crate::wire::Attempt::MAX).
+    fn put_attempt(&self, id: &str, number: usize, png: &[u8]) -> Result<()>;
+
+    /// The picture of an attempt, unless it is not there.
+    fn get_attempt(&self, id: &str, number: usize) -> Result<Option<Vec<u8>>>;
+
+    /// Deletes a picture, and those of the attempts. One that is not there is no error.
     fn delete(&self, id: &str) -> Result<()>;
 
     /// Whether there is room for a painting.

@@ -1,8 +1,10 @@
 //! The record of jobs, as a trait.
 
+use std::time::Duration;
+
 use super::record::{Ending, NewJob, Outcome, Record};
 use crate::error::Result;
-use crate::wire::{JobRequest, JobSelection, JobState, Verdict};
+use crate::wire::{Decision, JobRequest, JobSelection, JobState, Verdict};
 
 /// A record of jobs, which one process uses at a time, from as many threads as it likes.
 ///
@@ -49,13 +51,31 @@ pub trait JobStore: Send + Sync {
     /// Cancels a queued job. False if it is not queued any more. What cannot be written now is written later.
     fn cancel_queued(&self, id: &str) -> Result<bool>;
 
-    /// Keeps a verdict that was asked for later.
+    /// Keeps a verdict that was asked for later, in the place of another and of what was said of that.
     fn set_verdict(&self, id: &str, verdict: &Verdict) -> Result<()>;
 
-    /// Forgets a job that is not running, and notes that its picture has to follow. False if there is none, or it is running. On a full disk it is written later.
+    /// Keeps what somebody who looked at the picture says of its verdict, beside what was said of other findings. False if there is no such job.
+    fn decide(&self, id: &str, decision: Decision) -> Result<bool>;
+
+    /// Notes a picture of so many bytes that was sent, before it is kept, if there is room for it. False if there is none.
+    fn add_upload(&self, id: &str, bytes: u64, room: UploadRoom) -> Result<bool>;
+
+    /// Whether a picture that was sent is kept under that name.
+    fn is_upload(&self, id: &str) -> Result<bool>;
+
+    /// Forgets a picture that was sent, and notes that it has to follow. False if there is none, or a job that has not ended begins with it. On a full disk it is
+    /// an error.
+    fn delete_upload(&self, id: &str) -> Result<bool>;
+
+    /// Forgets all pictures that were sent at least `age` ago, by the clock, and that no job begins with which has not ended, and notes that they have to follow.
+    /// Returns how many.
+    fn sweep_uploads(&self, age: Duration) -> Result<usize>;
+
+    /// Forgets a job that is not running, and notes that its picture has to follow. False if there is none, it is running, or another that has not ended begins with
+    /// its picture. On a full disk it is written later.
     fn delete(&self, id: &str) -> Result<bool>;
 
-    /// Forgets all jobs that have ended but the `keep` that ended last, whatever the clock said then, and notes that their pictures have to follow. Returns how
+    /// Forgets all jobs that have ended but the `keep` that ended last, whatever the clock said then, and those that others begin with, and notes that their pictures have to follow. Returns how
     /// many.
     fn prune(&self, keep: usize) -> Result<usize>;
 
@@ -88,6 +108,15 @@ pub trait JobStore: Send + Sync {
 
     /// Writes down what could not be written before.
     fn settle(&self) -> Result<()>;
+}
+
+/// How much room there is for pictures that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadRoom {
+    /// How many of them.
+    pub count: usize,
+    /// Bytes of all together.
+    pub bytes: u64,
 }
 
 /// The right to paint a job and to say how it ended. It ends with [`JobStore::finish`] or [`JobStore::put_back`].

@@ -19,7 +19,9 @@
 //!    even that is gone it is remembered, shown as if it were written, and written by [`JobStore::settle`] as soon as that is possible.
 //!    One exception follows to 2: people delete jobs to make room, so the picture of a job whose deletion is only remembered goes at once, and the deletion is
 //!    written into the room that it leaves. If the process ends between the two, the job is done and its picture is missing; it can be deleted again.
-//! 5. *Nothing that others wrote is deleted.* A picture that no job names is set aside, not deleted.
+//! 5. *An upload is known before it is there.* Its note comes first, then its picture; it goes as a job's picture does, once it is a day old and no job begins with
+//!    it that has not ended. Nor does the picture of a job go before that.
+//! 6. *Nothing that others wrote is deleted.* A picture that no job names is set aside, not deleted.
 
 mod artefacts;
 mod jobs;
@@ -28,7 +30,7 @@ mod ordered;
 mod record;
 
 pub use artefacts::ArtefactStore;
-pub use jobs::{Claim, JobStore};
+pub use jobs::{Claim, JobStore, UploadRoom};
 pub use local::{Folder, PictureFolder, RequestOf, SqliteJobs};
 pub use ordered::Store;
 pub use record::{Ending, MAX_ATTEMPTS, NewJob, Outcome, Record, new_id, now_ms};

@@ -1,10 +1,13 @@
 //! Jobs and pictures together, written in their order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::artefacts::ArtefactStore;
-use super::jobs::{Claim, JobStore};
+use super::jobs::{Claim, JobStore, UploadRoom};
+use super::record::new_id;
 use crate::error::Result;
+use crate::wire::JobState;
 
 /// The jobs and the pictures of a server. What concerns both is here, what concerns one of them at [`jobs`](Self::jobs) or [`artefacts`](Self::artefacts).
 pub struct Store {
@@ -40,7 +43,78 @@ impl Store {
         Ok(true)
     }
 
-    /// Forgets a job that is not running, and its picture. False if there is none, or it is running.
+    /// Keeps the picture of an attempt of a job that is painted. False if the claim was lost.
+    ///
+    /// # Errors
+    /// As [`put_picture`](Self::put_picture).
+    pub fn put_attempt(&self, claim: &Claim, number: usize, png: &[u8]) -> Result<bool> {
+        if !self.jobs.holds(claim)? {
+            return Ok(false);
+        }
+        self.artefacts.put_attempt(claim.id(), number, png)?;
+        Ok(true)
+    }
+
+    /// Keeps a picture that was sent, under a new name; nothing if there is no room for it. The record knows of it first, so that no start takes it for a
+    /// stranger's.
+    ///
+    /// # Errors
+    /// Those of [`JobStore::add_upload`] and [`ArtefactStore::put`]; then nothing of it is kept.
+    pub fn put_upload(&self, png: &[u8], room: UploadRoom) -> Result<Option<String>> {
+        let id = new_id()?;
+        self.artefacts.check_room()?;
+        if !self.jobs.add_upload(&id, png.len() as u64, room)? {
+            return Ok(None);
+        }
+        if let Err(error) = self.artefacts.put(&id, png) {
+            if let Err(error) = self.delete_upload(&id) {
+                tracing::debug!(
+                    error = error.with_causes(),
+                    "what is noted of an upload that did not fit goes in a day"
+                );
+            }
+            return Err(error);
+        }
+        Ok(Some(id))
+    }
+
+    /// Forgets a picture that was sent. False if there is none, or a job that has not ended begins with it.
+    ///
+    /// # Errors
+    /// Those of [`JobStore::delete_upload`].
+    pub fn delete_upload(&self, id: &str) -> Result<bool> {
+        let is_deleted = self.jobs.delete_upload(id)?;
+        if is_deleted {
+            self.delete_pictures(&[id.to_owned()]);
+        }
+        Ok(is_deleted)
+    }
+
+    /// Forgets all pictures that were sent at least `age` ago and that no job begins with which has not ended. Returns how many.
+    ///
+    /// # Errors
+    /// Those of [`JobStore::sweep_uploads`].
+    pub fn sweep_uploads(&self, age: Duration) -> Result<usize> {
+        let count = self.jobs.sweep_uploads(age)?;
+        if count > 0 {
+            self.finish_deleting()?;
+        }
+        Ok(count)
+    }
+
+    /// The picture that a job may begin with: that of a job that is done, or one that was sent.
+    ///
+    /// # Errors
+    /// Those of [`JobStore::get`], [`JobStore::is_upload`] and [`ArtefactStore::get`].
+    pub fn source(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        let is_done = self.jobs.get(id)?.is_some_and(|record| record.state == JobState::Done);
+        match is_done || self.jobs.is_upload(id)? {
+            true => self.artefacts.get(id),
+            false => Ok(None),
+        }
+    }
+
+    /// Forgets a job that is not running, and its picture. False if there is none, it is running, or another that has not ended begins with its picture.
     ///
     /// # Errors
     /// Those of [`JobStore::delete`]; a picture that cannot be deleted now goes at the next start.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sinopia_layout::hex;
 
 use crate::error::{Error, Result};
-use crate::wire::{JobError, JobRequest, JobState, Verdict};
+use crate::wire::{Attempt, Decision, JobError, JobRequest, JobState, Verdict};
 
 /// How often a job may be begun. A job that takes the process down again and again (by the system's memory killer, say) is not begun once more.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -48,6 +48,10 @@ pub struct Record {
     pub error: Option<JobError>,
     /// What a detector saw.
     pub verdict: Option<Verdict>,
+    /// What was tried on the way to a checked picture.
+    pub tried: Vec<Attempt>,
+    /// What somebody who looked at the picture says of the verdict.
+    pub decisions: Vec<Decision>,
     /// What the person who asked should know.
     pub warnings: Vec<String>,
 }
@@ -81,6 +85,8 @@ pub struct Outcome {
     pub request: Option<JobRequest>,
     /// What a detector saw.
     pub verdict: Option<Verdict>,
+    /// What was tried on the way to a checked picture.
+    pub tried: Vec<Attempt>,
     /// What the person who asked should know.
     pub warnings: Vec<String>,
     /// How long it was painted.

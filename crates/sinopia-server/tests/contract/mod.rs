@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use sinopia_server::Result;
-use sinopia_server::store::{ArtefactStore, Claim, Ending, JobStore, NewJob, Outcome, Record, Store};
-use sinopia_server::wire::{JobError, JobRequest, JobSelection, JobState, ObjectVerdict, Verdict};
+use sinopia_server::store::{ArtefactStore, Claim, Ending, JobStore, NewJob, Outcome, Record, Store, UploadRoom};
+use sinopia_server::wire::{
+    Attempt, Decision, InitImage, JobError, JobRequest, JobSelection, JobState, ObjectState, ObjectVerdict,
+    PictureEdit, Subject, Verdict,
+};
 
 /// A promise, tried on a store in which nothing is yet.
 type Promise = fn(&Store);
 
 /// Tries every promise on a store of its own, which `with_new` makes.
 pub(crate) fn keeps(with_new: impl Fn(&dyn Fn(&Store))) {
-    let promises: [Promise; 14] = [
+    let promises: [Promise; 20] = [
         |store| jobs_come_in_the_order_they_were_asked_for(store.jobs()),
         |store| a_job_that_may_not_begin_stays_where_it_is(store.jobs()),
         |store| the_queue_is_bounded_and_takes_all_or_nothing(store.jobs()),
@@ -26,6 +29,12 @@ pub(crate) fn keeps(with_new: impl Fn(&dyn Fn(&Store))) {
         |store| pictures_are_there_whole_replaced_and_gone(store.artefacts()),
         a_job_that_runs_is_not_deleted_and_one_that_ended_goes_with_its_picture,
         the_jobs_that_ended_last_are_kept_and_what_has_not_ended_too,
+        attempts_are_kept_with_their_job_and_go_with_it,
+        |store| the_last_decision_about_a_finding_is_kept(store.jobs()),
+        uploads_are_kept_as_long_as_a_job_begins_with_them,
+        uploads_are_bounded_by_their_bytes,
+        a_job_that_another_begins_with_stays_until_that_has_ended,
+        a_job_begins_with_what_is_done_or_was_sent,
     ];
     for promise in promises {
         with_new(&promise);
@@ -56,6 +65,19 @@ pub(crate) fn keeps_over_a_restart(open: impl Fn() -> Store) {
 fn job(id: &str, caption: &str) -> NewJob {
     let request = JobRequest { caption: Some(caption.to_owned()), ..JobRequest::default() };
     NewJob { id: id.to_owned(), request, memory_bytes: 7 }
+}
+
+fn attempt(seed: u64, accepted: bool) -> Attempt {
+    Attempt {
+        seed,
+        seed_text: String::new(),
+        verdict: None,
+        operations: Vec::new(),
+        accepted,
+        summary: String::new(),
+        work: 1.0,
+        image: None,
+    }
 }
 
 fn put(jobs: &dyn JobStore, ids: &[&str]) {
@@ -143,6 +165,7 @@ fn a_job_ends_once_and_says_how(jobs: &dyn JobStore) {
     request.steps = Some(8);
     let outcome = Outcome {
         request: Some(request.clone()),
+        tried: vec![attempt(3, true)],
         warnings: vec!["w".to_owned()],
         took: Some(Duration::from_secs(3)),
         ..Outcome::default()
@@ -152,16 +175,19 @@ fn a_job_ends_once_and_says_how(jobs: &dyn JobStore) {
     assert!(!finish(jobs, again, &Ending::Cancelled));
     let record = get(jobs, "done");
     assert_eq!((record.state, record.finishes, record.request), (JobState::Done, 1, request));
-    assert!(record.finished_ms.is_some() && record.warnings == ["w"]);
+    assert!(record.finished_ms.is_some() && record.warnings == ["w"] && record.tried == [attempt(3, true)]);
     assert_eq!(jobs.mean_seconds().unwrap(), Some(3.0), "by a clock that nobody sets");
     let object = ObjectVerdict {
         phrase: "a cat".to_owned(),
         r#box: [1.0, 2.0, 3.0, 4.0],
-        found: true,
+        found: false,
+        state: ObjectState::WrongAttribute,
         score: 0.5,
         detected_box: None,
+        iou: 0.25,
+        seen_as: Some("a dog".to_owned()),
     };
-    let verdict = Verdict { objects: vec![object] };
+    let verdict = Verdict { objects: vec![object], summary: "0 of 1 right".to_owned(), ..Verdict::default() };
     jobs.set_verdict("done", &verdict).unwrap();
     assert_eq!(get(jobs, "done").verdict, Some(verdict));
     let error = JobError { message: "it went wrong".to_owned(), hint: Some("do better".to_owned()) };
@@ -308,4 +334,121 @@ fn the_jobs_that_ended_last_are_kept_and_what_has_not_ended_too(store: &Store) {
     assert_eq!(store.prune(0).unwrap(), 2);
     assert_eq!(ids(jobs, &JobSelection::default()), ["queued", "running"]);
     store.settle().unwrap();
+}
+
+fn attempts_are_kept_with_their_job_and_go_with_it(store: &Store) {
+    put(store.jobs(), &["a", "b"]);
+    let claim = begin(store.jobs());
+    let last = Attempt::MAX - 1;
+    for (number, png) in [(0, b"first".as_slice()), (1, b"second"), (last, b"last"), (1, b"again")] {
+        assert!(store.put_attempt(&claim, number, png).unwrap());
+    }
+    let kept = |number| store.artefacts().get_attempt("a", number).unwrap();
+    assert_eq!(kept(1).as_deref(), Some(b"again".as_slice()));
+    assert_eq!((kept(0).is_some(), kept(2), kept(last).is_some()), (true, None, true));
+    assert_eq!(store.artefacts().get("a").unwrap(), None, "an attempt is not the picture");
+    let lost = copy(&claim);
+    assert!(finish(store.jobs(), claim, &Ending::Done));
+    assert!(!store.put_attempt(&lost, 0, b"of one who lost it").unwrap());
+    assert_eq!(kept(0).as_deref(), Some(b"first".as_slice()));
+    assert!(store.delete("a").unwrap());
+    assert_eq!((kept(0), kept(1), kept(last)), (None, None, None));
+}
+
+fn the_last_decision_about_a_finding_is_kept(jobs: &dyn JobStore) {
+    put(jobs, &["a"]);
+    let decision = |about, index, fine| Decision { about, index, fine };
+    assert!(!jobs.decide("nobody", decision(Subject::Object, 0, true)).unwrap());
+    for decision in [
+        decision(Subject::Object, 0, true),
+        decision(Subject::Extra, 0, true),
+        decision(Subject::Object, 0, false),
+        decision(Subject::Object, 1, true),
+    ] {
+        assert!(jobs.decide("a", decision).unwrap());
+    }
+    assert_eq!(get(jobs, "a").decisions, [decision(Subject::Extra, 0, true), decision(Subject::Object, 1, true)]);
+    let claim = begin(jobs);
+    assert!(finish(jobs, claim, &Ending::Done));
+    assert_eq!(get(jobs, "a").decisions.len(), 2, "an end leaves them");
+    jobs.set_verdict("a", &Verdict::default()).unwrap();
+    assert!(get(jobs, "a").decisions.is_empty(), "they were about another verdict");
+}
+
+/// A job that begins with pictures.
+fn beginning_with(id: &str, image: &str, mask: Option<&str>) -> NewJob {
+    let init = InitImage { image: image.to_owned(), strength: None, mask: mask.map(str::to_owned) };
+    let mut job = job(id, id);
+    job.request.init = Some(init);
+    job
+}
+
+const ROOM: UploadRoom = UploadRoom { count: 4, bytes: 100 };
+
+fn uploads_are_kept_as_long_as_a_job_begins_with_them(store: &Store) {
+    let jobs = store.jobs();
+    let upload = || store.put_upload(b"png", ROOM).unwrap();
+    let [image, mask, unused, other] = [(); 4].map(|()| upload().expect("there is room"));
+    assert_eq!(upload(), None, "there are four of four");
+    assert!(jobs.is_upload(&image).unwrap() && !jobs.is_upload("nobody").unwrap());
+    let new = [beginning_with("a", &image, Some(&mask)), beginning_with("b", &image, None)];
+    assert!(jobs.enqueue(&new, 100).unwrap());
+    assert_eq!(store.sweep_uploads(Duration::from_secs(24 * 3600)).unwrap(), 0, "all are new");
+    assert!(store.delete_upload(&other).unwrap() && !store.delete_upload(&other).unwrap());
+    assert!(!store.delete_upload(&image).unwrap() && !store.delete_upload(&mask).unwrap());
+    let sweep = || store.sweep_uploads(Duration::ZERO).unwrap();
+    assert_eq!(sweep(), 1);
+    let is_kept = |id: &String| (jobs.is_upload(id).unwrap(), store.artefacts().get(id).unwrap().is_some());
+    assert_eq!(
+        [&image, &mask, &unused, &other].map(is_kept),
+        [(true, true), (true, true), (false, false), (false, false)]
+    );
+    // While it is painted, and no longer: what has ended holds nothing, so that they do not fill up.
+    let claim = begin(jobs);
+    assert_eq!((claim.id(), sweep()), ("a", 0));
+    assert!(finish(jobs, claim, &Ending::Done));
+    assert_eq!((sweep(), is_kept(&mask), is_kept(&image)), (1, (false, false), (true, true)));
+    assert!(jobs.cancel_queued("b").unwrap());
+    assert_eq!((sweep(), is_kept(&image)), (1, (false, false)));
+    assert!(jobs.deleted().unwrap().is_empty());
+    assert!(jobs.get(&image).unwrap().is_none(), "an upload is no job");
+}
+
+fn uploads_are_bounded_by_their_bytes(store: &Store) {
+    assert!(store.put_upload(&[7; 60], ROOM).unwrap().is_some());
+    assert_eq!(store.put_upload(&[7; 41], ROOM).unwrap(), None);
+    assert!(store.put_upload(&[7; 40], ROOM).unwrap().is_some());
+    assert_eq!(store.put_upload(&[7; 1], ROOM).unwrap(), None);
+}
+
+fn a_job_that_another_begins_with_stays_until_that_has_ended(store: &Store) {
+    let jobs = store.jobs();
+    put(jobs, &["source", "second"]);
+    for _ in 0..2 {
+        let claim = begin(jobs);
+        store.artefacts().put(claim.id(), b"png").unwrap();
+        assert!(finish(jobs, claim, &Ending::Done));
+    }
+    let mut edit = job("edit", "edit");
+    edit.request.edit = Some(PictureEdit { job: "source".to_owned(), operations: Vec::new() });
+    assert!(jobs.enqueue(&[edit, beginning_with("init", "second", None)], 100).unwrap());
+    assert!(!store.delete("source").unwrap() && !store.delete("second").unwrap());
+    assert_eq!(store.prune(0).unwrap(), 0);
+    let claim = begin(jobs);
+    assert!(!store.delete("source").unwrap(), "it is being changed");
+    assert!(finish(jobs, claim, &Ending::Done) && jobs.cancel_queued("init").unwrap());
+    assert!(store.delete("source").unwrap());
+    assert_eq!(store.prune(0).unwrap(), 3);
+}
+
+fn a_job_begins_with_what_is_done_or_was_sent(store: &Store) {
+    let upload = store.put_upload(b"sent", ROOM).unwrap().expect("there is room");
+    put(store.jobs(), &["done", "waits"]);
+    let claim = begin(store.jobs());
+    assert!(store.put_picture(&claim, b"painted").unwrap());
+    assert_eq!(store.source("done").unwrap(), None, "it is not done yet");
+    assert!(finish(store.jobs(), claim, &Ending::Done));
+    assert_eq!(store.source("done").unwrap().as_deref(), Some(b"painted".as_slice()));
+    assert_eq!(store.source(&upload).unwrap().as_deref(), Some(b"sent".as_slice()));
+    assert_eq!((store.source("waits").unwrap(), store.source("nobody").unwrap()), (None, None));
 }

@@ -10,11 +10,11 @@ use std::sync::mpsc::channel;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use sinopia_layout::Layout;
-use sinopia_server::engine::{Accepted, Kept, Painted};
+use sinopia_server::engine::{Accepted, Kept, Painted, Sources, TakenIn};
 use sinopia_server::wire::{
-    CheckRequest, Composed, Converted, Defaults, EditRequest, Findings, JobRequest, LayoutFormat, Limits, ModelDoc,
-    Options, PictureFormat, PlanReply, PlanRequest, PlannerDoc, Progress, RecipeAnswer, Rendering, Repaired, Size,
-    Verdict,
+    Attempt, CheckRequest, Composed, Converted, Defaults, EditRequest, Editing, Findings, JobRequest, LayoutFormat,
+    Limits, ModelDoc, Options, PictureFormat, PlanReply, PlanRequest, PlannerDoc, Progress, RecipeAnswer, Rendering,
+    Repaired, Size, Verdict,
 };
 use sinopia_server::{Answer, CancellationToken, Engine, Fault, Refusal, Watch};
 
@@ -129,6 +129,7 @@ impl Engine for Script {
             defaults,
             limits: Limits::default(),
             planner,
+            editing: Editing::default(),
         }
     }
 
@@ -183,7 +184,20 @@ impl Engine for Script {
         Ok(png.to_vec())
     }
 
-    fn accept(&self, request: JobRequest) -> Answer<Accepted> {
+    /// A picture is a text that says so.
+    fn take_in(&self, bytes: &[u8], _: u64) -> Answer<TakenIn> {
+        let text = String::from_utf8_lossy(bytes);
+        match text.starts_with("picture") {
+            true => Ok(TakenIn {
+                png: bytes.to_vec(),
+                size: Size { width: 512, height: 512 },
+                is_transparent: text.contains("transparent"),
+            }),
+            false => Err(Refusal::new(Fault::Request, "this is no picture")),
+        }
+    }
+
+    fn accept(&self, request: JobRequest, _: &Sources) -> Answer<Accepted> {
         self.note(|seen| seen.accepted += 1);
         if request.steps == Some(HELD_STEPS) {
             self.hold();
@@ -191,7 +205,7 @@ impl Engine for Script {
         Ok(Accepted { request, memory_bytes: 0 })
     }
 
-    fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted> {
+    fn paint(&self, request: &JobRequest, sources: &Sources, watch: &dyn Watch) -> Answer<Painted> {
         self.note(|seen| {
             seen.painted += 1;
             seen.at_once += 1;
@@ -201,7 +215,7 @@ impl Engine for Script {
         if caption.starts_with("held") {
             self.hold();
         }
-        let result = act(caption, watch);
+        let result = act(caption, sources, watch);
         self.note(|seen| seen.at_once -= 1);
         result
     }
@@ -212,7 +226,7 @@ impl Engine for Script {
     }
 }
 
-fn act(caption: &str, watch: &dyn Watch) -> Answer<Painted> {
+fn act(caption: &str, sources: &Sources, watch: &dyn Watch) -> Answer<Painted> {
     watch.progress(Progress { stage: caption.to_owned(), step: 1, steps: 2, seconds_left: None });
     match caption {
         "panic" => panic!("the script says so"),
@@ -233,9 +247,41 @@ fn act(caption: &str, watch: &dyn Watch) -> Answer<Painted> {
             wait_for_cancellation(watch.cancellation());
             Err(cancelled())
         }
+        // Three attempts: the second is better, the third is not.
+        "tried" => {
+            for (number, is_better) in [(0, true), (1, true), (2, false)] {
+                let png = format!("attempt {number}");
+                watch.attempt(attempt(number, is_better), png.as_bytes());
+            }
+            let verdict = Some(Verdict::default());
+            Ok(Painted { png: b"attempt 1".to_vec(), guidance_scale: 2.0, seed: Some(1), verdict })
+        }
+        "tried and held" => {
+            watch.attempt(attempt(0, true), b"attempt 0");
+            wait_for_cancellation(watch.cancellation());
+            Err(cancelled())
+        }
+        "begun" => {
+            let bytes = [sources.image.as_deref(), sources.mask.as_deref()].map(Option::unwrap_or_default);
+            Ok(Painted { png: bytes.join(&b'|'), guidance_scale: 2.0, seed: None, verdict: None })
+        }
         _ => {
             watch.warning("a word of warning");
-            Ok(Painted { png: caption.as_bytes().to_vec(), guidance_scale: 2.0 })
+            Ok(Painted { png: caption.as_bytes().to_vec(), guidance_scale: 2.0, seed: None, verdict: None })
         }
+    }
+}
+
+/// An attempt with another seed.
+pub fn attempt(seed: u64, accepted: bool) -> Attempt {
+    Attempt {
+        seed,
+        seed_text: String::new(),
+        verdict: None,
+        operations: Vec::new(),
+        accepted,
+        summary: String::new(),
+        work: 1.0,
+        image: None,
     }
 }

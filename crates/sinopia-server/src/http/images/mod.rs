@@ -1,8 +1,9 @@
-//! OpenAI's protocol for pictures: `images/generations` and `models`.
+//! OpenAI's protocol for pictures: `images/generations`, `images/edits` and `models`.
 //!
 //! What it has no words for (a layout, a seed, a method) goes in fields of its own, which OpenAI's clients send as `extra_body`. `request.rs` reads what is
-//! asked for, `order.rs` makes jobs of it, `stream.rs` sends pictures as events.
+//! asked for, `form.rs` the form of an edit with its pictures, `order.rs` makes jobs of it, `stream.rs` sends pictures as events.
 
+mod form;
 mod order;
 mod request;
 mod stream;
@@ -20,6 +21,7 @@ use super::problem::{ErrorReply, Problem};
 use super::proxy::Called;
 use crate::queue::Queued;
 use crate::store::now_ms;
+use form::{EditsDoc, Form};
 use order::{Common, ImageReply, Order, Unfinished, is_done, next_event, order, reply};
 use request::{ImagesDoc, Wanted};
 use stream::Sending;
@@ -69,17 +71,44 @@ pub(super) async fn generate(
     Body(request): Body<Map<String, Value>>,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::read(request, &app.options().limits)?;
-    let stream = wanted.stream;
-    let (order, jobs, unfinished) = app
-        .blocking(move |app| {
-            let (order, accepted) = order(app, wanted, called.base())?;
-            let jobs = app.queue().submit(&accepted)?;
-            // Whoever hangs up wants no picture, and may do so while this goes on: what is not finished then is cancelled.
-            let unfinished = Unfinished::new(app, &jobs);
-            Ok((order, jobs, unfinished))
-        })
-        .await?;
-    match stream {
+    answer(app.blocking(move |app| queue(app, wanted, called)).await?).await
+}
+
+/// Paint pictures that begin with one that is sent, and wait for them (OpenAI's protocol). Where the mask is transparent they are painted anew, and everything else
+/// stays; without a mask all of it may change.
+#[utoipa::path(post, path = "/v1/images/edits", tag = "OpenAI",
+    request_body(content = EditsDoc, content_type = "multipart/form-data"), responses(
+    (status = 200, description = "With `stream`, events of these types: `image_edit.partial_image`, `image_edit.completed`, `error`",
+        content((ImagesReply = "application/json"), (String = "text/event-stream"))),
+    (status = 429, description = "The queue is full; `Retry-After` says when to try again", body = ErrorReply),
+    (status = "4XX", body = ErrorReply), (status = "5XX", body = ErrorReply)))]
+pub(super) async fn change(State(app): State<App>, called: Called, form: Form) -> Result<Response, Problem> {
+    let (wanted, kept) = app.decoding(1, move |app| form.read(app)).await?;
+    let places = wanted.n as usize;
+    let queued = app.decoding(places, move |app| queue(app, wanted, called)).await?;
+    kept.are_used();
+    answer(queued).await
+}
+
+/// What was queued for a request.
+struct Answering {
+    order: Order,
+    jobs: Vec<Queued>,
+    unfinished: Unfinished,
+}
+
+/// Queues what is wanted.
+fn queue(app: &App, wanted: Wanted, called: Called) -> Result<Answering, Problem> {
+    let (order, accepted) = order(app, wanted, called.base())?;
+    let jobs = app.queue().submit(&accepted)?;
+    // Whoever hangs up wants no picture, and may do so while this goes on: what is not finished then is cancelled.
+    let unfinished = Unfinished::new(app, &jobs);
+    Ok(Answering { order, jobs, unfinished })
+}
+
+/// Answers with the pictures, or with events as they come.
+async fn answer(Answering { order, jobs, unfinished }: Answering) -> Result<Response, Problem> {
+    match order.stream {
         Some(num_partial) => Ok(Sending { order, unfinished, num_partial }.respond(jobs)),
         None => all(&order, jobs, unfinished).await.map(|reply| Json(reply).into_response()),
     }
@@ -99,17 +128,17 @@ async fn all(order: &Order, jobs: Vec<Queued>, mut unfinished: Unfinished) -> Re
     Ok(ImagesReply { created: now_ms() / 1000, data, common: order.common.clone() })
 }
 
-/// Changing pictures is for later; clients that offer it are told so. The body is read, so that they hear the answer.
-pub(super) async fn not_yet(State(app): State<App>, request: Request) -> Problem {
+/// There are no variations: without a prompt nothing says what to paint. Clients that offer them are told so. The body is read, so that they hear the answer.
+pub(super) async fn no_variations(State(app): State<App>, request: Request) -> Problem {
     let _ = Raw::from_request(request, &app).await; // whatever it was
-    Problem::not_implemented("this server paints pictures; it does not change them or make variations of them yet")
-        .hint("`/v1/images/generations` paints; with `layout` things stand where they are wanted")
+    Problem::not_implemented("this server makes no variations of pictures: it has to be told what they show")
+        .hint("`/v1/images/edits` with a prompt and without a mask paints a picture like the one that is sent")
 }
 
 /// Whatever else has OpenAI's addresses.
 pub(super) async fn no_such_route() -> Problem {
     Problem::not_found("this server has no such part of OpenAI's protocol")
-        .hint("there are `/v1/images/generations` and `/v1/models`; a client's base address ends with `/v1`, once")
+        .hint("there are `/v1/images/generations`, `/v1/images/edits` and `/v1/models`; a client's base address ends with `/v1`, once")
 }
 
 /// The models that can paint (OpenAI's protocol).

@@ -64,16 +64,20 @@ pub(super) struct Order {
     /// Says a size only where it is not the painted one.
     pub(super) rendering: Rendering,
     pub(super) response: Option<ResponseFormat>,
+    /// Whether pictures are sent as events, with at most so many unfinished ones before each.
+    pub(super) stream: Option<u32>,
     /// This server's address, as the client calls it.
     base: String,
     /// Of each picture as it is sent.
     pub(super) size: Size,
+    /// What the types of events begin with.
+    pub(super) kind: &'static str,
     pub(super) common: Common,
 }
 
 /// A job for each picture, and how they are sent.
 pub(super) fn order(app: &App, wanted: Wanted, base: String) -> Result<(Order, Vec<Accepted>), Problem> {
-    let Wanted { job, model: named, seed, n, size, format, quality, response, stream, mut notes } = wanted;
+    let Wanted { job, model: named, seed, n, size, format, quality, response, stream, mut notes, is_edit } = wanted;
     let model = served_model(app, named.as_deref(), &mut notes)?;
     let limits = &app.options().limits;
     let painted = app.engine().fitting_size(Some(&model.id), size.unwrap_or(model.image_size), limits.pixels)?;
@@ -95,6 +99,9 @@ pub(super) fn order(app: &App, wanted: Wanted, base: String) -> Result<(Order, V
             painted.width, painted.height, size.width, size.height
         ));
     }
+    if is_rendered && is_edit {
+        notes.push("what is not painted anew is scaled with the rest: it stays to the byte only where the picture is painted at its own size".to_owned());
+    }
     let first = match seed {
         Some(seed) => seed,
         None => any_seed()?,
@@ -104,8 +111,13 @@ pub(super) fn order(app: &App, wanted: Wanted, base: String) -> Result<(Order, V
     }
     let (width, height) = (Some(painted.width), Some(painted.height));
     let job = JobRequest { model: Some(model.id.clone()), width, height, ..job };
-    let of_index = |index: u32| accept(app, JobRequest { seed: Some(first + u64::from(index)), ..job.clone() });
-    let accepted = (0..n).map(of_index).collect::<Result<_, _>>()?;
+    // They differ in their seeds alone: what one begins with is looked at once.
+    let accepted = accept(app, JobRequest { seed: Some(first), ..job })?;
+    let of_index = |index: u32| Accepted {
+        request: JobRequest { seed: Some(first + u64::from(index)), ..accepted.request.clone() },
+        memory_bytes: accepted.memory_bytes,
+    };
+    let accepted = (0..n).map(of_index).collect();
     let is_openai =
         named.as_deref().is_some_and(|name| name.starts_with("gpt-image") || name.starts_with("chatgpt-image"));
     let order = Order {
@@ -117,8 +129,10 @@ pub(super) fn order(app: &App, wanted: Wanted, base: String) -> Result<(Order, V
         },
         // OpenAI's models of that name send pictures only, and clients that ask for them look no further than an address if there is one.
         response: response.or(is_openai.then_some(ResponseFormat::B64Json)),
+        stream,
         base,
         size,
+        kind: if is_edit { "image_edit" } else { "image_generation" },
         common: Common {
             model: model.id,
             size: format!("{}x{}", size.width, size.height),

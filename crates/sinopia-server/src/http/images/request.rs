@@ -106,6 +106,8 @@ pub(super) struct Wanted {
     pub(super) stream: Option<u32>,
     /// What is not as it was asked for.
     pub(super) notes: Vec<String>,
+    /// Whether it changes a picture that was sent, for the names of events.
+    pub(super) is_edit: bool,
 }
 
 /// Most unfinished pictures.
@@ -156,6 +158,7 @@ impl Wanted {
             format,
             quality,
             notes,
+            is_edit: false,
         };
         fields.refuse_others()?;
         Ok(wanted)
@@ -368,7 +371,7 @@ fn text(name: &str, value: &Value) -> Result<String, Problem> {
     value.as_str().map(str::to_owned).ok_or_else(|| unexpected(name, value, "text"))
 }
 
-fn number(value: &Value) -> Option<f64> {
+pub(super) fn number(value: &Value) -> Option<f64> {
     let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
     number.filter(|number| number.is_finite())
 }
@@ -407,7 +410,7 @@ fn unexpected(name: &str, value: &Value, expected: &str) -> Problem {
 const SHOWN_CHARS: usize = 60;
 
 /// A value as messages show it.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => cut(text),
         Value::Array(_) => "a list".to_owned(),

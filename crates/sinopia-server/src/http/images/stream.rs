@@ -1,4 +1,5 @@
-//! Pictures as events, while they are painted and when they are done: OpenAI's `image_generation.partial_image` and `image_generation.completed`.
+//! Pictures as events, while they are painted and when they are done: OpenAI's `image_generation.partial_image` and
+//! `image_generation.completed`, and the same of `image_edit`.
 
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -59,11 +60,12 @@ impl Sending {
                     Event::Changed => break,
                     Event::Progress(progress) => partial.share = progress.step as f64 / progress.steps.max(1) as f64,
                     Event::Preview(address) if partial.is_due() => {
-                        let mut data = common(order, "image_generation.partial_image");
+                        let kind = format!("{}.partial_image", order.kind);
+                        let mut data = common(order, &kind);
                         data["b64_json"] = json!(rendered(app, order, address).await?);
                         data["partial_image_index"] = json!(partial.sent);
                         partial.sent += 1;
-                        let _ = to.send(event("image_generation.partial_image", &data)).await; // the caller sees who is gone
+                        let _ = to.send(event(&kind, &data)).await; // the caller sees who is gone
                     }
                     Event::Preview(_) => {}
                 }
@@ -71,13 +73,14 @@ impl Sending {
         }
         let mut whole = order.clone();
         whole.response = None;
-        let mut data = common(order, "image_generation.completed");
+        let kind = format!("{}.completed", order.kind);
+        let mut data = common(order, &kind);
         merge(&mut data, json!(reply(app, &whole, &job.id).await?));
         // There are no tokens here; OpenAI's clients expect to read how many.
         data["usage"] = json!({
             "total_tokens": 0, "input_tokens": 0, "output_tokens": 0, "input_tokens_details": {"text_tokens": 0, "image_tokens": 0}
         });
-        let _ = to.send(event("image_generation.completed", &data)).await; // likewise
+        let _ = to.send(event(&kind, &data)).await; // likewise
         Ok(())
     }
 }

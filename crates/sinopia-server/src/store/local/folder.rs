@@ -1,6 +1,6 @@
 //! The files of the folder of jobs: which are ours, and what becomes of those that are not.
 //!
-//! Ours are pictures whose names we make, `<32 hexadecimal digits>.png`, and halves of them, `.part`. Whatever else lies in the folder of pictures is left alone.
+//! Ours are pictures whose names we make, `<32 hexadecimal digits>.png`, those of attempts, `<32 hexadecimal digits>-<number>.png`, and halves of them, `.part`. Whatever else lies in the folder of pictures is left alone.
 //! A picture is deleted when its job is, and never by a start: one that no job names is set aside. Symbolic links are followed by nobody.
 
 use std::fs::{self, File};
@@ -14,6 +14,7 @@ use super::files::{
     write_new,
 };
 use crate::error::{Error, Result};
+use crate::wire::Attempt;
 
 /// Names that one line of the log has room for.
 const SHOWN_NAMES: usize = 10;
@@ -31,6 +32,35 @@ pub struct Folder {
     root: PathBuf,
     disk: Disk,
     _lock: File,
+}
+
+/// Which picture: that of a job or an upload, or of one of a job's attempts. Ids come from the record or from [`new_id`](crate::store::new_id), never from a
+/// request, so nothing in them leads elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PictureName<'a> {
+    id: &'a str,
+    attempt: Option<usize>,
+}
+
+impl<'a> PictureName<'a> {
+    pub(super) fn of_job(id: &'a str) -> Self {
+        Self { id, attempt: None }
+    }
+
+    pub(super) fn of_attempt(id: &'a str, number: usize) -> Self {
+        Self { id, attempt: Some(number) }
+    }
+
+    fn stem(self) -> String {
+        match self.attempt {
+            None => self.id.to_owned(),
+            Some(number) => format!("{}-{number}", self.id),
+        }
+    }
+
+    fn file(self) -> String {
+        format!("{}.png", self.stem())
+    }
 }
 
 /// A picture that no job names.
@@ -77,17 +107,16 @@ impl Folder {
         self.root.join(QUARANTINE)
     }
 
-    /// Ids come from the record or from [`new_id`](crate::store::new_id), never from a request, so nothing in them leads elsewhere.
-    fn picture(&self, id: &str) -> PathBuf {
-        self.pictures().join(format!("{id}.png"))
+    fn picture(&self, name: PictureName<'_>) -> PathBuf {
+        self.pictures().join(name.file())
     }
 
     /// Keeps a picture: after this it is there whole, or not at all.
     ///
     /// # Errors
     /// [`Error::Folder`].
-    pub(super) fn put_picture(&self, id: &str, png: &[u8]) -> Result<()> {
-        let path = self.picture(id);
+    pub(super) fn put_picture(&self, name: PictureName<'_>, png: &[u8]) -> Result<()> {
+        let path = self.picture(name);
         let part = path.with_extension("part");
         write_new(&part, png).and_then(|()| fs::rename(&part, &path)).map_err(|source| {
             // Half a picture only takes room.
@@ -100,8 +129,8 @@ impl Folder {
     ///
     /// # Errors
     /// [`Error::Folder`] if it cannot be read.
-    pub(super) fn read_picture(&self, id: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.picture(id);
+    pub(super) fn read_picture(&self, name: PictureName<'_>) -> Result<Option<Vec<u8>>> {
+        let path = self.picture(name);
         match is_file(&path) {
             Ok(true) => read(&path).map(Some).map_err(at(&path)),
             Ok(false) => Ok(None),
@@ -109,14 +138,18 @@ impl Folder {
         }
     }
 
-    /// Deletes the picture of a job that is deleted.
+    /// Deletes the pictures of a job that is deleted, or of an upload.
     ///
     /// # Errors
     /// [`Error::Folder`].
-    pub(super) fn delete_picture(&self, id: &str) -> Result<()> {
-        let path = self.picture(id);
-        let delete = || if is_file(&path)? { fs::remove_file(&path) } else { Ok(()) };
-        delete().map_err(at(&path))
+    pub(super) fn delete_pictures(&self, id: &str) -> Result<()> {
+        let attempts = (0..Attempt::MAX).map(|number| PictureName::of_attempt(id, number));
+        for name in attempts.chain([PictureName::of_job(id)]) {
+            let path = self.picture(name);
+            let delete = || if is_file(&path)? { fs::remove_file(&path) } else { Ok(()) };
+            delete().map_err(at(&path))?;
+        }
+        Ok(())
     }
 
     /// Looks through the folder of pictures at a start. `is_known` says whether the record knows a job; if `nothing_moves`, as with a new record, which knows
@@ -127,11 +160,11 @@ impl Folder {
     pub(super) fn sweep(&self, nothing_moves: bool, is_known: impl Fn(&str) -> Result<bool>) -> Result<()> {
         let (mut foreign, mut unknown) = (Vec::new(), Vec::new());
         for (name, path) in entries(&self.pictures())? {
-            let Some((id, is_whole)) = own_name(&name).filter(|_| is_own_file(&path)) else {
+            let Some((own, is_whole)) = own_name(&name).filter(|_| is_own_file(&path)) else {
                 foreign.push(name);
                 continue;
             };
-            match is_known(id)? {
+            match is_known(own.id)? {
                 // Half a picture, left by a process that ended in the middle.
                 true if !is_whole => {
                     if let Err(error) = fs::remove_file(&path) {
@@ -177,7 +210,7 @@ impl Folder {
         let mut found: Vec<LostPicture> = Vec::new();
         for folder in [self.pictures(), self.quarantine()] {
             for (name, path) in entries(&folder)? {
-                let Some((id, true)) = own_name(&name) else { continue };
+                let Some((PictureName { id, attempt: None }, true)) = own_name(&name) else { continue };
                 if !is_own_file(&path) || is_known(id)? || found.iter().any(|other| other.id == id) {
                     continue;
                 }
@@ -200,7 +233,7 @@ impl Folder {
     /// # Errors
     /// [`Error::Folder`].
     pub(super) fn take_back(&self, found: &LostPicture) -> Result<bool> {
-        let path = self.picture(&found.id);
+        let path = self.picture(PictureName::of_job(&found.id));
         if found.path == path {
             return Ok(true);
         }
@@ -226,15 +259,22 @@ fn lock(root: &Path) -> Result<File> {
     }
 }
 
-/// The id in a name that we gave, and whether it is a whole picture's.
-fn own_name(name: &str) -> Option<(&str, bool)> {
-    let (id, ending) = name.split_once('.')?;
+/// Whose a file in the folder of pictures is, if we gave it its name, and whether it is a whole picture.
+fn own_name(name: &str) -> Option<(PictureName<'_>, bool)> {
+    let (stem, ending) = name.split_once('.')?;
+    let is_whole = match ending {
+        "png" => true,
+        "part" => false,
+        _ => return None,
+    };
+    let (id, attempt) = match stem.split_once('-') {
+        None => (stem, None),
+        Some((id, number)) => (id, Some(number.parse().ok().filter(|number: &usize| *number < Attempt::MAX)?)),
+    };
     let is_id = id.len() == ID_DIGITS && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    match ending {
-        "png" if is_id => Some((id, true)),
-        "part" if is_id => Some((id, false)),
-        _ => None,
-    }
+    let own = PictureName { id, attempt };
+    // A number with a sign or zeros before it is not as we write it.
+    (is_id && own.stem() == stem).then_some((own, is_whole))
 }
 
 /// The first names, quoted, so that nothing in them moves a terminal's cursor.
@@ -254,10 +294,15 @@ mod tests {
     #[test]
     fn only_names_that_we_make_are_ours() {
         let id = "0123456789abcdef0123456789abcdef";
-        assert_eq!(own_name(&format!("{id}.png")), Some((id, true)));
-        assert_eq!(own_name(&format!("{id}.part")), Some((id, false)));
+        assert_eq!(own_name(&format!("{id}.png")), Some((PictureName::of_job(id), true)));
+        assert_eq!(own_name(&format!("{id}.part")), Some((PictureName::of_job(id), false)));
+        assert_eq!(own_name(&format!("{id}-0.png")), Some((PictureName::of_attempt(id, 0), true)));
+        assert_eq!(own_name(&format!("{id}-63.part")), Some((PictureName::of_attempt(id, 63), false)));
         for other in ["wedding.jpg", "holiday.png", "a.part", ".png", "", "png"] {
             assert_eq!(own_name(other), None, "{other}");
+        }
+        for number in ["64", "00", "-1", "+1", "", "1-1", "x", " 1"] {
+            assert_eq!(own_name(&format!("{id}-{number}.png")), None, "{number}");
         }
         for other in [format!("{id}.PNG"), format!("{id}0.png"), format!("{id}.png.part"), id.to_uppercase() + ".png"] {
             assert_eq!(own_name(&other), None, "{other}");

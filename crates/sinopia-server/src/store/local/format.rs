@@ -20,7 +20,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const LOG_PAGES: u32 = 32;
 
 /// What makes format n of format n − 1; 0 is an empty file. SQLite's `user_version` says which one a file has.
-const STEPS: &[M<'static>] = &[M::up(FORMAT_1), M::up(FORMAT_2)];
+const STEPS: &[M<'static>] = &[M::up(FORMAT_1), M::up(FORMAT_2), M::up(FORMAT_3)];
 const FORMATS: Migrations<'static> = Migrations::from_slice(STEPS);
 
 pub(super) const FORMAT_1: &str = "
@@ -57,6 +57,13 @@ const FORMAT_2: &str = "
     CREATE TABLE deleted (id TEXT PRIMARY KEY) STRICT;
 ";
 
+/// What was tried on the way to checked pictures, what people say of verdicts, and pictures that were sent.
+const FORMAT_3: &str = "
+    ALTER TABLE jobs ADD COLUMN tried TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE jobs ADD COLUMN decisions TEXT NOT NULL DEFAULT '[]';
+    CREATE TABLE uploads (id TEXT PRIMARY KEY, created INTEGER NOT NULL, bytes INTEGER NOT NULL) STRICT;
+";
+
 /// A record that can be read and written.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -87,7 +94,11 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     let tables = writer.query_row(tables, [], |row| row.get::<_, i64>(0)).map_err(|source| failed(path, source))?;
     migrate(&mut writer, path, format)?;
     // Whether it has the columns that it should.
-    for sql in [format!("SELECT {COLUMNS}, caption FROM jobs LIMIT 1"), "SELECT id FROM deleted LIMIT 1".to_owned()] {
+    for sql in [
+        format!("SELECT {COLUMNS}, caption FROM jobs LIMIT 1"),
+        "SELECT id FROM deleted LIMIT 1".to_owned(),
+        "SELECT id, created, bytes FROM uploads LIMIT 1".to_owned(),
+    ] {
         writer.prepare(&sql).map_err(|source| failed(path, source))?;
     }
     Ok(Opened { writer, is_new: tables == 0 })

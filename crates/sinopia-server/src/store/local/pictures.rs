@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::folder::Folder;
+use super::folder::{Folder, PictureName};
 use crate::error::{Error, Result, is_full};
 use crate::store::artefacts::ArtefactStore;
 
@@ -19,6 +19,23 @@ impl PictureFolder {
     /// The pictures of a folder that is open, wherever their jobs are kept.
     pub fn new(folder: Arc<Folder>) -> Self {
         Self { folder }
+    }
+
+    fn put_as(&self, name: PictureName<'_>, png: &[u8]) -> Result<()> {
+        let disk = self.folder.disk();
+        #[cfg(test)]
+        if !disk.pretends_room_for(png.len()) {
+            disk.lacked(png.len());
+            return Err(self.without_room(io::ErrorKind::StorageFull.into()));
+        }
+        let put = self.folder.put_picture(name, png).map_err(as_store);
+        match &put {
+            Ok(()) => disk.sufficed(),
+            // The next of its kind is not painted before there is room for it.
+            Err(error) if error.is_disk_full() => disk.lacked(png.len()),
+            Err(_) => {}
+        }
+        put
     }
 
     fn without_room(&self, source: io::Error) -> Error {
@@ -45,28 +62,23 @@ fn what(path: &Path) -> String {
 
 impl ArtefactStore for PictureFolder {
     fn put(&self, id: &str, png: &[u8]) -> Result<()> {
-        let disk = self.folder.disk();
-        #[cfg(test)]
-        if !disk.pretends_room_for(png.len()) {
-            disk.lacked(png.len());
-            return Err(self.without_room(io::ErrorKind::StorageFull.into()));
-        }
-        let put = self.folder.put_picture(id, png).map_err(as_store);
-        match &put {
-            Ok(()) => disk.sufficed(),
-            // The next of its kind is not painted before there is room for it.
-            Err(error) if error.is_disk_full() => disk.lacked(png.len()),
-            Err(_) => {}
-        }
-        put
+        self.put_as(PictureName::of_job(id), png)
     }
 
     fn get(&self, id: &str) -> Result<Option<Vec<u8>>> {
-        self.folder.read_picture(id).map_err(as_store)
+        self.folder.read_picture(PictureName::of_job(id)).map_err(as_store)
+    }
+
+    fn put_attempt(&self, id: &str, number: usize, png: &[u8]) -> Result<()> {
+        self.put_as(PictureName::of_attempt(id, number), png)
+    }
+
+    fn get_attempt(&self, id: &str, number: usize) -> Result<Option<Vec<u8>>> {
+        self.folder.read_picture(PictureName::of_attempt(id, number)).map_err(as_store)
     }
 
     fn delete(&self, id: &str) -> Result<()> {
-        self.folder.delete_picture(id).map_err(as_store)
+        self.folder.delete_pictures(id).map_err(as_store)
     }
 
     fn check_room(&self) -> Result<()> {

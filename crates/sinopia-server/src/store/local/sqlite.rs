@@ -2,19 +2,20 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::disk::Disk;
 use super::folder::Folder;
 use super::format;
-use super::rows::{self, COLUMNS, LAST, RawRow};
+use super::rows::{self, COLUMNS, LAST, RawRow, Uploads};
 use super::text::json;
 use super::unwritten::{Change, End, Standing, Unwritten};
 use crate::error::{Error, Result};
-use crate::store::jobs::{Claim, JobStore};
+use crate::store::jobs::{Claim, JobStore, UploadRoom};
 use crate::store::record::{Ending, MAX_ATTEMPTS, NewJob, Outcome, Record, now_ms};
-use crate::wire::{JobError, JobRequest, JobSelection, JobState, Verdict};
+use crate::wire::{Decision, JobError, JobRequest, JobSelection, JobState, Verdict};
 
 /// Jobs in the file `jobs.sqlite` of a folder, a row each.
 #[derive(Debug)]
@@ -88,9 +89,9 @@ impl SqliteJobs {
         self.write(|writer| writer.execute(ADOPT, params![id, caption, json(request), written_ms])).map(drop)
     }
 
-    /// Whether there is a row of a job.
+    /// Whether there is a row of a job or an upload.
     pub(super) fn is_known(&self, id: &str) -> Result<bool> {
-        Ok(self.written_state(id)?.is_some())
+        Ok(self.written_state(id)?.is_some() || self.is_upload(id)?)
     }
 
     /// The state of a job as it is written, and how often it was begun.
@@ -315,7 +316,43 @@ impl JobStore for SqliteJobs {
     }
 
     fn set_verdict(&self, id: &str, verdict: &Verdict) -> Result<()> {
-        self.change("UPDATE jobs SET verdict = ?2 WHERE id = ?1", params![id, json(verdict)]).map(drop)
+        // What was said of the findings of another verdict is not said of these.
+        self.change("UPDATE jobs SET verdict = ?2, decisions = '[]' WHERE id = ?1", params![id, json(verdict)])
+            .map(drop)
+    }
+
+    fn decide(&self, id: &str, decision: Decision) -> Result<bool> {
+        self.write(|writer| {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let kept = transaction.query_row("SELECT decisions FROM jobs WHERE id = ?1", [id], |row| row.get(0));
+            let Some(kept) = kept.optional()?.map(|text: String| text) else { return Ok(false) };
+            let mut decisions: Vec<Decision> = serde_json::from_str(&kept).unwrap_or_default();
+            decision.add_to(&mut decisions);
+            decisions.truncate(Decision::MAX);
+            transaction.execute("UPDATE jobs SET decisions = ?2 WHERE id = ?1", params![id, json(&decisions)])?;
+            transaction.commit()?;
+            Ok(true)
+        })
+    }
+
+    fn add_upload(&self, id: &str, bytes: u64, room: UploadRoom) -> Result<bool> {
+        let sql = "INSERT INTO uploads (id, created, bytes) SELECT ?1, ?2, ?3
+             WHERE (SELECT COUNT(*) < ?4 AND COALESCE(SUM(bytes), 0) + ?3 <= ?5 FROM uploads)";
+        let [bytes, max_bytes] = [bytes, room.bytes].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.change(sql, params![id, now_ms(), bytes, room.count as i64, max_bytes])
+    }
+
+    fn is_upload(&self, id: &str) -> Result<bool> {
+        self.read(|reader| reader.prepare_cached("SELECT 1 FROM uploads WHERE id = ?1")?.exists([id]))
+    }
+
+    fn delete_upload(&self, id: &str) -> Result<bool> {
+        Ok(self.write_surely(|writer| rows::write_upload_deletion(writer, Uploads::Named(id)))? == 1)
+    }
+
+    fn sweep_uploads(&self, age: Duration) -> Result<usize> {
+        let until_ms = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        self.write_surely(|writer| rows::write_upload_deletion(writer, Uploads::Until(until_ms)))
     }
 
     fn delete(&self, id: &str) -> Result<bool> {
@@ -333,7 +370,8 @@ impl JobStore for SqliteJobs {
             }
             Err(error) if error.is_disk_full() => {
                 let written = self.written_state(id)?;
-                let is_there = written.is_some_and(|(state, _)| state != JobState::Running || has_ended);
+                let is_free = written.is_some_and(|(state, _)| state != JobState::Running || has_ended);
+                let is_there = is_free && !self.read(|reader| rows::is_begun_with(reader, id))?;
                 if is_there {
                     self.unwritten.lock().insert(id.to_owned(), Change::Deleted);
                 }

@@ -82,7 +82,7 @@ impl Unwritten {
 }
 
 fn ended(record: Record, end: End) -> Record {
-    let End { ending, outcome: Outcome { request, verdict, warnings, took: _ }, finished_ms, of: _ } = end;
+    let End { ending, outcome: Outcome { request, verdict, tried, warnings, took: _ }, finished_ms, of: _ } = end;
     Record {
         state: ending.state(),
         request: request.unwrap_or(record.request),
@@ -91,6 +91,7 @@ fn ended(record: Record, end: End) -> Record {
             Ending::Done | Ending::Cancelled => None,
         },
         verdict,
+        tried,
         warnings,
         finishes: record.finishes + 1,
         finished_ms: Some(finished_ms),

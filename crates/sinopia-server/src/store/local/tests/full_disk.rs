@@ -175,3 +175,19 @@ fn only_a_write_that_failed_may_mean_a_quota() {
     local.disk().pretend_room(Some(1));
     assert!(is_full(rusqlite::ffi::SQLITE_IOERR_WRITE) && !is_full(rusqlite::ffi::SQLITE_IOERR_READ));
 }
+
+#[test]
+fn an_upload_that_does_not_fit_leaves_nothing_and_the_next_one_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = open(folder.path());
+    let one = UploadRoom { count: 1, ..ROOM };
+    local.disk().pretend_room(Some(200_000));
+    let upload = local.store.put_upload(&vec![7; 500_000], one);
+    assert!(upload.unwrap_err().is_disk_full());
+    assert!(files(&folder.path().join("pictures")).is_empty());
+    local.disk().pretend(true);
+    assert!(local.store.put_upload(b"small", one).unwrap_err().is_disk_full());
+    local.disk().pretend(false);
+    let kept = local.store.put_upload(b"small", one).unwrap().expect("what did not fit is not counted");
+    assert_eq!(picture(&local, &kept).as_deref(), Some(b"small".as_slice()));
+}

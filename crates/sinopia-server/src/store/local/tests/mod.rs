@@ -7,8 +7,10 @@ use std::fs;
 
 use super::*;
 use crate::error::Error;
-use crate::store::{Claim, Ending, JobStore, MAX_ATTEMPTS, NewJob, Outcome, Record};
+use crate::store::{Claim, Ending, JobStore, MAX_ATTEMPTS, NewJob, Outcome, Record, UploadRoom};
 use crate::wire::{JobRequest, JobSelection, JobState};
+
+const ROOM: UploadRoom = UploadRoom { count: 10, bytes: 1_000_000 };
 
 fn open(path: &Path) -> Local {
     try_open(path).unwrap()
@@ -275,4 +277,49 @@ fn the_picture_of_a_job_that_failed_stays_and_goes_with_it() {
     let pictures = folder.path().join("pictures");
     assert_eq!(files(&pictures), [format!("{a}.png")]);
     assert!(local.store.delete(&a).unwrap() && files(&pictures).is_empty());
+}
+
+#[test]
+fn attempts_and_uploads_are_known_at_a_start_and_what_is_not_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = open(folder.path());
+    let a = id('a');
+    put(&local, &a, "one");
+    let claim = begin(&local);
+    assert!(local.store.put_attempt(&claim, 0, b"png").unwrap());
+    assert!(finish(&local, claim, &Ending::Done));
+    let upload = local.store.put_upload(b"png", ROOM).unwrap().unwrap();
+    // Of a process that ended between the note of an upload and its picture, and within an attempt.
+    let noted = id('c');
+    assert!(local.jobs.add_upload(&noted, 3, ROOM).unwrap());
+    let pictures = folder.path().join("pictures");
+    for half in [format!("{noted}.part"), format!("{a}-1.part"), format!("{upload}.part")] {
+        fs::write(pictures.join(half), b"half").unwrap();
+    }
+    let strangers = [format!("{}-0.png", id('d')), format!("{a}-64.png")];
+    strangers.iter().for_each(|name| fs::write(pictures.join(name), b"precious").unwrap());
+    drop(local);
+    let local = open(folder.path());
+    let mut expected = vec![format!("{a}-0.png"), format!("{a}-64.png"), format!("{upload}.png")];
+    expected.sort();
+    assert_eq!(files(&pictures), expected);
+    assert_eq!(files(&folder.path().join("quarantine")), [format!("{}-0.png", id('d'))]);
+    assert_eq!((local.store.source(&noted).unwrap(), local.store.delete_upload(&noted).unwrap()), (None, true));
+    // A process that ended between the row of an upload and its picture.
+    assert!(local.jobs.delete_upload(&upload).unwrap());
+    drop(local);
+    let local = open(folder.path());
+    assert_eq!(files(&pictures), [format!("{a}-0.png"), format!("{a}-64.png")]);
+    assert!(local.store.delete(&a).unwrap());
+    assert_eq!(files(&pictures), [format!("{a}-64.png")], "that name is not ours");
+}
+
+#[test]
+fn a_job_whose_row_makes_no_sense_keeps_no_upload() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = open(folder.path());
+    put(&local, "a", "one");
+    let upload = local.store.put_upload(b"png", ROOM).unwrap().unwrap();
+    local.jobs.write(|writer| writer.execute("UPDATE jobs SET request = 'no json'", [])).unwrap();
+    assert!(local.store.delete_upload(&upload).unwrap());
 }
