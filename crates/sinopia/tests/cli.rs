@@ -129,6 +129,91 @@ fn an_image_is_made_again_byte_for_byte() {
     assert!(one != std::fs::read(desk.path("three.png")).unwrap(), "another seed gave the same image");
 }
 
+/// Every pixel of a picture, row by row.
+fn pixels_of(path: &Path) -> Vec<[u8; 3]> {
+    image::open(path).unwrap().to_rgb8().pixels().map(|pixel| pixel.0).collect()
+}
+
+/// A mask of 128 × 128, white in the columns from 32 to 63.
+fn striped_mask(desk: &Desk) {
+    let mask = image::GrayImage::from_fn(128, 128, |x, _| image::Luma([if (32..64).contains(&x) { 255 } else { 0 }]));
+    mask.save(desk.path("mask.png")).unwrap();
+}
+
+#[test]
+fn an_image_is_gone_on_from_and_what_the_mask_shows_black_stays() {
+    let desk = Desk::new();
+    striped_mask(&desk);
+    desk.ok(&["generate", "a cat", "--method", "sd", "--steps", "1", "--seed", "1", "--out", "base.png"]);
+    let init = ["--init", "base.png", "--mask", "mask.png"];
+    desk.ok(&[&["generate", "a red ball", "--steps", "2", "--strength", "1", "--out", "new.png"][..], &init].concat());
+    let (base, new) = (pixels_of(&desk.path("base.png")), pixels_of(&desk.path("new.png")));
+    let changed = |inside: bool| {
+        let columns = (0..base.len()).filter(|at| (32..64).contains(&(at % 128)) == inside);
+        columns.filter(|at| base[*at] != new[*at]).count()
+    };
+    assert_eq!(changed(false), 0, "pixels outside the mask were changed");
+    assert!(changed(true) > 1000, "only {} pixels are new", changed(true));
+
+    // The recipe knows the files by their content, whatever they are called.
+    desk.refuses(&["generate", "--from", "new.png", "--out", "b.png"], 2, &["`base.png`", "--init", "SHA-256"]);
+    let half = ["generate", "--from", "new.png", "--init", "base.png", "--out", "b.png"];
+    desk.refuses(&half, 2, &["`mask.png`", "--mask", "SHA-256"]);
+    let other = ["generate", "--from", "new.png", "--init", "new.png", "--mask", "mask.png", "--out", "b.png"];
+    desk.refuses(&other, 2, &["`base.png`", "`new.png`", "SHA-256"]);
+    std::fs::rename(desk.path("base.png"), desk.path("renamed.png")).unwrap();
+    desk.ok(&["generate", "--from", "new.png", "--init", "renamed.png", "--mask", "mask.png", "--out", "again.png"]);
+    assert_eq!(pixels_of(&desk.path("again.png")), new);
+    let shown = desk.ok(&["inspect", "new.png", "--json"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("base.png") && shown.contains("strength"), "{shown}");
+}
+
+#[test]
+fn an_image_of_any_size_is_scaled_to_a_picture_of_its_shape() {
+    let desk = Desk::new();
+    let photo = image::RgbImage::from_fn(300, 150, |x, y| image::Rgb([(x / 2) as u8, y as u8, 99]));
+    photo.save(desk.path("photo.jpg")).unwrap();
+    let told =
+        desk.ok(&["generate", "a cat", "--init", "photo.jpg", "--steps", "4", "--strength", "0.5", "--out", "a.png"]);
+    let told = stderr(&told);
+    assert!(told.contains("`photo.jpg` is scaled from 300 × 150 pixels to 184 × 88 pixels"), "{told}");
+    assert!(told.contains("painting with sd"), "{told}");
+    assert_eq!(size_of(&desk.path("a.png")), (184, 88));
+    let layout = example("blue-dog-white-bowl.json");
+    let told = desk.ok(&["paint", &layout, "--init", "photo.jpg", "--size", "64", "--steps", "2", "--out", "b.png"]);
+    assert!(stderr(&told).contains("painting with gligen"), "{}", stderr(&told));
+    assert_eq!(size_of(&desk.path("b.png")), (64, 64));
+}
+
+#[test]
+fn what_cannot_be_gone_on_from_is_refused_before_any_work() {
+    let desk = Desk::new();
+    striped_mask(&desk);
+    desk.put("notes.txt", "no picture");
+    image::RgbImage::new(64, 128).save(desk.path("half.png")).unwrap();
+    image::GrayImage::new(64, 128).save(desk.path("black.png")).unwrap();
+    let begin = |flags: &[&'static str]| [&["generate", "a cat", "--out", "a.png"][..], flags].concat();
+    for (flags, words) in [
+        (begin(&["--init", "missing.png"]), vec!["missing.png"]),
+        (begin(&["--init", "notes.txt"]), vec!["notes.txt", "no picture"]),
+        (begin(&["--init", "half.png", "--mask", "mask.png"]), vec!["the mask", "128 × 128", "64 × 128"]),
+        (begin(&["--init", "half.png", "--mask", "black.png"]), vec!["mask", "black everywhere", "white"]),
+        (begin(&["--init", "half.png", "--strength", "0"]), vec!["--strength", "above 0"]),
+        (begin(&["--init", "half.png", "--strength", "1.5"]), vec!["--strength", "at most 1"]),
+        (begin(&["--init", "half.png", "--method", "lmd"]), vec!["`lmd`", "--method sd"]),
+        (begin(&["--mask", "mask.png"]), vec!["--mask", "--init"]),
+        (begin(&["--strength", "0.5"]), vec!["--strength", "--init"]),
+        (begin(&["--init", "half.png", "--server", "http://127.0.0.1:9"]), vec!["--init", "--server"]),
+        (begin(&["--init", "half.png", "--steps", "3", "--strength", "0.2"]), vec!["strength", "less than one"]),
+    ] {
+        desk.refuses(&flags, 2, &words);
+    }
+    // What is begun with is not painted over.
+    let over = ["generate", "a cat", "--init", "half.png", "--out", "half.png"];
+    desk.refuses(&over, 2, &["half.png"]);
+}
+
 #[test]
 fn a_new_method_on_an_old_image_brings_its_own_scheduler_and_needs_its_own_input() {
     let desk = Desk::new();
@@ -211,6 +296,43 @@ fn inspect_tells_how_an_image_was_made() {
     let output = desk.ok(&["inspect", "ball.png", "--json"]);
     let recipe: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&recipe["caption"], &recipe["sampling"]["seed"]), (&json!("a red ball"), &json!(9)));
+}
+
+#[test]
+fn check_tells_whether_an_image_shows_what_was_asked_for() {
+    let desk = Desk::new();
+    desk.ok(&["paint", LAYOUT, "--method", "gligen", "--steps", "20", "--seed", "1", "--out", "dog.png"]);
+    let text = String::from_utf8(desk.ok(&["check", "dog.png"]).stdout).unwrap();
+    assert!(text.starts_with("dog.png: ") && text.contains("of 2 right"), "{text}");
+    let verdicts = |args: &[&str]| -> Value {
+        serde_json::from_slice(&desk.ok(&[&["check", "--json"], args].concat()).stdout).unwrap()
+    };
+    let both = verdicts(&["dog.png", "dog.png"]);
+    let first = &both["images"][0];
+    assert_eq!((&first["file"], &first["verdict"]), (&json!("dog.png"), &both["images"][1]["verdict"]));
+    assert_eq!(first["verdict"]["evaluator"]["id"], "miniature");
+    assert_eq!(first["verdict"]["objects"][0]["phrase"], "a blue dog");
+    // Held against another layout, of things that the detector has no word for.
+    desk.put("other.json", r#"{"canvas": {"width": 512, "height": 512}, "objects": [{"phrase": "a gray elephant", "bbox": [0, 0, 200, 200]}], "background": "", "negative": ""}"#);
+    let other = verdicts(&["dog.png", "--layout", "other.json", "--caption", "an elephant, no dogs"]);
+    let verdict = &other["images"][0]["verdict"];
+    assert_eq!((&verdict["objects"][0]["state"], &verdict["right"]), (&json!("unsure"), &json!(false)));
+    assert!(verdict["unknown"].as_array().unwrap().contains(&json!("an elephant")), "{verdict}");
+}
+
+#[test]
+fn check_refuses_what_nobody_can_look_at() {
+    let desk = Desk::new();
+    desk.ok(&["generate", "a red ball", "--method", "sd", "--steps", "1", "--out", "ball.png"]);
+    desk.refuses(&["check", "ball.png"], 2, &["`ball.png`", "--layout"]);
+    desk.ok(&["paint", LAYOUT, "--model", PLAIN, "--method", "multidiffusion", "--steps", "1", "--out", "small.png"]);
+    desk.refuses(&["check", "small.png"], 2, &["no detector knows", "--detector"]);
+    desk.refuses(&["check", "small.png", "--detector", "nowhere"], 2, &["nowhere"]);
+    image::RgbImage::new(16, 16).save(desk.path("plain.png")).unwrap();
+    desk.refuses(&["check", "plain.png", "--layout", LAYOUT], 2, &["`plain.png`", "--detector"]);
+    desk.ok(&["check", "plain.png", "--layout", LAYOUT, "--detector", "miniature"]);
+    desk.refuses(&["check", "nothing.png"], 2, &["nothing.png"]);
+    desk.refuses(&["check"], 2, &["IMAGE"]);
 }
 
 #[test]

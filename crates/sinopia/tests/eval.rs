@@ -148,6 +148,10 @@ fn a_run_is_painted_once_scored_and_reported() {
         (Some(200), Some(true))
     );
 
+    let record: Value = serde_json::from_slice(&std::fs::read(desk.path("runs/sd/200/img_0.json")).unwrap()).unwrap();
+    assert_eq!((record["attempts"].as_u64(), &record["work"]), (Some(1), &record["first_painting"]));
+    assert!(record["work"].as_u64() > Some(1_000_000) && record["seconds"].as_f64() > Some(0.0), "{record}");
+
     let when = |name: &str| std::fs::metadata(desk.path(name)).unwrap().modified().unwrap();
     let before = when("runs/sd/200/img_0.png");
     desk.ok(&args);
@@ -177,6 +181,7 @@ fn a_run_is_painted_once_scored_and_reported() {
     }
     let markdown = std::fs::read_to_string(desk.path("page.md")).unwrap();
     assert!(markdown.contains("McNemar") && markdown.contains("seen by `owlvit`"), "{markdown}");
+    assert!(markdown.contains("## What a picture costs") && markdown.contains("| 1.00 |"), "{markdown}");
 
     // What is scored is not looked at again; what changed is.
     std::fs::copy(desk.path("runs/two/0/img_0.png"), desk.path("runs/sd/0/img_0.png")).unwrap();
@@ -185,6 +190,97 @@ fn a_run_is_painted_once_scored_and_reported() {
     let scores: Value = serde_json::from_slice(&scores).unwrap();
     assert_ne!(again["images"][0]["sha256"], scores["images"][0]["sha256"]);
     assert_eq!(again["images"][1], scores["images"][1]);
+}
+
+#[test]
+fn the_best_of_several_attempts_is_kept_with_what_it_cost() {
+    let desk = Desk::new();
+    let args = [
+        "eval",
+        "image",
+        "--method",
+        "gligen",
+        "--layouts",
+        GPT_4,
+        "--steps",
+        "2",
+        "--task",
+        "attribution",
+        "--limit",
+        "2",
+        "--out",
+        "run",
+    ];
+    let checked = [&args[..], &["--attempts", "2", "--repair"]].concat();
+    desk.ok(&checked);
+    let json = |name: &str| -> Value { serde_json::from_slice(&std::fs::read(desk.path(name)).unwrap()).unwrap() };
+    let check = &json("run/run.json")["settings"]["check"];
+    assert_eq!(
+        (check["attempts"].as_u64(), check["repair"].as_bool(), check["evaluator"]["id"].as_str()),
+        (Some(2), Some(true), Some("miniature"))
+    );
+    for index in [200, 201] {
+        let record = json(&format!("run/{index}/img_0.json"));
+        let (work, first) = (record["work"].as_u64().unwrap(), record["first_painting"].as_u64().unwrap());
+        let (attempts, right) = (record["attempts"].as_u64().unwrap(), record["chosen_as_right"].as_bool().unwrap());
+        assert!(work >= first && first > 0 && (right || attempts >= 2), "{record}");
+        let recipe = desk.ok(&["inspect", &format!("run/{index}/img_0.png"), "--json"]).stdout;
+        let recipe: Value = serde_json::from_slice(&recipe).unwrap();
+        let tries = recipe["checked"]["tries"].as_array().unwrap().len() as u64;
+        assert_eq!(tries, attempts + record["edits_tried"].as_u64().unwrap());
+    }
+    desk.ok(&["eval", "report", "run", "--out", "page"]);
+    let markdown = std::fs::read_to_string(desk.path("page.md")).unwrap();
+    assert!(markdown.contains("best of 2 attempts, repaired by `miniature`"), "{markdown}");
+    desk.refuses(&[&args[..], &["--attempts", "3"]].concat(), 2, &["check.attempts was 2, now 3"]);
+    desk.refuses(&args, 2, &["check was"]);
+    desk.refuses(&[&args[..], &["--attempts", "0"]].concat(), 2, &["--attempts"]);
+    desk.refuses(&[&checked[..], &["--detector", "none"]].concat(), 2, &["`--detector none` is nobody"]);
+    desk.refuses(&["eval", "image", "--method", "sd", "--attempts", "2", "--out", "x"], 2, &["--layouts"]);
+    desk.refuses(&[&checked[..], &["--detector", "nowhere"]].concat(), 2, &["nowhere"]);
+}
+
+#[test]
+fn edits_change_one_thing_of_each_picture_and_are_scored() {
+    let desk = Desk::new();
+    let args = [
+        "eval",
+        "edit",
+        "--method",
+        "gligen",
+        "--layouts",
+        GPT_4,
+        "--steps",
+        "2",
+        "--count",
+        "6",
+        "--out",
+        "edits",
+        "--detector",
+        DETECTOR,
+        "--json",
+    ];
+    let output = desk.ok(&args);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let overall = report["rates"].as_array().unwrap().last().unwrap();
+    assert_eq!((overall["change"].as_str(), overall["total"].as_u64()), (Some("overall"), Some(6)));
+    assert!(report["scores"].as_array().unwrap().iter().all(|score| score["same_outside"] == true), "{report}");
+    let list: Value = serde_json::from_slice(&std::fs::read(desk.path("edits/edits.json")).unwrap()).unwrap();
+    let changes: Vec<&str> = list.as_array().unwrap().iter().map(|edit| edit["change"].as_str().unwrap()).collect();
+    assert_eq!((changes.len(), &changes[..2]), (6, &["add", "remove"][..])); // where one finds no room, the next one does
+    assert_eq!(desk.images("edits").len(), 12);
+    let recipe: Value = serde_json::from_slice(&desk.ok(&["inspect", "edits/1/img_1.png", "--json"]).stdout).unwrap();
+    assert_eq!(recipe["edits"][0]["operations"][0]["op"], "remove");
+
+    // Stopped between a picture and its edit, it paints the picture again and makes the same edit of it.
+    let edited = std::fs::read(desk.path("edits/2/img_1.png")).unwrap();
+    std::fs::remove_file(desk.path("edits/2/img_1.png")).unwrap();
+    desk.ok(&args);
+    assert!(std::fs::read(desk.path("edits/2/img_1.png")).unwrap() == edited, "the edit came out otherwise");
+    desk.refuses(&["eval", "report", "edits"], 2, &["no benchmark of captions", "sinopia eval edit"]);
+    desk.refuses(&["eval", "score", "edits"], 2, &["sinopia eval edit"]);
+    desk.refuses(&[&args[..], &["--seed", "3"]].concat(), 2, &["--seed-offset"]);
+    desk.refuses(&["eval", "edit", "--layouts", "no.json", "--out", "x"], 2, &["cannot read `no.json`"]);
 }
 
 /// Waits for something that a process does, however long it takes.

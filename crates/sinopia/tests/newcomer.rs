@@ -172,6 +172,7 @@ fn a_file_in_the_wrong_place_is_told_where_it_belongs() {
         (&["plan", "layout.json"], layout),
         (&["generate", "--from", "layout.json"], layout),
         (&["inspect", "layout.json"], layout),
+        (&["check", "layout.json"], layout),
         (&["generate", "a cat", "--replay", "layout.json"], layout),
         (&["eval", "layout", "--layouts", "layout.json"], layout),
         (&["graph.json"], graph),

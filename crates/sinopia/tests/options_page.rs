@@ -11,7 +11,9 @@ use std::path::Path;
 use serde_json::Value;
 use sinopia::diffusion::methods::{self, MethodInfo, PRESETS, Preset};
 use sinopia::diffusion::settings::{Group, Kind, Setting};
-use sinopia::studio::{Described, MachineSettings, PaintSettings, PlannerSettings, RunSetting};
+use sinopia::studio::{
+    CheckSettings, Described, InitSettings, MachineSettings, PaintSettings, PlannerSettings, RunSetting,
+};
 
 const HEAD: &str = "\
 # Every setting, and every option of every method
@@ -40,6 +42,8 @@ fn the_page_has_every_option() {
 fn page() -> String {
     let mut page = HEAD.to_owned();
     of_a_run("Settings of a picture", PaintSettings::described(), &mut page);
+    of_a_run("Settings of a picture to begin with", InitSettings::described(), &mut page);
+    of_a_run("Settings of checking", CheckSettings::described(), &mut page);
     of_a_run("Settings of the machine", MachineSettings::described(), &mut page);
     of_a_run("Settings of the planner", PlannerSettings::described(), &mut page);
     presets(&mut page);

@@ -762,13 +762,11 @@ fn what_is_not_there_yet_says_so_in_openais_words() {
     let form = [("Content-Type", "multipart/form-data; boundary=x")];
     let picture =
         [b"--x\r\nContent-Disposition: form-data; name=\"image\"\r\n\r\n".as_slice(), &[7; 3_000_000]].concat();
-    for path in ["/v1/images/edits", "/v1/images/variations"] {
-        let reply = server.raw("POST", path, &form, &picture).expect(501);
-        assert_eq!(reply.header("x-should-retry").as_deref(), Some("false"));
-        let error = reply.json()["error"].clone();
-        assert!(error["message"].as_str().unwrap().contains("does not change them"), "{error}");
-        server.get(path).expect(405);
-    }
+    let reply = server.raw("POST", "/v1/images/variations", &form, &picture).expect(501);
+    assert_eq!(reply.header("x-should-retry").as_deref(), Some("false"));
+    let error = reply.json()["error"].clone();
+    assert!(error["message"].as_str().unwrap().contains("no variations"), "{error}");
+    server.get("/v1/images/variations").expect(405);
     for path in ["/v1/chat/completions", "/v1/v1/images/generations", "/images/generations"] {
         let error = server.post(path, &json!({"prompt": "a red car"})).expect(404).json()["error"].clone();
         assert!(error["hint"].as_str().unwrap().contains("/v1/images/generations"), "{error}");
@@ -837,6 +835,214 @@ fn the_command_line_as_a_client_writes_the_same_file() {
     let bad = program(folder).args(["generate", "a dog", "--server", &url, "--model", "/etc/passwd"]).output().unwrap();
     assert_eq!(bad.status.code(), Some(2), "{}", String::from_utf8_lossy(&bad.stderr));
     assert!(String::from_utf8_lossy(&bad.stderr).contains("there is no model `/etc/passwd` here"));
+}
+
+// Pictures that are checked, changed and begun with.
+
+/// The pixels of a PNG.
+fn pixels(png: &[u8]) -> image::RgbImage {
+    image::load_from_memory(png).unwrap().to_rgb8()
+}
+
+/// The bytes of the PNG of a picture.
+fn encoded(picture: impl Into<image::DynamicImage>) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.into().write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+/// Whether two pictures are the same where `is_kept` says so, and differ elsewhere.
+fn check_kept(before: &[u8], after: &[u8], is_kept: impl Fn(u32, u32) -> bool) {
+    let (before, after) = (pixels(before), pixels(after));
+    assert_eq!(before.dimensions(), after.dimensions());
+    let mut num_changed = 0;
+    for (x, y, pixel) in before.enumerate_pixels() {
+        let is_same = pixel == after.get_pixel(x, y);
+        assert!(is_same || !is_kept(x, y), "the pixel at {x}, {y} is another");
+        num_changed += usize::from(!is_same);
+    }
+    assert!(num_changed > 0, "nothing changed");
+}
+
+/// The picture of a job.
+fn image_of(server: &Server, job: &Value) -> Vec<u8> {
+    server.get(job["image"].as_str().unwrap()).expect(200).body
+}
+
+#[test]
+fn tries_are_told_kept_and_repeated() {
+    let server = Server::start(&[]);
+    let request = json!({"caption": "a blue dog and a white bowl", "layout": layout(), "method": "gligen", "steps": 3, "seed": 5,
+        "attempts": 2, "repair": true});
+    let id = server.create(&request);
+    let told: Vec<Value> = server.listen(&id).filter(|(name, _)| name == "job").map(|(_, job)| job).collect();
+    let job = server.done(&id);
+    let attempts = job["attempts"].as_array().unwrap();
+    assert!(!attempts.is_empty() && attempts.len() <= 64, "{job:#}");
+    let is_told = |job: &Value| job["state"] == "running" && job["attempts"][0]["seed_text"] == "5";
+    assert!(attempts.len() == 1 || told.iter().any(is_told), "{told:?}");
+    assert!(job["verdict"]["evaluator"]["id"].is_string() && attempts[0]["verdict"]["objects"].is_array(), "{job:#}");
+    assert!(attempts[0]["summary"].as_str().unwrap().contains("seed 5") && attempts[0]["work"] == 1.0);
+    for attempt in attempts {
+        let png = server.get(attempt["image"].as_str().unwrap()).expect(200).body;
+        assert_eq!(picture_size(&png), (128, 128));
+    }
+    let counted = server.get("/metrics").expect(200).text();
+    assert!(counted.contains("sinopia_attempts_total{kind=\"painting\",accepted=\"true\"}"), "{counted}");
+    // Whoever has the file has the picture, without anybody looking again.
+    let (png, folder) = (image_of(&server, &job), server.folder.path());
+    std::fs::write(folder.join("checked.png"), &png).unwrap();
+    assert!(png == painted_here(folder, &["generate", "--from", "checked.png"]), "--from makes another picture");
+    // The command line as a client has the same picture and tells of the same tries.
+    let url = format!("http://{}", server.address);
+    let args = ["generate", "a blue dog and a white bowl", "--layout", LAYOUT, "--method", "gligen", "--steps", "3"];
+    let more = ["--seed", "5", "--attempts", "2", "--repair", "--server", &url, "--out", "there.png"];
+    let client = program(folder).args(args).args(more).output().unwrap();
+    let said = String::from_utf8_lossy(&client.stderr);
+    assert!(client.status.success() && said.contains("attempt 1, seed 5"), "{said}");
+    assert!(png == std::fs::read(folder.join("there.png")).unwrap(), "the server's file is another");
+}
+
+#[test]
+fn without_anybody_who_knows_the_models_pictures_tries_are_refused() {
+    for (args, hint) in [(&["--model", SMALL][..], "--detector DIR"), (&["--detector", "none"], "")] {
+        let server = Server::start(args);
+        let mut request = short(1);
+        request["attempts"] = json!(2);
+        let refused = server.post("/api/jobs", &request).expect(400).json()["error"].clone();
+        assert!(refused["hint"].as_str().unwrap_or_default().contains(hint), "{refused}");
+        assert_eq!(server.get("/api/options").expect(200).json()["editing"]["checked_models"], json!([]));
+        assert!(server.get("/api/jobs").expect(200).json()["jobs"].as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn one_thing_is_changed_and_the_rest_of_the_picture_stays() {
+    let server = Server::start(&[]);
+    let request = json!({"caption": "a dog", "layout": layout(), "method": "gligen", "steps": 4, "seed": 5});
+    let job = server.done(&server.create(&request));
+    let before = image_of(&server, &job);
+    let (canvas, dog) = (&job["layout"]["canvas"], &job["layout"]["objects"][0]);
+    let side = |index: usize, of: &str| dog["bbox"][index].as_f64().unwrap() / canvas[of].as_f64().unwrap();
+    let (x0, y0) = (side(0, "width"), side(1, "height"));
+    let bbox = [x0, y0, x0 + side(2, "width"), y0 + side(3, "height")];
+    let edit =
+        |job: &Value, operation: Value| json!({"edit": {"job": job["id"], "operations": [operation]}, "seed": 8});
+    // Masks are a little larger than boxes.
+    let is_kept = |x: u32, y: u32| {
+        let (x, y) = (f64::from(x) / 128.0, f64::from(y) / 128.0);
+        x < bbox[0] - 0.2 || x > bbox[2] + 0.2 || y < bbox[1] - 0.2 || y > bbox[3] + 0.25
+    };
+    let phrase = dog["phrase"].as_str().unwrap();
+    let repaint = edit(&job, json!({"op": "replace", "phrase": "a red dog", "bbox": bbox}));
+    let repainted = server.done(&server.create(&repaint));
+    check_kept(&before, &image_of(&server, &repainted), is_kept);
+    assert_eq!((&repainted["layout"]["objects"][0]["phrase"], &repainted["seed"]), (&json!("a red dog"), &json!(8)));
+    assert_eq!((&repainted["caption"], &repainted["method"]), (&job["caption"], &job["method"]));
+    assert!(before == image_of(&server, &job), "the picture before is another");
+    assert!(image_of(&server, &repainted) == image_of(&server, &server.done(&server.create(&repaint))));
+    // A changed picture is changed again.
+    let remove = edit(&repainted, json!({"op": "remove", "phrase": "a red dog", "bbox": bbox}));
+    let removed = server.done(&server.create(&remove));
+    check_kept(&before, &image_of(&server, &removed), is_kept);
+    let left = removed["layout"]["objects"].as_array().unwrap();
+    assert_eq!(left.len(), job["layout"]["objects"].as_array().unwrap().len() - 1);
+    assert!(left.iter().all(|object| object["phrase"] != phrase && object["phrase"] != "a red dog"));
+    // To a picture of a caption alone something is added.
+    let plain = server.done(&server.create(&short(1)));
+    let add = edit(&plain, json!({"op": "add", "phrase": "a red car", "bbox": bbox}));
+    let with_car = server.done(&server.create(&add));
+    assert_eq!(with_car["layout"]["objects"][0]["phrase"], "a red car");
+    check_kept(&image_of(&server, &plain), &image_of(&server, &with_car), is_kept);
+    // What was sent says nothing of how it was made.
+    let sent = server.raw("POST", "/api/uploads", &[], &before).expect(201).json();
+    let refused = edit(&sent, json!({"op": "remove", "phrase": "a red car", "bbox": bbox}));
+    let refused = server.post("/api/jobs", &refused).expect(400).json();
+    assert_eq!(refused["error"]["param"], "edit", "{refused}");
+}
+
+#[test]
+fn a_painting_begins_with_a_picture_that_was_sent() {
+    let server = Server::start(&[]);
+    let upload = |png: &[u8]| server.raw("POST", "/api/uploads", &[], png).expect(201).json();
+    let before = image::RgbImage::from_fn(256, 128, |x, y| image::Rgb([x as u8, y as u8, 90]));
+    let sent = upload(&encoded(before.clone()));
+    assert_eq!((&sent["size"], &sent["transparent"]), (&json!({"width": 256, "height": 128}), &json!(false)));
+    let mut mask = image::RgbaImage::from_pixel(256, 128, image::Rgba([0, 0, 0, 255]));
+    (96..160).for_each(|x| (32..96).for_each(|y| mask.put_pixel(x, y, image::Rgba([0; 4]))));
+    let mask = upload(&encoded(mask));
+    assert_eq!(mask["transparent"], true);
+    let begin = |more: Value| {
+        let mut request = json!({"caption": "a red car", "steps": 2, "seed": 1});
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    let init = json!({"image": sent["id"], "mask": mask["id"], "strength": 1.0});
+    let job = server.done(&server.create(&begin(json!({"init": init, "width": 256, "height": 128}))));
+    assert_eq!((&job["method"], &job["init"]), (&json!("sd"), &init));
+    let is_kept = |x: u32, y: u32| !(96..160).contains(&x) || !(32..96).contains(&y);
+    check_kept(&encoded(before), &image_of(&server, &job), is_kept);
+    // Without a size it has the picture's shape, and about as many pixels as the model's own.
+    let job = server.done(&server.create(&begin(json!({"init": {"image": sent["id"]}}))));
+    assert_eq!((&job["width"], &job["height"]), (&json!(184), &json!(88)));
+    // A job's picture serves too.
+    server.done(&server.create(&begin(json!({"init": {"image": job["id"], "strength": 0.5}}))));
+    let small = upload(&encoded(image::RgbaImage::new(8, 8)));
+    for (more, why) in [
+        (json!({"init": {"image": sent["id"], "mask": small["id"]}}), "mask"),
+        (json!({"init": {"image": sent["id"]}, "method": "lmd", "layout": layout()}), "lmd"),
+        (json!({"init": {"image": sent["id"], "strength": 0.0}}), "strength"),
+        (json!({"init": {"image": sent["id"]}, "repair": true}), "repair"),
+        (json!({"init": {"image": sent["id"], "strength": 0.4}}), "of 2 steps"),
+    ] {
+        let refused = server.post("/api/jobs", &begin(more)).expect(400).json()["error"].clone();
+        assert!(refused["message"].as_str().unwrap().contains(why), "{refused}");
+    }
+    for (bytes, status) in
+        [(b"no picture".to_vec(), 400), (b"GIF89a..".to_vec(), 400), (encoded(image::GrayImage::new(6000, 5000)), 413)]
+    {
+        server.raw("POST", "/api/uploads", &[], &bytes).expect(status);
+    }
+    let path = format!("/api/uploads/{}", small["id"].as_str().unwrap());
+    server.raw("DELETE", &path, &[], b"").expect(204);
+    server.raw("DELETE", &path, &[], b"").expect(404);
+}
+
+#[test]
+fn openai_clients_change_pictures() {
+    let server = Server::start(&[]);
+    let picture = bytes(&painted(&server, json!({"seed": 3})), 0);
+    let mut mask = image::RgbaImage::from_pixel(128, 128, image::Rgba([255; 4]));
+    (32..96).for_each(|x| (32..96).for_each(|y| mask.put_pixel(x, y, image::Rgba([0; 4]))));
+    let mask = encoded(mask);
+    let form = |parts: &[(&str, &[u8])]| {
+        let mut body = Vec::new();
+        for (name, content) in parts {
+            let file = if content.starts_with(b"\x89PNG") { "; filename=\"a.png\"" } else { "" };
+            body.extend(format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").into_bytes());
+            body.extend_from_slice(content);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"--x--\r\n");
+        server.raw("POST", "/v1/images/edits", &[("Content-Type", "multipart/form-data; boundary=x")], &body)
+    };
+    let few: [(&str, &[u8]); 3] = [("prompt", b"a red apple"), ("steps", b"2"), ("seed", b"7")];
+    let with = |more: &[(&'static str, &[u8])]| form(&[&few[..], more].concat());
+    let reply = with(&[("image", &picture), ("mask", &mask)]).expect(200).json();
+    let is_kept = |x: u32, y: u32| !(32..96).contains(&x) || !(32..96).contains(&y);
+    check_kept(&picture, &bytes(&reply, 0), is_kept);
+    assert_eq!((&reply["size"], &reply["notes"]), (&json!("128x128"), &json!([])));
+    let streamed = with(&[("image[]", &picture), ("mask", &mask), ("stream", b"true")]).expect(200).text();
+    assert!(streamed.contains("event: image_edit.completed"), "{streamed}");
+    for (parts, param) in [
+        (&[("image", picture.as_slice()), ("mask", picture.as_slice())][..], "mask"),
+        (&[("mask", mask.as_slice())], "image"),
+        (&[("image", picture.as_slice()), ("hat", b"red")], "hat"),
+    ] {
+        let refused = with(parts).expect(400).json();
+        assert_eq!(refused["error"]["param"], param, "{refused}");
+    }
+    server.post("/v1/images/edits", &json!({"prompt": "a hat"})).expect(415);
 }
 
 // What becomes of the folder of jobs.
@@ -1235,9 +1441,14 @@ fn the_document_names_every_route_and_the_page_shows_it_by_itself() {
         "/api/jobs/{id}/image.png",
         "/api/jobs/{id}/image.jpeg",
         "/api/jobs/{id}/image.webp",
+        "/api/jobs/{id}/attempts/{file}",
+        "/api/jobs/{id}/decisions",
+        "/api/uploads",
+        "/api/uploads/{id}",
         "/api/recipe",
         "/api/evaluate",
         "/v1/images/generations",
+        "/v1/images/edits",
         "/v1/models",
         "/healthz",
         "/readyz",

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 use sinopia::diffusion::settings::Kind;
-use sinopia::studio::{Described, PaintSettings};
+use sinopia::studio::{CheckSettings, Described, PaintSettings};
 
 const OPENAPI: &str = include_str!("../../../web/openapi.json");
 
@@ -14,7 +14,7 @@ fn ranges_in_the_document_are_those_of_the_settings() {
     let properties = document["components"]["schemas"]["JobRequest"]["properties"].as_object().unwrap();
     let mut compared = Vec::new();
     for (name, schema) in properties {
-        let Some(setting) = PaintSettings::setting(name) else { continue };
+        let Some(setting) = PaintSettings::setting(name).or_else(|| CheckSettings::setting(name)) else { continue };
         let (min, max) = match &setting.kind {
             // A seed may be text, too; how large steps may be is the server's own limit.
             Kind::Integer { max: u64::MAX, .. } => continue,
@@ -29,15 +29,16 @@ fn ranges_in_the_document_are_those_of_the_settings() {
         compared.push(name.as_str());
     }
     compared.sort_unstable();
-    assert_eq!(compared, ["deep_every", "guidance_scale", "height", "merge_tokens", "steps", "width"]);
+    assert_eq!(compared, ["attempts", "deep_every", "guidance_scale", "height", "merge_tokens", "steps", "width"]);
 }
 
 #[test]
 fn what_a_request_may_set_are_settings() {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();
     let properties = document["components"]["schemas"]["JobRequest"]["properties"].as_object().unwrap();
-    let others = ["caption", "layout", "options", "judge"];
+    let others = ["caption", "layout", "options", "judge", "init", "edit"];
     for name in properties.keys().filter(|name| !others.contains(&name.as_str())) {
-        assert!(PaintSettings::setting(name).is_some(), "`{name}` is no setting");
+        let is_setting = PaintSettings::setting(name).is_some() || CheckSettings::setting(name).is_some();
+        assert!(is_setting, "`{name}` is no setting");
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use sinopia_layout::{Canvas, names};
 use sinopia_studio::models::NO_SAM;
-use sinopia_studio::{Error, MachineSettings, PaintSettings, PlannerSettings};
+use sinopia_studio::{CheckSettings, Error, InitSettings, MachineSettings, PaintSettings, PlannerSettings};
 
 use super::eval::args::EvalArgs;
 use super::flags::{Flags, Selected, Selection};
@@ -25,6 +25,10 @@ Examples:
       sinopia generate \"two cats beside a red ball\" --llm-base-url ollama --llm-model qwen3:8b --out cats.png
   Plain Stable Diffusion from a folder of weights
       sinopia generate \"a lighthouse at dawn\" --method sd --model ./stable-diffusion-v1-5 --out dawn.png
+  Have a detector look at it, and what is wrong repaired
+      sinopia generate \"five red apples and a blue bowl\" --attempts 4 --repair --out apples.png
+  Go on from an image, or paint anew what a mask shows white
+      sinopia generate \"a red cat on a chair\" --init photo.jpg --mask hole.png --out cat.png
   Make an image again, byte for byte
       sinopia generate --from dog.png --out same-dog.png
 
@@ -50,6 +54,8 @@ pub(crate) enum Command {
     Generate(Box<GenerateArgs>),
     /// Paint a layout file
     Paint(Box<PaintArgs>),
+    /// Change a finished picture in one place and keep the rest
+    Edit(Box<super::edit::args::EditArgs>),
     /// Lay out a caption, by the built-in planner or a language model; change a layout; lay out a file of captions
     Plan(Box<PlanArgs>),
     /// Read and write layouts in the formats of other programs
@@ -64,6 +70,8 @@ pub(crate) enum Command {
     Export(Box<super::comfyui::ExportArgs>),
     /// Show how an image was made: its caption, layout, method, options, seed and model
     Inspect(InspectArgs),
+    /// Look whether images show what was asked for: what is missing, too much, elsewhere or of another colour
+    Check(CheckArgs),
     /// List, describe and fetch models
     Models(ModelsArgs),
     /// Measure how well pictures follow their captions: layouts, runs of images, reports
@@ -97,6 +105,12 @@ pub(crate) struct GenerateArgs {
 
     #[command(flatten)]
     pub(crate) painting: PaintingArgs,
+
+    #[command(flatten)]
+    pub(crate) check: Flags<CheckSettings>,
+
+    #[command(flatten)]
+    pub(crate) init: Flags<InitSettings>,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -133,6 +147,12 @@ pub(crate) struct PaintArgs {
 
     #[command(flatten)]
     pub(crate) painting: PaintingArgs,
+
+    #[command(flatten)]
+    pub(crate) check: Flags<CheckSettings>,
+
+    #[command(flatten)]
+    pub(crate) init: Flags<InitSettings>,
 
     #[command(flatten)]
     pub(crate) output: OutputArgs,
@@ -378,6 +398,10 @@ pub(crate) struct PlanArgs {
     #[arg(short, long, alias = "output", value_name = "FILE", default_value = "-", help_heading = "Output")]
     pub(crate) out: PathBuf,
 
+    /// Say what each box is there for: which of its kind it is, in which colour, where it stands to others
+    #[arg(long, conflicts_with = "batch", help_heading = "Output")]
+    pub(crate) explain: bool,
+
     /// Print a report as JSON on stdout: layout, findings, tokens
     #[arg(long, help_heading = "Output")]
     pub(crate) json: bool,
@@ -530,6 +554,41 @@ pub(crate) struct InspectArgs {
     pub(crate) image: PathBuf,
 
     /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sinopia check dog.png
+  sinopia check photo.jpg --layout wanted.json --detector ./owlv2-base-patch16-ensemble --json")]
+pub(crate) struct CheckArgs {
+    /// Images (PNG, JPEG, WebP). Those made by Sinopia say what they should show
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+
+    /// What they should show instead: a layout in any format that is read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) layout: Option<PathBuf>,
+
+    /// The caption: what it excludes and how it has things stand to each other is looked for too
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) caption: Option<String>,
+
+    /// What looks: `miniature` (the default for its pictures), or a folder of OWL-ViT or OWLv2 weights
+    #[arg(long, value_name = "DETECTOR", conflicts_with = "llm_model")]
+    pub(crate) detector: Option<String>,
+
+    /// A vision model that is asked questions in the place of a detector, by the name its server knows; it sees no places
+    #[arg(long, value_name = "NAME")]
+    pub(crate) llm_model: Option<String>,
+
+    /// Its server: an address such as `http://localhost:8000/v1`, or openai, vllm, llama.cpp, ollama or lm-studio [default: by model]
+    #[arg(long, value_name = "URL", requires = "llm_model")]
+    pub(crate) llm_base_url: Option<String>,
+
+    /// Print the verdicts as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -99,8 +99,11 @@ fn from_matches<S: Described>(
 /// The flag of one setting.
 pub(crate) fn flag(setting: &'static RunSetting) -> Arg {
     let aliases = setting.aliases.iter().map(|alias| alias.replace('_', "-"));
-    Arg::new(&*setting.name)
-        .long(setting.flag())
+    let arg = match setting.kind {
+        Kind::Boolean => switch(setting),
+        _ => Arg::new(&*setting.name),
+    };
+    arg.long(setting.flag())
         .aliases(aliases)
         .value_name(setting.value_name)
         .help_heading(setting.group.title())
@@ -112,6 +115,11 @@ pub(crate) fn flag(setting: &'static RunSetting) -> Arg {
         .conflicts_with_all(setting.excludes.iter().copied())
         .hide_possible_values(true) // they stand in the help
         .value_parser(SettingParser(setting))
+}
+
+/// A flag that stands alone to turn something on; `--repair=off` overrides what a file says.
+fn switch(setting: &'static RunSetting) -> Arg {
+    Arg::new(&*setting.name).num_args(0..=1).require_equals(true).default_missing_value("true")
 }
 
 /// Reads the text behind a flag, and tells shells which words it may be.

@@ -6,14 +6,16 @@ use sinopia_layout::Layout;
 use sinopia_planner::{PlanContext, PlanTask};
 
 use sinopia_diffusion::{ImageSize, Recipe};
-use sinopia_studio::{Error, PaintSpec, newer_version_warning};
+use sinopia_studio::checked::with_room;
+use sinopia_studio::{CheckSettings, Error, PaintSpec, newer_version_warning};
 
 use super::args::{GenerateArgs, LayoutSource, Painting, PlannerChoice};
+use super::checking::CheckRequest;
 use super::failure::{bad_request, with_hint};
-use super::job::PaintJob;
+use super::job::{CheckedJob, PaintJob};
 use super::planning::Audience;
 use super::progress::Bars;
-use super::{foreign, input, output, painting_file, planning, remote, settings};
+use super::{checking, foreign, init, input, output, painting_file, planning, remote, settings};
 
 pub(crate) fn run(mut args: GenerateArgs) -> anyhow::Result<()> {
     let typed = std::mem::take(&mut args.painting).painting()?;
@@ -32,43 +34,84 @@ pub(crate) fn run(mut args: GenerateArgs) -> anyhow::Result<()> {
     if caption.is_none() && layout.is_none() && from.is_none() {
         return Err(with_hint(bad_request("there is nothing to paint yet: say what"), Some(SAY_WHAT.to_owned())));
     }
-    let inputs: Vec<&Path> = [file, replay, from].into_iter().flatten().map(PathBuf::as_path).collect();
-    let spec = PaintSpec { caption, layout, is_planned: true, ..PaintSpec::default() };
+    let inputs = [file, replay, from].into_iter().flatten().map(PathBuf::as_path);
+    let inputs: Vec<&Path> = inputs.chain(init::files(&args.init.0)).collect();
+    let init = init::picture(&args.init.0)?;
+    let spec = PaintSpec { caption, layout, init, is_planned: true, ..PaintSpec::default() };
     if let Some(server) = &args.server {
         output::refuse_inputs(std::slice::from_ref(&args.output.out), &inputs)?;
         remote::refuse_local_flags(&args, &typed)?;
-        return remote::run(server, spec.with(painting.settings), painting.count, &args.output);
+        let (check, _) = check_settings(&args, painting.config.as_deref())?;
+        return remote::run(server, spec.with(painting.settings), painting.count, &check, &args.output);
     }
     let choice = settings::merge_planner(args.planner.clone(), painting.config.as_deref())?;
+    let (check, left_out) = check_settings(&args, painting.config.as_deref())?;
+    let told = told.into_iter().chain(left_out).collect();
     let bars = Bars::new(args.output.quiet);
     let job = match from {
         // What the file and the environment say was not said when the image was made; only speed may follow it.
-        Some(image) => repeated(image, spec, typed, told)?,
-        None => PaintJob::new(spec.with(painting.settings), told, painting.count)?,
+        Some(image) => repeated(image, spec, typed, told, &check)?,
+        None => {
+            let spec = spec.with(painting.settings);
+            let check = CheckRequest::new(&check, &spec)?;
+            PaintJob::new(spec, told, painting.count, check)?
+        }
     };
-    let caption = job.spec.caption.clone();
-    let is_planned = job.spec.lacks_layout()?;
-    if is_planned {
+    let plans = Plans { layout: job.spec.lacks_layout()?, wanted: job.lacks_wanted()? };
+    if plans.layout || plans.wanted {
         planning::config(&choice)?; // what is wrong with it is told before a model is fetched
     }
     // Nobody is asked for a layout before all else is known to be good.
     let checked = job.check(&inputs, &args.output, &bars)?;
-    let checked = match caption.filter(|_| is_planned) {
-        Some(caption) => {
-            let ImageSize { width, height } = checked.picture_size();
-            let choice = choice.shaped_like(width as u32, height as u32);
-            let planned = planned(&choice, &caption, &bars);
-            planning::tell_of_local_servers(&choice, Audience::Terminal, &bars);
-            let (layout, told) = planned?;
-            checked.with_layout(layout, told)
+    with_plan(checked, plans, &choice, &bars)?.paint(&args.output, &bars)
+}
+
+/// What of a job a planner has to lay out.
+#[derive(Debug, Clone, Copy)]
+struct Plans {
+    /// What it is painted from.
+    layout: bool,
+    /// What its pictures have to show, which they are not painted from.
+    wanted: bool,
+}
+
+/// The job with what a planner says of its caption, if it needs that.
+fn with_plan(checked: CheckedJob, plans: Plans, choice: &PlannerChoice, bars: &Bars) -> anyhow::Result<CheckedJob> {
+    let caption = checked.caption().map(str::to_owned);
+    let Some(caption) = caption.filter(|_| plans.layout || plans.wanted) else { return Ok(checked) };
+    let ImageSize { width, height } = checked.picture_size();
+    let choice = choice.shaped_like(width as u32, height as u32);
+    let planned = planned(&choice, &caption, bars);
+    planning::tell_of_local_servers(&choice, Audience::Terminal, bars);
+    let (layout, told) = planned?;
+    Ok(match (plans.layout, checked.is_looked_at()) {
+        (false, _) => checked.with_wanted(layout),
+        (true, false) => checked.with_layout(layout, told),
+        (true, true) => {
+            let (layout, corrections) = with_room(&layout, checked.picture_size());
+            checked.with_layout(layout, told.into_iter().chain(corrections).collect())
         }
-        None => checked,
-    };
-    checked.paint(&args.output, &bars)
+    })
+}
+
+/// What is said about looking at pictures. When an image is made again, only what was typed decides whether somebody looks.
+fn check_settings(args: &GenerateArgs, config: Option<&Path>) -> anyhow::Result<(CheckSettings, Vec<String>)> {
+    let typed = &args.check.0;
+    let (merged, told) = checking::settings(typed, config, args.init.0.init.is_some())?;
+    Ok(match args.source.from {
+        Some(_) => (CheckSettings { detector: merged.detector, ..typed.clone() }, Vec::new()),
+        None => (merged, told),
+    })
 }
 
 /// The job that made `image`, with what was typed in the place of what its recipe says.
-fn repeated(image: &Path, spec: PaintSpec, typed: Painting, told: Vec<String>) -> anyhow::Result<PaintJob> {
+fn repeated(
+    image: &Path,
+    spec: PaintSpec,
+    typed: Painting,
+    told: Vec<String>,
+    check: &CheckSettings,
+) -> anyhow::Result<PaintJob> {
     let recipe = Recipe::from_json(&painting_file::recipe_of(image)?);
     let recipe = recipe.map_err(|source| Error::Recipe { picture: image.to_owned(), source: Box::new(source) })?;
     let mut warnings: Vec<String> = newer_version_warning(&recipe).into_iter().collect();
@@ -81,8 +124,17 @@ fn repeated(image: &Path, spec: PaintSpec, typed: Painting, told: Vec<String>) -
     if let Some(variant) = &typed.variant {
         settings.model = Some(PaintSpec::variant_of(&recipe, variant)?);
     }
-    let spec = PaintSpec::repeat(recipe, image, spec.with(settings))?;
-    Ok(PaintJob { warnings, ..PaintJob::new(spec, told, typed.count)? })
+    let num_edits = recipe.edits.len();
+    let mut spec = PaintSpec::repeat(recipe, image, spec.with(settings))?;
+    let check = CheckRequest::new(check, &spec)?;
+    if check.is_some() || typed.count.is_some_and(|count| count > 1) {
+        spec = PaintSpec { edits: Vec::new(), checked: None, ..spec };
+    }
+    if spec.edits.len() < num_edits {
+        let image = image.display();
+        warnings.push(format!("`{image}` was repaired or edited, which is not done again to another image"));
+    }
+    Ok(PaintJob { warnings, ..PaintJob::new(spec, told, typed.count, check)? })
 }
 
 const SAY_WHAT: &str = "\

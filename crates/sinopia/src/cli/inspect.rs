@@ -2,12 +2,13 @@
 
 use anyhow::Context;
 use serde_json::json;
-use sinopia_diffusion::{Recipe, Shortcuts};
+use sinopia_diffusion::{InvertedSource, Operation, Recipe, Shortcuts, TryRecord};
+use sinopia_layout::Canvas;
 use sinopia_studio::pictures::Origin;
 
 use super::args::InspectArgs;
 use super::progress::Bars;
-use super::{foreign, output, painting_file, terminal};
+use super::{edit, foreign, output, painting_file, terminal};
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let text = match painting_file::read(&args.image)? {
@@ -29,12 +30,23 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `seed 3, kept: 2 of 3 right`.
+fn tried_words(tried: &TryRecord) -> String {
+    let done = if tried.operations.is_empty() { String::new() } else { format!(", {}", operations(&tried.operations)) };
+    format!("seed {}{done}, {}: {}", tried.seed.0, if tried.accepted { "kept" } else { "not kept" }, tried.summary)
+}
+
+/// `remove a bowl, add a cup`.
+fn operations(operations: &[Operation]) -> String {
+    operations.iter().map(|done| format!("{} {}", done.name(), done.phrase())).collect::<Vec<_>>().join(", ")
+}
+
 fn lines(recipe: &Recipe) -> Vec<String> {
     let sampling = &recipe.sampling;
     let mut lines = Vec::new();
     let mut say = |name: &str, value: String| lines.push(format!("{name:<11} {}", terminal::one_line(&value)));
     say("caption", recipe.caption.clone().unwrap_or_else(|| "(none)".to_owned()));
-    if let Some(layout) = &recipe.layout {
+    if let Some(layout) = recipe.final_layout() {
         for object in &layout.objects {
             say("object", format!("{} {}", object.phrase, object.bbox));
         }
@@ -42,6 +54,13 @@ fn lines(recipe: &Recipe) -> Vec<String> {
         if !layout.negative.is_empty() {
             say("negative", layout.negative.clone());
         }
+    }
+    if let Some(InvertedSource { sha256, .. }) = &recipe.inverted {
+        say("made of", format!("another picture, inverted (sha256 {sha256})"));
+    }
+    let canvas = recipe.final_layout().map_or(Canvas::PUBLISHED, |layout| layout.canvas);
+    for operation in recipe.edits.iter().flat_map(|edit| &edit.operations) {
+        say("edit", edit::sentence(operation, canvas));
     }
     if let Some(negative) = &recipe.negative {
         say("--negative", negative.clone());
@@ -78,6 +97,10 @@ fn lines(recipe: &Recipe) -> Vec<String> {
             "text encoder",
             format!("{encoding}: {} and {} in {range} (sha256 {})", ella.t5, ella.connector, ella.hash),
         );
+    }
+    if let Some(checked) = &recipe.checked {
+        say("checked", format!("by {} (sha256 {})", checked.evaluator.id, checked.evaluator.hash));
+        checked.tries.iter().for_each(|tried| say("try", tried_words(tried)));
     }
     say("made by", format!("Sinopia {}", recipe.sinopia));
     if let serde_json::Value::Object(options) = &recipe.options {

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use serde_json::{Value, json};
 use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::{ImageSize, Run};
+use sinopia_diffusion::{DenoiserWork, ImageSize, Run};
 use sinopia_layout::{Layout, counted, svg};
-use sinopia_studio::models::OpenedModel;
+use sinopia_studio::models::{LoadedModel, OpenedModel};
 use sinopia_studio::{Error, PaintSpec, Picture, ResolvedSpec, rgb};
 
 use super::args::OutputArgs;
+use super::checking::{CheckRequest, CheckedPicture};
 use super::contact_sheet::{self, Panel};
 use super::debug_maps::MapKeeper;
 use super::failure::bad_request;
@@ -27,6 +28,8 @@ pub(crate) struct PaintJob {
     pub(crate) warnings: Vec<String>,
     /// Images to make.
     pub(crate) count: u32,
+    /// Who looks at them, if somebody does.
+    pub(crate) check: Option<CheckRequest>,
 }
 
 /// A job that was checked, and the model that paints it.
@@ -38,11 +41,45 @@ pub(crate) struct CheckedJob {
 }
 
 impl PaintJob {
-    pub(crate) fn new(spec: PaintSpec, told: Vec<String>, count: Option<u32>) -> anyhow::Result<Self> {
-        let count = count.unwrap_or(1);
-        let last = spec.seed().checked_add(u64::from(count - 1));
-        last.ok_or(Error::SeedRange)?;
-        Ok(Self { spec, told, warnings: Vec::new(), count })
+    pub(crate) fn new(
+        spec: PaintSpec,
+        told: Vec<String>,
+        count: Option<u32>,
+        check: Option<CheckRequest>,
+    ) -> anyhow::Result<Self> {
+        let job = Self { spec, told, warnings: Vec::new(), count: count.unwrap_or(1), check };
+        let seeds = u64::from(job.count) * job.seeds_a_picture();
+        job.spec.seed().checked_add(seeds - 1).ok_or(Error::SeedRange)?;
+        Ok(job)
+    }
+
+    /// How many seeds each image may take: its attempts have the next ones, so that no two images share one.
+    pub(super) fn seeds_a_picture(&self) -> u64 {
+        self.check.as_ref().map_or(1, |check| check.options.seeds_a_picture())
+    }
+
+    /// The first seed of image number `index`.
+    pub(super) fn seed_of(&self, index: u32) -> u64 {
+        self.spec.seed() + u64::from(index) * self.seeds_a_picture() // within range: the job was checked
+    }
+
+    /// Whether its pictures are looked at, and what they have to show is not known yet.
+    pub(crate) fn lacks_wanted(&self) -> anyhow::Result<bool> {
+        let PaintSpec { caption, layout, .. } = &self.spec;
+        let is_known = layout.is_some() || self.spec.lacks_layout()?;
+        Ok(self.check.is_some() && !is_known && caption.is_some())
+    }
+
+    /// The seeds in words.
+    fn seeds(&self) -> String {
+        match (self.spec.seed(), self.count) {
+            (seed, 1) => format!("seed {seed}"),
+            (seed, count) if self.seeds_a_picture() == 1 => format!("seeds {seed} to {}", self.seed_of(count - 1)),
+            (seed, count) => {
+                let seeds = self.seeds_a_picture();
+                format!("seeds {seed} to {}, {seeds} an image", self.seed_of(count - 1) + seeds - 1)
+            }
+        }
     }
 
     /// Checks, paints and writes the job. `inputs` are files it was read from: they are not written over.
@@ -72,6 +109,11 @@ impl PaintJob {
         let files = self.files(output)?;
         output::check_all_writable(&files)?;
         output::refuse_inputs(&files, inputs)?;
+        if output.debug_maps.is_some() && self.check.is_some() {
+            return Err(bad_request(
+                "`--debug-maps` shows the attention of one painting: leave `--attempts` and `--repair` out",
+            ));
+        }
         if let Some(folder) = output.debug_maps.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
             return Err(bad_request(format!("`--debug-maps {}`: that is a file; name a folder", folder.display())));
         }
@@ -107,6 +149,22 @@ impl CheckedJob {
         Self { job: PaintJob { spec, told, ..self.job }, resolved: self.resolved.with_layout(layout), ..self }
     }
 
+    /// The same with what its pictures have to show, which they are not painted from.
+    pub(crate) fn with_wanted(self, wanted: Layout) -> Self {
+        let check = self.job.check.map(|check| check.of_wanted(wanted));
+        Self { job: PaintJob { check, ..self.job }, ..self }
+    }
+
+    /// Whether somebody looks at its pictures.
+    pub(crate) fn is_looked_at(&self) -> bool {
+        self.job.check.is_some()
+    }
+
+    /// What its pictures show, in words.
+    pub(crate) fn caption(&self) -> Option<&str> {
+        self.job.spec.caption.as_deref()
+    }
+
     /// The size of its pictures.
     pub(crate) fn picture_size(&self) -> ImageSize {
         self.resolved.size(self.opened.native_size())
@@ -117,40 +175,67 @@ impl CheckedJob {
         let Self { job, resolved, opened } = self;
         job.warnings.iter().for_each(|warning| bars.warn(warning));
         bars.lines(&job.told, "");
-        if let Some(layout) = resolved.layout() {
+        resolved.scaling(opened.native_size()).iter().for_each(|line| bars.line(line));
+        if let Some(layout) = resolved.final_layout() {
             bars.show_layout(layout);
         }
+        again(&resolved).iter().for_each(|line| bars.line(line));
         let model = models::load(&resolved, &opened, bars)?;
         resolved.vocabulary_warning().iter().for_each(|warning| bars.warn(warning));
         resolved.size_warning(&model).iter().for_each(|warning| bars.warn(warning));
         // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
         let cancellation = cancellation_on_interrupt(bars)?;
-        let steps = counted(resolved.steps(), "step");
-        let seeds = match (job.spec.seed(), job.count) {
-            (seed, 1) => format!("seed {seed}"),
-            (seed, count) => format!("seeds {seed} to {}", seed + u64::from(count - 1)),
-        };
-        bars.line(&format!("painting with {} on {}, {steps}, {seeds}", resolved.method().name(), model.id.id));
+        let (steps, seeds) = (counted(resolved.steps(), "step"), job.seeds());
+        let checks = job.check.as_ref().map(CheckRequest::words).unwrap_or_default();
+        let method = resolved.method().name();
+        bars.line(&format!("painting with {method} on {}, {steps}, {seeds}{checks}", model.id.id));
+        let checking = job.check.clone().map(CheckRequest::open).transpose()?;
         let mut made = Vec::new();
         let mut resolved = resolved;
+        let mut is_cancelled = false;
         for index in 0..job.count {
-            resolved = resolved.with_seed(job.spec.seed() + u64::from(index)); // within range: the job was checked
+            resolved = resolved.with_seed(job.seed_of(index));
             let keeper = MapKeeper::new(bars, output.debug_maps.is_some());
-            let run = Run::new(&keeper, &cancellation);
-            let picture = resolved.paint(&model, &run)?;
+            let painted = match &checking {
+                Some(checking) => checking.paint(&resolved, &model, &keeper, &cancellation, bars)?,
+                None => painted(&resolved, &model, &Run::new(&keeper, &cancellation))?,
+            };
             bars.finish();
-            let mut description = deliver(&picture, &job.image_file(output, index), output)?;
-            description["unet_work"] = unet_work(&run)?;
+            let picture = &painted.picture;
+            let mut description = deliver(picture, &job.image_file(output, index), output)?;
+            description["unet_work"] = unet_work(&painted.work)?;
+            if let (Value::Object(description), Value::Object(seen)) = (&mut description, painted.seen) {
+                description.extend(seen);
+            }
             made.push(description);
             if let Some(folder) = &output.debug_maps {
-                write_maps(&keeper, folder, &picture, bars)?;
+                write_maps(&keeper, folder, picture, bars)?;
             }
             if output.preview {
                 bars.preview(&picture.painting);
             }
+            is_cancelled = painted.is_cancelled;
+            if is_cancelled {
+                break;
+            }
         }
-        report(&made, resolved.layout(), output, bars)
+        report(&made, resolved.final_layout(), output, bars)?;
+        // What was painted before is there; whoever waited for more is told that it is not.
+        if is_cancelled { Err(sinopia_diffusion::Error::Cancelled.into()) } else { Ok(()) }
     }
+}
+
+/// What will be done again to a picture that was edited or repaired, a line if anything.
+fn again(resolved: &ResolvedSpec) -> Option<String> {
+    let operations = resolved.edits().iter().flat_map(|edit| &edit.operations);
+    let done: Vec<String> = operations.map(|done| format!("{} {}", done.name(), done.phrase())).collect();
+    (!done.is_empty()).then(|| format!("what was done to the image is done again: {}", done.join(", ")))
+}
+
+/// A picture at which nobody looks.
+fn painted(resolved: &ResolvedSpec, model: &LoadedModel, run: &Run) -> anyhow::Result<CheckedPicture> {
+    let picture = resolved.paint(model, run)?;
+    Ok(CheckedPicture { picture, seen: Value::Null, work: run.work(), is_cancelled: false })
 }
 
 /// Draws the layout beside the images, and says what was written.
@@ -184,9 +269,8 @@ fn grid_file(image: &Path) -> PathBuf {
 }
 
 /// The UNet's work by purpose, and in all.
-fn unet_work(run: &Run) -> anyhow::Result<Value> {
-    let work = run.work();
-    let mut description = serde_json::to_value(&work)?;
+fn unet_work(work: &DenoiserWork) -> anyhow::Result<Value> {
+    let mut description = serde_json::to_value(work)?;
     description["multiply_accumulates"] = work.total().into();
     Ok(description)
 }

@@ -117,9 +117,11 @@ impl Kind {
                 format!("`{shown}` is a PNG image that does not say how it was made")
             }
             Self::Png => format!(
-                "`{shown}` is a PNG image: `sinopia inspect {file}` tells how it was made, `sinopia generate --from {file}` makes it again"
+                "`{shown}` is a PNG image: `sinopia inspect {file}` tells how it was made, `sinopia generate --from {file}` makes it again, `sinopia edit {file}` changes it"
             ),
-            Self::Picture(format) => format!("`{shown}` is a {format} picture; only PNGs tell how they were made"),
+            Self::Picture(format) => format!(
+                "`{shown}` is a {format} picture: `sinopia edit {file}` changes it; only PNGs tell how they were made"
+            ),
             Self::Layout => format!("`{shown}` is a layout: `sinopia paint {file}` paints it"),
             Self::Foreign => format!(
                 "`{shown}` is a layout in another program's format: `sinopia paint {file}` paints it, `sinopia convert {file} --to json --out layout.json` makes layout JSON of it"

@@ -22,7 +22,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["pull", "download", "fetch", "install"], "sinopia models pull OWNER/NAME"),
     (&["list", "ls", "model"], "sinopia models list"),
     (&["score", "report", "bench", "benchmark", "evaluate"], "sinopia eval --help"),
-    (&["edit", "change"], "sinopia plan --edit LAYOUT \"CHANGE\""),
+    (
+        &["change", "modify", "inpaint", "erase", "remove", "recolor", "recolour"],
+        "sinopia edit PICTURE --remove \"OBJECT\"",
+    ),
     (&["import"], "sinopia convert FILE --to json"),
     (&["repeat", "redo", "again", "rerun"], "sinopia generate --from IMAGE"),
     (&["comfyui", "workflow"], "sinopia run GRAPH"),
@@ -71,6 +74,12 @@ fn hint(error: &clap::Error, typed: &[OsString]) -> Option<String> {
             if typed.first().is_some_and(|first| first == word(ContextKind::InvalidSubcommand)) =>
         {
             command_hint(word(ContextKind::InvalidSubcommand), typed)
+        }
+        // Which took the picture for a box.
+        ErrorKind::MissingRequiredArgument
+            if typed.first().is_some_and(|first| first == "edit") && typed.iter().any(|typed| typed == "--add") =>
+        {
+            Some("the picture stands before the flags: `sinopia edit PICTURE --add \"PHRASE\"`".to_owned())
         }
         ErrorKind::UnknownArgument => argument_hint(word(ContextKind::InvalidArg), typed),
         ErrorKind::InvalidUtf8 => {

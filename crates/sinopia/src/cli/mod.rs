@@ -2,16 +2,20 @@
 
 pub(crate) mod args;
 pub(crate) mod cache;
+pub(crate) mod check;
+mod checking;
 pub(crate) mod comfyui;
 pub(crate) mod completions;
 mod contact_sheet;
 pub(crate) mod convert;
 mod debug_maps;
+pub(crate) mod edit;
 pub(crate) mod eval;
 pub(crate) mod failure;
 mod flags;
 mod foreign;
 pub(crate) mod generate;
+mod init;
 mod input;
 pub(crate) mod inspect;
 mod job;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sinopia_layout::{Canvas, Layout, LayoutCache, write_answer};
 use sinopia_planner::batch::{self, BatchItem, BatchReport};
 use sinopia_planner::{Error as PlanError, Plan, PlanContext, PlanNote, PlanTask, Planner, Usage};
+use sinopia_studio::verdict::Program;
 
 use super::args::PlanArgs;
 use super::failure::{bad_request, with_hint};
@@ -62,6 +63,8 @@ fn run_one(args: &PlanArgs, planner: &dyn Planner, bars: &Bars) -> anyhow::Resul
     }
     let Some(plan) = plans.last() else { return Ok(()) }; // there is at least one
     bars.show_layout(&plan.layout);
+    let reasons = if args.explain { reasons(args, &caption, &plan.layout) } else { Vec::new() };
+    bars.lines(&reasons, "why ");
     if !(args.json && output::is_stdout(&args.out)) {
         output::write(&args.out, plan.layout.to_json().as_bytes())?;
     }
@@ -74,9 +77,17 @@ fn run_one(args: &PlanArgs, planner: &dyn Planner, bars: &Bars) -> anyhow::Resul
         let mut all = Usage::default();
         plans.iter().for_each(|plan| all += plan.usage);
         report["cost"] = json!(planner.info().cost(&all));
+        if args.explain {
+            report["reasons"] = json!(reasons);
+        }
         output::print(&format!("{report:#}"))?;
     }
     Ok(())
+}
+
+/// What each box is there for. Of a changed layout the caption is not known.
+fn reasons(args: &PlanArgs, caption: &str, layout: &Layout) -> Vec<String> {
+    Program::compile(layout, args.edit.is_none().then_some(caption)).reasons()
 }
 
 fn run_batch(args: &PlanArgs, captions: &Path, planner: &dyn Planner, bars: &Bars) -> anyhow::Result<()> {

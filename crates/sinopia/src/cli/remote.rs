@@ -10,11 +10,14 @@ use sinopia_diffusion::{CancellationToken, Observer};
 use sinopia_layout::limits::{SERVER_REPLY_BYTES, read_up_to};
 use sinopia_layout::svg;
 use sinopia_server::wire::{Job, JobRequest, JobState};
-use sinopia_studio::{DEFAULT_STEPS, Described, PaintSettings, PaintSpec, Painted, Painter};
+use sinopia_studio::{
+    CheckOptions, CheckSettings, DEFAULT_STEPS, Described, PaintSettings, PaintSpec, Painted, Painter,
+};
 use ureq::Agent;
 use ureq::http::StatusCode;
 
 use super::args::{GenerateArgs, OutputArgs, Painting};
+use super::checking::CheckRequest;
 use super::failure::{bad_request, plain};
 use super::job::{PaintJob, drawing_file};
 use super::progress::{Bars, cancellation_on_interrupt};
@@ -27,9 +30,15 @@ const PAUSE: Duration = Duration::from_millis(200);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Has the server at `url` paint.
-pub(super) fn run(url: &str, spec: PaintSpec, count: Option<u32>, output: &OutputArgs) -> anyhow::Result<()> {
+pub(super) fn run(
+    url: &str,
+    spec: PaintSpec,
+    count: Option<u32>,
+    check: &CheckSettings,
+    output: &OutputArgs,
+) -> anyhow::Result<()> {
     let to_stdout = output::is_stdout(&output.out);
-    let job = PaintJob::new(spec, Vec::new(), count)?;
+    let job = PaintJob::new(spec, Vec::new(), count, CheckRequest::of_server(check))?;
     let count = job.count;
     if to_stdout && (output.json || output.preview || count > 1) {
         return Err(bad_request(
@@ -39,16 +48,20 @@ pub(super) fn run(url: &str, spec: PaintSpec, count: Option<u32>, output: &Outpu
     output::check_picture_name(&output.out)?;
     output::check_writable(&output.out)?;
     let bars = Bars::new(output.quiet);
-    let server = Server::new(url, &bars)?;
+    let server = Server { check: job.check.as_ref().map(|check| check.options), ..Server::new(url, &bars)? };
     let cancellation = cancellation_on_interrupt(&bars)?;
     let mut made = Vec::new();
     for index in 0..count {
-        let seed = job.spec.seed() + u64::from(index); // within range: the job was checked
+        let seed = job.seed_of(index);
         let painted = server.paint(&job.spec.with_seed(seed), &bars, &cancellation)?;
         let path = job.image_file(output, index);
         output::write(&path, &painted.png)?;
         painted.warnings.iter().for_each(|warning| bars.warn(warning));
-        bars.line(&format!("wrote {}, seed {seed}", path.display()));
+        if let Some(verdict) = painted.details.verdict.as_ref().filter(|verdict| !verdict.right) {
+            bars.line(&format!("the best picture is kept, and it is not right: {}", verdict.summary));
+        }
+        // Of several attempts the one that was kept.
+        bars.line(&format!("wrote {}, seed {}", path.display(), painted.details.seed));
         made.push((path, painted));
     }
     if let Some(layout) = made.first().and_then(|(_, painted)| painted.layout.as_ref()).filter(|_| !to_stdout) {
@@ -70,6 +83,14 @@ pub(super) fn refuse_local_flags(args: &GenerateArgs, typed: &Painting) -> anyho
     let mut of_picture = of_picture.filter(|setting| typed.settings.says(&setting.name) && setting.name != "preset");
     let given = [
         ("--threads", typed.machine.threads.is_some()),
+        ("--detector", args.check.0.detector.is_some()),
+        ("--max-work", args.check.0.max_work.is_some()),
+        ("--max-seconds", args.check.0.max_seconds.is_some()),
+        ("--max-work", args.check.0.max_work.is_some()),
+        ("--max-seconds", args.check.0.max_seconds.is_some()),
+        ("--init", args.init.0.init.is_some()),
+        ("--mask", args.init.0.mask.is_some()),
+        ("--strength", args.init.0.strength.is_some()),
         ("--grid", args.output.grid),
         ("--debug-maps", args.output.debug_maps.is_some()),
         ("--preview", args.output.preview),
@@ -86,7 +107,7 @@ pub(super) fn refuse_local_flags(args: &GenerateArgs, typed: &Painting) -> anyho
 }
 
 /// The request in the server's words. Defaults are this program's, so that the picture is the one that it would paint itself.
-fn request(spec: &PaintSpec) -> sinopia_studio::Result<JobRequest> {
+fn request(spec: &PaintSpec, check: Option<CheckOptions>) -> sinopia_studio::Result<JobRequest> {
     let settings = &spec.settings.clone().with_preset()?;
     let method = spec.requested_method()?;
     Ok(JobRequest {
@@ -99,7 +120,6 @@ fn request(spec: &PaintSpec) -> sinopia_studio::Result<JobRequest> {
         steps: Some(settings.steps.unwrap_or(DEFAULT_STEPS)),
         guidance_scale: settings.guidance_scale,
         scheduler: settings.scheduler.clone(),
-        judge: false,
         negative: settings.negative.clone(),
         width: settings.width,
         height: settings.height,
@@ -108,6 +128,9 @@ fn request(spec: &PaintSpec) -> sinopia_studio::Result<JobRequest> {
         merge_tokens: settings.merge_tokens,
         text_encoder: settings.text_encoder.map(|kind| kind.as_str().to_owned()),
         negative_encoder: settings.negative_encoder.map(|kind| kind.as_str().to_owned()),
+        attempts: check.map(|check| check.attempts).filter(|attempts| *attempts > 1),
+        repair: check.is_some_and(|check| check.repair),
+        ..JobRequest::default()
     })
 }
 
@@ -117,6 +140,8 @@ struct Server<'a> {
     base: String,
     token: Option<String>,
     bars: &'a Bars,
+    /// How its pictures are looked at, if they are.
+    check: Option<CheckOptions>,
 }
 
 impl Painter for Server<'_> {
@@ -130,10 +155,10 @@ impl Painter for Server<'_> {
         _: &dyn Observer,
         cancellation: &CancellationToken,
     ) -> anyhow::Result<Painted<Job>> {
-        let job = self.finished(&request(spec)?, cancellation)?;
+        let job = self.finished(&request(spec, self.check)?, cancellation)?;
         let png = self.get(&format!("/api/jobs/{}/image.png", job.id))?;
         let (layout, warnings) = (job.layout.clone(), job.warnings.clone());
-        Ok(Painted { png, seed: Seed(spec.seed()), layout, warnings, details: job })
+        Ok(Painted { png, seed: Seed(job.seed), layout, warnings, details: job })
     }
 }
 
@@ -149,7 +174,13 @@ impl<'a> Server<'a> {
         }
         let config =
             Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_TIMEOUT)).max_redirects(0);
-        Ok(Self { agent: config.build().into(), base: base.to_owned(), token: settings::server_token(), bars })
+        Ok(Self {
+            agent: config.build().into(),
+            base: base.to_owned(),
+            token: settings::server_token(),
+            bars,
+            check: None,
+        })
     }
 
     /// Queues a job and waits until its picture is there. When it is given up here, it is cancelled there.
@@ -158,6 +189,7 @@ impl<'a> Server<'a> {
         let mut job: Job = self.post("/api/jobs", &json!(request))?;
         let path = format!("/api/jobs/{}", job.id);
         let mut is_layout_told = request.layout.is_some();
+        let mut num_told = 0;
         while !job.state.is_final() {
             if cancellation.is_cancelled() {
                 let _: Job = self.post(&format!("{path}/cancel"), &json!({}))?;
@@ -174,6 +206,9 @@ impl<'a> Server<'a> {
             }
             std::thread::sleep(PAUSE);
             job = self.read(&self.get(&path)?)?;
+            // A job that starts over with its server has fewer than were told.
+            job.attempts.iter().skip(num_told).for_each(|attempt| bars.line(&attempt.summary));
+            num_told = num_told.max(job.attempts.len());
         }
         bars.finish();
         match (job.state, &job.error) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 use sinopia_layout::limits::SETTINGS_BYTES;
-use sinopia_studio::{Error, RunSetting, Settings, SourceError};
+use sinopia_studio::{CheckSettings, Error, RunSetting, Settings, SourceError};
 
 use super::args::{Painting, PlannerArgs, PlannerChoice, with_own_words};
 use super::failure::{Given, bad_request};
@@ -23,6 +23,11 @@ pub(crate) fn merge(painting: Painting) -> anyhow::Result<Painting> {
 pub(crate) fn merge_planner(args: PlannerArgs, config: Option<&Path>) -> anyhow::Result<PlannerChoice> {
     let settings = args.settings().or(kept(config, &variable)?.planner);
     Ok(PlannerChoice { settings, lenient: args.lenient, no_plan_cache: args.no_plan_cache })
+}
+
+/// Fills what was not said about looking at pictures in the same way.
+pub(crate) fn merge_check(typed: CheckSettings, config: Option<&Path>) -> anyhow::Result<CheckSettings> {
+    Ok(typed.or(kept(config, &variable)?.check))
 }
 
 fn variable(name: &str) -> Option<String> {

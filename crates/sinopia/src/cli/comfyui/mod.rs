@@ -93,7 +93,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     painting.machine.apply()?;
     let spec = wanted.spec.with(painting.settings);
     let told = wanted.changes.iter().map(|change| format!("layout repaired: {change}")).collect();
-    PaintJob::new(spec, told, count)?.run(&[&args.workflow], &args.output)
+    PaintJob::new(spec, told, count, None)?.run(&[&args.workflow], &args.output)
 }
 
 /// Whether [`run`] would paint a graph, given as text.

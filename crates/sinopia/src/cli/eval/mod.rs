@@ -1,11 +1,13 @@
 //! `sinopia eval`: how well pictures follow their captions.
 
 pub(crate) mod args;
+mod checks;
+mod edit;
 mod image;
-pub(super) mod jobs;
+mod jobs;
 mod layout;
 mod report;
-mod vqa;
+pub(crate) mod vqa;
 
 use std::path::Path;
 
@@ -21,6 +23,7 @@ pub(crate) fn run(args: EvalArgs) -> anyhow::Result<()> {
     match args.command {
         EvalCommand::Layout(args) => layout::run(&args),
         EvalCommand::Image(args) => image::run(*args),
+        EvalCommand::Edit(args) => edit::run(*args),
         EvalCommand::Score(args) => report::score(&args),
         EvalCommand::Report(args) => report::report(&args),
     }

@@ -16,7 +16,7 @@ use crate::cli::output;
 use crate::cli::progress::Bars;
 
 /// The value of `--detector` for no detector.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// What looks at a benchmark's images; unasked, the built-in detector for pictures of the built-in model. Nothing if nobody is to look.
 pub(super) fn open_evaluator(

@@ -27,14 +27,14 @@ const TRIES: usize = 2;
 
 /// The model, ready to be asked.
 #[derive(Debug)]
-pub(super) struct Vqa {
+pub(crate) struct Vqa {
     provider: OpenAi,
     id: EvaluatorId,
 }
 
 impl Vqa {
     /// Checks the settings. Nothing is sent yet.
-    pub(super) fn new(args: &VqaArgs, bars: &Bars) -> anyhow::Result<Self> {
+    pub(crate) fn new(args: &VqaArgs, bars: &Bars) -> anyhow::Result<Self> {
         let Some(model) = &args.llm_model else { return Err(bad_request(NO_MODEL)) };
         let mut options = planning::language_model(model, args.llm_base_url.as_deref(), bars)?;
         options.use_schema = false;

@@ -1,40 +1,37 @@
 //! The engine of the server: the same planning and painting that the other commands do.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::Context;
+use sinopia_diffusion::methods::AutoChoice;
 use sinopia_diffusion::schedulers::SchedulerName;
-use sinopia_diffusion::{self as diffusion, Recipe, Run, Shortcuts, TextEncoderKind, methods};
+use sinopia_diffusion::{self as diffusion, ImageSize, Recipe, Shortcuts, TextEncoderKind, methods};
 use sinopia_eval::Detector;
 use sinopia_layout::exchange::Imported;
-use sinopia_layout::{Canvas, Layout, PixelBox, Scene, repair};
-use sinopia_models::hub::NoProgress;
-use sinopia_nn::threads;
+use sinopia_layout::{Canvas, Layout, Scene, repair};
 use sinopia_planner::{Plan, PlanContext, PlanNote, PlanTask, Planner, checks};
-use sinopia_server::engine::{Accepted, Kept, Painted};
+use sinopia_server::engine::{Accepted, Kept, Painted, Sources, TakenIn};
 use sinopia_server::seed::exact_options;
 use sinopia_server::wire::{
-    Candidate, CheckRequest, Composed, ComposedObject, Converted, Defaults, EditRequest, Finding, Findings, JobRequest,
-    LayoutFormat, LayoutReply, Limits, ModelDoc, ObjectVerdict, Options, PictureFormat, PlanReply, PlanRequest,
-    PlannerDoc, RecipeAnswer, RecipeReply, Rendering, Repaired, Severity, Size, Verdict,
+    Candidate, CheckRequest, Composed, ComposedObject, Converted, Defaults, EditRequest, Editing, Finding, Findings,
+    JobRequest, LayoutFormat, LayoutReply, Limits, ModelDoc, Operation, Options, PictureEdit, PictureFormat, PlanReply,
+    PlanRequest, PlannerDoc, RecipeAnswer, RecipeReply, Rendering, Repaired, Severity, Size, Verdict,
 };
 use sinopia_server::{Answer, CancellationToken, Engine, Fault, Refusal, Watch};
-use sinopia_studio::models::{Cached, LoadedModel, ModelCache, ModelInfo, ModelKey};
+use sinopia_studio::models::{Cached, ModelCache, ModelInfo};
 use sinopia_studio::pictures::{self, Origin};
 use sinopia_studio::{
-    AUTO, DEFAULT_METHOD, DEFAULT_SEED, DEFAULT_STEPS, PaintSettings, PaintSpec, ResolvedSpec, open_detector,
-    recipe_in, verdict,
+    AUTO, DEFAULT_METHOD, DEFAULT_SEED, DEFAULT_STEPS, InitPicture, PaintSettings, PaintSpec, ResolvedSpec,
 };
 
-use super::observer::ProgressAdapter;
+use super::editing::Change;
 use super::refusal::{refused, to_refusal, unplanned};
-use super::request::spec;
-use super::{options, rendering};
+use super::verdict::sides;
+use super::{options, rendering, request, taking_in};
 use crate::cli::{args, convert, foreign};
 
 /// Everything that paints and plans.
@@ -51,18 +48,18 @@ pub(super) struct StudioEngine {
     pub(super) budget: Option<u64>,
     /// The detector that was named, if one was.
     pub(super) detector: Option<String>,
+    /// The longest that a job may take.
+    pub(super) job_seconds: Option<f64>,
     /// Threads of each painting, if several are painted at once.
     pub(super) threads_each: Option<usize>,
     pub(super) opened_detector: Mutex<Option<Arc<Detector>>>,
 }
 
-/// What `--detector` is called when nobody shall look.
-pub(super) const NO_DETECTOR: &str = "none";
 /// What a recipe is that asks for a method or an option that is not there.
 const NOT_REPEATABLE: &str = "this version cannot paint the picture again";
 
 impl StudioEngine {
-    fn model(&self, name: Option<&str>) -> Answer<&ModelInfo> {
+    pub(super) fn model(&self, name: Option<&str>) -> Answer<&ModelInfo> {
         let found = match name {
             None => self.models.first(),
             Some(name) => self.models.iter().find(|listed| listed.name == name),
@@ -78,24 +75,26 @@ impl StudioEngine {
     fn default_method(&self) -> String {
         let has_adapters = self.models.first().is_some_and(|info| info.has_grounding_adapters);
         match self.defaults.method.as_deref() {
-            Some(method) if method.eq_ignore_ascii_case(AUTO) => methods::auto(true, has_adapters).name.to_owned(),
+            Some(method) if method.eq_ignore_ascii_case(AUTO) => {
+                methods::auto(AutoChoice { has_layout: true, has_adapters, has_init: false }).name.to_owned()
+            }
             Some(method) => method.to_owned(),
             None => DEFAULT_METHOD.to_owned(),
         }
     }
 
     /// What a request asks for, with this server's model and files.
-    fn spec(&self, request: &JobRequest) -> Answer<PaintSpec> {
-        spec(request, &self.defaults).map_err(|error| to_refusal(&error.into()))
+    pub(super) fn spec(&self, request: &JobRequest, init: Option<Arc<InitPicture>>) -> Answer<PaintSpec> {
+        request::spec(request, init, &self.defaults).map_err(|error| to_refusal(&error.into()))
     }
 
-    fn resolve(&self, spec: &PaintSpec) -> anyhow::Result<ResolvedSpec> {
+    pub(super) fn resolve(&self, spec: &PaintSpec) -> anyhow::Result<ResolvedSpec> {
         let has_adapters = self.model(spec.settings.model.as_deref())?.has_grounding_adapters;
         Ok(spec.resolve_for(|| Ok(has_adapters))?)
     }
 
     /// The spec with a layout: its own, or the planner's.
-    fn planned(&self, spec: PaintSpec, size: (u32, u32), watch: &dyn Watch) -> anyhow::Result<PaintSpec> {
+    pub(super) fn planned(&self, spec: PaintSpec, size: (u32, u32), watch: &dyn Watch) -> anyhow::Result<PaintSpec> {
         if !spec.lacks_layout()? {
             return Ok(spec);
         }
@@ -109,13 +108,13 @@ impl StudioEngine {
     }
 
     /// The canvas in the shape of a picture of `width` × `height` pixels; none where the planner keeps to its own.
-    fn canvas_for(&self, (width, height): (u32, u32)) -> Option<Canvas> {
+    pub(super) fn canvas_for(&self, (width, height): (u32, u32)) -> Option<Canvas> {
         let keeps_its_own = self.is_canvas_named || self.planner.info().is_canvas_fixed;
         (!keeps_its_own).then(|| Canvas::shaped_like(width, height))
     }
 
     /// The plan for a caption.
-    fn plan_for(&self, caption: &str, canvas: Option<Canvas>, watch: &dyn Watch) -> anyhow::Result<Plan> {
+    pub(super) fn plan_for(&self, caption: &str, canvas: Option<Canvas>, watch: &dyn Watch) -> anyhow::Result<Plan> {
         let caption = caption.to_owned();
         let plan = move |planner: &dyn Planner, is_cancelled: &AtomicBool| {
             let is_cancelled = || is_cancelled.load(Ordering::Relaxed);
@@ -160,66 +159,57 @@ impl StudioEngine {
             None => Err(Refusal::new(Fault::Cancelled, "the planning was cancelled").into()),
         }
     }
-
-    fn paint_job(&self, request: &JobRequest, watch: &dyn Watch) -> anyhow::Result<Painted> {
-        let info = self.model(request.model.as_deref())?;
-        let (width, height) = size(request, info);
-        let spec = self.planned(self.spec(request)?, (width, height), watch)?;
-        let resolved = self.resolve(&spec)?;
-        resolved.vocabulary_warning().iter().for_each(|warning| watch.warning(warning));
-        // One SAM for all methods, also for those that have no use for it: a model is in memory once.
-        let key = ModelKey { sam: self.defaults.sam.clone(), ..resolved.model().clone() };
-        let model = self.cache.get(&key, info.picture_bytes(width, height), || resolved.open(&NoProgress))?;
-        match self.threads_each {
-            Some(threads) => threads::with_own_threads(threads, || paint_with(&resolved, &model, watch))?,
-            None => paint_with(&resolved, &model, watch),
-        }
-    }
-
-    fn detector(&self) -> anyhow::Result<Option<Arc<Detector>>> {
-        let mut detector = self.opened_detector.lock().unwrap_or_else(PoisonError::into_inner);
-        if detector.is_none() {
-            let name = self.detector.as_deref().unwrap_or(sinopia_miniature::NAME);
-            if name == NO_DETECTOR {
-                return Ok(None);
-            }
-            *detector = Some(Arc::new(open_detector(name)?));
-        }
-        Ok(detector.clone())
-    }
-
-    fn judge_picture(&self, png: &[u8], layout: &Layout, cancellation: &CancellationToken) -> anyhow::Result<Verdict> {
-        let recipe = Recipe::from_json(&recipe_in(png)?)?;
-        if self.detector.is_none() && recipe.model.id != sinopia_miniature::NAME {
-            return Err(refused("no detector knows pictures of this model: start the server with `--detector`").into());
-        }
-        let Some(detector) = self.detector()? else {
-            return Err(refused("this server looks at no pictures: it was started with `--detector none`").into());
-        };
-        let image = sinopia_eval::picture(Path::new("the picture"), png)?.to_rgb8();
-        let cancellation = linked_to(cancellation);
-        Ok(verdict_doc(&verdict::look(detector.as_ref(), &image, layout, Some(&cancellation))?))
-    }
 }
 
-/// Paints a job on a model that is there.
-fn paint_with(resolved: &ResolvedSpec, model: &LoadedModel, watch: &dyn Watch) -> anyhow::Result<Painted> {
-    let cancellation = linked_to(watch.cancellation());
-    let adapter = ProgressAdapter::new(watch, model, resolved.steps())?;
-    let picture = resolved.paint(model, &Run::new(&adapter, &cancellation))?;
-    Ok(Painted { png: picture.png, guidance_scale: picture.recipe.sampling.guidance_scale })
+/// The size of a picture that begins with another: its shape, where the request does not say.
+fn shaped(init: &InitPicture, request: &JobRequest, info: &ModelInfo) -> (u32, u32) {
+    let asked = |side: Option<u32>| side.map(|side| side as usize);
+    let native = ImageSize { width: info.native_size.0 as usize, height: info.native_size.1 as usize };
+    let ImageSize { width, height } = init.shaped(asked(request.width), asked(request.height), native);
+    (width as u32, height as u32)
 }
 
-/// What the networks look at, cancelled when the server's token is.
-fn linked_to(cancellation: &CancellationToken) -> diffusion::CancellationToken {
-    let linked = diffusion::CancellationToken::default();
-    let to_cancel = linked.clone();
-    cancellation.on_cancel(move || to_cancel.cancel());
-    linked
-}
-
-fn size(request: &JobRequest, info: &ModelInfo) -> (u32, u32) {
+/// The size of the picture of a request.
+pub(super) fn size(request: &JobRequest, info: &ModelInfo) -> (u32, u32) {
     (request.width.unwrap_or(info.native_size.0), request.height.unwrap_or(info.native_size.1))
+}
+
+impl StudioEngine {
+    /// Fills in what a request leaves open.
+    fn fill_in(&self, request: &mut JobRequest, listed: &ModelInfo, init: Option<&InitPicture>) {
+        let defaults = self.options().defaults;
+        request.caption = request.caption.take().map(|caption| caption.trim().to_owned());
+        request.layout = request.layout.take().map(|layout| repair(layout).0);
+        request.model = Some(listed.name.clone());
+        // Another model may be able to do more than the default one, and not every method begins with a picture.
+        let method = init.map_or_else(|| self.defaults.method.clone(), |_| Some(AUTO.to_owned()));
+        request.method = request.method.take().or(method).or(Some(defaults.method));
+        request.seed.get_or_insert(defaults.seed);
+        request.steps.get_or_insert(defaults.steps);
+        request.guidance_scale = request.guidance_scale.or(defaults.guidance_scale);
+        request.scheduler = request.scheduler.take().or(defaults.scheduler);
+        let (width, height) = match init {
+            Some(init) => shaped(init, request, listed),
+            None => size(request, listed),
+        };
+        (request.width, request.height) = (Some(width), Some(height));
+    }
+
+    /// What a change of a picture asks for, all else as the picture's recipe says.
+    fn edit_request(&self, request: &JobRequest, edit: &PictureEdit, sources: &Sources) -> Answer<JobRequest> {
+        let change = Change::new(edit, request.seed, sources).map_err(|error| to_refusal(&error))?;
+        let RecipeAnswer::Sinopia(recipe) = self.recipe(sources.image.as_deref().unwrap_or_default())? else {
+            return Err(refused("`edit`: this picture was not painted here"));
+        };
+        let before = JobRequest::from(*recipe);
+        Ok(JobRequest {
+            layout: Some(change.plan.layout),
+            seed: request.seed.or(before.seed),
+            judge: request.judge,
+            edit: request.edit.clone(),
+            ..before
+        })
+    }
 }
 
 impl Engine for StudioEngine {
@@ -227,6 +217,8 @@ impl Engine for StudioEngine {
         let size = |listed: &ModelInfo| Size { width: listed.native_size.0, height: listed.native_size.1 };
         let models: Vec<ModelDoc> =
             self.models.iter().map(|listed| ModelDoc { id: listed.name.clone(), image_size: size(listed) }).collect();
+        let checked = self.models.iter().filter(|listed| self.detector_name(&listed.name).is_ok());
+        let checked_models = checked.map(|listed| listed.name.clone()).collect();
         Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             methods: options::methods(),
@@ -245,6 +237,7 @@ impl Engine for StudioEngine {
             models,
             limits: Limits::default(),
             planner: PlannerDoc { name: self.planner.info().name.clone(), edits: self.planner.info().can_edit },
+            editing: Editing { operations: Operation::NAMES.map(str::to_owned).to_vec(), checked_models },
         }
     }
 
@@ -348,12 +341,13 @@ impl Engine for StudioEngine {
         };
         let recipe = Recipe::from_json(&text).map_err(|error| to_refusal(&error.into()))?;
         recipe.build_method().map_err(|error| to_refusal(&anyhow::Error::new(error).context(NOT_REPEATABLE)))?;
-        let Recipe { caption, layout, negative, method, options, sampling, model, .. } = recipe;
+        let shown = recipe.final_layout().cloned();
+        let Recipe { caption, negative, method, options, sampling, model, .. } = recipe;
         let Shortcuts { guidance_interval, deep_every, merge_tokens } = sampling.shortcuts;
         let text = sampling.text_encoding;
         Ok(RecipeAnswer::Sinopia(Box::new(RecipeReply {
             caption,
-            layout,
+            layout: shown,
             method,
             model: model.id,
             seed: sampling.seed.0,
@@ -383,29 +377,43 @@ impl Engine for StudioEngine {
         rendering::render(png, format, rendering).map_err(|error| Refusal::new(Fault::Engine, format!("{error:#}")))
     }
 
-    fn accept(&self, mut request: JobRequest) -> Answer<Accepted> {
+    fn take_in(&self, bytes: &[u8], max_pixels: u64) -> Answer<TakenIn> {
+        taking_in::take_in(bytes, max_pixels)
+    }
+
+    fn accept(&self, request: JobRequest, sources: &Sources) -> Answer<Accepted> {
+        let mut request = match &request.edit {
+            Some(edit) => self.edit_request(&request, edit, sources)?,
+            None => request,
+        };
         let listed = self.model(request.model.as_deref())?;
-        let defaults = self.options().defaults;
-        request.caption = request.caption.map(|caption| caption.trim().to_owned());
-        request.layout = request.layout.map(|layout| repair(layout).0);
-        request.model = Some(listed.name.clone());
-        // Another model may be able to do more than the default one.
-        request.method = request.method.or(self.defaults.method.clone()).or(Some(defaults.method));
-        request.seed.get_or_insert(defaults.seed);
-        request.steps.get_or_insert(defaults.steps);
-        request.guidance_scale = request.guidance_scale.or(defaults.guidance_scale);
-        request.scheduler = request.scheduler.or(defaults.scheduler);
-        self.spec(&request)?; // what no model could paint comes first
+        if request.is_checked() {
+            self.detector_name(&listed.name)?;
+        }
+        if request.repair && request.init.is_some() {
+            let message = "`repair` does not go with `init`: what is wrong with the picture that it begins with would be changed, too";
+            return Err(Refusal { hint: Some("`attempts` goes with it".to_owned()), ..refused(message) });
+        }
+        let init = request::init(&request, sources).map_err(|error| to_refusal(&error.into()))?;
+        self.fill_in(&mut request, listed, init.as_deref());
+        let spec = self.spec(&request, init.clone())?; // what no model could paint comes first
         let (width, height) = size(&request, listed);
         for (name, side) in [("width", width), ("height", height)] {
             if side % listed.multiple != 0 {
                 return Err(refused(format!("`{name}` is {side}; a multiple of {} is expected", listed.multiple)));
             }
         }
-        (request.width, request.height) = (Some(width), Some(height));
-        let resolved = self.resolve(&self.spec(&request)?).map_err(|error| to_refusal(&error))?;
+        let resolved = self.resolve(&spec).map_err(|error| to_refusal(&error))?;
         if request.method.as_deref().is_some_and(|method| method.eq_ignore_ascii_case(AUTO)) {
             request.method = Some(resolved.method_info().name.to_owned());
+        }
+        if let Some(init) =
+            init.filter(|init| diffusion::first_call(init.strength(), resolved.steps()) == resolved.steps())
+        {
+            let (strength, steps) = (init.strength(), resolved.steps());
+            return Err(refused(format!(
+                "`strength` is {strength}: of {steps} steps that leaves none, and nothing would change"
+            )));
         }
         if resolved.method_info().needs_adapters && !listed.has_grounding_adapters {
             let method = resolved.method_info().name;
@@ -425,8 +433,8 @@ impl Engine for StudioEngine {
         Ok(Accepted { request, memory_bytes })
     }
 
-    fn paint(&self, request: &JobRequest, watch: &dyn Watch) -> Answer<Painted> {
-        self.paint_job(request, watch).map_err(|error| to_refusal(&error))
+    fn paint(&self, request: &JobRequest, sources: &Sources, watch: &dyn Watch) -> Answer<Painted> {
+        self.paint_job(request, sources, watch).map_err(|error| to_refusal(&error))
     }
 
     fn judge(&self, png: &[u8], layout: &Layout, cancellation: &CancellationToken) -> Answer<Verdict> {
@@ -466,21 +474,4 @@ fn reply(plans: Vec<Plan>) -> Answer<PlanReply> {
         Some(Candidate { layout, findings, .. }) => Ok(PlanReply { layout, findings, candidates }),
         None => Err(Refusal::new(Fault::Engine, "nothing was planned")),
     }
-}
-
-/// A verdict as clients read it.
-fn verdict_doc(verdict: &verdict::Verdict) -> Verdict {
-    let objects = verdict.objects.iter().map(|object| ObjectVerdict {
-        phrase: object.phrase.clone(),
-        r#box: sides(&object.bbox),
-        found: object.is_found,
-        score: object.score,
-        detected_box: object.detected.as_ref().map(sides),
-    });
-    Verdict { objects: objects.collect() }
-}
-
-/// Left, top, width, height.
-fn sides(bbox: &PixelBox) -> [f64; 4] {
-    [bbox.x(), bbox.y(), bbox.width(), bbox.height()]
 }

@@ -1,12 +1,16 @@
 //! `sinopia serve`: the server, with this program's planning and painting behind it.
 
+mod editing;
 mod engine;
 mod listen;
 mod observer;
 mod options;
+mod painting;
 mod refusal;
 mod rendering;
 mod request;
+mod taking_in;
+mod verdict;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -210,6 +214,7 @@ pub(crate) fn run(args: ServeArgs) -> anyhow::Result<()> {
         is_canvas_named,
         budget,
         detector: args.models.detector.clone(),
+        job_seconds: Some(args.limits.job_timeout as f64),
         threads_each: (workers > 1).then(|| (threads::num_threads() / workers).max(1)),
         opened_detector: Mutex::default(),
     };
@@ -225,7 +230,7 @@ fn check_defaults(defaults: &PaintSettings, detector: Option<&str>) -> anyhow::R
     if defaults.t5.is_some() != defaults.ella.is_some() {
         return Err(Error::EllaHalf.into());
     }
-    if let Some(name) = detector.filter(|name| ![sinopia_miniature::NAME, engine::NO_DETECTOR].contains(name)) {
+    if let Some(name) = detector.filter(|name| ![sinopia_miniature::NAME, painting::NO_DETECTOR].contains(name)) {
         check_file("detector", name)?;
     }
     Ok(defaults.check()?)

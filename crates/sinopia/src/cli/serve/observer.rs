@@ -66,7 +66,10 @@ impl Observer for ProgressAdapter<'_> {
             // Steps that a method left out are behind it.
             Stage::Picture => state.done = state.objects * self.steps,
             Stage::Decode => {}
-            Stage::Encode => state.begun = Instant::now(),
+            // A picture, an attempt at another, or a change of one begins.
+            Stage::Encode | Stage::Edit | Stage::Invert => {
+                (state.begun, state.objects, state.done) = (Instant::now(), 0, 0);
+            }
         }
         self.tell(&state, stage);
     }
