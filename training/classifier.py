@@ -1,9 +1,9 @@
-"""The judge: a small detector that says which things, in which colours, stand where in a picture.
+"""The second judge of pictures of the first edition, which is what is embedded: a small detector that says which things, in which colours, stand where.
 
-It is trained on drawn scenes only (`train_classifier.py`), never on painted ones. Its weights are in `classifier/`.
+It was trained on drawn scenes of the first edition's world only, never on painted ones; that world is no longer drawn, so the weights in `classifier/` are final. The second edition's is
+`second_judge.py`.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,22 +11,14 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from world import COLOR_NAMES, HERE, KINDS
+from second_judge import Found
+from world import HERE
 
+MODEL = "7562e2040201b94a2a0b1ac4a29fd40f9a6a6762256ecc446b4b07179a2ebd4c"  # the first edition's, as recipes and run folders name it
 WEIGHTS = HERE / "classifier" / "classifier.safetensors"
 CELLS = 16  # the grid is CELLS × CELLS
-COLORS_AND_NATURAL = [*COLOR_NAMES, "natural"]
-
-
-@dataclass
-class Found:
-    """One thing found; `x`, `y` its centre in proportions 0..=1, `score` 0..=1."""
-
-    kind: str
-    color: str
-    x: float
-    y: float
-    score: float
+KINDS = "backpack book bottle bowl car cat chair cup dog laptop apple ball bird fish flower umbrella".split()
+COLORS_AND_NATURAL = "red orange yellow green blue purple pink brown black white gray natural".split()
 
 
 class Classifier(nn.Module):
@@ -59,7 +51,7 @@ class Classifier(nn.Module):
             found = []
             for row, column in peak[b, 0].nonzero().tolist():
                 found.append(Found(
-                    KINDS[kinds[b, :, row, column].argmax()][0], COLORS_AND_NATURAL[colors[b, :, row, column].argmax()],
+                    KINDS[kinds[b, :, row, column].argmax()], COLORS_AND_NATURAL[colors[b, :, row, column].argmax()],
                     (column + 0.5) / CELLS, (row + 0.5) / CELLS, heat[b, 0, row, column].item()))
             results.append(sorted(found, key=lambda f: -f.score))
         return results

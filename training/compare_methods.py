@@ -1,4 +1,4 @@
-"""Paints the benchmark's attribution captions with several methods and counts, by the judge, what came out right.
+"""Paints the benchmark's attribution captions with several methods and counts, by the second judge, what came out right.
 
 A method may bring flags: `--methods lmd "lmd --sam miniature"`.
 
@@ -21,7 +21,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from score_images import find_all, judge, shares
+from judge_pictures import judge_for
+from score_images import judge, shares
+from second_judge import find_all, load_second_judge
 from world import BACKGROUND_NAMES, COLOR_NAMES, KINDS, SIZE, Scene, Thing, icon, render
 
 ATTRIBUTION = re.compile(r"with an? (\w+) (\w+) and an? (\w+) (\w+)$")
@@ -62,6 +64,12 @@ def paint(args, method, caption, seed, path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def seen(pictures):
+    """What the second judge of their edition finds in pictures of one method; drawn ones have no recipe."""
+    recipe = pictures[0].text.get("sinopia")
+    return find_all(pictures, judge_for(json.loads(recipe)["model"])[0] if recipe else load_second_judge())
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("cache", type=Path)
@@ -85,7 +93,7 @@ def main():
                 painting.result()
                 print(f"\r{method} {count + 1}/{len(missing)}", end="", file=sys.stderr, flush=True)
         seconds = (time.monotonic() - start) / max(len(missing), 1)
-        found = find_all([Image.open(folder / f"{index:03}.png") for index in range(len(tasks))])
+        found = seen([Image.open(folder / f"{index:03}.png") for index in range(len(tasks))])
         verdicts = [judge(f, {"objects": objects}) for f, (_, objects) in zip(found, tasks)]
         both = sum(v["attribution"] for v in verdicts)
         print(json.dumps({"method": method, "captions": len(tasks), "both things in their colours": both,

@@ -10,31 +10,34 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from world import COLOR_NAMES, KINDS, SIZE
+from world import KINDS, SIZE
+from world import SYNONYMS as OTHER_NAMES
 
 PATCH = 8  # pixels
 SIDE = SIZE // PATCH
 WINDOW = 16  # tokens of a query, as in the published detectors
-TEXT = dict(vocab_size=4561, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
+TEXT = dict(vocab_size=4761, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4,
             max_position_embeddings=WINDOW, hidden_act="quick_gelu", layer_norm_eps=1e-5)
 VISION = dict(hidden_size=128, intermediate_size=512, num_hidden_layers=5, num_attention_heads=4, image_size=SIZE,
               patch_size=PATCH, hidden_act="quick_gelu", layer_norm_eps=1e-5)
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 
-# Other names of the kinds, and things that are not of this world: queries for those must find nothing.
-SYNONYMS = {
-    "backpack": ["rucksack", "schoolbag"], "bottle": ["wine bottle"], "car": ["automobile"], "cat": ["kitten"],
-    "cup": ["mug"], "dog": ["puppy"], "laptop": ["laptop computer", "notebook computer"],
-    "ball": ["sports ball", "football", "soccer ball"], "flower": ["sunflower"], "umbrella": ["parasol"],
+# Other names of the kinds: the world's, and what people and detectors' lists call them.
+ALSO = {
+    "bottle": ["wine bottle"], "laptop": ["laptop computer", "notebook computer"], "ball": ["sports ball", "soccer ball"], "flower": ["sunflower"],
+    "tree": ["pine tree", "fir tree"], "boat": ["sailing boat"], "hat": ["top hat"], "balloon": ["toy balloon"], "bus": ["school bus"],
 }
-FOREIGN = """person man woman girl boy child bicycle motorcycle airplane bus train truck boat bench horse sheep cow elephant bear zebra
-giraffe tie suitcase handbag frisbee skis snowboard kite skateboard surfboard fork knife spoon banana sandwich broccoli carrot pizza donut
-cake couch sofa bed toilet tv mouse remote keyboard microwave oven toaster sink refrigerator clock vase scissors toothbrush frog rabbit
-turtle butterfly lion tiger tree house mountain sun moon table desk lamp window door phone candle painting plate key shoe hat shirt balloon
-mirror piano guitar camera wallet towel pillow lemon pear grapes tomato mushroom bread egg cookie bee duck chicken pig mouse
-statue""".split() + ["hot dog", "cell phone", "teddy bear", "traffic light", "fire hydrant", "stop sign", "parking meter",
-                     "baseball bat", "baseball glove", "tennis racket", "wine glass", "dining table", "hair drier", "potted plant"]
+SYNONYMS = {kind: [way.split("|")[0] for way in OTHER_NAMES.get(kind, ())] + ALSO.get(kind, []) for kind, _, _ in KINDS if kind in OTHER_NAMES or kind in ALSO}
+# Things that are not of this world: queries for those must find nothing.
+FOREIGN = """person man woman girl boy child bicycle motorcycle airplane train truck bench horse sheep cow bear zebra
+giraffe tie suitcase handbag frisbee skis snowboard kite skateboard surfboard fork knife spoon sandwich broccoli carrot pizza donut
+cake couch sofa bed toilet tv mouse remote keyboard microwave oven toaster sink refrigerator vase scissors toothbrush frog
+lion tiger mountain sun moon table desk lamp window door phone candle painting plate key shoe shirt
+mirror piano camera wallet towel pillow lemon pear grapes tomato bread egg cookie bee duck chicken pig
+statue castle bridge rocket violin drum whale shark snake spider crown ring sword helmet glove""".split() + [
+    "hot dog", "cell phone", "teddy bear", "traffic light", "fire hydrant", "stop sign", "parking meter", "baseball bat", "baseball glove",
+    "tennis racket", "dining table", "hair drier", "potted plant"]
 FRAMES = ["{a}", "{}", "a photo of {a}", "a photo of {a}", "a photo of {a}", "image of {a}", "an image of {a}", "a picture of {a}",
           "photo of {a}", "a realistic photo of {a}", "the {}", "a photo of the {}"]
 

@@ -13,7 +13,7 @@ import torch
 
 from export import load_pipeline, paint, sheet_of
 from render_cache import draw_set, load_set
-from score_images import find_all
+from second_judge import find_all
 from train_vae import psnr
 from world import BACKGROUND_NAMES, CACHE, COLOR_NAMES, KINDS, Scene, Thing, caption_well, held_out
 

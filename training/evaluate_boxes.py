@@ -19,7 +19,7 @@ import train_gligen
 from export import sheet_of
 from latents import PUBLISHED
 from render_cache import load_set
-from score_images import find_all
+from second_judge import find_all
 from train_gligen import Phrases, grounding
 from train_unet import SCHEDULER
 from world import COLOR_NAMES, KINDS, NATURAL, SIZE, caption_well, drawn_box, noun_phrase
@@ -58,8 +58,7 @@ def judge(scene, found):
     for thing in scene.things:
         x0, y0, x1, y1 = drawn_box(thing)
         inside = [f for f in found if x0 <= f.x <= x1 and y0 <= f.y <= y1 and f.kind == KINDS[thing.kind][0]]
-        color = "natural" if thing.color == NATURAL else COLOR_NAMES[thing.color]
-        verdicts.append((bool(inside), any(f.color == color for f in inside)))
+        verdicts.append((bool(inside), any(thing.color == NATURAL or f.color == COLOR_NAMES[thing.color] for f in inside)))
     return verdicts, len(found) == len(scene.things)
 
 

@@ -3,9 +3,9 @@
 With `--export` the folder is written, from .cache/detector.pt (f16, transformers' layout; the vocabulary is the checkpoint's, beside it). The
 figures come from transformers' own OWL-ViT on the written files, at the benchmark's thresholds: score 0.15, overlap 0.15.
 
-- kind and colour: all 176 coloured queries at once, one query a patch, each kind's doubles suppressed at 0.15, any double at 0.5. A thing is found
+- kind and colour: all 352 coloured queries at once, one query a patch, each kind's doubles suppressed at 0.15, any double at 0.5. A thing is found
   when a box of its look has IoU 0.5 or more with it. Things in their icon's own colours count for neither side.
-- count: all sixteen plain queries, one at a time as the benchmark asks; a scene is right when every kind has as many boxes as things.
+- count: all 32 plain queries, one at a time as the benchmark asks; a scene is right when every kind has as many boxes as things.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def export(folder):
     """The averaged weights in f16."""
     saved = torch.load(CACHE / "detector.pt", map_location="cpu", weights_only=False)
     model, average = Detector(), Average(Detector())
-    average.load_state_dict(saved["average"])
+    average.load_state_dict(saved["detector_average"])
     average.copy_to(model)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: t.half().contiguous() for name, t in model.state_dict().items()}, folder / "model.safetensors", metadata={"format": "pt"})
@@ -49,16 +49,17 @@ class Judge:
         self.colored = questions.ids([query_text(KINDS[k][0], COLOR_NAMES[c]) for k, c in LOOKS])
 
     @torch.no_grad()
-    def look(self, images):
-        """Logits of plain and of coloured queries, (B, N, 16) and (B, N, 176), and boxes (B, N, 4); images (B, 3, S, S) in 0..=1."""
+    def see(self, images):
+        """Counts of every kind and looks with corners, for each of the images (B, 3, S, S) in 0..=1."""
         b = len(images)
         pixels = (images - MEAN[:, None, None]) / STD[:, None, None]
-        outputs = []
+        logits = []
         for ids in (self.plain, self.colored):
             # The model reads queries anew for every picture; one picture's worth is enough, so each is repeated by view.
             out = self.model(pixel_values=pixels, input_ids=ids.repeat(b, 1), attention_mask=attention(ids).repeat(b, 1))
-            outputs.append(out.logits)
-        return *outputs, out.pred_boxes
+            logits.append(out.logits)  # (B, patches, queries)
+        plain, colored = logits
+        return list(zip(counts_of(plain, out.pred_boxes), looks_of(colored, out.pred_boxes)))
 
 
 def attention(ids):
@@ -98,18 +99,33 @@ def match(scene, found):
 
 
 def measure(judge, name, pixels, scenes, change=lambda x: x):
+    """Prints the figures of a judge on some scenes; `judge.see` tells counts of every kind, and looks with corners, of each image."""
     good = [i for i, scene in enumerate(scenes[:len(pixels)]) if not scene.bad]
     totals, exact = np.zeros(3, int), 0
     for start in range(0, len(good), 16):
         part = good[start:start + 16]
         images = change(torch.from_numpy(pixels[part].copy()).permute(0, 3, 1, 2).float().div(255))
-        plain, colored, boxes = judge.look(images)
-        for i, counts, found in zip(part, counts_of(plain, boxes), looks_of(colored, boxes)):
+        for i, (counts, found) in zip(part, judge.see(images)):
             totals += match(scenes[i], found)
             exact += counts == [sum(t.kind == kind for t in scenes[i].things) for kind in range(len(KINDS))]
     hits, wrong, missed = totals
     print(f"{name}: F1 of kind and colour {2 * hits / (2 * hits + wrong + missed):.4f} (precision {hits / max(hits + wrong, 1):.4f}, "
           f"recall {hits / max(hits + missed, 1):.4f}), count exact {exact / len(good):.4f}, {len(good)} scenes", flush=True)
+
+
+def measure_all(judge, limit=600):
+    """The figures on held-out scenes: as drawn, softened and roughened, and on scenes of mixed sizes where they are drawn."""
+    pixels, scenes = load_set("held_out")
+    measure(judge, "drawn", pixels[:limit], scenes)
+    if (CACHE / "held_out.soft.npy").exists():
+        measure(judge, "through the autoencoder", np.load(CACHE / "held_out.soft.npy", mmap_mode="r")[:limit], scenes)
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    roughened = lambda x: torch.cat([roughen(one[None], rng) for one in x])
+    measure(judge, "blurred, brightened, noisy", pixels[:limit], scenes, roughened)
+    if (CACHE / "held_out_boxes.npy").exists():
+        pixels, scenes = load_set("held_out_boxes")
+        measure(judge, "mixed sizes, from two cells up", pixels[:limit], scenes)
 
 
 def write_scenes(folder, count, pixels, scenes):
@@ -138,15 +154,7 @@ def main():
     if args.export:
         return export(args.folder)
     print(f"{(args.folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
-    judge = Judge(args.folder)
-    pixels, scenes = load_set("held_out")
-    measure(judge, "drawn", pixels[:args.limit], scenes)
-    if (CACHE / "held_out.soft.npy").exists():
-        measure(judge, "through the autoencoder", np.load(CACHE / "held_out.soft.npy", mmap_mode="r")[:args.limit], scenes)
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    roughened = lambda x: torch.cat([roughen(one[None], rng) for one in x])
-    measure(judge, "blurred, brightened, noisy", pixels[:args.limit], scenes, roughened)
+    measure_all(Judge(args.folder), args.limit)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Measures ELLA while it is trained: `python evaluate_ella.py --count 48 clip ella ella+clip` paints dense captions that no training sees, and prints for how
-many of their things the judge of classifier.py finds the kind, kind and colour, and both in the right region of the picture.
+many of their things the second judge finds the kind, kind and colour, and both in the right region of the picture.
 
 `regions` is the teacher of train_ella.py, which knows where things are: about the best that the frozen UNet does. `--short` takes held-out scenes of
 stages 1 and 2 and their short captions; there, places do not count.
@@ -18,7 +18,7 @@ from dense import compose_dense, describe, region_of
 from export import sheet_of
 from latents import PUBLISHED
 from render_cache import load_set
-from score_images import find_all
+from second_judge import find_all
 from train_ella import Clip, Regions, averaged, build, tokens_of
 from train_unet import SCHEDULER
 from world import COLOR_NAMES, KINDS, NATURAL, caption_well, held_out

@@ -1,4 +1,4 @@
-"""Scores pictures with the judge: `python score_images.py FOLDER [--list expected.json]`.
+"""Scores pictures of the second edition with the second judge: `python score_images.py FOLDER [--list expected.json]`; for run folders of `sinopia eval` there is `judge_pictures.py`.
 
 The list (FOLDER/expected.json unless told otherwise) is JSON: `[{"file": "0001.png", "objects": [{"kind": "car", "color":
 "red", "count": 1}]}, …]`; colour and count may be left out. `"absent": ["cat"]` names kinds that must not be there, and
@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from classifier import load_classifier
-from train_vae import to_tensor
-from world import KINDS, SIZE
+from second_judge import SURE, find_all
+from world import KINDS
 
 PLURALS = {plural: single for single, plural, _ in KINDS}
 
@@ -56,15 +55,6 @@ def stands(found, a, b, where):
             "bottom": first.y > second.y}[where]
 
 
-def find_all(pictures, threshold=0.3):
-    """What the judge finds in PIL pictures of any size."""
-    model, results = load_classifier(), []
-    for start in range(0, len(pictures), 32):
-        part = [np.asarray(p.convert("RGB").resize((SIZE, SIZE), Image.LANCZOS)) for p in pictures[start:start + 32]]
-        results += model.find(to_tensor(np.stack(part)), threshold)
-    return results
-
-
 def shares(verdicts):
     """Mean of each verdict over the pictures it was asked of, with their number."""
     names = dict.fromkeys(name for verdict in verdicts for name in verdict)
@@ -76,12 +66,12 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--list", type=Path)
-    parser.add_argument("--threshold", type=float, default=0.3)
+    parser.add_argument("--threshold", type=float, default=SURE)
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(2)
     entries = json.loads((args.list or args.folder / "expected.json").read_text())
-    found = find_all([Image.open(args.folder / entry["file"]) for entry in entries], args.threshold)
+    found = find_all([Image.open(args.folder / entry["file"]) for entry in entries], threshold=args.threshold)
     verdicts = [judge(f, entry) for f, entry in zip(found, entries)]
     if args.verbose:
         for entry, things, verdict in zip(entries, found, verdicts):

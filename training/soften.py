@@ -1,6 +1,6 @@
 """Decodes cached latents: `python soften.py stage1:2500 stage2:2500 held_out` writes .cache/NAME.soft.npy, (N, 128, 128, 3) uint8.
 
-These are drawn scenes after a round trip through the published autoencoder: as soft as what the miniature paints, and known to the pixel.
+These are drawn scenes after a round trip through the finished autoencoder: as soft as what the miniature paints, and known to the pixel.
 A set without latents is encoded first.
 """
 
@@ -8,10 +8,9 @@ import sys
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 
 import pace
-from latents import PUBLISHED
+from latents import finished_vae
 from render_cache import load_set
 from train_vae import to_tensor
 from world import CACHE
@@ -19,7 +18,7 @@ from world import CACHE
 
 @torch.no_grad()
 def soften(name, count):
-    vae = AutoencoderKL.from_pretrained(PUBLISHED / "vae").float().eval().to(memory_format=torch.channels_last)
+    vae = finished_vae()
     path = CACHE / f"{name}.latents.npy"
     latents = np.load(path, mmap_mode="r")[:count] if path.exists() else None  # (N, 4, 16, 16), scaled
     pixels = load_set(name)[0][:count]

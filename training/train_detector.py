@@ -14,15 +14,14 @@ from torch.nn import functional as F
 from transformers import CLIPTokenizer
 
 from detector import FOREIGN, FRAMES, PATCH, SIDE, SYNONYMS, VISION, WINDOW, Detector, article, corners, overlap
-from latents import PUBLISHED
 from muon import Pair
 from pace import Average, Pace, ramp
 from render_cache import load_set
-from world import CACHE, COLOR_NAMES, KINDS, NATURAL, SIZE, icon
+from world import CACHE, COLOR_NAMES, KINDS, NATURAL, SIZE, colored, drawn_box
 
 PLAIN = -1  # a query without a colour
 OUTSIDE = -1  # a query for what is not of this world
-OTHER_COLORED = 48  # coloured queries a step beside those for what is in the pictures
+OTHER_COLORED = 64  # coloured queries a step beside those for what is in the pictures
 FOREIGN_QUERIES = 16
 
 
@@ -33,7 +32,7 @@ class Questions:
     """Token ids of everything that is asked."""
 
     def __init__(self):
-        self.tokenizer = CLIPTokenizer.from_pretrained(PUBLISHED / "tokenizer")
+        self.tokenizer = CLIPTokenizer.from_pretrained(CACHE / "tokenizer")
         self.known = {}
 
     def ids(self, texts):
@@ -61,15 +60,13 @@ def ask(rng, things):
 
 def say(rng, kind, color):
     single, plural, _ = KINDS[kind]
+    name = colored(color, rng) if color != PLAIN else None
+    if rng.random() < 0.1:
+        words = f"{name} {plural}" if name else plural
+        return f"a photo of {words}" if rng.random() < 0.5 else words
     noun = single
     if single in SYNONYMS and rng.random() < 0.15:
         noun = SYNONYMS[single][rng.integers(len(SYNONYMS[single]))]
-    elif rng.random() < 0.1:
-        return f"a photo of {COLOR_NAMES[color] + ' ' if color != PLAIN else ''}{plural}" if rng.random() < 0.5 else \
-            f"{COLOR_NAMES[color] + ' ' if color != PLAIN else ''}{plural}"
-    name = COLOR_NAMES[color] if color != PLAIN else None
-    if name == "gray" and rng.random() < 0.3:
-        name = "grey"
     return frame(rng, noun, name)
 
 
@@ -83,11 +80,7 @@ def frame(rng, noun, color):
 
 def box_of(thing):
     """Left, top, right, bottom in pixels, as `render` draws it, cut at the picture's edges."""
-    w, h = icon(thing.kind, NATURAL, False).size
-    scale = thing.size / max(w, h)
-    w, h = max(4, round(w * scale)), max(4, round(h * scale))
-    left, top = round(thing.x - w / 2), round(thing.y - h / 2)
-    return np.clip([left, top, left + w, top + h], 0, SIZE).astype(np.float32)
+    return np.clip(SIZE * np.array(drawn_box(thing)), 0, SIZE).astype(np.float32)
 
 
 CENTRES = (np.stack(np.meshgrid(np.arange(SIDE), np.arange(SIDE)), -1).reshape(-1, 2) + 0.5) * PATCH  # (SIDE², 2): x, y
@@ -141,7 +134,7 @@ class Pictures:
 
     def __init__(self):
         self.sets = []
-        for name, weight in (("stage1", 0.8), ("stage2", 1.2)):
+        for name, weight in (("stage1", 0.6), ("stage2", 1.1), ("boxes", 0.6)):
             pixels, scenes = load_set(name)
             good = [i for i, scene in enumerate(scenes) if not scene.bad]
             self.sets.append((pixels, scenes, good, weight * 0.65))
@@ -263,7 +256,7 @@ def main():
              "visual_projection", "kind", "color")
     optimizer, average = Pair([model, helpers], lr=1.5e-3, muon_lr=5e-3, outer=outer), Average(model, 0.998)
     pace = Pace("detector", args.minutes)
-    state = {"model": model, "helpers": helpers, "optimizer": optimizer, "average": average}
+    state = {"detector": model, "helpers": helpers, "optimizer": optimizer, "detector_average": average}
     pace.resume(state)
     rng = np.random.default_rng(1 + pace.step)
     torch.manual_seed(1 + pace.step)
