@@ -78,8 +78,8 @@ it("one thing is repainted, the others stay to the byte, and what was before is 
   await page.getByAltText("The picture before the change").waitFor();
   await page.getByRole("button", { name: "Before" }).click();
   await page.getByRole("button", { name: "Compare", exact: true }).click();
-  expect(await page.getByLabel("Left").inputValue()).toBe(before.id);
-  expect(await page.getByLabel("Right").inputValue()).toBe(after.id);
+  expect(await page.getByRole("combobox", { name: "Left" }).inputValue()).toBe(before.id);
+  expect(await page.getByRole("combobox", { name: "Right" }).inputValue()).toBe(after.id);
   expectNoComplaints(complaints);
   await page.context().close();
 });
