@@ -263,6 +263,11 @@ impl BBox {
         Err(Error::BBox { x0, y0, x1, y1 })
     }
 
+    /// The proportions of the part of a pixel box that lies on the canvas; nothing if that has no area.
+    pub fn from_clipped(bbox: &PixelBox, canvas: Canvas) -> Option<Self> {
+        Self::from_pixels(&bbox.clipped_to(canvas), canvas).ok()
+    }
+
     /// The box in pixels of a canvas.
     pub fn to_pixels(&self, canvas: Canvas) -> PixelBox {
         let (width, height) = canvas.sides();
@@ -317,6 +322,30 @@ impl BBox {
     /// Centre `(x, y)` in proportions.
     pub fn center(&self) -> (f64, f64) {
         ((self.x0 + self.x1) / 2.0, (self.y0 + self.y1) / 2.0)
+    }
+
+    /// The part of the canvas that lies in both boxes.
+    pub fn intersection(&self, other: &BBox) -> f64 {
+        let width = (self.x1.min(other.x1) - self.x0.max(other.x0)).max(0.0);
+        let height = (self.y1.min(other.y1) - self.y0.max(other.y0)).max(0.0);
+        width * height
+    }
+
+    /// Intersection over union, 0..=1.
+    pub fn iou(&self, other: &BBox) -> f64 {
+        let intersection = self.intersection(other);
+        intersection / (self.area() + other.area() - intersection)
+    }
+
+    /// The smallest box around both.
+    #[must_use]
+    pub fn union(&self, other: &BBox) -> BBox {
+        BBox {
+            x0: self.x0.min(other.x0),
+            y0: self.y0.min(other.y0),
+            x1: self.x1.max(other.x1),
+            y1: self.y1.max(other.y1),
+        }
     }
 
     /// The same box moved to where LMD paints an object alone.
@@ -687,6 +716,19 @@ mod tests {
         assert_eq!(GridMask::empty(grid).centroid(), None);
         assert!(left.union(&GridMask::empty(Grid::new(4, 5))).is_err());
         assert!(GridMask::from_cells(grid, vec![true; 15]).is_none());
+    }
+
+    #[test]
+    fn boxes_in_proportions_are_compared_as_those_in_pixels_are() {
+        let (one, other) = (BBox::new(0.0, 0.0, 0.5, 0.5).unwrap(), BBox::new(0.25, 0.25, 0.75, 0.5).unwrap());
+        let far = BBox::new(0.75, 0.75, 1.0, 1.0).unwrap();
+        assert_eq!((one.intersection(&other), one.intersection(&far)), (0.0625, 0.0));
+        assert_eq!(one.iou(&other), one.to_pixels(Canvas::PUBLISHED).iou(&other.to_pixels(Canvas::PUBLISHED)));
+        assert_eq!((one.iou(&one), one.iou(&far)), (1.0, 0.0));
+        assert_eq!(one.union(&other), BBox::new(0.0, 0.0, 0.75, 0.5).unwrap());
+        let cut = PixelBox::new(-100.0, 384.0, 356.0, 400.0).unwrap();
+        assert_eq!(BBox::from_clipped(&cut, Canvas::PUBLISHED), BBox::new(0.0, 0.75, 0.5, 1.0).ok());
+        assert_eq!(BBox::from_clipped(&PixelBox::new(600.0, 0.0, 9.0, 9.0).unwrap(), Canvas::PUBLISHED), None);
     }
 
     prop_compose! {

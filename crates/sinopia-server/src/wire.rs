@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sinopia_layout::{Layout, limits};
+use sinopia_layout::{Layout, PixelBox, limits};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::seed::{self, SeedDoc};
@@ -842,13 +842,10 @@ impl From<ReadObjectVerdict> for ObjectVerdict {
     }
 }
 
-/// Intersection over union of two boxes: left, top, width, height.
-fn overlap([ax, ay, aw, ah]: [f64; 4], [bx, by, bw, bh]: [f64; 4]) -> f64 {
-    let width = ((ax + aw).min(bx + bw) - ax.max(bx)).max(0.0);
-    let height = ((ay + ah).min(by + bh) - ay.max(by)).max(0.0);
-    let both = width * height;
-    let either = aw * ah + bw * bh - both;
-    if either > 0.0 { both / either } else { 0.0 }
+/// Intersection over union of two boxes: left, top, width, height. 0 for what is none.
+fn overlap(a: [f64; 4], b: [f64; 4]) -> f64 {
+    let pixels = |[x, y, width, height]: [f64; 4]| PixelBox::new(x, y, width, height).ok();
+    pixels(a).zip(pixels(b)).map_or(0.0, |(a, b)| a.iou(&b))
 }
 
 /// Something that was seen and not wanted.

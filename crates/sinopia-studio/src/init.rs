@@ -37,6 +37,9 @@ impl InitPicture {
     /// How much changes if nobody says.
     pub const STRENGTH: f64 = 0.8;
 
+    /// Opacity below which a pixel of a mask counts as transparent.
+    pub const OPAQUE: u8 = 128;
+
     /// Sides of a picture that has its shape are multiples of so many pixels.
     const SIDE_MULTIPLE: usize = 8;
 
@@ -145,9 +148,10 @@ fn size_of((width, height): (u32, u32)) -> ImageSize {
 /// 255 where a mask says that something changes, else 0.
 fn mask_levels(mask: &DynamicImage) -> GrayImage {
     let (pixels, luma) = (mask.to_rgba8(), mask.to_luma8());
-    let is_cut_out = pixels.pixels().any(|pixel| pixel[3] < 128);
+    let is_cut_out = pixels.pixels().any(|pixel| pixel[3] < InitPicture::OPAQUE);
     GrayImage::from_fn(mask.width(), mask.height(), |x, y| {
-        let changes = if is_cut_out { pixels.get_pixel(x, y)[3] < 128 } else { luma.get_pixel(x, y)[0] >= 128 };
+        let changes =
+            if is_cut_out { pixels.get_pixel(x, y)[3] < InitPicture::OPAQUE } else { luma.get_pixel(x, y)[0] >= 128 };
         Luma([if changes { 255 } else { 0 }])
     })
 }

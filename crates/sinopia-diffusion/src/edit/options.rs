@@ -42,6 +42,9 @@ pub struct EditOptions {
 const ERASER_CALLS: f64 = 40.0;
 
 impl EditOptions {
+    /// Levels of 255 by which old and new pixels may differ where they meet without an edge being seen.
+    pub const SEEN_SEAM: f64 = 6.0;
+
     /// s in a pass of so many calls.
     pub(super) fn erase_scale_in(&self, num_calls: usize) -> f64 {
         let scaled = self.erase_scale * num_calls as f64 / ERASER_CALLS;
@@ -55,7 +58,7 @@ impl Default for EditOptions {
             uses_segmentation: true,
             grow_cells: 1,
             feather_cells: 1.0,
-            max_seam: 6.0,
+            max_seam: Self::SEEN_SEAM,
             remove_strength: 0.8,
             erase_scale: 9.0,
             suppression: 0.3,

@@ -1,7 +1,7 @@
 //! What the network is conditioned on while a picture is edited.
 
 use sinopia_layout::scene::{OVERALL_NEGATIVE, SceneObject};
-use sinopia_layout::{BBox, Scene, SceneOptions};
+use sinopia_layout::{Scene, SceneOptions};
 
 use super::Operation;
 use super::context::Context;
@@ -103,19 +103,11 @@ fn tokens_of(read: &GroundedText, objects: &[SceneObject], wanted: &[&Wanted]) -
 fn place_of(wanted: &Wanted, objects: &[SceneObject]) -> Option<usize> {
     let has_name = |object: &SceneObject| object.name().eq_ignore_ascii_case(wanted.phrase.trim());
     let candidates = objects.iter().enumerate().map(|(place, object)| {
-        let overlap = iou(object.bbox(), &wanted.bbox);
+        let overlap = object.bbox().iou(&wanted.bbox);
         (has_name(object), overlap, place)
     });
     let near = candidates.filter(|(has_name, overlap, _)| *overlap >= SAME_PLACE || (*has_name && *overlap > 0.0));
     near.max_by(|one, other| one.0.cmp(&other.0).then(one.1.total_cmp(&other.1))).map(|(.., place)| place)
-}
-
-/// Intersection over union, 0..=1.
-fn iou(one: &BBox, other: &BBox) -> f64 {
-    let width = (one.x1().min(other.x1()) - one.x0().max(other.x0())).max(0.0);
-    let height = (one.y1().min(other.y1()) - one.y0().max(other.y0())).max(0.0);
-    let both = width * height;
-    both / (one.area() + other.area() - both)
 }
 
 /// The background's prompt. Where the network can erase it is weighed against nothing: erasing is; else against what is removed.
@@ -135,7 +127,7 @@ fn behind(scene: &Scene, context: &Context) -> Result<GuidedText> {
 
 #[cfg(test)]
 mod tests {
-    use sinopia_layout::{Canvas, Layout, LayoutObject};
+    use sinopia_layout::{BBox, Canvas, Layout, LayoutObject};
 
     use super::*;
 

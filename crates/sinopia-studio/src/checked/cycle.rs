@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sinopia_diffusion::Edit;
+use sinopia_diffusion::{Edit, EditOptions};
 use sinopia_layout::Layout;
 
 use super::budget::{Budget, Cost};
@@ -11,8 +11,6 @@ use super::report::{AttemptReport, Checked, Ended, Rejected};
 use super::{CheckOptions, Eye, Hand, Repainted};
 use crate::{Error, Result, Verdict};
 
-/// How far apart new and old pixels may be where they meet, in levels of 255, without an edge being seen.
-const MAX_SEAM: f64 = 6.0;
 /// Most repairs that one picture keeps: each writes its layout into the recipe, which has to stay short enough to be read.
 const MAX_EDITS: usize = 16;
 /// What each further try of the same repair adds to its strength.
@@ -233,7 +231,7 @@ fn rejection(verdict: &Verdict, before: &Verdict, seam: f64) -> Option<Rejected>
     match () {
         () if !verdict.keeps_right_of(before) => Some(Rejected::Lost),
         () if verdict.loss() >= before.loss() => Some(Rejected::NotBetter),
-        () if seam > MAX_SEAM => Some(Rejected::Seam),
+        () if seam > EditOptions::SEEN_SEAM => Some(Rejected::Seam),
         () => None,
     }
 }

@@ -6,10 +6,8 @@
 use sinopia_diffusion::Operation;
 use sinopia_layout::{BBox, Canvas, PixelBox};
 
-use crate::verdict::{ObjectState, ObjectVerdict, RelationState, RelationVerdict, SeenThing, Verdict};
+use crate::verdict::{ObjectState, ObjectVerdict, RelationState, RelationVerdict, SAME_THING_IOU, SeenThing, Verdict};
 
-/// Seen boxes that overlap by this much, intersection over union, are one thing.
-const SAME_THING_IOU: f64 = 0.5;
 /// Of a missing object's box, the share that another thing covers if that thing stands in its place.
 const OCCUPIED_SHARE: f64 = 0.5;
 /// A thing that covers more of the picture than this has no place of its own: whoever saw it sees no boxes, or it is the scene.
@@ -39,7 +37,7 @@ impl FaultKey {
         match (self, other) {
             (Self::Object(one), Self::Object(other)) => one == other,
             (Self::Thing { phrase, bbox }, Self::Thing { phrase: other, bbox: elsewhere }) => {
-                phrase == other && iou(bbox, elsewhere) >= SAME_THING_IOU
+                phrase == other && bbox.iou(elsewhere) >= SAME_THING_IOU
             }
             _ => false,
         }
@@ -108,7 +106,7 @@ fn rank(operation: &Operation) -> u8 {
 }
 
 fn removal(thing: &SeenThing, canvas: Canvas) -> Option<Fault> {
-    let bbox = share(&thing.bbox, canvas).filter(|bbox| bbox.area() < EVERYWHERE)?;
+    let bbox = BBox::from_clipped(&thing.bbox, canvas).filter(|bbox| bbox.area() < EVERYWHERE)?;
     let phrase = thing.phrase.clone();
     let key = FaultKey::Thing { phrase: phrase.clone(), bbox };
     Some(Fault { key, operations: vec![Operation::Remove { phrase, bbox }] })
@@ -124,12 +122,12 @@ fn is_of_right(thing: &SeenThing, verdict: &Verdict) -> bool {
 fn object_repair(index: usize, verdict: &Verdict, canvas: Canvas, is_first: bool) -> Option<Vec<Operation>> {
     let object = &verdict.objects[index];
     let phrase = object.phrase.clone();
-    let wanted = share(&object.bbox, canvas)?;
-    let seen = object.detected.and_then(|bbox| share(&bbox, canvas));
+    let wanted = BBox::from_clipped(&object.bbox, canvas)?;
+    let seen = object.detected.and_then(|bbox| BBox::from_clipped(&bbox, canvas));
     Some(match (object.state, seen) {
         (ObjectState::Right | ObjectState::Unsure, _) => return None,
         (ObjectState::Missing, _) if let Some(bbox) = taken(index, verdict, canvas) => {
-            vec![Operation::Replace { phrase, bbox: around(&wanted, &bbox) }]
+            vec![Operation::Replace { phrase, bbox: wanted.union(&bbox) }]
         }
         // What the one does not bring the other may.
         (ObjectState::Missing, _) if is_occupied(index, verdict) == is_first => {
@@ -138,7 +136,7 @@ fn object_repair(index: usize, verdict: &Verdict, canvas: Canvas, is_first: bool
         (ObjectState::Missing, _) | (ObjectState::Misplaced, None) => vec![Operation::Add { phrase, bbox: wanted }],
         (ObjectState::WrongAttribute, seen) => {
             // Its mask has to hold all of it: where it was seen, and where it should be.
-            let bbox = seen.map_or(wanted, |seen| around(&seen, &wanted));
+            let bbox = seen.map_or(wanted, |seen| seen.union(&wanted));
             vec![match is_first {
                 true => Operation::Recolour { phrase, bbox, strength: Operation::RECOLOUR_STRENGTH },
                 false => Operation::Replace { phrase, bbox },
@@ -155,7 +153,7 @@ fn object_repair(index: usize, verdict: &Verdict, canvas: Canvas, is_first: bool
 fn taken(index: usize, verdict: &Verdict, canvas: Canvas) -> Option<BBox> {
     let wanted = &verdict.objects[index].bbox;
     let thing = verdict.extra.iter().find(|thing| lies_in(&thing.bbox, wanted) && !is_of_right(thing, verdict))?;
-    share(&thing.bbox, canvas)
+    BBox::from_clipped(&thing.bbox, canvas)
 }
 
 /// Whether a thing too many will be replaced by a missing object, so that it need not be removed. Where that failed once, it is.
@@ -190,20 +188,9 @@ fn relation_repair(relation: &RelationVerdict, verdict: &Verdict, canvas: Canvas
     }
     let (index, moved): (usize, &ObjectVerdict) =
         if subject.iou <= object.iou { (indices[0], subject) } else { (indices[1], object) };
-    let (from, to) = (share(&moved.detected?, canvas)?, share(&moved.bbox, canvas)?);
+    let (from, to) = (BBox::from_clipped(&moved.detected?, canvas)?, BBox::from_clipped(&moved.bbox, canvas)?);
     let operations = vec![Operation::Move { phrase: moved.phrase.clone(), from, to }];
     Some(Fault { key: FaultKey::Object(index), operations })
-}
-
-/// A box of the canvas as a share of the picture; nothing if no part of it lies in the picture.
-fn share(bbox: &PixelBox, canvas: Canvas) -> Option<BBox> {
-    BBox::from_pixels(&bbox.clipped_to(canvas), canvas).ok()
-}
-
-/// The smallest box that holds both.
-fn around(one: &BBox, other: &BBox) -> BBox {
-    let (left, top) = (one.x0().min(other.x0()), one.y0().min(other.y0()));
-    BBox::new(left, top, one.x1().max(other.x1()), one.y1().max(other.y1())).unwrap_or(*one)
 }
 
 fn boxes(operation: &Operation) -> Vec<BBox> {
@@ -227,12 +214,4 @@ fn gap(one: &BBox, other: &BBox) -> f64 {
     let across = (one.x0() - other.x1()).max(other.x0() - one.x1());
     let down = (one.y0() - other.y1()).max(other.y0() - one.y1());
     across.max(down)
-}
-
-/// Intersection over union.
-fn iou(one: &BBox, other: &BBox) -> f64 {
-    let width = (one.x1().min(other.x1()) - one.x0().max(other.x0())).max(0.0);
-    let height = (one.y1().min(other.y1()) - one.y0().max(other.y0())).max(0.0);
-    let both = width * height;
-    both / (one.area() + other.area() - both)
 }

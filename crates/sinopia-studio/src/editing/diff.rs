@@ -5,7 +5,7 @@
 //! replaced.
 
 use sinopia_diffusion::Operation;
-use sinopia_layout::{BBox, Canvas, Layout, nouns};
+use sinopia_layout::{Layout, nouns};
 
 use super::context::{Cell, Object};
 use super::find::{objects_of, words};
@@ -32,9 +32,8 @@ pub fn diff(old: &Layout, new: &Layout, cell: Cell, strength: f64) -> Vec<Operat
             operations.push(Operation::Move { phrase, from, to });
         }
     }
-    let in_one_place = pairs(&old, &new, |old, new| {
-        words(&old.phrase) != words(&new.phrase) && iou(&old.bbox, &new.bbox) >= SAME_PLACE
-    });
+    let in_one_place =
+        pairs(&old, &new, |old, new| words(&old.phrase) != words(&new.phrase) && old.bbox.iou(&new.bbox) >= SAME_PLACE);
     for (from, to) in in_one_place.into_iter().filter(|(from, to)| is_gone[*from] && is_new[*to]).collect::<Vec<_>>() {
         if cell.holds(&old[from].bbox, &new[to].bbox) {
             (is_gone[from], is_new[to]) = (false, false);
@@ -61,21 +60,16 @@ fn renamed(old_phrase: &str, Object { phrase, bbox }: Object, strength: f64) -> 
 fn pairs(old: &[Object], new: &[Object], fits: impl Fn(&Object, &Object) -> bool) -> Vec<(usize, usize)> {
     let weight = |old: &Object, new: &Object| {
         let ((x, y), (to_x, to_y)) = (old.bbox.center(), new.bbox.center());
-        let fit = FITS + iou(&old.bbox, &new.bbox) - 0.1 * (x - to_x).hypot(y - to_y);
+        let fit = FITS + old.bbox.iou(&new.bbox) - 0.1 * (x - to_x).hypot(y - to_y);
         if fits(old, new) { fit } else { 0.0 }
     };
     let weights: Vec<Vec<f64>> = old.iter().map(|old| new.iter().map(|new| weight(old, new)).collect()).collect();
     assign(&weights).into_iter().enumerate().filter_map(|(from, to)| Some((from, to?))).collect()
 }
 
-fn iou(a: &BBox, b: &BBox) -> f64 {
-    let pixels = |bbox: &BBox| bbox.to_pixels(Canvas::PUBLISHED);
-    pixels(a).iou(&pixels(b))
-}
-
 #[cfg(test)]
 mod tests {
-    use sinopia_layout::{LayoutObject, PixelBox};
+    use sinopia_layout::{BBox, Canvas, LayoutObject, PixelBox};
 
     use super::*;
 

@@ -27,7 +27,7 @@ pub(super) struct Finder<'a> {
 /// The objects of a layout as shares of its canvas. Boxes without area are left out by repair before.
 pub(super) fn objects_of(layout: &Layout) -> Vec<Object> {
     let of = |object: &sinopia_layout::LayoutObject| {
-        let bbox = BBox::from_pixels(&object.bbox.clipped_to(layout.canvas), layout.canvas).ok()?;
+        let bbox = BBox::from_clipped(&object.bbox, layout.canvas)?;
         Some(Object { phrase: object.phrase.clone(), bbox })
     };
     layout.objects.iter().filter_map(of).collect()
@@ -99,8 +99,7 @@ impl Finder<'_> {
     /// Whatever is at a place: an object of the layout, if one of that name is mostly there.
     fn pointed_at(&self, phrase: &str, bbox: BBox) -> Found {
         const SAME: f64 = 0.5;
-        let pixels = |bbox: &BBox| bbox.to_pixels(self.canvas);
-        let overlap = |index: &usize| pixels(&self.objects[*index].bbox).iou(&pixels(&bbox));
+        let overlap = |index: &usize| self.objects[*index].bbox.iou(&bbox);
         let there = self.named(phrase).into_iter().filter(|index| overlap(index) >= SAME);
         match there.max_by(|a, b| overlap(a).total_cmp(&overlap(b))) {
             Some(index) => Found::Listed(index),

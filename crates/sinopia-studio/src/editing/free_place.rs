@@ -40,7 +40,7 @@ fn least_covered(width: f64, height: f64, wanted: &BBox, objects: &[Object]) -> 
         BBox::new(x, y, (x + width).min(1.0), (y + height).min(1.0)).ok()
     });
     let cost = |bbox: &BBox| {
-        let covered = objects.iter().map(|object| overlap(bbox, &object.bbox)).sum::<f64>() / bbox.area();
+        let covered = objects.iter().map(|object| bbox.intersection(&object.bbox)).sum::<f64>() / bbox.area();
         let ((x, _), (wanted_x, _)) = (bbox.center(), wanted.center());
         // What it stands on counts more than which side it is on: nothing is hung in the air for want of room.
         let away = 0.3 * (x - wanted_x).abs() + 1.5 * (bbox.y1() - wanted.y1()).abs();
@@ -48,11 +48,6 @@ fn least_covered(width: f64, height: f64, wanted: &BBox, objects: &[Object]) -> 
     };
     let best = bboxes.map(|bbox| (cost(&bbox), bbox)).min_by(|((_, a), _), ((_, b), _)| a.total_cmp(b));
     best.filter(|((covered, _), _)| *covered <= MOST_COVERED).map(|(_, bbox)| bbox)
-}
-
-fn overlap(a: &BBox, b: &BBox) -> f64 {
-    let along = |a0: f64, a1: f64, b0: f64, b1: f64| (a1.min(b1) - a0.max(b0)).max(0.0);
-    along(a.x0(), a.x1(), b.x0(), b.x1()) * along(a.y0(), a.y1(), b.y0(), b.y1())
 }
 
 /// The box that the built-in planner would give it: laid out together with what is there, then brought to the scale in which that is drawn here.
@@ -114,7 +109,7 @@ mod tests {
     }
 
     fn covered(bbox: &BBox, objects: &[Object]) -> f64 {
-        objects.iter().map(|object| overlap(bbox, &object.bbox)).sum::<f64>() / bbox.area()
+        objects.iter().map(|object| bbox.intersection(&object.bbox)).sum::<f64>() / bbox.area()
     }
 
     #[test]

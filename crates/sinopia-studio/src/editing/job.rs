@@ -4,8 +4,8 @@ use image::RgbImage;
 use sinopia_diffusion::inversion::{Inversion, InversionOptions};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::{
-    CancellationToken, DenoiserWork, Edit, Image, ImageSize, InvertedSource, Observer, Operation, PaintRequest,
-    Painting, Prompts, Recipe, Run, Sampling,
+    CancellationToken, DenoiserWork, Edit, EditOptions, Image, ImageSize, InvertedSource, Observer, Operation,
+    PaintRequest, Painting, Prompts, Recipe, Run, Sampling,
 };
 use sinopia_layout::Layout;
 
@@ -223,8 +223,8 @@ impl EditJob {
         Ok(plan)
     }
 
-    /// What is to be painted and the built-in model has never seen.
-    fn unknown_things(&self, plan: &EditPlan) -> Option<String> {
+    /// What is to be painted and the built-in model has never seen, in words.
+    pub fn unknown_things(&self, plan: &EditPlan) -> Option<String> {
         let is_painted = |phrase: &str| {
             let anew = plan.operations.iter().filter(|operation| !matches!(operation, Operation::Remove { .. }));
             anew.into_iter().any(|operation| operation.phrase() == phrase)
@@ -267,7 +267,7 @@ impl EditJob {
             (picture, seam) = (edited.picture, seam.max(edited.seam));
         }
         work.join(&run.work());
-        if seam > SEEN_SEAM {
+        if seam > EditOptions::SEEN_SEAM {
             notes.push(format!("old and new differ by {seam:.0} of 255 where they meet: an edge may be seen; another `--seed` may do better"));
         }
         let before = self.image().clone();
@@ -359,9 +359,6 @@ pub struct EditResources<'a> {
     /// Who may end it.
     pub cancellation: &'a CancellationToken,
 }
-
-/// Above it an edge is seen, in levels of 255.
-const SEEN_SEAM: f64 = 6.0;
 
 /// The number of the edit after some others: those of one picture draw noise of their own each.
 fn next_attempt(edits: &[Edit]) -> u32 {

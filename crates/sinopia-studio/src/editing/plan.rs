@@ -2,7 +2,7 @@
 
 use sinopia_diffusion::{Edit, Operation};
 use sinopia_layout::limits::{BOXES, PHRASE_CHARS};
-use sinopia_layout::{BBox, Canvas, Layout, LayoutObject, says_something};
+use sinopia_layout::{BBox, Canvas, Layout, LayoutObject, nouns, says_something};
 
 use super::change::Direction;
 use super::context::{EditContext, Object};
@@ -404,8 +404,7 @@ fn recoloured(phrase: &str, typed: &str) -> String {
         .filter(|word| !is_colours(word))
         .partition(|word| is_determiner(&word.to_lowercase()));
     let determiner = match determiners.first() {
-        Some(&("a" | "an" | "A" | "An")) if colour.starts_with(['a', 'e', 'i', 'o', 'u']) => Some("an"),
-        Some(&("a" | "an" | "A" | "An")) => Some("a"),
+        Some(&("a" | "an" | "A" | "An")) => Some(nouns::article(&colour)),
         other => other.copied(),
     };
     determiner.into_iter().chain([colour.as_str()]).chain(rest).collect::<Vec<_>>().join(" ")
@@ -418,13 +417,8 @@ fn covers(operation: &Operation, after: &[Object]) -> Vec<String> {
         return Vec::new();
     };
     let others = after.iter().filter(|other| other.bbox != *bbox);
-    let hidden = others.filter(|other| shared_area(bbox, &other.bbox) > MOST * other.bbox.area());
+    let hidden = others.filter(|other| bbox.intersection(&other.bbox) > MOST * other.bbox.area());
     hidden.map(|other| format!("`{phrase}` covers `{}`", other.phrase)).collect()
-}
-
-fn shared_area(one: &BBox, other: &BBox) -> f64 {
-    let ((a0, b0, a1, b1), (c0, d0, c1, d1)) = (one.corners(), other.corners());
-    (a1.min(c1) - a0.max(c0)).max(0.0) * (b1.min(d1) - b0.max(d0)).max(0.0)
 }
 
 /// A box as its corner and its sides.

@@ -38,7 +38,7 @@ impl ObjectSearch for DetectorSearch<'_> {
         let further = verdict.extra.iter().filter(|seen| !is_coloured || words(&seen.phrase) == words(phrase));
         let boxes = first.chain(further.map(|seen| seen.bbox));
         let object = |bbox: PixelBox| {
-            let bbox = BBox::from_pixels(&bbox.clipped_to(canvas), canvas).ok()?;
+            let bbox = BBox::from_clipped(&bbox, canvas)?;
             Some(Object { phrase: phrase.to_owned(), bbox })
         };
         Ok(boxes.filter_map(object).collect())
@@ -48,7 +48,7 @@ impl ObjectSearch for DetectorSearch<'_> {
         let verdict = (self.look)(self.image, &Program::compile(layout, None))?;
         let near = |object: &ObjectVerdict| {
             let bbox = object.detected.filter(|_| object.iou >= NEAR)?;
-            BBox::from_pixels(&bbox.clipped_to(layout.canvas), layout.canvas).ok()
+            BBox::from_clipped(&bbox, layout.canvas)
         };
         Ok(verdict.objects.iter().map(near).collect())
     }

@@ -18,7 +18,7 @@ pub(super) fn as_seen(operations: Vec<Operation>, context: EditContext) -> Resul
     let objects = objects_of(context.layout);
     let whole = |bbox: &BBox| {
         let index = objects.iter().position(|object| object.bbox == *bbox)?;
-        union(bbox, seen.get(index)?.as_ref()?)
+        Some(bbox.union(seen.get(index)?.as_ref()?))
     };
     let widen = |operation: Operation| match operation {
         Operation::Remove { phrase, bbox } => Operation::Remove { phrase, bbox: whole(&bbox).unwrap_or(bbox) },
@@ -35,11 +35,6 @@ pub(super) fn as_seen(operations: Vec<Operation>, context: EditContext) -> Resul
         added @ Operation::Add { .. } => added,
     };
     Ok(operations.into_iter().map(widen).collect())
-}
-
-/// The smallest box around both.
-fn union(a: &BBox, b: &BBox) -> Option<BBox> {
-    BBox::new(a.x0().min(b.x0()), a.y0().min(b.y0()), a.x1().max(b.x1()), a.y1().max(b.y1())).ok()
 }
 
 /// `bbox` grown as `all` is beyond `part`, by shares of its sides; nothing if that leaves the picture.

@@ -94,7 +94,7 @@ impl Verdict {
 }
 
 /// Boxes that overlap by this much, intersection over union, are of one thing.
-const SAME_THING_IOU: f64 = 0.5;
+pub(crate) const SAME_THING_IOU: f64 = 0.5;
 /// By how much score and overlap of an untouched thing may change with what is painted elsewhere: our choice, not measured.
 const FLICKER: f64 = 0.05;
 

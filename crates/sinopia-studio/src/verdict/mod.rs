@@ -31,5 +31,6 @@ pub(crate) use colours::is_colour;
 pub use data::{ObjectState, ObjectVerdict, RelationState, RelationVerdict, SeenThing, Verdict};
 pub use look::Look;
 pub use loss::Loss;
+pub(crate) use loss::SAME_THING_IOU;
 pub use program::{ExcludedThing, Kind, Program, WantedObject, WantedRelation};
 pub use sinopia_eval::evaluators::Thresholds;

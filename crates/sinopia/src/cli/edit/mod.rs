@@ -3,7 +3,6 @@
 pub(crate) mod args;
 mod instruction;
 
-use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use args::{EditArgs, EditOutput};
@@ -57,7 +56,8 @@ pub(crate) fn run(args: EditArgs) -> anyhow::Result<()> {
     // All that can be refused is refused before anything is painted.
     let (resolved, opened) = models::resolve(job.paint_spec(), &bars)?;
     let ready = Ready::new(job, resolved, opened)?;
-    let plan = ready.plan(args.detector.settings().detector.as_deref())?;
+    let detector = detector(&args, &ready)?;
+    let plan = ready.plan(detector.as_ref())?;
     tell_plan(&plan, &bars);
     let recolours = |operation: &Operation| matches!(operation, Operation::Recolour { .. });
     if args.strength.is_some() && !plan.operations.iter().any(recolours) {
@@ -66,7 +66,7 @@ pub(crate) fn run(args: EditArgs) -> anyhow::Result<()> {
     if args.output.in_place && !ready.job.is_repeated() {
         return Err(not_in_place());
     }
-    let edited = ready.paint(plan, detector(&args, &ready)?, args.until_right, &bars)?;
+    let edited = ready.paint(plan, detector, args.until_right, &bars)?;
     if args.output.in_place && edited.is_inverted {
         return Err(not_in_place());
     }
@@ -98,20 +98,11 @@ impl Ready {
     }
 
     /// What will be done. Who can look for what the layout does not name is asked for it.
-    fn plan(&self, detector: Option<&str>) -> anyhow::Result<EditPlan> {
-        let detector = match detector_for(detector, self.opened.name()) {
-            Ok(name) => Some(name),
-            Err(Error::NoDetector { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        let opened: OnceCell<Detector> = OnceCell::new();
-        let open = || match opened.get() {
-            Some(detector) => Ok(detector),
-            None => open_detector(detector.unwrap_or_default()).map(|detector| opened.get_or_init(|| detector)),
-        };
-        let look = |image: &RgbImage, program: &Program| open()?.look(image, program, None);
-        let search = DetectorSearch { look: &look, image: self.job.image() };
-        Ok(self.job.plan(self.opened.multiple(), detector.map(|_| &search as &dyn ObjectSearch))?)
+    fn plan(&self, detector: Option<&Detector>) -> anyhow::Result<EditPlan> {
+        let look =
+            detector.map(|detector| move |image: &RgbImage, program: &Program| detector.look(image, program, None));
+        let search = look.as_ref().map(|look| DetectorSearch { look, image: self.job.image() });
+        Ok(self.job.plan(self.opened.multiple(), search.as_ref().map(|search| search as &dyn ObjectSearch))?)
     }
 
     /// Paints it; a detector looks at it then, to tell what is wrong, or to have it repaired.

@@ -6,8 +6,8 @@ use sinopia_diffusion::Operation;
 use sinopia_layout::{BBox, Layout, LayoutObject, PixelBox};
 use sinopia_server::engine::Sources;
 use sinopia_server::wire::{self, PictureEdit};
+use sinopia_studio::PaintSettings;
 use sinopia_studio::editing::{EditJob, EditPlan, EditSpec, Source, Wanted};
-use sinopia_studio::{PaintSettings, vocabulary};
 
 use super::refusal::refused;
 
@@ -40,9 +40,9 @@ impl Change {
         let settings = PaintSettings { seed, ..PaintSettings::default() };
         let spec = EditSpec { wanted: Wanted::Layout(layout.clone()), settings, ..EditSpec::new(source, []) };
         let job = EditJob::new(spec)?;
-        let is_miniature = job.paint_spec().model_name() == sinopia_miniature::NAME;
-        let unknown = is_miniature.then(|| unknown_things(&layout, &operations)).flatten();
-        Ok(Self { job, plan: EditPlan { operations, layout, notes: unknown.into_iter().collect() } })
+        let mut plan = EditPlan { operations, layout, notes: Vec::new() };
+        plan.notes.extend(job.unknown_things(&plan));
+        Ok(Self { job, plan })
     }
 }
 
@@ -69,16 +69,6 @@ fn object_of(before: &Layout, operation: &Operation) -> Option<usize> {
         Operation::Recolour { bbox, .. } | Operation::Replace { bbox, .. } => (None, bbox),
     };
     meant(before, phrase.map(String::as_str), &bbox.to_pixels(before.canvas))
-}
-
-/// What is to be painted anew and the built-in model has never seen.
-fn unknown_things(layout: &Layout, operations: &[Operation]) -> Option<String> {
-    let painted = |object: &&LayoutObject| {
-        let anew = operations.iter().filter(|operation| !matches!(operation, Operation::Remove { .. }));
-        anew.into_iter().any(|operation| operation.phrase() == object.phrase)
-    };
-    let objects = layout.objects.iter().filter(painted).cloned().collect();
-    vocabulary::warning(None, Some(&Layout { objects, ..layout.clone() }))
 }
 
 /// The operations of a request.

@@ -7,12 +7,10 @@ use image::{DynamicImage, RgbaImage};
 use sinopia_server::engine::TakenIn;
 use sinopia_server::wire::Size;
 use sinopia_server::{Answer, Fault, Refusal};
+use sinopia_studio::InitPicture;
 use sinopia_studio::pictures::{DecodeError, decode};
 
 use super::refusal::refused;
-
-/// Opacity below which a pixel counts as transparent.
-pub(super) const OPAQUE: u8 = 128;
 
 /// A picture as it is kept: an opaque one without its alpha channel.
 pub(super) fn take_in(bytes: &[u8], max_pixels: u64) -> Answer<TakenIn> {
@@ -22,7 +20,7 @@ pub(super) fn take_in(bytes: &[u8], max_pixels: u64) -> Answer<TakenIn> {
     })?;
     let pixels = picture.to_rgba8();
     let is_opaque = pixels.pixels().all(|pixel| pixel[3] == u8::MAX);
-    let is_transparent = pixels.pixels().any(|pixel| pixel[3] < OPAQUE);
+    let is_transparent = pixels.pixels().any(|pixel| pixel[3] < InitPicture::OPAQUE);
     let size = Size { width: pixels.width(), height: pixels.height() };
     Ok(TakenIn { png: encoded(pixels, is_opaque)?, size, is_transparent })
 }
