@@ -15,11 +15,34 @@ pub(crate) enum Isa {
     Avx512Bf16,
 }
 
+/// The environment variable that hides instructions from us: so that a processor with AVX-512 can show what one without it does.
+pub(crate) const LIMIT_VARIABLE: &str = "SINOPIA_MAX_CPU_ISA";
+
 impl Isa {
-    /// The best of this processor; looked up once.
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// The best of this processor that is not hidden; looked up once.
     pub(crate) fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(detect)
+        *BEST.get_or_init(|| {
+            let limit = std::env::var(LIMIT_VARIABLE).ok().and_then(|name| Self::named(&name));
+            limit.map_or_else(detect, |limit| detect().min(limit))
+        })
+    }
+
+    /// As the variable and reports spell it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512-bf16",
+        }
+    }
+
+    /// The set with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|isa| isa.as_str() == name)
     }
 }
 
