@@ -321,16 +321,38 @@ fn check_tells_whether_an_image_shows_what_was_asked_for() {
 }
 
 #[test]
+fn a_caption_alone_says_what_to_look_for() {
+    let desk = Desk::new();
+    let verdict = |args: &[&str]| -> Value {
+        let told = desk.ok(&[&["check", "--json"], args].concat());
+        serde_json::from_slice::<Value>(&told.stdout).unwrap()["images"][0]["verdict"].take()
+    };
+    let phrases = |verdict: &Value| -> Vec<String> {
+        let objects = verdict["objects"].as_array().unwrap().iter();
+        objects.map(|object| object["phrase"].as_str().unwrap().to_owned()).collect()
+    };
+    // A picture that was painted without a layout has its caption.
+    desk.ok(&["generate", "a red ball", "--method", "sd", "--steps", "2", "--out", "ball.png"]);
+    assert_eq!(phrases(&verdict(&["ball.png"])), ["a red ball"]);
+    // A caption that is given wins over what the picture was painted for, and its boxes go with it.
+    desk.ok(&["paint", LAYOUT, "--method", "gligen", "--steps", "2", "--out", "dog.png"]);
+    let other = verdict(&["dog.png", "--caption", "two red apples and a cat"]);
+    assert_eq!(phrases(&other), ["a red apple", "a red apple", "a cat"]);
+    let misplaced = other["objects"].as_array().unwrap().iter().filter(|object| object["state"] == "misplaced");
+    assert_eq!(misplaced.count(), 0, "words say no places: {other}");
+}
+
+#[test]
 fn check_refuses_what_nobody_can_look_at() {
     let desk = Desk::new();
-    desk.ok(&["generate", "a red ball", "--method", "sd", "--steps", "1", "--out", "ball.png"]);
-    desk.refuses(&["check", "ball.png"], 2, &["`ball.png`", "--layout"]);
     desk.ok(&["paint", LAYOUT, "--model", PLAIN, "--method", "multidiffusion", "--steps", "1", "--out", "small.png"]);
     desk.refuses(&["check", "small.png"], 2, &["no detector knows", "--detector"]);
     desk.refuses(&["check", "small.png", "--detector", "nowhere"], 2, &["nowhere"]);
     image::RgbImage::new(16, 16).save(desk.path("plain.png")).unwrap();
     desk.refuses(&["check", "plain.png", "--layout", LAYOUT], 2, &["`plain.png`", "--detector"]);
     desk.ok(&["check", "plain.png", "--layout", LAYOUT, "--detector", "miniature"]);
+    desk.refuses(&["check", "plain.png", "--detector", "miniature"], 2, &["`plain.png`", "--caption", "--layout"]);
+    desk.refuses(&["check", "plain.png", "--caption", "красная кошка", "--detector", "miniature"], 2, &["caption"]);
     desk.refuses(&["check", "nothing.png"], 2, &["nothing.png"]);
     desk.refuses(&["check"], 2, &["IMAGE"]);
 }

@@ -8,7 +8,8 @@ use super::answers::{bare, definite, relation_words, several};
 use super::{ObjectState, ObjectVerdict, RelationState, SeenThing, Verdict};
 
 impl Verdict {
-    /// One line for people: `2 of 3 right: no blue bowl; a second cat`. Without objects it tells of what must not be there alone.
+    /// One line for people: `2 of 3 right: no blue bowl; a second cat`, and where every object is right and something else is not, `2 of 2 right, but a second cat`. Without objects it tells
+    /// of what must not be there alone.
     pub fn summary(&self) -> String {
         let remarks: Vec<String> = self.remarks();
         let right = match (self.objects.is_empty(), remarks.is_empty()) {
@@ -16,7 +17,11 @@ impl Verdict {
             (true, false) => return remarks.join("; "),
             (false, _) => format!("{} of {} right", self.num_right(), self.objects.len()),
         };
-        if remarks.is_empty() { right } else { format!("{right}: {}", remarks.join("; ")) }
+        match (remarks.is_empty(), self.num_right() == self.objects.len()) {
+            (true, _) => right,
+            (false, true) => format!("{right}, but {}", remarks.join("; ")),
+            (false, false) => format!("{right}: {}", remarks.join("; ")),
+        }
     }
 
     /// What is wrong, then what is unsure.
@@ -134,7 +139,7 @@ mod tests {
         check(&apples(&[Misplaced, Misplaced]), "0 of 2 right: the red apples elsewhere");
         let extra = vec![seen("a red apple"), seen("a red apple"), seen("an apple")];
         let more = Verdict { extra, ..apples(&[Right, Right]) };
-        check(&more, "2 of 2 right: two red apples too many; an apple too many");
+        check(&more, "2 of 2 right, but two red apples too many; an apple too many");
     }
 
     #[test]

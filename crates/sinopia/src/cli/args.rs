@@ -572,7 +572,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) layout: Option<PathBuf>,
 
-    /// The caption: what it excludes and how it has things stand to each other is looked for too
+    /// What they should show in words, wherever it stands; beside `--layout`, what the caption says of its objects is looked for too
     #[arg(long, value_name = "TEXT")]
     pub(crate) caption: Option<String>,
 

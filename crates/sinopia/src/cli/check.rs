@@ -10,6 +10,8 @@ use sinopia_eval::Evaluator;
 use sinopia_eval::evaluators::VqaEvaluator;
 use sinopia_layout::Layout;
 use sinopia_layout::limits::{PICTURE_BYTES, PICTURE_PIXELS};
+use sinopia_planner::built_in::BuiltInPlanner;
+use sinopia_planner::{PlanContext, PlanTask, Planner};
 use sinopia_studio::verdict::{Look, ObjectState, ObjectVerdict, Program, Verdict};
 use sinopia_studio::{detector_for, open_detector, pictures, recipe_in};
 
@@ -21,7 +23,7 @@ use super::kinds::{self, Kind};
 use super::progress::{Bars, cancellation_on_interrupt};
 use super::{input, output, terminal};
 
-const NO_LAYOUT: &str = "say what it should show with `--layout FILE`";
+const NOTHING_ASKED: &str = "say what it should show with `--caption TEXT` or `--layout FILE`";
 const WHICH_DETECTOR: &str = "\
 name one with `--detector`: a folder such as a download of google/owlv2-base-patch16-ensemble, or `miniature` for pictures of its world;
 or a vision model with `--llm-model NAME`, and its server with `--llm-base-url`";
@@ -30,7 +32,7 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let bars = Bars::new(false);
     // What cannot be looked at is refused before anybody looks.
     let layout = args.layout.as_deref().map(|path| asked_for(path, &bars)).transpose()?;
-    let asked = args.images.iter().map(|image| Asked::read(image, layout.as_ref(), args.caption.as_deref()));
+    let asked = args.images.iter().map(|image| Asked::read(image, layout.as_ref(), args.caption.as_deref(), &bars));
     let asked: Vec<Asked> = asked.collect::<anyhow::Result<_>>()?;
     let evaluator = open(&asked, args, &bars)?;
     let cancellation = cancellation_on_interrupt(&bars)?;
@@ -62,8 +64,8 @@ struct Asked {
 }
 
 impl Asked {
-    /// Reads a picture and its recipe, if it has one; a layout and a caption that are given win over the recipe's.
-    fn read(path: &Path, layout: Option<&Layout>, caption: Option<&str>) -> anyhow::Result<Self> {
+    /// Reads a picture and its recipe, if it has one. A layout that is given wins over a caption that is given, and both win over the recipe's.
+    fn read(path: &Path, layout: Option<&Layout>, caption: Option<&str>, bars: &Bars) -> anyhow::Result<Self> {
         let file = input::shown(path);
         let hinted = |error| with_hint(error, kinds::hint(path, Kind::Png));
         let bytes = input::bytes(path, PICTURE_BYTES).map_err(hinted)?;
@@ -72,14 +74,19 @@ impl Asked {
         let recipe = recipe_in(&bytes).ok().map(|text| Recipe::from_json(&text)).transpose();
         let recipe = recipe.with_context(|| format!("cannot read the recipe in `{file}`"))?;
         let of_recipe = recipe.as_ref().and_then(Recipe::final_layout);
-        let wanted = layout.or(of_recipe).ok_or_else(|| {
-            with_hint(bad_request(format!("`{file}` does not say what it should show")), Some(NO_LAYOUT.to_owned()))
-        })?;
-        let caption_of_recipe = || recipe.as_ref().filter(|_| layout.is_none())?.caption.as_deref();
-        let caption = caption.or_else(caption_of_recipe);
-        let program = match &recipe {
-            Some(recipe) => Program::for_method(wanted, caption, &recipe.method)?,
-            None => Program::compile(wanted, caption),
+        let caption_of_recipe = recipe.as_ref().and_then(|recipe| recipe.caption.as_deref());
+        // The recipe's layout was drawn for its caption, and not for another one.
+        let is_other_caption = caption.is_some_and(|caption| caption_of_recipe != Some(caption));
+        let program = match (layout, of_recipe.filter(|_| !is_other_caption)) {
+            (Some(layout), _) => program(layout, caption, recipe.as_ref())?,
+            (None, Some(layout)) => program(layout, caption_of_recipe, recipe.as_ref())?,
+            (None, None) => {
+                let caption = caption.or(caption_of_recipe).ok_or_else(|| {
+                    let problem = bad_request(format!("`{file}` does not say what it should show"));
+                    with_hint(problem, Some(NOTHING_ASKED.to_owned()))
+                })?;
+                program_of_caption(caption, bars)?
+            }
         };
         Ok(Self { file, image: image.into_rgb8(), program, model: recipe.map(|recipe| recipe.model.id) })
     }
@@ -88,6 +95,23 @@ impl Asked {
         let seen = evaluator.look(&self.image, &self.program, Some(cancellation));
         seen.with_context(|| format!("cannot look at `{}`", self.file))
     }
+}
+
+/// What a picture of a layout has to show; places count unless its recipe names a method that knows none.
+fn program(layout: &Layout, caption: Option<&str>, recipe: Option<&Recipe>) -> anyhow::Result<Program> {
+    Ok(match recipe {
+        Some(recipe) => Program::for_method(layout, caption, &recipe.method)?,
+        None => Program::compile(layout, caption),
+    })
+}
+
+/// What a picture of a caption has to show, as the built-in planner reads it: what it does not understand is told, and things may stand wherever the caption's own words allow.
+fn program_of_caption(caption: &str, bars: &Bars) -> anyhow::Result<Program> {
+    let planner = BuiltInPlanner::new(BuiltInPlanner::default_options());
+    let plan = planner.plan(&PlanTask::caption(caption), &PlanContext::default());
+    let plan = plan.given(|| "cannot tell from the caption what to look for".to_owned())?;
+    bars.lines(&plan.notes().into_iter().map(|note| note.text).collect::<Vec<_>>(), "");
+    Ok(Program::compile(&plan.layout, Some(caption)).without_places())
 }
 
 /// Who looks: who is named, or the built-in detector if the miniature painted all of them.
