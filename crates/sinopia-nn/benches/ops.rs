@@ -41,16 +41,28 @@ fn run(name: &str, f: impl Fn() -> Result<Tensor>) {
     println!("{name}: {:.2} ms ({:.2}–{:.2})", times[RUNS / 2], times[0], times[RUNS - 1]);
 }
 
+/// How layers multiply.
+const ARITHMETICS: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Bf16, Arithmetic::Int8];
+
+/// A weight from which a layer is made that multiplies so.
+fn weight(shape: &[usize], arithmetic: Arithmetic) -> Tensor {
+    let dtype = if arithmetic == Arithmetic::Bf16 { DType::BF16 } else { DType::F32 };
+    random(shape).to_dtype(dtype).unwrap_or_else(|error| panic!("{error}"))
+}
+
 fn linear() {
     for (place, rows, inputs, outputs) in
         [("down.0 to_q", 4096, 320, 320), ("down.0 ff proj", 4096, 320, 2560), ("up.1 ff out", 256, 5120, 1280)]
     {
         let x = random(&[2, rows, inputs]);
-        for dtype in [DType::F32, DType::BF16] {
-            let weight = random(&[outputs, inputs]).to_dtype(dtype);
-            let layer = weight.map_err(Into::into).and_then(|weight| Linear::new(&weight, None));
+        for arithmetic in ARITHMETICS {
+            let weight = weight(&[outputs, inputs], arithmetic);
+            let layer = match arithmetic {
+                Arithmetic::Int8 => Linear::int8(&weight, None),
+                _ => Linear::new(&weight, None),
+            };
             let layer = layer.unwrap_or_else(|error| panic!("{error}"));
-            run(&format!("linear/{place}/{dtype:?}"), || layer.forward(&x));
+            run(&format!("linear/{place}/{arithmetic:?}"), || layer.forward(&x));
         }
     }
 }
@@ -61,15 +73,18 @@ fn conv2d() {
         [("down.0 conv1", 64, 320, 320), ("up.2 conv1", 32, 1280, 640), ("mid conv1", 8, 1280, 1280)]
     {
         let x = random(&[2, side, side, inputs]);
-        for dtype in [DType::F32, DType::BF16] {
-            let weight = random(&[outputs, inputs, 3, 3]).to_dtype(dtype);
-            let layer = weight.map_err(Into::into).and_then(|weight| Conv2d::new(&weight, None, options));
+        for arithmetic in ARITHMETICS {
+            let weight = weight(&[outputs, inputs, 3, 3], arithmetic);
+            let layer = match arithmetic {
+                Arithmetic::Int8 => Conv2d::int8(&weight, None, options),
+                _ => Conv2d::new(&weight, None, options),
+            };
             let layer = layer.unwrap_or_else(|error| panic!("{error}"));
-            run(&format!("conv2d/{place}/{dtype:?}"), || layer.forward(&x));
+            run(&format!("conv2d/{place}/{arithmetic:?}"), || layer.forward(&x));
             if side == 32 {
                 let grad = [Some(random(&[2, side, side, outputs]))];
                 let pull = || Ok(vjp(std::slice::from_ref(&x), |x| Ok(vec![layer.forward(&x[0])?]), &grad)?.remove(0));
-                run(&format!("conv2d gradient/{place}/{dtype:?}"), pull);
+                run(&format!("conv2d gradient/{place}/{arithmetic:?}"), pull);
             }
         }
     }

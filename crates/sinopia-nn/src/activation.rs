@@ -1,10 +1,11 @@
 //! Activation functions, element by element.
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+use std::mem::MaybeUninit;
 
 use candle_core::{D, Shape, Tensor};
 
-use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::elements::{Elements, Kernel1, apply1, tensor, written};
 use crate::cpu::isa::for_each_isa;
 use crate::cpu::numeric::{erf, exp, sigmoid};
 use crate::cpu::split::for_rows_mut;
@@ -157,16 +158,20 @@ struct Geglu;
 impl Kernel1 for Geglu {
     const NAME: &'static str = "geglu";
 
+    #[expect(unsafe_code, reason = "a result that is written once")]
     fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
         let mut dims = shape.dims().to_vec();
         let width = dims.pop().unwrap_or(0) / 2;
         dims.push(width);
-        let mut y = vec![0.0; x.len() / 2];
-        for_rows_mut(&mut y, width, |first, y| {
-            for (row, y) in (first..).zip(y.chunks_exact_mut(width)) {
-                geglu_row(&x[2 * row * width..][..2 * width], y);
-            }
-        });
+        let write = |y: &mut [MaybeUninit<f32>]| {
+            for_rows_mut(y, width, |first, y| {
+                for (row, y) in (first..).zip(y.chunks_exact_mut(width)) {
+                    geglu_row(&x[2 * row * width..][..2 * width], y);
+                }
+            });
+        };
+        // SAFETY: rows of `width` are all of the result, and each is written whole.
+        let y = unsafe { written(x.len() / 2, write) };
         Ok((y, dims.into()))
     }
 
@@ -186,10 +191,10 @@ impl Kernel1 for Geglu {
 
 for_each_isa! {
     /// One row of [`geglu`].
-    fn geglu_row(x: &[f32], y: &mut [f32]) {
+    fn geglu_row(x: &[f32], y: &mut [MaybeUninit<f32>]) {
         let (value, gate) = x.split_at(y.len());
         for ((y, value), &gate) in y.iter_mut().zip(value).zip(gate) {
-            *y = value * (gate * normal_cdf(gate));
+            y.write(value * (gate * normal_cdf(gate)));
         }
     }
 }

@@ -37,6 +37,15 @@ pub(crate) fn assert_close(found: &Tensor, expected: &Tensor, tolerance: f32) {
     }
 }
 
+/// Fails if the distance from `expected` exceeds `tolerance` times its length.
+#[track_caller]
+pub(crate) fn assert_near(found: &Tensor, expected: &Tensor, tolerance: f32) {
+    assert_eq!(found.dims(), expected.dims());
+    let length = |x: &Tensor| x.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+    let (error, length) = (length(&(found - expected).unwrap()), length(expected));
+    assert!(error <= tolerance * length, "{:?}: off by {error} of {length}", found.dims());
+}
+
 /// Checks the gradient of `fast` in three ways: against the composed `oracle` with random cotangents, against central
 /// differences of the oracle in f32, and within a graph that uses each input a second time.
 #[track_caller]

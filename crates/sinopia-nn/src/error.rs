@@ -45,6 +45,14 @@ pub enum Error {
         /// The value given.
         found: String,
     },
+    /// Bytes that should be a layer's packed weight are not.
+    #[error("no packed weight in the order {order}: {problem}")]
+    Packed {
+        /// The order of the bytes.
+        order: &'static str,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The number of worker threads was already fixed.
     #[error("the number of threads can only be set once, before the first computation")]
     Threads(#[source] rayon::ThreadPoolBuildError),

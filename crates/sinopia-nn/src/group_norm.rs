@@ -1,9 +1,11 @@
 //! Group normalisation of channels-last images.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{Shape, Tensor};
 
 use crate::activation::silu;
-use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::elements::{Elements, Kernel1, apply1, tensor, written};
 use crate::cpu::isa::for_each_isa;
 use crate::cpu::numeric::sigmoid;
 use crate::cpu::split::{for_rows_mut, map, piece_rows};
@@ -181,16 +183,16 @@ impl Normalise {
     }
 
     /// `y = x̂ · weight + bias`, then SiLU if asked.
-    fn apply(&self, sample: &[f32], y: &mut [f32], weight: &[f32], bias: &[f32]) {
+    fn apply(&self, sample: &[f32], y: &mut [MaybeUninit<f32>], weight: &[f32], bias: &[f32]) {
         let channels = weight.len();
         let Statistics { mean, rstd } = self.statistics(sample);
         let scale: Vec<f32> = rstd.iter().zip(weight).map(|(rstd, weight)| rstd * weight).collect();
         for_rows_mut(y, channels, |first, y| {
             let x = &sample[first * channels..][..y.len()];
             for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                normalise_row(x, [&mean, &scale, bias], y);
-                if self.silu {
-                    silu_row(y);
+                match self.silu {
+                    true => normalise_row_silu(x, [&mean, &scale, bias], y),
+                    false => normalise_row(x, [&mean, &scale, bias], y),
                 }
             }
         });
@@ -236,20 +238,22 @@ impl Normalise {
 }
 
 for_each_isa! {
-    /// `(x − mean) · scale + bias`, each with its own of every channel.
-    fn normalise_row(x: &[f32], parameters: [&[f32]; 3], y: &mut [f32]) {
+    /// `(x − mean) · scale + bias`, each with its own of every channel. All of `y` is written.
+    fn normalise_row(x: &[f32], parameters: [&[f32]; 3], y: &mut [MaybeUninit<f32>]) {
         let [mean, scale, bias] = parameters;
         for ((y, &x), ((mean, scale), bias)) in y.iter_mut().zip(x).zip(mean.iter().zip(scale).zip(bias)) {
-            *y = (x - mean) * scale + bias;
+            y.write((x - mean) * scale + bias);
         }
     }
 }
 
 for_each_isa! {
-    /// SiLU in place.
-    fn silu_row(row: &mut [f32]) {
-        for x in row {
-            *x *= sigmoid(*x);
+    /// [`normalise_row`], then SiLU.
+    fn normalise_row_silu(x: &[f32], parameters: [&[f32]; 3], y: &mut [MaybeUninit<f32>]) {
+        let [mean, scale, bias] = parameters;
+        for ((y, &x), ((mean, scale), bias)) in y.iter_mut().zip(x).zip(mean.iter().zip(scale).zip(bias)) {
+            let z = (x - mean) * scale + bias;
+            y.write(z * sigmoid(z));
         }
     }
 }
@@ -257,13 +261,18 @@ for_each_isa! {
 impl Kernel1 for Normalise {
     const NAME: &'static str = OP;
 
+    #[expect(unsafe_code, reason = "a result that is written once")]
     fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
         let (weight, bias) = (Elements::of(&self.layer.weight)?, Elements::of(&self.layer.bias)?);
-        let mut y = vec![0.0; x.len()];
+        let (weight, bias) = (weight.f32()?, bias.f32()?);
         let sample = (x.len() / shape.dims()[0].max(1)).max(1);
-        for (x, y) in x.chunks_exact(sample).zip(y.chunks_exact_mut(sample)) {
-            self.apply(x, y, weight.f32()?, bias.f32()?);
-        }
+        let write = |y: &mut [MaybeUninit<f32>]| {
+            for (x, y) in x.chunks_exact(sample).zip(y.chunks_exact_mut(sample)) {
+                self.apply(x, y, weight, bias);
+            }
+        };
+        // SAFETY: samples are whole rows of C elements, and together they are all of `x`, as long as `y`.
+        let y = unsafe { written(x.len(), write) };
         Ok((y, shape.clone()))
     }
 

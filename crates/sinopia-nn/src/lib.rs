@@ -32,12 +32,15 @@
 //!
 //! # Shapes
 //! B batch, H W grid, HW flattened grid, C channels, L text tokens, M queries, N keys, D width of a head, F width of a
-//! feed-forward layer. Activations are f32; weights may be f32, f16 or bf16 and keep their size in memory. On the CPU bf16 weights are multiplied
-//! in bf16 ([`Arithmetic`]): inputs are rounded on their way into a product, sums are f32.
+//! feed-forward layer. Activations are f32; weights may be f32, f16 or bf16 and keep their size in memory. On a CPU with products of bf16 pairs
+//! bf16 weights are multiplied in bf16 ([`Arithmetic`]): inputs are rounded on their way into a product, sums are f32. All others are
+//! multiplied in f32, those of 16 bits widened on their way into a tile. Layers made by [`Linear::int8`] and [`Conv2d::int8`] keep a byte a
+//! weight and multiply in 8 bits, with exact sums.
 //!
 //! # Devices
-//! On the CPU every operation is a kernel of this crate: products in f32 by `gemm` and in bf16 by our own (`cpu::bf16`: packed weights,
-//! AVX-512's products of bf16 pairs where the processor has them, Winograd's convolutions), loops that the compiler vectorises, work split over `rayon`'s threads in pieces that do not depend on their number, so results are the same bits on one thread and on
+//! On the CPU every operation is a kernel of this crate: products of packed weights in f32 (`cpu::f32`: AVX2, AVX-512, NEON), in bf16
+//! (`cpu::bf16`: AVX-512 BF16) and in 8 bits (`cpu::int8`), 3×3 convolutions by Winograd's transforms in the first two, loops that the compiler
+//! vectorises, work split over `rayon`'s threads in pieces that do not depend on their number, so results are the same bits on one thread and on
 //! many. Elsewhere operations are composed of candle's own; that composition is also what the kernels are tested against.
 //!
 //! # Features
@@ -54,21 +57,31 @@ pub mod attention;
 mod check;
 mod conv2d;
 mod cpu;
+pub mod decoder;
 mod error;
 mod frozen;
 mod group_norm;
+pub mod instructions;
 mod layer_norm;
 mod linear;
 pub mod memory;
+pub mod packed;
+mod quantized;
+mod shared_bytes;
 pub mod softmax;
 pub mod threads;
+pub mod throughput;
 pub mod upsample;
 mod vjp;
 
 pub use arithmetic::Arithmetic;
 pub use conv2d::{Conv2d, Conv2dOptions, Padding};
+pub use cpu::blocks::BlockKind;
 pub use error::{Error, Result};
 pub use group_norm::GroupNorm;
+pub use instructions::{Instructions, instructions};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use quantized::Quantized;
+pub use shared_bytes::SharedBytes;
 pub use vjp::{Traced, vjp};

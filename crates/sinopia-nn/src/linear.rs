@@ -1,14 +1,20 @@
 //! Fully connected layers with frozen weights.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Shape, Tensor};
 
+use crate::SharedBytes;
 use crate::arithmetic::Arithmetic;
-use crate::cpu::bf16::{Activations, Start, Unpacked, product};
+use crate::cpu::bf16::{self, Activations};
 use crate::cpu::elements::{Argument, Elements, Kernel1, Kernel2, apply1, apply2, tensor};
-use crate::cpu::matrix::{Matrix, MatrixMut, Store, Threads, multiply};
-use crate::cpu::split::for_rows_mut;
+use crate::cpu::f32::{self, Strided, Strides};
+use crate::cpu::int8;
+use crate::cpu::start::Start;
 use crate::error::{Error, Result, expect_f32};
 use crate::frozen::{FrozenMatrix, frozen, frozen_vector, with_input_gradient};
+use crate::packed::{PackedWeight, Sizes};
+use crate::quantized::Quantized;
 
 const OP: &str = "linear";
 
@@ -27,8 +33,9 @@ pub struct Linear {
 impl Linear {
     /// A layer from its weight (out, in) in f32, f16 or bf16 and an optional bias (out).
     ///
-    /// f32 and f16 weights are multiplied in f32, f16 at half the size in memory. With bf16 weights on the CPU inputs, too, are rounded to
-    /// bf16, and so are gradients on their way back; sums are f32. That is about twice as fast where the processor has the instructions.
+    /// f32 and f16 weights are multiplied in f32, and keep their size in memory. With bf16 weights on a CPU that multiplies bf16 inputs, too,
+    /// are rounded to bf16, and so are gradients on their way back; sums are f32. That is about twice as fast. Elsewhere they are multiplied as
+    /// f16 ones.
     ///
     /// # Errors
     /// [`Error::Shape`] if the weight is no matrix or the bias does not fit it.
@@ -37,18 +44,78 @@ impl Linear {
             return Err(Error::shape(OP, "weight", "[out, in]", weight));
         };
         Ok(Self {
-            weight: FrozenMatrix::new(frozen(OP, "weight", weight)?, |bits| Unpacked {
-                bits,
-                taps: 1,
-                channels: in_features,
-                columns: out_features,
-                tap_stride: 0,
-                channel_stride: 1,
-            })?,
+            weight: FrozenMatrix::new(
+                frozen(OP, "weight", weight)?,
+                Strides { taps: 1, channels: in_features, columns: out_features, tap_stride: 0, channel_stride: 1 },
+            )?,
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
             in_features,
             out_features,
         })
+    }
+
+    /// The same layer from its weight as [`packed`](Self::packed) told it, (out, in), used where it lies.
+    ///
+    /// # Errors
+    /// [`Error::Packed`] if the weight is not that of such a layer, [`Error::Shape`] if the bias does not fit it.
+    pub fn from_packed(
+        weight: PackedWeight<SharedBytes>,
+        [out_features, in_features]: [usize; 2],
+        bias: Option<&Tensor>,
+    ) -> Result<Self> {
+        let sizes = Sizes { taps: 1, channels: in_features, columns: out_features };
+        Ok(Self {
+            weight: FrozenMatrix::from_packed(weight, sizes)?,
+            bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
+            in_features,
+            out_features,
+        })
+    }
+
+    /// A layer that multiplies in 8 bits ([`Arithmetic::Int8`]), from a weight as in [`Self::new`] on the CPU. Its own rounding is by far the
+    /// largest of a network's, so that layers at a network's ends are better left to [`Self::new`].
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`Error::Option`] for a weight on another device or of more than 65 536 input features.
+    pub fn int8(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let &[out_features, in_features] = weight.dims() else {
+            return Err(Error::shape(OP, "weight", "[out, in]", weight));
+        };
+        Ok(Self {
+            weight: FrozenMatrix::int8(OP, weight)?,
+            bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
+            in_features,
+            out_features,
+        })
+    }
+
+    /// A layer from its weight (out, in) in blocks, which stay where they are, and an optional bias (out). It runs on the CPU alone, and multiplies
+    /// in bf16 where the processor has the instructions, in f32 elsewhere.
+    ///
+    /// # Errors
+    /// As [`Linear::new`].
+    pub fn from_quantized(weight: &Quantized, bias: Option<&Tensor>) -> Result<Self> {
+        let &[out_features, in_features] = weight.shape() else {
+            let found = weight.shape().to_vec();
+            return Err(Error::Shape { op: OP, what: "weight", expected: "[out, in]".to_owned(), found });
+        };
+        Ok(Self {
+            weight: FrozenMatrix::Quantized(Arc::new(weight.clone())),
+            bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
+            in_features,
+            out_features,
+        })
+    }
+
+    /// The layer with ordinary weights instead of its own, for one application.
+    fn dequantised(&self, weight: &Quantized) -> candle_core::Result<Self> {
+        let weight = Self::new(&weight.for_products()?, None).map_err(candle_core::Error::wrap)?.weight;
+        Ok(Self { weight, ..self.clone() })
+    }
+
+    /// The weight as the kernel reads it; nothing if it is multiplied as it came.
+    pub fn packed(&self) -> Option<PackedWeight<&[u8]>> {
+        self.weight.packed()
     }
 
     /// The size of the input's last axis.
@@ -63,9 +130,11 @@ impl Linear {
 
     /// How the layer multiplies.
     pub fn arithmetic(&self) -> Arithmetic {
-        match self.weight {
-            FrozenMatrix::Tensor(_) => Arithmetic::F32,
-            FrozenMatrix::Packed(_) => Arithmetic::Bf16,
+        match &self.weight {
+            FrozenMatrix::Quantized(weight) => weight.arithmetic(),
+            FrozenMatrix::Tensor(_) | FrozenMatrix::Packed32(_) => Arithmetic::F32,
+            FrozenMatrix::Packed16(_) => Arithmetic::Bf16,
+            FrozenMatrix::Int8(_) => Arithmetic::Int8,
         }
     }
 
@@ -111,10 +180,15 @@ impl Linear {
 
     /// The layer in the tensor library's own operations, for devices other than the CPU.
     fn forward_composed(&self, x: &Tensor) -> Result<Tensor> {
-        let weight = self.weight.tensor()?.clone();
-        let y = plain(&x.detach(), &weight, self.bias.as_ref())?;
-        with_input_gradient(OP, x, y, move |grad| plain(grad, &weight.t()?, None))
+        composed(x, self.weight.tensor()?, self.bias.as_ref())
     }
+}
+
+/// The layer with its gradient, composed from the tensor library's operations.
+fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let y = plain(&x.detach(), weight, bias)?;
+    let turned = weight.t()?;
+    with_input_gradient(OP, x, y, move |grad| plain(grad, &turned, None))
 }
 
 /// `x · Wᵀ + b` composed from the tensor library's operations.
@@ -132,70 +206,43 @@ fn plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     Ok(y.reshape(shape)?)
 }
 
-/// Half-precision weights are widened this many elements at a time.
-const WIDENED_ELEMENTS: usize = 1 << 21;
-
-impl Linear {
-    /// Calls `f(first_output, weight)` for blocks of rows of the weight, as f32.
-    fn for_weight_blocks(&self, weight: &Tensor, mut f: impl FnMut(usize, Matrix<'_>)) -> candle_core::Result<()> {
-        let weight = Elements::of(weight)?;
-        let block = match weight.is_half()? {
-            true => (WIDENED_ELEMENTS / self.in_features.max(1)).max(1),
-            false => self.out_features.max(1),
-        };
-        for first in (0..self.out_features).step_by(block) {
-            let rows = block.min(self.out_features - first);
-            let part = first * self.in_features..(first + rows) * self.in_features;
-            f(first, Matrix::new(&weight.widened(part)?, rows, self.in_features));
-        }
-        Ok(())
-    }
-}
-
 impl Linear {
     /// The layer's result for rows of `in` elements, added to `base` if there is one.
     fn product(&self, x: &[f32], base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
-        let rows = x.len() / self.in_features.max(1);
+        let width = self.in_features;
+        let rows = x.len() / width.max(1);
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
-        let bias = bias.as_ref().map(Elements::f32).transpose()?;
-        let weight = match &self.weight {
-            FrozenMatrix::Tensor(weight) => weight,
-            FrozenMatrix::Packed(weight) => {
-                let start = match (base, bias) {
-                    (Some(base), bias) => Start::Base(base, bias),
-                    (None, Some(bias)) => Start::Bias(bias),
-                    (None, None) => Start::Zero,
-                };
-                return Ok(product(start, rows, &Activations { elements: x, width: self.in_features }, &**weight));
+        let start = Start::new(base, bias.as_ref().map(Elements::f32).transpose()?);
+        Ok(match &self.weight {
+            FrozenMatrix::Tensor(_) => candle_core::bail!("{OP}: weight and input are on different devices"),
+            FrozenMatrix::Packed16(weight) => {
+                bf16::product(start, rows, &Activations { elements: x, width }, &**weight)
             }
-        };
-        let (mut y, store) = started(rows, self.out_features, base, bias);
-        let x = Matrix::new(x, rows, self.in_features);
-        self.for_weight_blocks(weight, |first, weight| {
-            let columns = &mut y[first.min(rows * first)..];
-            let y = MatrixMut::strided(columns, rows, weight.rows(), self.out_features);
-            multiply(y, store, 1.0, x, weight.transposed(), Threads::All);
-        })?;
-        Ok(y)
+            FrozenMatrix::Packed32(weight) => f32::product(start, rows, &Strided::dense(x, width), &**weight),
+            FrozenMatrix::Quantized(weight) => self.dequantised(weight)?.product(x, base)?,
+            FrozenMatrix::Int8(weight) => int8::product(start, &int8::Tokens { elements: x, width }, weight),
+        })
     }
 }
 
-/// What a product (rows, width) is added to: a base, a bias in every row, both or neither.
-pub(crate) fn started(rows: usize, width: usize, base: Option<&[f32]>, bias: Option<&[f32]>) -> (Vec<f32>, Store) {
-    match (base, bias) {
-        (None, None) => (vec![0.0; rows * width], Store::Replace),
-        (None, Some(bias)) => {
-            let mut y = vec![0.0; rows * width];
-            fill_rows(&mut y, bias);
-            (y, Store::Add)
-        }
-        (Some(base), bias) => {
-            let mut y = base.to_vec();
-            if let Some(bias) = bias {
-                add_rows(&mut y, bias);
+impl Linear {
+    /// The gradient of `x`.
+    fn gradient(&self, x: &Tensor, grad_y: &Tensor) -> candle_core::Result<Tensor> {
+        let grad = Elements::of(grad_y)?;
+        let (grad, width) = (grad.f32()?, self.out_features);
+        let rows = x.elem_count() / self.in_features.max(1);
+        let grad_x = match &self.weight {
+            FrozenMatrix::Tensor(_) => candle_core::bail!("{OP}: weight and input are on different devices"),
+            FrozenMatrix::Quantized(weight) => return self.dequantised(weight)?.gradient(x, grad_y),
+            FrozenMatrix::Packed16(weight) => {
+                bf16::product(Start::Zero, rows, &Activations { elements: grad, width }, &weight.transposed())
             }
-            (y, Store::Add)
-        }
+            FrozenMatrix::Packed32(weight) => {
+                f32::product(Start::Zero, rows, &Strided::dense(grad, width), &weight.transposed())
+            }
+            FrozenMatrix::Int8(weight) => int8::gradient_of_tokens(weight, grad),
+        };
+        tensor(grad_x, x.shape())
     }
 }
 
@@ -210,24 +257,7 @@ impl Kernel1 for Linear {
     }
 
     fn backward(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let grad = Elements::of(grad)?;
-        let grad = grad.f32()?;
-        let rows = grad.len() / self.out_features.max(1);
-        let weight = match &self.weight {
-            FrozenMatrix::Tensor(weight) => weight,
-            FrozenMatrix::Packed(weight) => {
-                let grad = Activations { elements: grad, width: self.out_features };
-                return tensor(product(Start::Zero, rows, &grad, &weight.transposed()), x.shape());
-            }
-        };
-        let mut grad_x = vec![0.0; rows * self.in_features];
-        self.for_weight_blocks(weight, |first, weight| {
-            let columns = &grad[first.min(rows * first)..];
-            let grad = Matrix::strided(columns, rows, weight.rows(), self.out_features);
-            let grad_x = MatrixMut::new(&mut grad_x, rows, self.in_features);
-            multiply(grad_x, Store::Add, 1.0, grad, weight, Threads::All);
-        })?;
-        tensor(grad_x, x.shape())
+        self.gradient(x, grad)
     }
 }
 
@@ -247,33 +277,15 @@ impl Kernel2 for Onto {
     }
 }
 
-/// Copies `row` into every row of `out`.
-fn fill_rows(out: &mut [f32], row: &[f32]) {
-    for_rows_mut(out, row.len(), |_, rows| {
-        for out in rows.chunks_exact_mut(row.len()) {
-            out.copy_from_slice(row);
-        }
-    });
-}
-
-/// Adds `row` to every row of `out`.
-fn add_rows(out: &mut [f32], row: &[f32]) {
-    for_rows_mut(out, row.len(), |_, rows| {
-        for out in rows.chunks_exact_mut(row.len()) {
-            for (out, x) in out.iter_mut().zip(row) {
-                *out += x;
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::{DType, Device, Tensor};
 
-    use super::{Linear, plain};
-    use crate::check::{assert_close, assert_gradient, noise, rounded};
+    use super::{Linear, composed, plain};
+    use crate::arithmetic::Arithmetic;
+    use crate::check::{assert_close, assert_gradient, assert_near, noise, rounded};
     use crate::error::Error;
+    use crate::frozen::{FrozenMatrix, multiplies_bf16};
     use crate::vjp;
 
     fn weights(out: usize, inputs: usize, dtype: DType, bias: bool) -> (Tensor, Option<Tensor>) {
@@ -300,15 +312,20 @@ mod tests {
     }
 
     #[test]
-    fn half_weights_are_widened_in_blocks_without_a_difference() {
-        // 2 100 × 1 003 elements are more than one block.
-        let half = noise(1, &[2100, 1003]).to_dtype(DType::F16).unwrap();
-        let wide = half.to_dtype(DType::F32).unwrap();
-        let (half, wide) = (Linear::new(&half, None).unwrap(), Linear::new(&wide, None).unwrap());
-        assert_eq!(half.weight.tensor().unwrap().dtype(), DType::F16);
-        let x = noise(2, &[3, 1003]);
-        assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 1e-6);
-        assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.forward_composed(&x[0]), 1e-5);
+    fn half_weights_stay_half_and_give_what_their_widened_copies_give() {
+        for dtype in [DType::F16, DType::BF16] {
+            let half = noise(1, &[210, 1003]).to_dtype(dtype).unwrap();
+            let wide = half.to_dtype(DType::F32).unwrap();
+            let (half, wide) = (Linear::new(&half, None).unwrap(), Linear::new(&wide, None).unwrap());
+            let FrozenMatrix::Packed32(packed) = &half.weight else {
+                assert!(dtype == DType::BF16 && multiplies_bf16());
+                continue;
+            };
+            assert_eq!(packed.element_size(), 2);
+            let x = noise(2, &[3, 1003]);
+            assert_close(&half.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.0);
+            assert_gradient(&[x], |x| half.forward(&x[0]), |x| wide.forward(&x[0]), 0.0);
+        }
     }
 
     #[test]
@@ -319,7 +336,7 @@ mod tests {
             let x = noise(3, &[2, 3, 7]);
             let oracle = |x: &[Tensor]| plain(&x[0], &weight, bias.as_ref());
             assert_gradient(std::slice::from_ref(&x), |x| layer.forward(&x[0]), oracle, 1e-5);
-            assert_gradient(&[x], |x| layer.forward_composed(&x[0]), oracle, 1e-5);
+            assert_gradient(&[x], |x| composed(&x[0], &weight, bias.as_ref()), oracle, 1e-5);
         }
     }
 
@@ -337,9 +354,15 @@ mod tests {
 
     #[test]
     fn onto_adds_its_base_and_hands_it_its_gradient() {
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in [Some(DType::F32), Some(DType::BF16), None] {
             for bias in [true, false] {
-                let layer = layer(35, 70, dtype, bias);
+                let layer = match dtype {
+                    Some(dtype) => layer(35, 70, dtype, bias),
+                    None => {
+                        let (weight, bias) = weights(35, 70, DType::F32, bias);
+                        Linear::int8(&weight, bias.as_ref()).unwrap()
+                    }
+                };
                 let (x, base) = (noise(3, &[2, 9, 70]), noise(4, &[2, 9, 35]));
                 let composed = |x: &[Tensor]| Ok(vec![(layer.forward(&x[0])? + &x[1])?]);
                 let onto = |x: &[Tensor]| Ok(vec![layer.forward_onto(&x[0], &x[1])?]);
@@ -357,10 +380,39 @@ mod tests {
     }
 
     #[test]
-    fn inputs_of_bf16_layers_are_rounded() {
+    fn inputs_of_bf16_layers_are_rounded_where_bf16_is_multiplied() {
         let layer = layer(40, 70, DType::BF16, true);
         let x = noise(3, &[9, 70]);
-        assert_close(&layer.forward(&x).unwrap(), &layer.forward(&rounded(&x)).unwrap(), 0.0);
+        let (y, of_rounded) = (layer.forward(&x).unwrap(), layer.forward(&rounded(&x)).unwrap());
+        let difference = (y - of_rounded).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        assert_eq!(difference == 0.0, multiplies_bf16());
+    }
+
+    #[test]
+    fn layers_of_8_bits_are_near_f32_forward_and_backward() {
+        for (rows, inputs, out) in [(1, 320, 64), (77, 67, 33), (513, 96, 129), (40, 1203, 40)] {
+            let (weight, bias) = weights(out, inputs, DType::F16, true);
+            let (layer, wide) = (
+                Linear::int8(&weight, bias.as_ref()).unwrap(),
+                Linear::new(&weight.to_dtype(DType::F32).unwrap(), bias.as_ref()).unwrap(),
+            );
+            assert_eq!((layer.arithmetic(), wide.arithmetic()), (Arithmetic::Int8, Arithmetic::F32));
+            let x = noise(3, &[rows, inputs]);
+            assert_near(&layer.forward(&x).unwrap(), &wide.forward(&x).unwrap(), 0.012);
+            let cotangent = Some(noise(4, &[rows, out]));
+            let pull = |layer: &Linear| {
+                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
+                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
+            };
+            assert_near(&pull(&layer)[0], &pull(&wide)[0], 0.012);
+        }
+    }
+
+    #[test]
+    fn weights_that_8_bits_cannot_sum_are_refused() {
+        let error = Linear::int8(&noise(1, &[1, 65_537]), None).unwrap_err();
+        assert_eq!(error.to_string(), "linear: length of an 8-bit sum is 65537, expected at most 65536");
+        assert!(matches!(Linear::int8(&noise(1, &[3]), None), Err(Error::Shape { .. })));
     }
 
     #[test]
@@ -369,7 +421,8 @@ mod tests {
         let x = noise(3, &[2, 6, 5]).transpose(1, 2).unwrap();
         let expected = layer.forward(&x.contiguous().unwrap()).unwrap();
         assert_close(&layer.forward(&x).unwrap(), &expected, 0.0);
-        assert_gradient(&[x], |x| layer.forward(&x[0]), |x| layer.forward_composed(&x[0]), 1e-5);
+        let (weight, bias) = weights(4, 6, DType::F32, true);
+        assert_gradient(&[x], |x| layer.forward(&x[0]), |x| composed(&x[0], &weight, bias.as_ref()), 1e-5);
     }
 
     #[test]

@@ -81,7 +81,10 @@ mod tests {
             attention::attention_recorded(&mixed, &tokens.narrow(1, 0, 77)?, &mixed.narrow(1, 0, 77)?, 4)?;
         let conv_down = Conv2d::new(&noise(6, &[c, c, 3, 3]), None, Conv2dOptions { stride: 2, ..options })?;
         let down = conv_down.forward(&recorded.reshape((b, h, w, c))?)?;
-        Ok(vec![crate::upsample::nearest_2x(&down)?, probs])
+        let conv_int8 = Conv2d::int8(&noise(7, &[c, c, 3, 3]), None, options)?;
+        let linear_int8 = Linear::int8(&noise(8, &[c, c]), Some(&noise(5, &[c])))?;
+        let bytes = linear_int8.forward(&conv_int8.forward(&x[0])?)?;
+        Ok(vec![crate::upsample::nearest_2x(&down)?, probs, bytes])
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Nearest-neighbour enlargement of channels-last images.
 
+use std::mem::MaybeUninit;
+
 use candle_core::{Shape, Tensor};
 
-use crate::cpu::elements::{Elements, Kernel1, apply1, tensor};
+use crate::cpu::elements::{Elements, Kernel1, apply1, tensor, written};
 use crate::cpu::split::for_rows_mut;
 use crate::error::{Error, Result, expect_f32};
 
@@ -79,19 +81,23 @@ struct Nearest {
 impl Kernel1 for Nearest {
     const NAME: &'static str = OP;
 
+    #[expect(unsafe_code, reason = "a result that is written once")]
     fn forward(&self, x: &[f32], shape: &Shape) -> candle_core::Result<(Vec<f32>, Shape)> {
         let (b, h, w, c) = shape.dims4()?;
         let (out_h, out_w) = (self.rows.len(), self.columns.len());
-        let mut y = vec![0.0; b * out_h * out_w * c];
-        for_rows_mut(&mut y, out_w * c, |first, y| {
-            for (row, y) in (first..).zip(y.chunks_exact_mut(out_w * c)) {
-                let image_row = row / out_h * h + self.rows[row % out_h];
-                let x = &x[image_row * w * c..][..w * c];
-                for (y, &column) in y.chunks_exact_mut(c).zip(&self.columns) {
-                    y.copy_from_slice(&x[column * c..][..c]);
+        let write = |y: &mut [MaybeUninit<f32>]| {
+            for_rows_mut(y, out_w * c, |first, y| {
+                for (row, y) in (first..).zip(y.chunks_exact_mut(out_w * c)) {
+                    let image_row = row / out_h * h + self.rows[row % out_h];
+                    let x = &x[image_row * w * c..][..w * c];
+                    for (y, &column) in y.chunks_exact_mut(c).zip(&self.columns) {
+                        y.write_copy_of_slice(&x[column * c..][..c]);
+                    }
                 }
-            }
-        });
+            });
+        };
+        // SAFETY: as many rows as the enlarged images have, each of as many pixels as there are columns.
+        let y = unsafe { written(b * out_h * out_w * c, write) };
         Ok((y, (b, out_h, out_w, c).into()))
     }
 

@@ -3,10 +3,13 @@
 //! Forward: Dao et al. 2022, arXiv 2205.14135 (running maximum and sum). Backward: the probabilities of a block are computed again from the
 //! maximum and sum of its rows, and the gradients of keys and values are added up over the blocks of queries.
 
+use std::ops::Range;
+
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::plain::OP;
+use super::sizes::{Sizes, stretches};
 use crate::cpu::bf16::{Columns, RowBits, Side, multiply_into};
 use crate::cpu::elements::{Argument, Elements, Kernel3, tensor};
 use crate::cpu::matrix::{Block, Interleaved};
@@ -20,66 +23,6 @@ const KEYS: usize = 512;
 /// The operation of three arguments behind [`super::attention_with`] in bf16.
 pub(super) struct Bf16 {
     pub(super) heads: usize,
-}
-
-/// The sizes of one application.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    b: usize,
-    heads: usize,
-    /// Queries, keys.
-    m: usize,
-    n: usize,
-    /// Width of a head of queries and keys, and of values.
-    d: usize,
-    dv: usize,
-}
-
-/// One head's f32 rows within (B, length, heads·width).
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    elements: &'a [f32],
-    /// Where row 0 begins.
-    start: usize,
-    stride: usize,
-    width: usize,
-}
-
-impl<'a> Head<'a> {
-    fn row(&self, row: usize) -> &'a [f32] {
-        &self.elements[self.start + row * self.stride..][..self.width]
-    }
-}
-
-impl Sizes {
-    fn of(heads: usize, [q, k, v]: [&Shape; 3]) -> Result<Self> {
-        let ((b, m, c), (_, n, _), (_, _, cv)) = (q.dims3()?, k.dims3()?, v.dims3()?);
-        Ok(Self { b, heads, m, n, d: c / heads, dv: cv / heads })
-    }
-
-    fn head<'a>(&self, elements: &'a [f32], index: usize, length: usize, width: usize) -> Head<'a> {
-        let (b, h) = (index / self.heads, index % self.heads);
-        let stride = self.heads * width;
-        Head { elements, start: b * length * stride + h * width, stride, width }
-    }
-
-    /// Scores are exponents of 2: `log₂ e / √D`.
-    fn score_scale(&self) -> f32 {
-        (std::f64::consts::LOG2_E / (self.d as f64).sqrt()) as f32
-    }
-
-    fn blocks(&self) -> usize {
-        self.m.div_ceil(QUERIES)
-    }
-
-    fn block(&self, index: usize) -> std::ops::Range<usize> {
-        index * QUERIES..((index + 1) * QUERIES).min(self.m)
-    }
-
-    fn key_blocks(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let n = self.n;
-        (0..n).step_by(KEYS).map(move |first| first..(first + KEYS).min(n))
-    }
 }
 
 /// What is kept of a thread's work from block to block.
@@ -97,7 +40,7 @@ struct Scratch {
 
 impl Scratch {
     /// The scores of the block's queries for some keys, (queries, KEYS), as exponents of 2.
-    fn score(&mut self, keys: &Columns, range: &std::ops::Range<usize>) {
+    fn score(&mut self, keys: &Columns, range: &Range<usize>) {
         self.scores.resize(QUERIES * KEYS, 0.0);
         multiply_into(
             &mut self.scores,
@@ -135,32 +78,31 @@ impl Kernel3 for Bf16 {
         let Sizes { b, heads, m, n, d, dv } = sizes;
         let shape = (b, m, heads * dv).into();
         // Keys side by side for the scores, values side by side for the result.
-        let packed: Vec<(Columns, Columns)> = (0..b * heads)
+        let packed: Vec<(Columns, Columns)> = (0..sizes.all_heads())
             .into_par_iter()
             .map(|index| {
-                let (keys, values) = (sizes.head(k.elements, index, n, d), sizes.head(v.elements, index, n, dv));
+                let keys = sizes.head(k.elements, sizes.keys(), index);
+                let values = sizes.head(v.elements, sizes.values(), index);
                 let rows = |row: usize| values.row(row);
                 (Columns::new(Side::Rows, n, d, |row| keys.row(row)), Columns::new(Side::Elements, n, dv, rows))
             })
             .collect();
         let mut y = vec![0.0; b * m * heads * dv];
-        let blocks: Vec<(usize, usize)> =
-            (0..b * heads).flat_map(|head| (0..sizes.blocks()).map(move |block| (head, block))).collect();
+        let blocks: Vec<(usize, Range<usize>)> =
+            (0..sizes.all_heads()).flat_map(|head| stretches(m, QUERIES).map(move |rows| (head, rows))).collect();
         let out = Interleaved::new(&mut y, heads * dv);
-        blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, (index, block)| {
-            let rows = sizes.block(block);
-            let queries = sizes.head(q.elements, index, m, d);
+        blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, (index, rows)| {
+            let queries = sizes.head(q.elements, sizes.queries(), index);
             scratch.queries.fill_scaled(rows.len(), d, sizes.score_scale(), |row| queries.row(rows.start + row));
             let (keys, values) = &packed[index];
             scratch.start(rows.len(), dv);
-            for range in sizes.key_blocks() {
+            for range in stretches(sizes.n, KEYS) {
                 scratch.score(keys, &range);
                 scratch.exponentiate(rows.len(), range.len());
                 let pairs = 0..scratch.probs.row_pairs();
                 multiply_into(&mut scratch.out, dv, true, &scratch.probs, pairs, values.stretch(range));
             }
-            let row = index / heads * m + rows.start;
-            scratch.write_result(&out, Block { row, column: index % heads * dv, rows: rows.len(), columns: dv });
+            scratch.write_result(&out, sizes.block_of(sizes.outputs(), index, rows));
         });
         Ok((y, shape))
     }
@@ -176,7 +118,7 @@ impl Kernel3 for Bf16 {
             grad: guards[4].f32()?,
         };
         let wants_source = k.track_op() || v.track_op();
-        let heads: Vec<HeadGradients> = (0..sizes.b * sizes.heads)
+        let heads: Vec<HeadGradients> = (0..sizes.all_heads())
             .into_par_iter()
             .with_max_len(1)
             .map(|index| HeadGradients::new(&sizes, &inputs, index, wants_source))
@@ -279,7 +221,8 @@ struct Source {
 impl HeadGradients {
     fn new(sizes: &Sizes, inputs: &Inputs<'_>, index: usize, wants_source: bool) -> Self {
         let &Sizes { m, n, d, dv, .. } = sizes;
-        let (keys, values) = (sizes.head(inputs.k, index, n, d), sizes.head(inputs.v, index, n, dv));
+        let keys = sizes.head(inputs.k, sizes.keys(), index);
+        let values = sizes.head(inputs.v, sizes.values(), index);
         let source = Source {
             keys: Columns::new(Side::Rows, n, d, |row| keys.row(row)),
             values: Columns::new(Side::Rows, n, dv, |row| values.row(row)),
@@ -292,8 +235,8 @@ impl HeadGradients {
             gradients.v = Transposable { elements: vec![0.0; dv * n], column_stride: Some(n) };
         }
         let mut scratch = BackwardScratch::default();
-        for block in 0..sizes.blocks() {
-            gradients.add_block(sizes, inputs, index, sizes.block(block), &source, &mut scratch);
+        for rows in stretches(m, QUERIES) {
+            gradients.add_block(sizes, inputs, index, rows, &source, &mut scratch);
         }
         for x in &mut gradients.q.elements {
             *x *= 1.0 / (d as f32).sqrt();
@@ -310,14 +253,15 @@ impl HeadGradients {
         sizes: &Sizes,
         inputs: &Inputs<'_>,
         index: usize,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         source: &Source,
         scratch: &mut BackwardScratch,
     ) {
-        let &Sizes { m, n, d, dv, .. } = sizes;
+        let &Sizes { n, d, dv, .. } = sizes;
         let count = rows.len();
-        let queries = sizes.head(inputs.q, index, m, d);
-        let (grad, y) = (sizes.head(inputs.grad, index, m, dv), sizes.head(inputs.y, index, m, dv));
+        let queries = sizes.head(inputs.q, sizes.queries(), index);
+        let grad = sizes.head(inputs.grad, sizes.outputs(), index);
+        let y = sizes.head(inputs.y, sizes.outputs(), index);
         let BackwardScratch { forward, grad_bits, query_columns, grad_columns, grad_probs, .. } = scratch;
         forward.queries.fill_scaled(count, d, sizes.score_scale(), |row| queries.row(rows.start + row));
         grad_bits.fill_scaled(count, dv, 1.0, |row| grad.row(rows.start + row));
@@ -328,7 +272,7 @@ impl HeadGradients {
         }
         // First the maximum and sum of every row, and `Σ p · ∂p`, which is `y · ∂y`.
         forward.start(count, 0);
-        for range in sizes.key_blocks() {
+        for range in stretches(sizes.n, KEYS) {
             forward.score(&source.keys, &range);
             forward.exponentiate(count, range.len());
         }
@@ -336,7 +280,7 @@ impl HeadGradients {
             rows.clone().map(|row| y.row(row).iter().zip(grad.row(row)).map(|(y, g)| y * g).sum()).collect();
         // Then the probabilities themselves and what follows from them.
         grad_probs.resize(QUERIES * KEYS, 0.0);
-        for range in sizes.key_blocks() {
+        for range in stretches(sizes.n, KEYS) {
             forward.score(&source.keys, &range);
             let pairs = 0..grad_bits.row_pairs();
             multiply_into(grad_probs, KEYS, false, grad_bits, pairs, source.values.part(range.clone()));

@@ -3,9 +3,10 @@
 //! [`attention`] never holds a whole matrix of probabilities; [`attention_recorded`] hands it out.
 
 mod bf16;
-mod blocked;
+mod f32;
 mod plain;
 mod recorded;
+mod sizes;
 
 use candle_core::Tensor;
 
@@ -25,7 +26,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
     check_scores(q, k, heads, causal)?;
     check_values(k, v, heads)?;
     if q.device().is_cpu() {
-        return Ok(apply3(blocked::Blocked { heads, causal }, [q, k, v])?);
+        return Ok(apply3(f32::Flash::new(heads, causal), [q, k, v])?);
     }
     let probs = plain::probabilities(q, k, heads, causal)?;
     plain::values(&probs, v)
@@ -39,7 +40,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, causal: bool)
 /// # Errors
 /// As [`attention`].
 pub fn attention_with(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, arithmetic: Arithmetic) -> Result<Tensor> {
-    if arithmetic == Arithmetic::F32 || !q.device().is_cpu() {
+    if arithmetic.between_activations() == Arithmetic::F32 || !q.device().is_cpu() {
         return attention(q, k, v, heads, false);
     }
     check_scores(q, k, heads, false)?;

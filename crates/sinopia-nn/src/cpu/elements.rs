@@ -1,6 +1,7 @@
 //! From tensors on the CPU to slices and back.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::backend::BackendStorage;
@@ -57,6 +58,11 @@ impl<'a> Elements<'a> {
         Ok(self.cpu()?.as_slice::<bf16>()?[self.range.clone()].reinterpret_cast())
     }
 
+    /// The bits of the elements of an f16 tensor.
+    pub(crate) fn f16_bits(&self) -> Result<&[u16]> {
+        Ok(self.cpu()?.as_slice::<f16>()?[self.range.clone()].reinterpret_cast())
+    }
+
     /// A part of the elements as f32: borrowed if they are f32, widened otherwise. Widening is exact.
     pub(crate) fn widened(&self, part: Range<usize>) -> Result<Cow<'_, [f32]>> {
         let part = self.range.start + part.start..self.range.start + part.end;
@@ -78,17 +84,25 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Are the elements stored in fewer bits than f32?
-    pub(crate) fn is_half(&self) -> Result<bool> {
-        Ok(!matches!(self.cpu()?, CpuStorage::F32(_)))
-    }
-
     fn cpu(&self) -> Result<&CpuStorage> {
         match &*self.storage {
             Storage::Cpu(storage) => Ok(storage),
             _ => candle_core::bail!("a CPU kernel was given a tensor on another device"),
         }
     }
+}
+
+/// A vector of `len` elements that `write` writes: filling them with zeros first would be one more pass over memory.
+///
+/// # Safety
+/// `write` writes every element.
+#[expect(unsafe_code, reason = "elements that exist once they are written")]
+pub(crate) unsafe fn written(len: usize, write: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut elements = Vec::with_capacity(len);
+    write(&mut elements.spare_capacity_mut()[..len]);
+    // SAFETY: there is room for them, and the caller vouches that all were written.
+    unsafe { elements.set_len(len) };
+    elements
 }
 
 /// A tensor on the CPU from its elements.

@@ -2,10 +2,16 @@
 
 #![expect(
     unsafe_code,
-    reason = "the matrix product library takes pointers, and heads interleaved in one buffer are written by several threads"
+    reason = "tiles are multiplied through pointers, and heads interleaved in one buffer are written by several threads"
 )]
 
 use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::columns::{Columns, Line};
+use super::f32::{LANES, Tile, multiply_tile};
+use super::isa::Isa;
+use super::start::Begin;
 
 /// A read-only matrix within a slice.
 #[derive(Clone, Copy)]
@@ -37,6 +43,57 @@ impl<'a> Matrix<'a> {
         self.rows
     }
 
+    /// The number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// All elements from the first on.
+    pub(super) fn elements(&self) -> &'a [f32] {
+        self.elements
+    }
+
+    /// From a row to the next, if the elements of a row lie side by side.
+    pub(super) fn stride_of_adjacent_columns(&self) -> Option<usize> {
+        // A single row has no next.
+        (self.column_stride == 1).then_some(self.row_stride.max(self.columns).max(1))
+    }
+
+    /// A row of a matrix whose rows' elements lie side by side.
+    ///
+    /// # Panics
+    /// If there are fewer, or they do not.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        assert!(self.column_stride == 1 && row < self.rows, "row {row} of {}", self.rows);
+        &self.elements[row * self.row_stride..][..self.columns]
+    }
+
+    /// The elements of a column.
+    pub(super) fn column(&self, column: usize) -> impl Iterator<Item = &'a f32> {
+        self.elements[column * self.column_stride..].iter().step_by(self.row_stride.max(1)).take(self.rows)
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn narrow_rows(self, rows: Range<usize>) -> Self {
+        self.transposed().narrow(rows).transposed()
+    }
+
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn narrow(self, columns: Range<usize>) -> Self {
+        assert!(columns.end <= self.columns, "columns {columns:?} of {}", self.columns);
+        let elements = match self.rows {
+            0 => self.elements,
+            _ => &self.elements[(columns.start * self.column_stride).min(self.elements.len())..],
+        };
+        Self { elements, columns: columns.len(), ..self }
+    }
+
     /// The same elements with rows and columns exchanged.
     pub(crate) fn transposed(self) -> Self {
         Self {
@@ -45,6 +102,42 @@ impl<'a> Matrix<'a> {
             columns: self.rows,
             row_stride: self.column_stride,
             column_stride: self.row_stride,
+        }
+    }
+}
+
+impl Columns {
+    /// `scale · matrix`
+    pub(crate) fn new(matrix: Matrix<'_>, scale: f32) -> Self {
+        let mut columns = Self::default();
+        columns.fill(matrix, scale);
+        columns
+    }
+
+    /// Forgets what it held and takes `scale · matrix`.
+    pub(crate) fn fill(&mut self, matrix: Matrix<'_>, scale: f32) {
+        (self.rows, self.panels) = (matrix.rows(), matrix.columns().div_ceil(LANES));
+        self.lines.clear();
+        self.lines.resize(self.rows * self.panels, Line::ZERO);
+        if self.lines.is_empty() {
+            return;
+        }
+        for (panel, lines) in self.lines.chunks_exact_mut(self.rows).enumerate() {
+            let first = panel * LANES;
+            let columns = first..(first + LANES).min(matrix.columns());
+            if let Some(stride) = matrix.stride_of_adjacent_columns() {
+                for (line, row) in lines.iter_mut().zip(matrix.elements().chunks(stride)) {
+                    for (element, x) in line.0.iter_mut().zip(&row[columns.clone()]) {
+                        *element = scale * x;
+                    }
+                }
+            } else {
+                for (lane, column) in columns.enumerate() {
+                    for (line, x) in lines.iter_mut().zip(matrix.column(column)) {
+                        line.0[lane] = scale * x;
+                    }
+                }
+            }
         }
     }
 }
@@ -59,9 +152,10 @@ pub(crate) struct MatrixMut<'a> {
 }
 
 impl<'a> MatrixMut<'a> {
-    /// `rows` × `columns` elements that lie row after row without gaps.
-    pub(crate) fn new(elements: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        Self::strided(elements, rows, columns, columns)
+    /// Lines below each other.
+    pub(crate) fn of_lines(lines: &'a mut [Line]) -> Self {
+        let first = lines.as_mut_ptr().cast();
+        Self { first, rows: lines.len(), columns: LANES, row_stride: LANES, elements: PhantomData }
     }
 
     /// `rows` × `columns` elements whose rows start `row_stride` apart.
@@ -75,6 +169,18 @@ impl<'a> MatrixMut<'a> {
 }
 
 impl MatrixMut<'_> {
+    /// The same matrix for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> MatrixMut<'_> {
+        self.narrow_mut(0..self.columns)
+    }
+
+    /// Some of the columns.
+    fn narrow_mut(&mut self, columns: Range<usize>) -> MatrixMut<'_> {
+        assert!(columns.end <= self.columns, "columns {columns:?} of {}", self.columns);
+        // SAFETY: the column lies within the matrix, which nobody else sees while this view lives.
+        MatrixMut { first: unsafe { self.first.add(columns.start) }, columns: columns.len(), ..*self }
+    }
+
     /// A row to be written.
     ///
     /// # Panics
@@ -144,15 +250,6 @@ fn extent(rows: usize, columns: usize, row_stride: usize) -> usize {
     (rows - 1) * row_stride + columns
 }
 
-/// May a product use all threads, or is its caller one of many at work?
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
-    /// This one only.
-    One,
-    /// The whole pool, if the product is large enough to gain.
-    All,
-}
-
 /// What a product does to the matrix that it is written to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Store {
@@ -162,13 +259,51 @@ pub(crate) enum Store {
     Add,
 }
 
-/// `out = scale · a · b`, or `out += scale · a · b`.
-///
-/// An element's sum runs in the same order whatever the number of threads.
+/// `out = a · panel`, or `out += a · panel`, for as many columns of the panel as `out` has.
 ///
 /// # Panics
 /// If the shapes do not fit.
-pub(crate) fn multiply(out: MatrixMut<'_>, store: Store, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
+pub(crate) fn multiply_panel(out: &mut MatrixMut<'_>, store: Store, a: Matrix<'_>, panel: &[Line]) {
+    assert!(
+        out.rows == a.rows && a.columns == panel.len() && out.columns <= LANES,
+        "product of {}×{} and {} lines into {}×{}",
+        a.rows,
+        a.columns,
+        panel.len(),
+        out.rows,
+        out.columns
+    );
+    if out.columns == 0 {
+        return;
+    }
+    let tile = Tile {
+        rows: a.elements.as_ptr(),
+        row_stride: a.row_stride,
+        column_stride: a.column_stride,
+        panels: [panel.as_ptr().cast(); 2],
+        depth: panel.len(),
+        result: out.first,
+        result_stride: out.row_stride,
+        begin: if store == Store::Add { Begin::Result } else { Begin::Zero },
+        columns: out.columns,
+    };
+    // A panel alone has one product for each element that is broadcast, which wider instructions do no faster.
+    let isa = Isa::best().min(Isa::Avx2);
+    // SAFETY: the constructors of the views checked that every element named by rows, columns and strides lies within their slices; `out` is
+    // exclusive, so it cannot overlap `a` and `panel`, whose lines are as many as `a` has columns.
+    unsafe { multiply_tile(isa, out.rows, &tile) };
+}
+
+/// Rows of `b` that are packed at a time: two panels of them lie in the first-level cache.
+const BLOCK_DEPTH: usize = 256;
+/// Columns of `b` that are packed at a time.
+const BLOCK_COLUMNS: usize = 64 * LANES;
+
+/// `out = scale · a · b`
+///
+/// # Panics
+/// If the shapes do not fit.
+pub(crate) fn multiply(mut out: MatrixMut<'_>, scale: f32, a: Matrix<'_>, b: Matrix<'_>) {
     assert!(
         out.rows == a.rows && a.columns == b.rows && b.columns == out.columns,
         "product of {}×{} and {}×{} into {}×{}",
@@ -179,34 +314,19 @@ pub(crate) fn multiply(out: MatrixMut<'_>, store: Store, scale: f32, a: Matrix<'
         out.rows,
         out.columns
     );
-    let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
-        Threads::All => gemm::Parallelism::Rayon(0),
-    };
-    // SAFETY: the constructors of the views checked that every element named by rows, columns and strides lies within
-    // their slices (strides are non-negative and below isize::MAX because the slices exist); `out` is exclusive, so it
-    // cannot overlap `a` and `b`.
-    unsafe {
-        gemm::gemm(
-            out.rows,
-            out.columns,
-            a.columns,
-            out.first,
-            1,
-            out.row_stride as isize,
-            store == Store::Add,
-            a.elements.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.elements.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    let mut packed = Columns::default();
+    for first_column in (0..b.columns).step_by(BLOCK_COLUMNS) {
+        let columns = first_column..(first_column + BLOCK_COLUMNS).min(b.columns);
+        // An empty sum is a product, too: its one block has no rows.
+        for first in (0..b.rows.max(1)).step_by(BLOCK_DEPTH) {
+            let depth = first..(first + BLOCK_DEPTH).min(b.rows);
+            let store = if first == 0 { Store::Replace } else { Store::Add };
+            packed.fill(b.narrow(columns.clone()).narrow_rows(depth.clone()), scale);
+            for panel in 0..packed.panels() {
+                let first = first_column + panel * LANES;
+                let mut out = out.narrow_mut(first..(first + LANES).min(columns.end));
+                multiply_panel(&mut out, store, a.narrow(depth.clone()), packed.whole_panel(panel));
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ const MIN_PARALLEL: usize = 1 << 15;
 const PIECE: usize = 1 << 14;
 
 /// Calls `f(first_row, rows)` for pieces of `out`, which consists of rows of `width` elements.
-pub(crate) fn for_rows_mut(out: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Send + Sync) {
+pub(crate) fn for_rows_mut<T: Send>(out: &mut [T], width: usize, f: impl Fn(usize, &mut [T]) + Send + Sync) {
     if out.is_empty() {
         return;
     }

@@ -6,8 +6,9 @@ use std::ops::Range;
 
 use super::convert::{round_scaled_to_bf16, round_to_bf16};
 use super::packed::Line;
-use super::tile::{Begin, ROWS, ROWS_OF_48, Tile, multiply_tile};
+use super::tile::{ROWS, ROWS_OF_48, Tile, multiply_tile};
 use crate::cpu::isa::Isa;
+use crate::cpu::start::Begin;
 
 /// Rows of bf16, each filled up with a zero to an even length.
 #[derive(Default)]

@@ -1,9 +1,10 @@
 //! f32 to bf16, rounded to the nearest, ties to even.
 
-#![expect(unsafe_code, reason = "vector instructions")]
+#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "vector instructions"))]
 
 use half::bf16;
 
+#[cfg(target_arch = "x86_64")]
 use crate::cpu::isa::Isa;
 
 /// Rounds `source` to bf16 bits. Both have the same length. NaN stays NaN.

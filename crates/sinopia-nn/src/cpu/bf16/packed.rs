@@ -4,11 +4,15 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::SharedBytes;
+use crate::error::Result;
+use crate::packed::{Order, PackedWeight, Sizes, Storable, Stored};
+
 /// Columns of a panel.
 pub(crate) const LANES: usize = 32;
 
 /// Sixteen pairs of bf16, one for each of sixteen columns: a cache line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
 pub(crate) struct Line(pub(crate) [u32; 16]);
 
@@ -18,7 +22,7 @@ pub(crate) struct Line(pub(crate) [u32; 16]);
 /// columns. Stretches of odd length and the last panel are filled up with zeros.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
-    lines: Vec<Line>,
+    lines: Stored<Line>,
     taps: usize,
     /// Rows of a tap in use, and filled up to an even number.
     inner: usize,
@@ -78,14 +82,12 @@ impl Packed {
             let panels = lines.par_chunks_exact_mut(panel_lines).enumerate();
             panels.for_each(|(panel, lines)| source.pack_panel(panel, lines));
         }
-        Self {
-            lines,
-            taps: source.taps,
-            inner: source.channels,
-            channels,
-            columns: source.columns,
-            turned: OnceLock::new(),
-        }
+        Self::of_lines(lines.into(), Sizes { taps: source.taps, channels: source.channels, columns: source.columns })
+    }
+
+    fn of_lines(lines: Stored<Line>, Sizes { taps, channels, columns }: Sizes) -> Self {
+        let (inner, channels) = (channels, channels.next_multiple_of(2));
+        Self { lines, taps, inner, channels, columns, turned: OnceLock::new() }
     }
 
     /// K with stretches filled up to even lengths.
@@ -121,6 +123,25 @@ impl Packed {
         });
         Transposed { kept: Some(kept), ..transposed }
     }
+}
+
+impl Storable for Packed {
+    fn packed(&self) -> PackedWeight<&[u8]> {
+        let sizes = Sizes { taps: self.taps, channels: self.inner, columns: self.columns };
+        PackedWeight { order: Order::Bf16Panels, sizes, parts: vec![self.lines.as_bytes()] }
+    }
+
+    fn from_packed(weight: PackedWeight<SharedBytes>) -> Result<Self> {
+        let PackedWeight { order, sizes, .. } = weight;
+        let [lines] = weight.into_parts()?;
+        Ok(Self::of_lines(Stored::shared(order, lines, num_lines(sizes))?, sizes))
+    }
+}
+
+/// Lines of a matrix of these sizes; so many that no memory holds them if the sizes are absurd.
+fn num_lines(Sizes { taps, channels, columns }: Sizes) -> usize {
+    let pairs = taps.saturating_mul(channels.div_ceil(2));
+    columns.div_ceil(LANES).saturating_mul(pairs).saturating_mul(2)
 }
 
 /// The matrix (taps · N, channels) of a [`Packed`] one: each tap transposed. Panels are made when asked for.

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use super::columns::halves_mut;
 use super::convert::round_to_bf16;
 use super::packed::{LANES, Line, Packed, Transposed};
-use super::tile::{Begin, ROWS, Tile, multiply_tile};
+use super::tile::{ROWS, Tile, multiply_tile};
 use crate::cpu::isa::Isa;
+use crate::cpu::start::{Begin, Start};
 
 /// Rows of a product (M, K), rounded to bf16 where they are wanted.
 pub(crate) trait Rows: Sync {
@@ -57,17 +58,6 @@ impl Panels for Transposed<'_> {
     }
 }
 
-/// What the elements of a product start from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Start<'a> {
-    /// Nothing.
-    Zero,
-    /// A bias (N).
-    Bias(&'a [f32]),
-    /// A matrix (M, N) and perhaps a bias (N).
-    Base(&'a [f32], Option<&'a [f32]>),
-}
-
 /// Where a product (M, N) is written, row after row.
 struct Output<'a> {
     first: *mut f32,
@@ -108,12 +98,8 @@ fn multiply(out: &Output<'_>, start: Start<'_>, m: usize, rows: &impl Rows, matr
         return;
     }
     assert!((m - 1) * out.row_stride + n <= out.len && n <= out.row_stride, "product outside its output");
-    if let Start::Bias(bias) | Start::Base(_, Some(bias)) = start {
-        assert_eq!(bias.len(), n, "a bias for each column");
-    }
-    if let Start::Base(base, _) = start {
-        assert!(base.len() == m * n && out.row_stride == n, "a base of the result's shape");
-    }
+    start.check(m * n, n);
+    assert_eq!(out.row_stride, n, "a base and its result lie alike");
     let parallel = m * n * k >= MIN_PARALLEL;
     let block_k = k.min(BLOCK_K);
     let block_m = (BLOCK_ELEMENTS / block_k.max(1)).max(BLOCK_ROWS) / BLOCK_ROWS * BLOCK_ROWS;
@@ -187,14 +173,7 @@ impl Block {
         rows: Range<usize>,
     ) {
         let column = index * LANES;
-        let begin_at = |place: usize| match start {
-            None => Begin::Result,
-            Some(Start::Zero) => Begin::Zero,
-            Some(Start::Bias(bias)) => Begin::Bias(bias[column..].as_ptr()),
-            Some(Start::Base(base, bias)) => {
-                Begin::Base(base[place..].as_ptr(), bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()))
-            }
-        };
+        let begin_at = |place: usize| start.map_or(Begin::Result, |start| start.at(place, column));
         let isa = Isa::best();
         for first in rows.clone().step_by(ROWS) {
             let tile_rows = ROWS.min(rows.end - first);

@@ -4,24 +4,12 @@
 
 use super::packed::Line;
 use crate::cpu::isa::Isa;
+use crate::cpu::start::Begin;
 
 /// Most rows of a tile of 32 columns: 28 registers of sums, two of columns, one of a row's pair.
 pub(crate) const ROWS: usize = 14;
 /// Most rows of a tile of 48 columns.
 pub(crate) const ROWS_OF_48: usize = 8;
-
-/// What sums start from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Begin {
-    /// Nothing.
-    Zero,
-    /// A bias for each column of the tile; as many elements as there are columns in use.
-    Bias(*const f32),
-    /// Another matrix of the result's shape and strides, where it has this tile, and a bias unless that is null.
-    Base(*const f32, *const f32),
-    /// What the result holds already.
-    Result,
-}
 
 /// Rows, columns and result of a tile: `result = begin + rows · columns`.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +123,8 @@ unsafe fn plain_rows<const N: usize>(row: usize, vector: usize, vectors: usize, 
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Begin, Tile, plain};
+    use super::{Tile, plain};
+    use crate::cpu::start::Begin;
 
     /// # Safety
     /// As [`super::multiply_tile`], on a processor with AVX-512.
@@ -256,9 +245,10 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Begin, ROWS, ROWS_OF_48, Tile, multiply_tile};
+    use super::{ROWS, ROWS_OF_48, Tile, multiply_tile};
     use crate::cpu::bf16::packed::Line;
     use crate::cpu::isa::Isa;
+    use crate::cpu::start::Begin;
 
     /// A pair of small whole numbers as bf16, whose products and sums are exact in any order.
     fn pair(i: usize) -> u32 {

@@ -16,10 +16,13 @@ use rayon::prelude::*;
 
 use super::columns::halves_mut;
 use super::packed::{LANES, Line, Packed, Unpacked};
-use super::product::{Panels, Start};
-use super::tile::{Begin, ROWS, Tile, multiply_tile};
+use super::product::Panels;
+use super::tile::{ROWS, Tile, multiply_tile};
+use crate::SharedBytes;
 use crate::cpu::isa::Isa;
 use crate::cpu::rows::{from_tile, to_tile};
+use crate::cpu::start::{Begin, Start};
+use crate::packed::{Order, PackedWeight, Storable, unfit};
 
 /// Places of a tile.
 const PLACES: usize = 16;
@@ -88,6 +91,19 @@ impl Winograd {
         convolve(Start::Zero, grad, images, &self.weights.transposed(), |place| {
             4 * turned(place / 4) + turned(place % 4)
         })
+    }
+}
+
+impl Storable for Winograd {
+    fn packed(&self) -> PackedWeight<&[u8]> {
+        PackedWeight { order: Order::Bf16Winograd, ..self.weights.packed() }
+    }
+
+    fn from_packed(weight: PackedWeight<SharedBytes>) -> crate::error::Result<Self> {
+        match weight.sizes.taps {
+            PLACES => Ok(Self { weights: Packed::from_packed(weight)? }),
+            places => Err(unfit(weight.order, format!("{places} places of a tile"))),
+        }
     }
 }
 
