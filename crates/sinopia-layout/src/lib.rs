@@ -23,6 +23,7 @@
 
 mod error;
 pub mod geometry;
+pub mod gguf;
 pub mod layout;
 pub mod limits;
 pub mod media;

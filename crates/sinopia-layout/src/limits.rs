@@ -104,6 +104,14 @@ pub const SAFETENSORS_HEADER_BYTES: u64 = 100_000_000;
 pub const TENSORS: usize = 1 << 18;
 /// Axes of a tensor.
 pub const TENSOR_AXES: usize = 8;
+/// Bytes of the index of a file of packed weights. Stable Diffusion's has 400 kB.
+pub const PACK_INDEX_BYTES: u64 = 16 * MIB;
+/// Parts of one packed weight; those in 8 bits have three.
+pub const PACK_PARTS: usize = 8;
+/// Hashes of files that are remembered. A checkpoint has some ten.
+pub const REMEMBERED_HASHES: usize = 512;
+/// Bytes of the list of hashes that are remembered.
+pub const HASHES_BYTES: u64 = 256 * KIB;
 /// Members of a PyTorch archive: one a tensor, and a few beside them.
 pub const ARCHIVE_MEMBERS: usize = 1 << 18;
 /// Bytes of the pickle in a PyTorch archive, its table of contents. Stable Diffusion's has 300 kB.

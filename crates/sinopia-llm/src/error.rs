@@ -62,7 +62,7 @@ pub enum Error {
         origin: String,
         /// Which tensor, and what is wrong.
         #[source]
-        source: candle_core::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The chat template does not work.
     #[error("the chat template of `{origin}` does not work")]
@@ -95,7 +95,7 @@ pub enum Error {
     Cancelled,
     /// Arithmetic failed.
     #[error("the model could not be run")]
-    Run(#[from] candle_core::Error),
+    Run(#[from] sinopia_nn::Error),
 }
 
 impl Error {

@@ -3,9 +3,9 @@
 use std::io::{Read, Seek};
 
 use candle_core::quantized::gguf_file::{Content, Value};
+use sinopia_layout::gguf::{GgufHead, read_head};
 
 use crate::error::{Error, Result};
-use crate::head_limits;
 
 /// What a file says about itself and where its tensors lie.
 pub(crate) struct Head {
@@ -16,7 +16,11 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn read(reader: &mut (impl Read + Seek), origin: &str) -> Result<Self> {
         let origin = origin.to_owned();
-        match head_limits::check(reader).map_err(Into::into).and_then(|()| Content::read(reader)) {
+        let head = read_head(reader);
+        if head.as_ref().is_ok_and(|head| head.as_ref().is_some_and(paints)) {
+            return Err(Error::OtherFile { origin, found: "a model that paints (give it to `--model`)" });
+        }
+        match head.map_err(Into::into).and_then(|_| Content::read(reader)) {
             Ok(content) => Ok(Self { origin, content }),
             Err(source) => Err(match other_kind(reader) {
                 Some(found) => Error::OtherFile { origin, found },
@@ -38,6 +42,19 @@ impl Head {
 
     pub(crate) fn number_or(&self, key: &str, default: usize) -> Result<usize> {
         if self.get(key).is_none() { Ok(default) } else { self.number(key) }
+    }
+
+    pub(crate) fn float(&self, key: &str) -> Result<f32> {
+        let value = self.get(key).ok_or_else(|| self.problem(key, "is missing"))?;
+        match value {
+            Value::F32(number) => Ok(*number),
+            Value::F64(number) => Ok(*number as f32),
+            _ => Err(self.problem(key, "is no number with a point")),
+        }
+    }
+
+    pub(crate) fn float_or(&self, key: &str, default: f32) -> Result<f32> {
+        if self.get(key).is_none() { Ok(default) } else { self.float(key) }
     }
 
     pub(crate) fn flag(&self, key: &str) -> Option<bool> {
@@ -75,6 +92,12 @@ impl Head {
     fn get(&self, key: &str) -> Option<&Value> {
         self.content.metadata.get(key)
     }
+}
+
+/// Whether a file holds the network of a diffusion model.
+fn paints(head: &GgufHead) -> bool {
+    let parts = ["model.diffusion_model.", "input_blocks.", "down_blocks.", "double_blocks.", "joint_blocks."];
+    head.tensors.iter().any(|tensor| parts.iter().any(|part| tensor.name.starts_with(part)))
 }
 
 /// What a file is that is no GGUF file, where its first bytes say it.

@@ -1,8 +1,9 @@
 //! Language models from GGUF files, run in process, with answers that keep to a grammar.
 //!
-//! Everything comes from the one file: weights, vocabulary, chat template. The networks are candle's quantized ones (`llama`, which Mistral and
-//! Mixtral are too, `qwen2`, `qwen3`, `gemma3`, `phi3`); what is added here is the tokenizer out of the file's metadata, the conversation, and
-//! decoding under a [`Constraint`], so that an answer which does not fit cannot be written.
+//! Everything comes from the one file: weights, vocabulary, chat template. One network is all that can be run (`llama`, which Mistral and Mixtral are too,
+//! `qwen2`, `qwen3`, `gemma3`, `phi3`), multiplied by sinopia-nn's kernels with weights as the file has them. A prompt is read by products of matrices, and
+//! what it begins with is not read again where the one before began alike. Answers are decoded under a [`Constraint`], so that one which does not fit cannot be
+//! written.
 //!
 //! ```no_run
 //! use sinopia_llm::{Constraint, Generation, LanguageModel, Role};
@@ -20,17 +21,20 @@
 mod error;
 mod model;
 
+#[cfg(test)]
+mod against_candle;
+mod architecture;
 mod chat;
 mod constraint;
 mod file;
-mod gemma3;
-mod head_limits;
 mod network;
 mod sampling;
+mod transformer;
 mod vocabulary;
+mod weights;
 
 pub use chat::Role;
 pub use constraint::Constraint;
 pub use error::{Error, Result};
-pub use model::{Answer, Generation, LanguageModel};
+pub use model::{Answer, Generation, LanguageModel, Observer, PromptProgress};
 pub use sampling::TokenSampling;

@@ -7,19 +7,15 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
 use llguidance::Matcher;
 
 use crate::chat::{Chat, Role};
 use crate::constraint::{Constraint, Grammars};
 use crate::error::{Error, Result};
 use crate::file::Head;
-use crate::network::Network;
+use crate::network::{Network, Watch};
 use crate::sampling::{Sampler, TokenSampling};
 use crate::vocabulary::Vocabulary;
-
-/// Where language models run: candle's products of quantized weights are the processor's.
-const DEVICE: Device = Device::Cpu;
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +50,36 @@ pub struct Answer {
     pub prompt_tokens: usize,
     /// Whether `max_tokens` ended it.
     pub is_cut: bool,
+}
+
+/// How far the reading of a prompt has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptProgress {
+    /// Tokens read, those included that are known from the prompt before.
+    pub read: usize,
+    /// All of the prompt's.
+    pub tokens: usize,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy)]
+pub struct Observer<'a> {
+    /// Whether nobody waits any more: asked before each layer that a piece of the prompt or a token goes through.
+    pub is_cancelled: &'a dyn Fn() -> bool,
+    /// Told how the prompt is read: at the beginning, with what need not be read again, after each layer, and at the end.
+    pub on_prompt: &'a dyn Fn(PromptProgress),
+}
+
+impl Default for Observer<'_> {
+    fn default() -> Self {
+        Self { is_cancelled: &|| false, on_prompt: &|_| () }
+    }
+}
+
+impl fmt::Debug for Observer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
 }
 
 /// A model that is ready to answer. Calls from several threads take turns.
@@ -100,7 +126,7 @@ impl LanguageModel {
         let vocabulary = Vocabulary::read(&head)?;
         let chat = Chat::read(&head)?;
         let grammars = Grammars::new(vocabulary.clone())?;
-        let (network, context) = Network::read(head, reader, &DEVICE)?;
+        let (network, context) = Network::read(&head, reader)?;
         Ok(Self { name, vocabulary, chat, grammars, network: Mutex::new(network), context })
     }
 
@@ -114,18 +140,18 @@ impl LanguageModel {
     /// # Errors
     /// [`Error::TooLong`], [`Error::Grammar`], [`Error::ChatTemplate`], [`Error::OutOfTime`], [`Error::Run`].
     pub fn answer(&self, conversation: &[(Role, &str)], generation: &Generation<'_>) -> Result<Answer> {
-        self.answer_cancellable(conversation, generation, &|| false)
+        self.answer_observed(conversation, generation, &Observer::default())
     }
 
-    /// The same, given up once `is_cancelled` says so: it is asked before each piece of the prompt and each token.
+    /// The same for somebody who watches. The answer is the same, whatever was answered before.
     ///
     /// # Errors
     /// As [`answer`](Self::answer); [`Error::Cancelled`].
-    pub fn answer_cancellable(
+    pub fn answer_observed(
         &self,
         conversation: &[(Role, &str)],
         generation: &Generation<'_>,
-        is_cancelled: &dyn Fn() -> bool,
+        observer: &Observer<'_>,
     ) -> Result<Answer> {
         let prompt = self.vocabulary.prompt(&self.chat.prompt(conversation, &self.vocabulary)?);
         if prompt.is_empty() || prompt.len() >= self.context {
@@ -133,57 +159,81 @@ impl LanguageModel {
         }
         let mut network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writing = Writing {
-            network: &mut network,
             vocabulary: &self.vocabulary,
             matcher: self.grammars.matcher(generation.constraint)?,
             sampler: Sampler::new(generation.sampling),
-            seen: 0,
             written: Vec::new(),
             bytes: Vec::new(),
         };
-        let began = Instant::now();
-        let check = || match generation.timeout {
-            _ if is_cancelled() => Err(Error::Cancelled),
-            Some(limit) if began.elapsed() > limit => Err(Error::OutOfTime(limit)),
-            _ => Ok(()),
-        };
-        let room = generation.max_tokens.min(self.context - prompt.len());
-        let mut pending = prompt.clone();
-        let is_cut = loop {
-            match writing.next(&pending, &check)? {
-                None => break false,
-                Some(tokens) => pending = tokens,
-            }
-            if writing.stop_at(generation.stop) {
-                break false;
-            }
-            if writing.written.len() >= room {
-                break true;
-            }
-        };
+        let watched = Watched { observer, began: Instant::now(), timeout: generation.timeout, prompt: prompt.len() };
+        let is_cut = writing.write(&mut network, &prompt, generation, self.context, &watched);
+        network.rest();
+        let is_cut = is_cut?;
         let text = String::from_utf8_lossy(&writing.bytes).into_owned();
         Ok(Answer { text, tokens: writing.written, prompt_tokens: prompt.len(), is_cut })
     }
 }
 
+/// A call, as the network sees it.
+struct Watched<'a> {
+    observer: &'a Observer<'a>,
+    began: Instant,
+    timeout: Option<Duration>,
+    /// Tokens of the prompt.
+    prompt: usize,
+}
+
+impl Watch for Watched<'_> {
+    fn check(&self, read: usize) -> Result<()> {
+        if (self.observer.is_cancelled)() {
+            return Err(Error::Cancelled);
+        }
+        if let Some(limit) = self.timeout.filter(|limit| self.began.elapsed() > *limit) {
+            return Err(Error::OutOfTime(limit));
+        }
+        if read < self.prompt {
+            (self.observer.on_prompt)(PromptProgress { read, tokens: self.prompt });
+        }
+        Ok(())
+    }
+}
+
 /// An answer in the making.
 struct Writing<'a> {
-    network: &'a mut Network,
     vocabulary: &'a Vocabulary,
     matcher: Option<Matcher>,
     sampler: Sampler,
-    /// Tokens the network has seen.
-    seen: usize,
     written: Vec<u32>,
     bytes: Vec<u8>,
 }
 
 impl Writing<'_> {
-    /// Shows `pending` to the network and writes the tokens that follow: one that is drawn and those that the grammar leaves no choice
-    /// about. `None` at the end of the answer.
-    fn next(&mut self, pending: &[u32], check: &dyn Fn() -> Result<()>) -> Result<Option<Vec<u32>>> {
-        let mut logits = self.network.logits(pending, self.seen, check)?;
-        self.seen += pending.len();
+    /// Writes the answer to `prompt`; returns whether it was cut.
+    fn write(
+        &mut self,
+        network: &mut Network,
+        prompt: &[u32],
+        generation: &Generation<'_>,
+        context: usize,
+        watched: &Watched<'_>,
+    ) -> Result<bool> {
+        let room = generation.max_tokens.min(context - prompt.len());
+        let mut logits = network.begin(prompt, watched)?;
+        (watched.observer.on_prompt)(PromptProgress { read: prompt.len(), tokens: prompt.len() });
+        while let Some(tokens) = self.next(logits)? {
+            if self.stop_at(generation.stop) {
+                return Ok(false);
+            }
+            if self.written.len() >= room {
+                return Ok(true);
+            }
+            logits = network.go_on(&tokens, watched)?;
+        }
+        Ok(false)
+    }
+
+    /// Writes the tokens that follow: one that is drawn by its logits and those that the grammar leaves no choice about. `None` at the end of the answer.
+    fn next(&mut self, mut logits: Vec<f32>) -> Result<Option<Vec<u32>>> {
         if let Some(matcher) = &mut self.matcher {
             if matcher.is_stopped() {
                 return Ok(None);

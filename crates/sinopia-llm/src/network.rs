@@ -1,146 +1,205 @@
-//! The networks that can be run, candle's and one of our own, behind one call.
+//! A network that remembers what it has read, so that the beginning which a text shares with the one before is not read again.
 
 use std::io::{Read, Seek};
 
-use candle_core::{Device, Tensor};
-use candle_transformers::models::{quantized_llama, quantized_phi3, quantized_qwen2, quantized_qwen3};
+use sinopia_nn::decoder::Phase;
 
-use crate::error::{Error, Result};
+use crate::architecture;
+use crate::error::Result;
 use crate::file::Head;
-use crate::gemma3::Gemma3;
+use crate::transformer::Transformer;
 
-/// Architectures by their name in `general.architecture`. Mistral's and Mixtral's files say `llama`.
-const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "gemma3", "phi3"];
+/// Tokens read together: enough that unpacking the weights costs little beside multiplying with them.
+const PIECE: usize = 128;
 
-/// Candle's llama prepares the rotations of so many positions; so does our gemma.
-const MOST_POSITIONS: usize = 4096;
+/// Most bytes of keys and values that stay when nothing is being answered: 14,000 tokens of a model of 270 million parameters, 2,000 of one of 8 billion.
+const KEPT_BYTES: usize = 512 << 20;
 
-/// Largest sizes that are believed; larger ones come from damaged files.
-const MOST_LAYERS: usize = 1024;
-const MOST_CONTEXT: usize = 1 << 20;
-
-/// Tokens read at a time: a second or two of the larger models' work, and enough to keep a processor busy.
-const PIECE: usize = 32;
-
-/// A network with its memory of the tokens so far.
+/// A network, and what it has read: a prompt, and perhaps an answer to it.
 pub(crate) struct Network {
-    layers: Layers,
-    device: Device,
+    transformer: Transformer,
+    prompt: Vec<u32>,
 }
 
-enum Layers {
-    Llama(quantized_llama::ModelWeights),
-    Qwen2(quantized_qwen2::ModelWeights),
-    Qwen3(quantized_qwen3::ModelWeights),
-    Gemma3(Gemma3),
-    Phi3(quantized_phi3::ModelWeights),
+/// What is asked, and told, while a network reads.
+pub(crate) trait Watch {
+    /// Whether to go on; `read` tokens are read, a part of them not to the end.
+    fn check(&self, read: usize) -> Result<()>;
 }
 
 impl Network {
-    /// Reads the weights onto a device; returns the network and how many tokens it can hold.
-    pub(crate) fn read(head: Head, reader: &mut (impl Read + Seek), device: &Device) -> Result<(Self, usize)> {
-        let architecture = head.text("general.architecture")?.to_owned();
-        if !ARCHITECTURES.contains(&architecture.as_str()) {
-            let known = ARCHITECTURES.join(", ");
-            return Err(Error::Architecture { origin: head.origin, found: architecture, known });
-        }
-        let context = check_sizes(&head, &architecture)?;
-        let Head { origin, content } = head;
-        let layers = match architecture.as_str() {
-            "qwen2" => quantized_qwen2::ModelWeights::from_gguf(content, reader, device).map(Layers::Qwen2),
-            "qwen3" => quantized_qwen3::ModelWeights::from_gguf(content, reader, device).map(Layers::Qwen3),
-            "gemma3" => Gemma3::read(&content, reader, context, device).map(Layers::Gemma3),
-            "phi3" => quantized_phi3::ModelWeights::from_gguf(false, content, reader, device).map(Layers::Phi3),
-            _ => quantized_llama::ModelWeights::from_gguf(content, reader, device).map(Layers::Llama),
-        };
-        let layers = layers.map_err(|source| Error::Weights { origin, source })?;
-        Ok((Self { layers, device: device.clone() }, context))
+    /// Reads the weights; returns the network and how many tokens it can hold.
+    pub(crate) fn read(head: &Head, reader: &mut (impl Read + Seek)) -> Result<(Self, usize)> {
+        let (transformer, context) = architecture::read(head, reader)?;
+        Ok((Self { transformer, prompt: Vec::new() }, context))
     }
 
-    /// Logits after `tokens`, which follow `position` tokens that the network has seen; at 0 it forgets what it has seen. They are read in pieces,
-    /// and `check` may end it before each.
-    pub(crate) fn logits(
-        &mut self,
-        tokens: &[u32],
-        position: usize,
-        check: &dyn Fn() -> Result<()>,
-    ) -> Result<Vec<f32>> {
-        if position == 0 {
-            self.layers.forget();
+    /// How many tokens of `prompt` need not be read: those that the last prompt began with, but never the last one, whose logits are wanted. An answer's
+    /// tokens are read again as part of a prompt, where their sums run in another order.
+    pub(crate) fn shared(&self, prompt: &[u32]) -> usize {
+        let shared = self.prompt.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        shared.min(prompt.len().saturating_sub(1))
+    }
+
+    /// Logits of what follows `prompt`: the same bits whatever was read before. It is read in pieces; one that is not read to its end leaves nothing.
+    pub(crate) fn begin(&mut self, prompt: &[u32], watch: &dyn Watch) -> Result<Vec<f32>> {
+        self.truncate(self.shared(prompt));
+        let (mut last, blocks) = (Vec::new(), self.transformer.num_blocks());
+        for piece in prompt[self.prompt.len()..].chunks(PIECE) {
+            let before = self.prompt.len();
+            let check = |done: usize| watch.check(before + piece.len() * done / blocks);
+            last = self.transformer.read(piece, Phase::Prefill, check)?;
+            self.prompt.extend_from_slice(piece);
         }
-        // Candle's qwen3 does not place several tokens after others that came one by one; pieces of a prompt it does.
-        let one_by_one = position > 0 && matches!(self.layers, Layers::Qwen3(_));
-        let mut logits = None;
-        let pieces = tokens.chunks(if one_by_one { 1 } else { PIECE });
-        let mut at = position;
-        for piece in pieces {
-            check()?;
-            let ids = Tensor::new(piece, &self.device)?.unsqueeze(0)?; // (1, L)
-            logits = Some(self.layers.forward(&ids, at)?); // (1, vocabulary)
-            at += piece.len();
-        }
-        match logits {
-            Some(logits) => Ok(logits.flatten_all()?.to_vec1()?),
-            None => Ok(Vec::new()),
-        }
+        Ok(self.transformer.logits(&last)?)
+    }
+
+    /// Logits of what follows `tokens` of the answer, read after all that was read since the prompt began.
+    pub(crate) fn go_on(&mut self, tokens: &[u32], watch: &dyn Watch) -> Result<Vec<f32>> {
+        let before = self.transformer.len();
+        let last = self.transformer.read(tokens, Phase::Decode, |_| watch.check(before))?;
+        Ok(self.transformer.logits(&last)?)
+    }
+
+    /// Forgets the answer, and what is more than may stay until the next prompt.
+    pub(crate) fn rest(&mut self) {
+        self.rest_within(KEPT_BYTES);
+    }
+
+    fn rest_within(&mut self, bytes: usize) {
+        self.truncate(self.prompt.len().min(bytes / self.transformer.bytes_per_token().max(1)));
+    }
+
+    fn truncate(&mut self, tokens: usize) {
+        self.prompt.truncate(tokens);
+        self.transformer.truncate(tokens);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn blocks_mut(&mut self) -> &mut [crate::transformer::Block] {
+        &mut self.transformer.blocks
     }
 }
 
-impl Layers {
-    fn forward(&mut self, ids: &Tensor, position: usize) -> candle_core::Result<Tensor> {
-        match self {
-            Layers::Llama(network) => network.forward(ids, position),
-            Layers::Qwen2(network) => network.forward(ids, position),
-            Layers::Qwen3(network) => network.forward(ids, position),
-            Layers::Gemma3(network) => network.forward(ids, position),
-            Layers::Phi3(network) => network.forward(ids, position),
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use candle_core::quantized::GgmlDType;
+
+    use super::*;
+    use crate::against_candle::{Maker, Unwatched, text};
+    use crate::error::Error;
+
+    /// Ends the reading when it is asked for the `ends_at`-th time, and remembers what it was told.
+    struct Ending {
+        told: RefCell<Vec<usize>>,
+        ends_at: usize,
+    }
+
+    impl Watch for Ending {
+        fn check(&self, read: usize) -> Result<()> {
+            self.told.borrow_mut().push(read);
+            if self.told.borrow().len() == self.ends_at { Err(Error::Cancelled) } else { Ok(()) }
         }
     }
 
-    fn forget(&mut self) {
-        match self {
-            Layers::Llama(network) => network.clear_kv_cache(),
-            Layers::Qwen2(network) => network.clear_kv_cache(),
-            Layers::Qwen3(network) => network.clear_kv_cache(),
-            // These begin anew at position 0.
-            Layers::Gemma3(_) | Layers::Phi3(_) => {}
-        }
+    fn networks() -> impl Iterator<Item = Network> {
+        let kinds = [
+            ("gemma3", GgmlDType::Q8_0),
+            ("llama", GgmlDType::Q4_0),
+            ("qwen3", GgmlDType::F32),
+            ("phi3", GgmlDType::F16),
+        ];
+        kinds.into_iter().map(|(architecture, kind)| Maker::new(architecture, 7, kind).network())
     }
-}
 
-/// Refuses sizes that would make candle divide by zero or ask for absurd memory; returns the number of tokens that fit.
-fn check_sizes(head: &Head, architecture: &str) -> Result<usize> {
-    let key = |name: &str| format!("{architecture}.{name}");
-    let positive = |name: &str| match head.number(&key(name))? {
-        0 => Err(head.problem(&key(name), "is 0")),
-        number => Ok(number),
-    };
-    let (width, heads) = (positive("embedding_length")?, positive("attention.head_count")?);
-    let kv_heads = positive("attention.head_count_kv")?;
-    if heads % kv_heads != 0 {
-        return Err(head
-            .problem(&key("attention.head_count_kv"), format!("is {kv_heads}, which does not divide {heads} heads")));
-    }
-    if !head.has(&key("attention.key_length")) && width % heads != 0 {
-        return Err(
-            head.problem(&key("attention.head_count"), format!("is {heads}, which does not divide the width {width}"))
-        );
-    }
-    if positive("block_count")? > MOST_LAYERS {
-        return Err(head.problem(&key("block_count"), format!("is more than {MOST_LAYERS}")));
-    }
-    let rotated = head.number_or(&key("rope.dimension_count"), 2)?;
-    if rotated == 0 || rotated % 2 != 0 || rotated > width {
-        return Err(head.problem(&key("rope.dimension_count"), format!("is {rotated}")));
-    }
-    for name in ["attention.sliding_window", "attention.sliding_window_type", "attention.key_length"] {
-        if head.number_or(&key(name), 1)? == 0 {
-            return Err(head.problem(&key(name), "is 0"));
+    #[test]
+    fn a_shared_beginning_is_not_read_again_and_nobody_can_tell() {
+        for mut network in networks() {
+            let [first, second] = [200, 190].map(text);
+            let second = [&second[..170], &[1, 2, 3][..]].concat();
+            let expected = network.begin(&second, &Unwatched).unwrap();
+            network.truncate(0);
+            let fresh = Ending { told: RefCell::default(), ends_at: usize::MAX };
+            network.begin(&first, &fresh).unwrap();
+            network.go_on(&[5], &Unwatched).unwrap();
+            assert_eq!(fresh.told.borrow()[0], 0);
+            assert_eq!(network.shared(&second), 170);
+            let again = Ending { told: RefCell::default(), ends_at: usize::MAX };
+            assert_eq!(network.begin(&second, &again).unwrap(), expected);
+            assert_eq!(again.told.borrow()[0], 170);
+            // What was asked and answered is the beginning of the next turn's prompt; the same prompt is read but for its last token.
+            network.go_on(&[7], &Unwatched).unwrap();
+            let turn = [&second[..], &[7, 8, 9]].concat();
+            assert_eq!(network.shared(&turn), second.len());
+            let continued = network.begin(&turn, &Unwatched).unwrap();
+            assert_eq!(network.shared(&turn), turn.len() - 1);
+            assert_eq!(network.begin(&turn, &Unwatched).unwrap(), continued);
+            network.truncate(0);
+            assert_eq!(network.begin(&turn, &Unwatched).unwrap(), continued);
         }
     }
-    let context = positive("context_length")?;
-    if context > MOST_CONTEXT {
-        return Err(head.problem(&key("context_length"), format!("is more than {MOST_CONTEXT}")));
+
+    #[test]
+    fn a_prompt_in_pieces_gives_the_same_bits() {
+        for mut network in networks() {
+            let text = text(150);
+            let whole = network.begin(&text, &Unwatched).unwrap();
+            for step in [1, 37] {
+                network.truncate(0);
+                let mut last = Vec::new();
+                for end in (1..text.len()).step_by(step).chain([text.len()]) {
+                    last = network.begin(&text[..end], &Unwatched).unwrap();
+                    assert_eq!(network.transformer.len(), end);
+                }
+                assert_eq!(last, whole);
+            }
+        }
     }
-    Ok(if matches!(architecture, "llama" | "gemma3") { context.min(MOST_POSITIONS) } else { context })
+
+    /// An answer's tokens are multiplied another way, which is as exact.
+    #[test]
+    fn an_answer_is_read_as_a_prompt_would_be() {
+        for mut network in networks() {
+            let text = text(60);
+            let expected = network.begin(&text, &Unwatched).unwrap();
+            network.begin(&text[..50], &Unwatched).unwrap();
+            let found = text[50..].iter().map(|token| network.go_on(&[*token], &Unwatched).unwrap()).last().unwrap();
+            let largest = expected.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+            assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-4 * largest), "{found:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_reading_that_ends_leaves_no_half_piece() {
+        let mut network = Maker::new("gemma3", 7, GgmlDType::Q8_0).network();
+        let text = text(200);
+        let expected = network.begin(&text, &Unwatched).unwrap();
+        for ends_at in 1..=14 {
+            network.truncate(0);
+            let ending = Ending { told: RefCell::default(), ends_at };
+            assert!(matches!(network.begin(&text, &ending), Err(Error::Cancelled)));
+            assert_eq!(ending.told.borrow().len(), ends_at, "nothing is done afterwards");
+            let read = if ends_at <= 7 { 0 } else { PIECE };
+            assert_eq!((network.prompt.len(), network.transformer.len()), (read, read));
+            assert_eq!(network.begin(&text, &Unwatched).unwrap(), expected);
+        }
+        let told = Ending { told: RefCell::default(), ends_at: usize::MAX };
+        network.truncate(0);
+        network.begin(&text, &told).unwrap();
+        assert!(told.told.borrow().is_sorted() && told.told.borrow().len() == 14, "{:?}", told.told.borrow());
+    }
+
+    #[test]
+    fn what_stays_has_a_bound() {
+        let mut network = Maker::new("llama", 2, GgmlDType::F32).network();
+        let text = text(50);
+        network.begin(&text, &Unwatched).unwrap();
+        // Keys and values of two heads 8 wide, values in panels of 16.
+        assert_eq!(network.transformer.bytes_per_token(), 2 * 2 * (8 + 16) * 4);
+        network.rest_within(10 * network.transformer.bytes_per_token() + 3);
+        assert_eq!((network.prompt.len(), network.transformer.len()), (10, 10));
+        assert_eq!(network.shared(&text), 10);
+    }
 }

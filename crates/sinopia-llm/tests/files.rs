@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+use std::cell::{Cell, RefCell};
 use std::error::Error as _;
 use std::io::Cursor;
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use sinopia_llm::{Constraint, Error, Generation, LanguageModel, Role, TokenSampling};
+use sinopia_llm::{Constraint, Error, Generation, LanguageModel, Observer, PromptProgress, Role, TokenSampling};
 
 const WIDTH: usize = 32;
 const HIDDEN: usize = 64;
@@ -274,9 +275,8 @@ fn files_that_are_cut_or_changed_are_refused_or_run_but_never_panic() {
 
 #[test]
 fn an_answer_is_given_up_between_pieces_of_the_prompt_and_between_tokens() {
-    use std::cell::Cell;
     let model = Maker::llama().read().unwrap();
-    let question = "x".repeat(100);
+    let question = "x".repeat(200);
     let asked = [(Role::User, question.as_str())];
     let generation = Generation { max_tokens: 3, ..Generation::default() };
     let (looks, cancelled_at) = (Cell::new(0), Cell::new(usize::MAX));
@@ -284,24 +284,51 @@ fn an_answer_is_given_up_between_pieces_of_the_prompt_and_between_tokens() {
         looks.set(looks.get() + 1);
         looks.get() >= cancelled_at.get()
     };
-    let answer = model.answer_cancellable(&asked, &generation, &is_cancelled).unwrap();
-    assert_eq!(answer, model.answer(&asked, &generation).unwrap());
-    // A look before each 32 tokens of the prompt, and before each token of the answer is read; at the limit the last one is not.
-    let expected = answer.prompt_tokens.div_ceil(32) + answer.tokens.len() - usize::from(answer.is_cut);
-    assert!(answer.prompt_tokens > 96 && looks.get() == expected, "{} looks, {answer:?}", looks.get());
+    let observer = Observer { is_cancelled: &is_cancelled, ..Observer::default() };
+    let answer = model.answer_observed(&asked, &generation, &observer).unwrap();
+    // The one layer is looked at before each 128 tokens of the prompt, and before each token of the answer; at the limit the last one is not read.
+    let expected = answer.prompt_tokens.div_ceil(128) + answer.tokens.len() - usize::from(answer.is_cut);
+    assert!(answer.prompt_tokens > 128 && looks.get() == expected, "{} looks, {answer:?}", looks.get());
     for at in 1..=expected {
+        // Another question between them: nothing of this one is known.
+        model.answer(&[(Role::User, "something else")], &generation).unwrap();
         looks.set(0);
         cancelled_at.set(at);
-        let error = model.answer_cancellable(&asked, &generation, &is_cancelled).unwrap_err();
+        let error = model.answer_observed(&asked, &generation, &observer).unwrap_err();
         assert!(matches!(error, Error::Cancelled), "{error}");
         assert_eq!(looks.get(), at, "nothing is done afterwards");
     }
-    cancelled_at.set(usize::MAX);
-    assert_eq!(
-        answer,
-        model.answer_cancellable(&asked, &generation, &is_cancelled).unwrap(),
-        "the next answer is as it would be"
-    );
+    assert_eq!(answer, model.answer(&asked, &generation).unwrap(), "the next answer is as it would be");
+}
+
+/// Captions are asked about with the same long introduction; a repair follows what was said.
+#[test]
+fn what_a_prompt_shares_with_the_one_before_is_not_read_again() {
+    let told = RefCell::new(Vec::new());
+    let on_prompt = |progress: PromptProgress| told.borrow_mut().push(progress);
+    let observer = Observer { on_prompt: &on_prompt, ..Observer::default() };
+    let introduction = "say where all things are ".repeat(5);
+    let sampling = TokenSampling { temperature: 1.5, top_p: 1.0, seed: 3 };
+    let generation = Generation { sampling, max_tokens: 8, ..Generation::default() };
+    let model = Maker::llama().read().unwrap();
+    let ask = |turns: &[(Role, &str)]| {
+        let answer = model.answer_observed(turns, &generation, &observer).unwrap();
+        let fresh = Maker::llama().read().unwrap();
+        assert_eq!(answer, fresh.answer(turns, &generation).unwrap(), "another model's answer");
+        let told = std::mem::take(&mut *told.borrow_mut());
+        assert!(told.iter().all(|progress| progress.tokens == answer.prompt_tokens), "{told:?}");
+        assert!(told.iter().map(|progress| progress.read).is_sorted(), "{told:?}");
+        assert_eq!(told.last().unwrap().read, answer.prompt_tokens);
+        (told[0].read, answer)
+    };
+    let [cat, dog] = ["a cat", "a big dog"].map(|thing| format!("{introduction}{thing}"));
+    assert_eq!(ask(&[(Role::User, &cat)]).0, 0);
+    let (known, answer) = ask(&[(Role::User, &dog)]);
+    assert!(known > introduction.len() / 2 && known < answer.prompt_tokens - 5, "{known} of {}", answer.prompt_tokens);
+    let (again, same) = ask(&[(Role::User, &dog)]);
+    assert_eq!((again, &same), (answer.prompt_tokens - 1, &answer));
+    let (known, _) = ask(&[(Role::User, &dog), (Role::User, "no, bigger")]);
+    assert_eq!(known, answer.prompt_tokens - 1, "all but the beginning of the answer");
 }
 
 #[test]

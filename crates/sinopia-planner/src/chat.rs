@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::planner::{
     Plan, PlanContext, PlanEvent, PlanGoal, PlanOptions, PlanTask, Planner, PlannerIdentity, PlannerInfo,
 };
-use crate::provider::{CallError, Completion, CompletionRequest, Message, Prices, Provider};
+use crate::provider::{CallError, Completion, CompletionRequest, Message, Prices, PromptProgress, Provider};
 use crate::retry::RetryPolicy;
 use crate::search::{Budget, Candidate, Search};
 use crate::template::Template;
@@ -166,6 +166,9 @@ impl Talk<'_> {
     fn ask(&self, conversation: &[Message], search: &mut Search) -> Result<Completion> {
         let ChatOptions { plan, retry, .. } = &self.planner.options;
         let is_cancelled = || self.context.is_cancelled();
+        let on_prompt = |PromptProgress { read, tokens }: PromptProgress| {
+            self.context.tell(&PlanEvent::Reading { planner: self.name(), read, tokens });
+        };
         let mut failures = 0;
         loop {
             if is_cancelled() {
@@ -177,7 +180,9 @@ impl Talk<'_> {
                 return Err(self.out_of_time(last.unwrap_or_else(|| "it was asked".to_owned())));
             }
             search.usage.requests += 1;
-            let request = CompletionRequest { conversation, draw: search.draw(), timeout, is_cancelled: &is_cancelled };
+            let draw = search.draw();
+            let request =
+                CompletionRequest { conversation, draw, timeout, is_cancelled: &is_cancelled, on_prompt: &on_prompt };
             let error = match self.planner.provider.complete(&request) {
                 Ok(completion) => {
                     search.count_answer(completion.usage);

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sinopia_layout::{Canvas, hex};
-use sinopia_llm::{Constraint, Generation, LanguageModel, Role as LlmRole, TokenSampling};
+use sinopia_llm::{Constraint, Generation, LanguageModel, Observer, Role as LlmRole, TokenSampling};
 
-use crate::provider::{CallError, Completion, CompletionRequest, Identity, Message, Provider, Role, Usage};
+use crate::provider::{
+    CallError, Completion, CompletionRequest, Identity, Message, PromptProgress, Provider, Role, Usage,
+};
 use crate::template::{AnswerFormat, TWO_STEP_SCHEMA};
 
 /// Bytes at the beginning of a file, where its metadata lies, that tell it from others in the cache.
@@ -96,7 +98,7 @@ impl Provider for Gguf {
     }
 
     fn complete(&self, request: &CompletionRequest<'_>) -> Result<Completion, CallError> {
-        let CompletionRequest { conversation, draw, timeout, is_cancelled } = *request;
+        let CompletionRequest { conversation, draw, timeout, is_cancelled, on_prompt } = *request;
         let turn = |message: &Message| match message.role {
             Role::User => LlmRole::User,
             Role::Assistant => LlmRole::Assistant,
@@ -114,7 +116,9 @@ impl Provider for Gguf {
             stop: None,
             timeout: Some(timeout),
         };
-        let answer = self.model.answer_cancellable(&turns, &generation, is_cancelled).map_err(call_error)?;
+        let on_prompt = |sinopia_llm::PromptProgress { read, tokens }| on_prompt(PromptProgress { read, tokens });
+        let observer = Observer { is_cancelled, on_prompt: &on_prompt };
+        let answer = self.model.answer_observed(&turns, &generation, &observer).map_err(call_error)?;
         let usage = Usage {
             requests: 0,
             prompt_tokens: answer.prompt_tokens as u64,

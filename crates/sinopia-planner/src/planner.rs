@@ -285,6 +285,15 @@ pub enum PlanEvent {
         /// Of how many at most.
         candidates: usize,
     },
+    /// A model in process reads what it is asked, which takes it a while; told again and again.
+    Reading {
+        /// Who reads.
+        planner: String,
+        /// Tokens read.
+        read: usize,
+        /// All tokens to be read.
+        tokens: usize,
+    },
     /// The caption is laid out by rules, which takes a moment.
     Solving {
         /// Who does.
@@ -325,6 +334,9 @@ impl fmt::Display for PlanEvent {
             }
             PlanEvent::Asking { planner, candidate, candidates } => {
                 write!(f, "asking {planner} for layout {candidate} of at most {candidates}")
+            }
+            PlanEvent::Reading { planner, read, tokens } => {
+                write!(f, "{planner} has read {read} of {tokens} tokens")
             }
             PlanEvent::Solving { planner } => write!(f, "laying out the caption with {planner}"),
             PlanEvent::Waiting { planner, reason, pause } => {

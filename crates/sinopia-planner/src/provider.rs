@@ -35,6 +35,17 @@ pub struct CompletionRequest<'a> {
     pub timeout: Duration,
     /// Whether nobody waits any more. Models in process give up soon after it says so; what a server was asked ends by its `timeout`.
     pub is_cancelled: &'a dyn Fn() -> bool,
+    /// Told how far a model in process has read the prompt.
+    pub on_prompt: &'a dyn Fn(PromptProgress),
+}
+
+/// Tokens of a prompt that a model has read, and all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PromptProgress {
+    /// Read so far.
+    pub read: usize,
+    /// To be read.
+    pub tokens: usize,
 }
 
 impl fmt::Debug for CompletionRequest<'_> {

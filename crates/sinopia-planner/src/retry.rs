@@ -62,7 +62,8 @@ impl RetryPolicy {
     ) -> Result<Completion, Error> {
         let mut failures = 0;
         loop {
-            let request = CompletionRequest { conversation, draw: 0, timeout, is_cancelled: &|| false };
+            let request =
+                CompletionRequest { conversation, draw: 0, timeout, is_cancelled: &|| false, on_prompt: &|_| () };
             let error = match provider.complete(&request) {
                 Ok(completion) => return Ok(completion),
                 Err(error) => error,
