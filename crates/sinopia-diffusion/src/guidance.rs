@@ -239,12 +239,14 @@ impl<'a> Guide<'a> {
         let request = DenoiserRequest {
             record: Some(&recording),
             grounding: text.guidance_grounding(index, sampler.num_scheduled()),
+            merge_tokens: sampler.merge_tokens(),
             cancellation: Some(run.cancellation()),
             ..DenoiserRequest::new(&input, sampler.timestep(index), &states)
         };
         let (_, h, w, _) = latents.dims4()?;
         let grid = Grid::new(h, w);
         let shape = work::call_shape(grid, &states, request.grounding);
+        let shape = CallShape { merge_tokens: request.merge_tokens, ..shape };
 
         // The denoiser knows nothing of our errors: what the loss found is kept here.
         let mut found = Ok(f32::NAN);

@@ -49,11 +49,13 @@ mod error;
 mod model_id;
 pub mod observer;
 pub mod painting;
+pub mod parts;
 mod preview;
 mod prompts;
 pub mod recipe;
 pub mod settings;
 pub mod trajectory;
+pub mod window;
 pub mod work;
 
 pub use change::{ChangeMask, MaskFrame, Pasted, paste};

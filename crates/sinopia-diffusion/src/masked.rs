@@ -13,6 +13,7 @@ use crate::observer::{Run, Stage};
 use crate::painting::Sampling;
 use crate::pipeline::{FinishedStep, GuidedText, Pipeline, Sampler};
 use crate::trajectory::{CellSelect, Trajectory};
+use crate::window::Window;
 use crate::{Error, Result};
 
 /// Objects that are held to the states of their own pictures for a while, as LMD does.
@@ -64,6 +65,8 @@ pub struct MaskedPass<'a> {
     pub source: &'a Trajectory,
     /// The cells that are denoised again.
     pub cells: &'a GridMask,
+    /// What the network sees of the picture: the text is that of this part.
+    pub window: Window,
     /// The first call that is made, one that [`Pipeline::first_call`] answers.
     pub first: usize,
     /// The latents to begin with, in the scheduler's scale at that call: (1, H, W, C). What is outside the mask does not matter.
@@ -126,14 +129,23 @@ impl MaskedPass<'_> {
         Trajectory::new(before.collect::<Result<Vec<_>>>()?.into_iter().chain(new).collect())
     }
 
-    /// The prediction for these latents: where something is removed, one of its own.
+    /// The prediction for these latents, in the window, and zeros around it.
     fn predict(&self, sampler: &mut Sampler, latents: &Tensor, index: usize) -> Result<Tensor> {
+        let prediction = self.predict_seen(sampler, &self.window.of(latents)?, index)?;
+        self.window.put(&prediction, &latents.zeros_like()?)
+    }
+
+    /// The prediction for what the network sees: where something is removed, one of its own.
+    fn predict_seen(&self, sampler: &mut Sampler, latents: &Tensor, index: usize) -> Result<Tensor> {
         let plain = |sampler: &mut Sampler| Ok(sampler.predict(latents, index, self.text, None)?.prediction);
         match &self.removal {
-            Some(removal) if removal.cells == self.cells => removal.predict(sampler, latents, index, self.first),
             Some(removal) if !removal.cells.is_empty() => {
-                let (others, removed) = (plain(sampler)?, removal.predict(sampler, latents, index, self.first)?);
-                CellSelect::new(removal.cells, self.pipeline.device())?.of(&removed, &others)
+                let cells = self.window.mask(removal.cells);
+                let removed = removal.predict(sampler, latents, &cells, index, self.first)?;
+                if removal.cells == self.cells {
+                    return Ok(removed);
+                }
+                CellSelect::new(&cells, self.pipeline.device())?.of(&removed, &plain(sampler)?)
             }
             _ => plain(sampler),
         }
@@ -163,15 +175,21 @@ impl MaskedPass<'_> {
 }
 
 impl Removal<'_> {
-    /// The prediction, of which only the cells are meant.
-    fn predict(&self, sampler: &mut Sampler, latents: &Tensor, index: usize, first: usize) -> Result<Tensor> {
-        let plain = sampler.predict_beside(latents, index, self.text, None)?;
+    /// The prediction, of which only its `cells` of these latents are meant.
+    fn predict(
+        &self,
+        sampler: &mut Sampler,
+        latents: &Tensor,
+        cells: &GridMask,
+        index: usize,
+        first: usize,
+    ) -> Result<Tensor> {
         if !sampler.can_erase() {
-            return Ok(plain);
+            return sampler.predict_beside(latents, index, self.text);
         }
         let query_scale = if index < first + self.suppressed_calls { self.suppression } else { 1.0 };
-        let eraser = Eraser::new(self.cells.clone(), query_scale)?;
-        let erased = sampler.predict_beside(latents, index, self.text, Some(&eraser))?;
+        let eraser = Eraser::new(cells.clone(), query_scale)?;
+        let [plain, erased] = sampler.predict_erasing(latents, index, self.text, &eraser)?;
         Ok((&plain + ((erased - &plain)? * self.scale)?)?)
     }
 }

@@ -55,7 +55,7 @@ pub struct Shortcuts {
     /// al. 2023, arXiv 2312.00858). Steps whose attention is recorded are run whole.
     pub deep_every: usize,
     /// On the finest grid, keys and values of self-attention are the means of windows of this side. Default: 1, every pixel (token downsampling, Smith et al.
-    /// 2024, arXiv 2402.13573). Guidance passes merge nothing.
+    /// 2024, arXiv 2402.13573), in guidance passes too.
     pub merge_tokens: usize,
 }
 

@@ -14,6 +14,7 @@ use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::methods::{self, METHODS};
 use sinopia_diffusion::noise::{NoiseSource, Seed};
 use sinopia_diffusion::schedulers::SchedulerKind;
+use sinopia_diffusion::window::Window;
 use sinopia_diffusion::{
     ChangeMask, Image, ImageSize, Init, MaskFrame, MaskedPass, PaintRequest, Painting, Pipeline, PixelMask, Run,
     Sampling, Stage, Trajectory, paste,
@@ -105,6 +106,7 @@ fn change(painting: &Painting, mask: &ChangeMask, strength: f64, constructor: Co
         text: &text,
         source,
         cells: mask.cells(),
+        window: Window::whole(source.size().grid()),
         first,
         inside,
         noise: NoiseSource::new(Seed(9)),

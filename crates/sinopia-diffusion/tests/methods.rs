@@ -708,8 +708,9 @@ fn the_unets_work_is_counted() {
     // The background and three objects, two halves each.
     let (regions, _) = work_of("multidiffusion", json!({"max_batch": 4}));
     assert_eq!(regions.sampling.calls, 8);
+    // Those that see the picture itself share their start too.
     let ratio = regions.sampling.multiply_accumulates as f64 / sd.sampling.multiply_accumulates as f64;
-    assert!((3.9..4.1).contains(&ratio), "{ratio}");
+    assert!((3.6..4.1).contains(&ratio), "{ratio}");
     let (lmd, _) = work_of("lmd", Value::Null);
     // Each of three objects alone ends a step before the whole picture.
     assert_eq!(lmd.sampling.calls, 13);

@@ -206,6 +206,39 @@ fn pictures_of_every_scheduler_are_edited() {
     }
 }
 
+/// Of some 15 % of a picture. What is recoloured is seen in a window, what is removed by two calls with one beginning; what is added is painted alone before, which
+/// `gligen` itself does not do.
+#[test]
+fn the_work_of_an_edit_goes_with_what_changes() {
+    let at = bbox(0.3125, 0.3125, 0.5625, 0.5); // 4 × 3 of 16 × 16 cells
+    let object = |phrase: &str| (phrase.to_owned(), layout(&[(phrase, at), bowl()]));
+    let (fox, green, gone) = (object("a fox"), object("a green dog"), ("a blue dog".to_owned(), layout(&[bowl()])));
+    let changes = [
+        (Operation::Add { phrase: fox.0.clone(), bbox: at }, fox.1.clone()),
+        (Operation::Remove { phrase: gone.0, bbox: at }, gone.1),
+        (Operation::Recolour { phrase: green.0, bbox: at, strength: 0.9 }, green.1),
+        (Operation::Replace { phrase: fox.0, bbox: at }, fox.1),
+    ];
+    for method in ["gligen", "lmd-plus"] {
+        let painted = Painted::by(method);
+        let run = Run::silent();
+        painted.method.generate(&painted.request, &GATED, &run).unwrap();
+        let painting = run.work().total() as f64;
+        for (operation, after) in changes.clone() {
+            let run = Run::silent();
+            let edited = painted.edited(&Edit::new(vec![operation.clone()], after, Seed(11)), &GATED, &run).unwrap();
+            assert_kept(&painted, &edited, operation.name());
+            let cells = edited.mask.cells();
+            let changed = cells.count() as f64 / cells.grid().cells() as f64;
+            assert!((0.1..0.25).contains(&changed), "{method}, {}: {changed} of the picture", operation.name());
+            let is_painted_alone = matches!(operation, Operation::Add { .. } | Operation::Replace { .. });
+            let most = if method == "gligen" && is_painted_alone { 1.7 } else { 0.6 };
+            let share = run.work().total() as f64 / painting;
+            assert!((0.02..=most).contains(&share), "{method}, {}: {share} of a painting", operation.name());
+        }
+    }
+}
+
 #[test]
 fn without_operations_the_picture_comes_back_and_nothing_is_computed() {
     let (painted, run) = (Painted::by("gligen"), Run::silent());

@@ -10,8 +10,8 @@ use sinopia_layout::Grid;
 
 use crate::unet::UNet2DConditionModel;
 pub use crate::unet::{
-    AddedConditioning, AttnKey, AttnMaps, BatchPart, CallShape, DenoiserReply, DenoiserRequest, Eraser, NetworkCost,
-    NetworkPart, Recording, TextConditioning, TokenColumns,
+    AddedConditioning, AttnKey, AttnMaps, BatchPart, CallPart, CallShape, DenoiserReply, DenoiserRequest, Eraser,
+    NetworkCost, NetworkPart, Parting, Recording, SharedStart, TextConditioning, TokenColumns,
 };
 use crate::{Error, Result};
 
@@ -72,6 +72,17 @@ pub trait Denoiser: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Input`] if the request does not fit the network; [`Error::Cancelled`].
     fn forward(&self, request: &DenoiserRequest) -> Result<DenoiserReply>;
+
+    /// What calls as `request` have in common which see the same latents at the same timestep and differ in `parting`, for their
+    /// [`start`](DenoiserRequest::start); `None` if there is nothing. Where they differ in their texts, the
+    /// request's may be as many as one likes.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    fn shared_start(&self, request: &DenoiserRequest, parting: Parting) -> Result<Option<SharedStart>> {
+        let _ = (request, parting);
+        Ok(None)
+    }
 
     /// ∂L/∂latents (B, H, W, C) of a loss on the maps that `request` records; `None` if the loss ended the call. The pass goes no further than the last
     /// key, or the last that is recorded.
@@ -136,6 +147,10 @@ impl Denoiser for UNet2DConditionModel {
 
     fn forward(&self, request: &DenoiserRequest) -> Result<DenoiserReply> {
         self.forward(request)
+    }
+
+    fn shared_start(&self, request: &DenoiserRequest, parting: Parting) -> Result<Option<SharedStart>> {
+        self.shared_start(request, parting)
     }
 
     fn input_gradient(&self, request: &DenoiserRequest, loss: &mut MapLoss) -> Result<Option<Tensor>> {

@@ -95,7 +95,9 @@ pub enum Error {
     },
 
     /// A tensor stored in a number format that we do not read.
-    #[error("tensor `{tensor}` in `{file}` is stored as {found}; readable are F64, F32, F16 and BF16")]
+    #[error(
+        "tensor `{tensor}` in `{file}` is stored as {found}; readable are F64, F32, F16, BF16 and GGUF's Q2_K to Q8_0"
+    )]
     TensorFormat {
         /// The file.
         file: String,
@@ -221,6 +223,15 @@ pub enum Error {
         problem: String,
     },
 
+    /// Packed weights cannot be kept.
+    #[error("cannot keep packed weights in `{}`: {problem}", folder.display())]
+    Pack {
+        /// The folder of packs.
+        folder: PathBuf,
+        /// What stands in the way.
+        problem: String,
+    },
+
     /// Somebody cancelled the [`CancellationToken`](crate::CancellationToken).
     #[error("cancelled")]
     Cancelled,
@@ -247,7 +258,7 @@ impl Error {
             Self::Offline { .. } | Self::Unreachable { .. } | Self::Download { .. } => false,
             // What a network is given comes from a program.
             Self::Input { .. } | Self::Nn(_) | Self::Candle(_) => false,
-            Self::Cancelled => false,
+            Self::Cancelled | Self::Pack { .. } => false,
             Self::NotFound { .. }
             | Self::Read { .. }
             | Self::NotACheckpoint { .. }
@@ -283,7 +294,7 @@ impl Error {
             Self::NotFinite { .. } => Some("the file was saved after training diverged, or is damaged: fetch it again or use another one".into()),
             Self::Offline { .. } => Some("unset HF_HUB_OFFLINE to download it once".into()),
             Self::Unreachable { .. } => Some("a folder, a file and `miniature` need no network; HF_ENDPOINT names another server, HTTPS_PROXY a proxy".into()),
-            Self::HubName { .. } => Some("give `miniature`, a folder, a `.safetensors` file or a Hub name such as `stable-diffusion-v1-5/stable-diffusion-v1-5`".into()),
+            Self::HubName { .. } => Some("give `miniature`, a folder, a `.safetensors` or `.gguf` file or a Hub name such as `stable-diffusion-v1-5/stable-diffusion-v1-5`".into()),
             _ => None,
         }
     }
@@ -295,6 +306,9 @@ fn format_hint(format: &str) -> Option<&'static str> {
         "F8_E4M3" | "F8_E5M2" => Some(
             "these are 8-bit floats (float8_e4m3fn, float8_e5m2), which lose most of a picture's detail: take the fp16 or bf16 edition of the model",
         ),
+        _ if ["Q", "IQ", "TQ", "GGUF", "MXFP", "NVFP"].iter().any(|start| format.starts_with(start)) => {
+            Some("take the edition of the model in Q4_K, Q4_0, Q5_0, Q6_K or Q8_0")
+        }
         _ if format.starts_with("F8_") || format.starts_with("F4") || matches!(format, "U8" | "I8") => {
             Some("the weights are quantised: take the fp16 or bf16 edition of the model")
         }

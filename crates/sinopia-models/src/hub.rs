@@ -11,9 +11,10 @@ use std::time::Duration;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
-use crate::checkpoint::files::{Files, hex, read_small, sha256_of, small_limit};
+use crate::checkpoint::files::{Files, read_small, small_limit};
 use crate::checkpoint::select::{self, Repository};
 use crate::checkpoint::source::HubModel;
+use crate::sha256::{hex, sha256_of};
 use crate::{Error, Result};
 
 /// The Hub's public address.

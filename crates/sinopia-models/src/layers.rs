@@ -7,12 +7,12 @@ use crate::{Result, Weights};
 /// `weight` (out, in) and `bias` (out).
 pub(crate) fn linear(weights: &Weights, in_features: usize, out_features: usize) -> Result<Linear> {
     let bias = weights.get("bias", &[out_features])?;
-    Ok(Linear::new(&weights.get("weight", &[out_features, in_features])?, Some(&bias))?)
+    weights.linear("weight", [out_features, in_features], Some(&bias))
 }
 
 /// `weight` (out, in) alone.
 pub(crate) fn linear_no_bias(weights: &Weights, in_features: usize, out_features: usize) -> Result<Linear> {
-    Ok(Linear::new(&weights.get("weight", &[out_features, in_features])?, None)?)
+    weights.linear("weight", [out_features, in_features], None)
 }
 
 /// What the weight of a convolution is like.
@@ -27,8 +27,8 @@ pub(crate) struct ConvSizes {
 /// `weight` (out, in, kernel, kernel) and `bias` (out).
 pub(crate) fn conv2d(weights: &Weights, sizes: ConvSizes, options: Conv2dOptions) -> Result<Conv2d> {
     let ConvSizes { in_channels, out_channels, kernel } = sizes;
-    let weight = weights.get("weight", &[out_channels, in_channels, kernel, kernel])?;
-    Ok(Conv2d::new(&weight, Some(&weights.get("bias", &[out_channels])?), options)?)
+    let bias = weights.get("bias", &[out_channels])?;
+    weights.conv2d("weight", [out_channels, in_channels, kernel, kernel], Some(&bias), options)
 }
 
 /// A 3×3 convolution that keeps the grid.

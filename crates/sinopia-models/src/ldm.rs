@@ -18,6 +18,8 @@ const VAE: &str = "first_stage_model";
 const CLIP: &str = "cond_stage_model.transformer";
 /// The text encoder of Stable Diffusion 2, in OpenCLIP's names.
 const OPEN_CLIP: &str = "cond_stage_model.model";
+/// Before the tensor that OpenCLIP's text encoder has in stable-diffusion.cpp's names and that of Stable Diffusion 1 has not.
+const FUSED: &str = "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.in_proj";
 
 /// The three networks of a single file under the names that the models use.
 pub(crate) struct LdmParts {
@@ -33,8 +35,12 @@ pub(crate) struct LdmParts {
 /// If it is a kind of file that we do not run, or a part is missing.
 pub(crate) fn split(file: &Weights) -> Result<LdmParts> {
     refuse_other_kinds(file)?;
-    let is_open_clip = file.contains_prefix(OPEN_CLIP);
-    let text_encoder = if is_open_clip { open_clip(&file.pp(OPEN_CLIP)) } else { clip(&file.pp(CLIP)) };
+    let text_encoder = match () {
+        () if file.contains_prefix(OPEN_CLIP) => open_clip(&file.pp(OPEN_CLIP)),
+        () if file.contains_prefix(FUSED) => fused_open_clip(&file.pp(CLIP)),
+        () => clip(&file.pp(CLIP)),
+    };
+    let is_open_clip = file.contains_prefix(OPEN_CLIP) || file.contains_prefix(FUSED);
     Ok(LdmParts { unet: unet(&file.pp(UNET)), vae: vae(&file.pp(VAE)), text_encoder, is_open_clip })
 }
 
@@ -52,7 +58,11 @@ fn refuse_other_kinds(file: &Weights) -> Result<()> {
     if !missing.is_empty() {
         let first =
             names.first().map_or_else(|| "and no tensor at all".into(), |name| format!("its first tensor is `{name}`"));
-        let problem = format!("it has {}; {first}", missing.join(", "));
+        let whole = match missing.len() {
+            2 if holds(UNET) => "; a UNet alone belongs into the `unet/` of a whole model's folder",
+            _ => "",
+        };
+        let problem = format!("it has {}; {first}{whole}", missing.join(", "));
         return Err(Error::NotACheckpoint { origin: file.origin().to_owned(), problem });
     }
     Ok(())
@@ -81,6 +91,15 @@ enum Input {
 struct Layer {
     block: usize,
     layer: usize,
+}
+
+/// A UNet in diffusers' names, whose file may have those of LDM, with or without its prefix: GGUF files do.
+pub(crate) fn modern_unet(weights: &Weights) -> Weights {
+    match () {
+        () if weights.contains_prefix(UNET) => unet(&weights.pp(UNET)),
+        () if weights.contains_prefix("input_blocks") => unet(weights),
+        () => weights.clone(),
+    }
 }
 
 fn unet(weights: &Weights) -> Weights {
@@ -296,15 +315,36 @@ fn open_clip_names(name: &str, shape: &[usize], kept_layers: usize) -> Vec<(Stri
     }
     let prefix = format!("text_model.encoder.layers.{layer}");
     match rest.strip_prefix("attn.in_proj_") {
-        Some(kind) if shape.first().is_some_and(|rows| rows.is_multiple_of(3)) => ["q_proj", "k_proj", "v_proj"]
-            .into_iter()
-            .enumerate()
-            .map(|(index, part)| (format!("{prefix}.self_attn.{part}.{kind}"), Transform::Part { index, count: 3 }))
-            .collect(),
+        Some(kind) if shape.first().is_some_and(|rows| rows.is_multiple_of(3)) => projections(&prefix, kind),
         _ => {
             replace_first(rest, &LAYER).map(|rest| (format!("{prefix}.{rest}"), Transform::AsIs)).into_iter().collect()
         }
     }
+}
+
+/// An OpenCLIP text encoder in the names that stable-diffusion.cpp gives it: transformers', but for the fused projections.
+fn fused_open_clip(weights: &Weights) -> Weights {
+    const LAYERS: &str = "text_model.encoder.layers";
+    let num_layers = (0..).take_while(|i| weights.contains_prefix(&format!("{LAYERS}.{i}"))).count();
+    weights.renamed(|name, _| {
+        let layer = name.strip_prefix(LAYERS).and_then(|name| name.strip_prefix('.')).and_then(numbered);
+        let Some((layer, rest)) = layer else {
+            // The projection of pooled states is not read.
+            let is_kept = name != "text_model.text_projection";
+            return is_kept.then(|| (name.to_owned(), Transform::AsIs)).into_iter().collect();
+        };
+        match rest.strip_prefix("self_attn.in_proj.") {
+            _ if layer + 1 >= num_layers => Vec::new(),
+            Some(kind) => projections(&format!("{LAYERS}.{layer}"), kind),
+            None => vec![(name.to_owned(), Transform::AsIs)],
+        }
+    })
+}
+
+/// The three projections that a fused one is, in this order.
+fn projections(layer: &str, kind: &str) -> Vec<(String, Transform)> {
+    let part = |(index, part)| (format!("{layer}.self_attn.{part}.{kind}"), Transform::Part { index, count: 3 });
+    ["q_proj", "k_proj", "v_proj"].into_iter().enumerate().map(part).collect()
 }
 
 // ---- names ----

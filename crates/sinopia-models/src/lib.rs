@@ -14,9 +14,11 @@ pub mod image;
 mod layers;
 mod ldm;
 pub mod owlvit;
+pub mod packs;
 mod preprocessing;
 mod resnet;
 pub mod sam;
+mod sha256;
 pub mod t5;
 #[doc(hidden)]
 pub mod testing;

@@ -5,8 +5,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::checkpoint::files::{Files, sha256_hex};
+use crate::checkpoint::files::Files;
 use crate::image::Filter;
+use crate::sha256::sha256_hex;
 use crate::{Error, Result};
 
 const FILE: &str = "preprocessor_config.json";

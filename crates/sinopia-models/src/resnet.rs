@@ -38,12 +38,12 @@ impl ResnetBlock {
             norm1: group_norm(&weights.pp("norm1"), in_channels, num_groups, eps)?,
             conv1: conv3x3(&weights.pp("conv1"), in_channels, out_channels)?,
             time_emb_proj: time_width
-                .map(|width| linear(&weights.pp("time_emb_proj"), width, out_channels))
+                .map(|width| linear(&weights.pp("time_emb_proj").in_16_bits(), width, out_channels))
                 .transpose()?,
             norm2: group_norm(&weights.pp("norm2"), out_channels, num_groups, eps)?,
             conv2: conv3x3(&weights.pp("conv2"), out_channels, out_channels)?,
             conv_shortcut: (in_channels != out_channels)
-                .then(|| conv1x1(&weights.pp("conv_shortcut"), in_channels, out_channels))
+                .then(|| conv1x1(&weights.pp("conv_shortcut").in_16_bits(), in_channels, out_channels))
                 .transpose()?,
         })
     }

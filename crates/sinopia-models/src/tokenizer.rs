@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -58,7 +59,7 @@ pub struct Tokens {
 /// ```
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     origin: String,
     special: SpecialIds,
     max_length: usize,
@@ -159,7 +160,7 @@ impl Tokenizer {
         };
         let special = SpecialIds { bos: id(&names.bos)?, eos: id(&names.eos)?, pad: id(&names.pad)? };
         let added = added::expansions(&inner);
-        Ok(Self { inner, origin, special, max_length, added, rows: None })
+        Ok(Self { inner: Arc::new(inner), origin, special, max_length, added, rows: None })
     }
 
     /// The window of `text`: cut to [`Tokenizer::max_length`] if longer, padded to it if shorter.

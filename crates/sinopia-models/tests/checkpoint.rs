@@ -389,10 +389,8 @@ fn files_that_are_something_else_say_what_they_are() {
     check("double_blocks.0.img_attn.qkv.weight", "Flux");
     check("decoder.conv_in.weight", "a VAE alone");
     check("<cat-toy>", "a textual inversion");
-    check(
-        "blk.0.attn_q.weight",
-        "no UNet (`model.diffusion_model.…`), no VAE (`first_stage_model.…`), no text encoder",
-    );
+    check("blk.0.attn_q.weight", "a language model");
+    check("x.weight", "no UNet (`model.diffusion_model.…`), no VAE (`first_stage_model.…`), no text encoder");
     check("model.diffusion_model.out.0.weight", "it has no VAE (`first_stage_model.…`), no text encoder");
 }
 
@@ -406,7 +404,7 @@ fn files_that_were_never_weights_say_what_they_are_and_what_to_do() {
         ("c.safetensors", "<!doctype html>\n<html><head>", "is a web page", "download the file itself"),
         ("d.ckpt", "  <HTML>", "is a web page", "download the file itself"),
         ("e.safetensors", "{\"error\": \"Invalid credentials\"}", "is a JSON text", "a server that refuses"),
-        ("f.gguf", "GGUF\u{3}\0\0\0", "is a GGUF file", "--llm-model"),
+        ("f.gguf", "GGUF\u{3}\0\0\0", "is damaged: the file announces 8 bytes where 0 are left", "fetch it again"),
         ("g.safetensors", "", "is empty", "fetch the file again"),
         ("h.safetensors", "hello, I am a note", "is no safetensors file", "a diffusers folder"),
     ] {

@@ -124,7 +124,24 @@ fn guidance_reaches_the_latents() {
 
 #[test]
 fn bf16_is_within_one_percent_of_f32() {
-    let (exact, fast, text_encoder) = (unet(), unet_in(Precision::Bf16), text_encoder());
+    check_precision(Precision::Bf16, Bounds { prediction: 1e-2, gradient: 3e-2 });
+}
+
+#[test]
+fn int8_is_within_four_percent_of_f32() {
+    // 1.2 to 2.6 % on noise for texts; 2.1 % at Stable Diffusion 1.5's size.
+    check_precision(Precision::Int8, Bounds { prediction: 4e-2, gradient: 2e-1 });
+}
+
+/// Most relative errors.
+struct Bounds {
+    prediction: f32,
+    gradient: f32,
+}
+
+/// Predictions and gradients of guidance in a precision, against those in f32.
+fn check_precision(precision: Precision, bounds: Bounds) {
+    let (exact, fast, text_encoder) = (unet(), unet_in(precision), text_encoder());
     let tokenizer =
         Checkpoint::open(&ModelSource::Folder(folder("")), &OpenOptions::default(), &NoProgress).unwrap().tokenizer;
     let ids = ["", "a red car and a blue dog on a beach"].map(|text| tokenizer.encode(text).unwrap().ids);
@@ -139,7 +156,7 @@ fn bf16_is_within_one_percent_of_f32() {
         };
         let (found, expected) = (predict(&fast), predict(&exact));
         let error = norm(&(found - &expected).unwrap()) / norm(&expected);
-        assert!(error <= 1e-2, "relative error {error} of the prediction at {timestep}");
+        assert!(error <= bounds.prediction, "relative error {error} of the prediction at {timestep}");
 
         let latents = latents.narrow(0, 0, 1).unwrap();
         let recording = Recording::new(exact.guidance_keys());
@@ -155,6 +172,6 @@ fn bf16_is_within_one_percent_of_f32() {
         };
         let (found, expected) = (gradient(&fast), gradient(&exact));
         let error = norm(&(found - &expected).unwrap()) / norm(&expected);
-        assert!(error <= 3e-2, "relative error {error} of the gradient at {timestep}");
+        assert!(error <= bounds.gradient, "relative error {error} of the gradient at {timestep}");
     }
 }

@@ -8,7 +8,9 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use sinopia_models::weights::Parameter;
 use sinopia_models::{Error, Precision, Result, Weights};
+use sinopia_nn::Arithmetic;
 
 const VALUES: [f32; 6] = [0.0, 0.5, -1.0, 1.5, 2.0, 1e-3];
 
@@ -86,6 +88,34 @@ fn every_storage_format_in_every_precision() {
             assert_eq!(weights.get("a.bias", &[6]).unwrap().dtype(), DType::F32, "vectors stay exact");
         }
     }
+}
+
+#[test]
+fn eight_bits_are_for_layers_that_bear_them_and_read_from_what_is_stored() {
+    let folder = Folder::new();
+    let bytes = |count: usize| stored(Dtype::F16).into_iter().cycle().take(2 * count).collect::<Vec<_>>();
+    let path = folder.tensors(
+        "x.safetensors",
+        &[("wide", Dtype::F16, &[16, 48], &bytes(768)), ("narrow", Dtype::F16, &[4, 48], &bytes(192))],
+    );
+    let weights = Weights::open(&[path], &Device::Cpu, Precision::Int8).unwrap();
+    let at_the_ends = if Arithmetic::fastest() == Arithmetic::Bf16 { DType::BF16 } else { DType::F16 };
+    let between = weights.in_8_bits();
+    for (weights, name, shape, expected) in [
+        (&weights, "wide", [16, 48], (false, at_the_ends)),
+        (&between, "wide", [16, 48], (true, DType::F16)),
+        (&between, "narrow", [4, 48], (false, at_the_ends)),
+        (&between.in_16_bits(), "wide", [16, 48], (false, at_the_ends)),
+    ] {
+        let (is_int8, weight) = match weights.parameter(name, &shape).unwrap() {
+            Parameter::Int8(weight) => (true, weight),
+            Parameter::Tensor(weight) => (false, weight),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((is_int8, weight.dtype()), expected, "{name}");
+    }
+    let layer = between.parameter("wide", &[16, 48]).unwrap().linear(None).unwrap();
+    assert_eq!(layer.arithmetic(), Arithmetic::Int8);
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub enum Error {
         name: String,
     },
     /// No precision is called so.
-    #[error("unknown precision `{name}`: choose one of auto, stored, f32, bf16")]
+    #[error("unknown precision `{name}`: choose one of auto, stored, f32, bf16, int8")]
     UnknownPrecision {
         /// The name.
         name: String,

@@ -54,13 +54,13 @@ pub struct PaintSpec {
 }
 
 /// A picture of which everything is known but what the model in memory says. Made by [`PaintSpec::resolve`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ResolvedSpec {
     caption: Option<String>,
     layout: Option<Layout>,
     init: Option<Arc<InitPicture>>,
     negative: Option<String>,
-    method: Box<dyn Method>,
+    method: Arc<dyn Method>,
     info: &'static MethodInfo,
     sampling: ResolvedSampling,
     model: ModelKey,
@@ -79,7 +79,7 @@ pub struct RequestedMethod {
 }
 
 /// [`Sampling`] before the model, which knows its own size, is there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct ResolvedSampling {
     seed: u64,
     steps: usize,
@@ -189,7 +189,7 @@ impl PaintSpec {
             layout: self.layout.clone(),
             init: self.init.clone(),
             negative: settings.negative.clone(),
-            method,
+            method: Arc::from(method),
             info,
             sampling,
             model: ModelKey { name: model, sam, ella, compute: self.compute() },

@@ -13,14 +13,18 @@ use crate::masked::{MaskedPass, Removal};
 use crate::noise::NoiseSource;
 use crate::observer::Stage;
 use crate::trajectory::{CellSelect, Trajectory};
+use crate::window::Window;
 
 /// The picture's states with what the patches ask for.
 pub(super) fn run(patches: &[Patch], now: &Trajectory, context: &Context) -> Result<Trajectory> {
     let Some(first) = patches.iter().filter_map(Patch::first).min() else { return Ok(now.clone()) };
-    let wanted: Vec<&Wanted> = patches.iter().filter_map(|patch| patch.wanted.as_ref()).collect();
-    let texts = Texts::read(first, &wanted, context)?;
     let (cells, removed) = (union(patches, false, context)?, union(patches, true, context)?);
-    let options = context.options;
+    let (options, denoiser) = (context.options, context.pipeline.denoiser());
+    // What is to grow over a hole, or beside other things, has to see all of them.
+    let keeps_shapes = removed.is_empty() && patches.iter().all(|patch| patch.object.is_none());
+    let window = if keeps_shapes { Window::around(&cells, denoiser) } else { Window::whole(context.grid()) };
+    let wanted: Vec<&Wanted> = patches.iter().filter_map(|patch| patch.wanted.as_ref()).collect();
+    let texts = Texts::read(first, &wanted, window, context)?;
     let removal = Removal {
         cells: &removed,
         text: &texts.behind,
@@ -36,6 +40,7 @@ pub(super) fn run(patches: &[Patch], now: &Trajectory, context: &Context) -> Res
         text: &texts.whole,
         source: now,
         cells: &cells,
+        window,
         first,
         inside: led(patches, now, now.states()[first].clone(), first, context)?,
         noise: NoiseSource::new(context.scheduler_seed()),
@@ -44,21 +49,20 @@ pub(super) fn run(patches: &[Patch], now: &Trajectory, context: &Context) -> Res
         stage: stage.clone(),
     };
 
-    let denoiser = context.pipeline.denoiser();
-    let grids = key_grids(denoiser, &denoiser.guidance_keys(), context.grid());
+    let grids = key_grids(denoiser, &denoiser.guidance_keys(), window.grid());
     let token_set = TokenSet::of(&texts.tokens);
     let loss = BoxLoss::new(&texts.tokens, &token_set, &grids, BoxLossOptions::default());
     let keys: Vec<_> = grids.keys().copied().collect();
-    let mut guide =
-        Guide::new(denoiser, &keys, &token_set, GuidanceOptions::default(), stage.to_string()).within(&cells)?;
+    let mut guide = Guide::new(denoiser, &keys, &token_set, GuidanceOptions::default(), stage.to_string())
+        .within(&window.mask(&cells))?;
     pass.run_guided(context.run, |latents, index, sampler| {
         let latents = led(patches, now, latents, index, context)?;
         if texts.tokens.is_empty() {
             return Ok((latents, None));
         }
         let step = GuidedStep { index, sampler, text: &texts.whole, loss: &loss };
-        let latents = guide.update(latents, &step, context.run)?;
-        Ok((latents, guide.last_loss()))
+        let guided = guide.update(window.of(&latents)?, &step, context.run)?;
+        Ok((window.put(&guided, &latents)?, guide.last_loss()))
     })
 }
 

@@ -14,6 +14,7 @@ use crate::observer::Stage;
 use crate::painting::Sampling;
 use crate::pipeline::GuidedText;
 use crate::prompts::{GroundedText, PromptToRead, joined};
+use crate::window::Window;
 
 /// Intersection over union from which on two boxes are one place, whatever is in them. Usual for detections: 0.5.
 const SAME_PLACE: f64 = 0.5;
@@ -29,27 +30,30 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Reads them for a pass that begins at call `first`.
-    pub(super) fn read(first: usize, wanted: &[&Wanted], context: &Context) -> Result<Self> {
+    /// Reads them for a pass that begins at call `first` and sees what is in a window.
+    pub(super) fn read(first: usize, wanted: &[&Wanted], window: Window, context: &Context) -> Result<Self> {
         context.run.stage(&Stage::Encode, || {
-            let scene = scene(context)?;
-            let (whole, tokens) = whole(&scene, first, wanted, context)?;
+            let scene = scene(window, context)?;
+            let seen =
+                wanted.iter().filter_map(|wanted| Some(Wanted::new(&wanted.phrase, &window.bbox(&wanted.bbox)?)));
+            let (whole, tokens) = whole(&scene, first, &seen.collect::<Vec<_>>(), context)?;
             Ok(Self { whole, behind: behind(&scene, context)?, tokens })
         })
     }
 }
 
-fn scene(context: &Context) -> Result<Scene> {
+/// What is in the window after the edit.
+fn scene(window: Window, context: &Context) -> Result<Scene> {
     let negative = context.source.request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE);
     let options = SceneOptions { overall_negative: negative.trim().to_owned(), ..SceneOptions::default() };
-    Ok(Scene::compose_with(&context.edit.layout, &options)?)
+    Ok(Scene::compose_with(&window.layout(&context.edit.layout)?, &options)?)
 }
 
 /// The prompt of the layout after the edit, conditioned on its boxes or with the tokens to guide.
 fn whole(
     scene: &Scene,
     first: usize,
-    wanted: &[&Wanted],
+    wanted: &[Wanted],
     context: &Context,
 ) -> Result<(GuidedText, Vec<GroundedTokens>)> {
     let Context { pipeline, run, .. } = *context;
@@ -84,7 +88,7 @@ fn grounded_share(first: usize, context: &Context) -> f64 {
 }
 
 /// Of the phrases that were found those that are painted, in the boxes that they are painted in.
-fn tokens_of(read: &GroundedText, objects: &[SceneObject], wanted: &[&Wanted]) -> Vec<GroundedTokens> {
+fn tokens_of(read: &GroundedText, objects: &[SceneObject], wanted: &[Wanted]) -> Vec<GroundedTokens> {
     let places: Vec<_> = wanted.iter().map(|wanted| place_of(wanted, objects)).collect();
     let mut kept = Vec::new();
     for (tokens, range) in read.tokens.iter().zip(&read.objects) {

@@ -352,14 +352,20 @@ impl Regions {
     ) -> Result<Tensor> {
         let mut whole = latents.zeros_like()?;
         for Batch { text, regions } in &self.batches {
-            let inputs = regions.iter().map(|(object, cells)| match (object, behind) {
-                (Some(object), Some(behind)) => {
+            let input = |(object, cells): &(Option<usize>, Tensor), behind: &[Tensor]| match object {
+                Some(object) => {
                     let around = behind[*object].broadcast_mul(&cells.affine(-1.0, 1.0)?)?;
                     Ok((latents.broadcast_mul(cells)? + around)?)
                 }
-                _ => Ok(latents.clone()),
-            });
-            let inputs = Tensor::cat(&inputs.collect::<Result<Vec<_>>>()?, 0)?; // (R, H, W, C)
+                None => Ok(latents.clone()),
+            };
+            let inputs = match behind {
+                Some(behind) => {
+                    let inputs = regions.iter().map(|region| input(region, behind));
+                    Tensor::cat(&inputs.collect::<Result<Vec<_>>>()?, 0)? // (R, H, W, C)
+                }
+                None => latents.clone(), // one for all
+            };
             let predictions = sampler.predict(&inputs, index, text, None)?.prediction;
             for (place, (_, cells)) in regions.iter().enumerate() {
                 whole = (whole + predictions.narrow(0, place, 1)?.broadcast_mul(cells)?)?;

@@ -26,7 +26,7 @@ pub struct Preset {
 /// Every preset.
 #[rustfmt::skip]
 pub static PRESETS: &[Preset] = &[
-    Preset { name: "fast", help: "20 steps in place of 50: two fifths of the time, hardly worse", method: None, file: include_str!("presets/fast.json") },
+    Preset { name: "fast", help: "20 steps in place of 50 and the shortcuts: a fifth to two fifths of the work, hardly worse", method: None, file: include_str!("presets/fast.json") },
     Preset { name: "balanced", help: "The defaults", method: None, file: include_str!("presets/balanced.json") },
     Preset { name: "faithful", help: "The method as published, known faults included: what `--reference` sets", method: None, file: include_str!("presets/faithful.json") },
     Preset { name: "diffusers-lmd-plus", help: "The one-pass LMD+ of diffusers' community pipeline", method: Some(LmdPlus::NAME), file: include_str!("presets/diffusers-lmd-plus.json") },

@@ -6,7 +6,8 @@ use candle_core::Tensor;
 use sinopia_layout::Grid;
 use sinopia_models::CancellationToken;
 use sinopia_models::denoiser::{
-    AttnMaps, BatchPart, CallShape, Denoiser, DenoiserReply, DenoiserRequest, Eraser, Recording, TextConditioning,
+    AttnMaps, BatchPart, CallPart, CallShape, Denoiser, DenoiserReply, DenoiserRequest, Eraser, NetworkCost, Parting,
+    Recording, SharedStart, TextConditioning,
 };
 use sinopia_models::unet::Grounding;
 use sinopia_nn::threads;
@@ -81,7 +82,7 @@ pub struct FinishedStep<'a> {
 struct ModelInput<'e> {
     index: usize,
     timestep: f64,
-    /// (B, H, W, C).
+    /// (B, H, W, C): one for each prompt, or one for all.
     latents: Tensor,
     /// Whether both halves of classifier-free guidance are wanted.
     is_guided: bool,
@@ -89,8 +90,25 @@ struct ModelInput<'e> {
     record: Option<Recording>,
     /// What self-attention does not see.
     eraser: Option<&'e Eraser>,
+    /// What another call has in common with this one, which is then counted with it.
+    start: Option<&'e SharedStart>,
     /// Whether deep features of the last call may serve, and this one's the next.
     shares_deep: bool,
+}
+
+impl ModelInput<'_> {
+    /// How many of the texts go with each of the latents.
+    fn texts_a_picture(&self, texts: &TextConditioning) -> usize {
+        texts.batch_size() / self.latents.dims()[0].max(1)
+    }
+
+    /// Latents for each of the texts: all pictures for one text, or half, after all pictures for another.
+    fn latents_of(&self, texts: &TextConditioning) -> Result<Tensor> {
+        match self.texts_a_picture(texts) {
+            0 | 1 => Ok(self.latents.clone()),
+            copies => Ok(Tensor::cat(&vec![&self.latents; copies], 0)?),
+        }
+    }
 }
 
 /// The texts of a call.
@@ -181,9 +199,14 @@ impl Sampler<'_> {
         schedulers::predicted_original(&*self.scheduler, prediction, index, latents)
     }
 
-    /// Whether [`predict_beside`](Self::predict_beside) may have an eraser.
+    /// Whether [`predict_erasing`](Self::predict_erasing) can.
     pub fn can_erase(&self) -> bool {
         self.denoiser.can_erase()
+    }
+
+    /// Side of the windows that self-attention on the latents' grid merges keys and values of.
+    pub(crate) fn merge_tokens(&self) -> usize {
+        self.shortcuts.merge_tokens
     }
 
     /// The timestep of a call.
@@ -237,8 +260,8 @@ impl Sampler<'_> {
         Ok(Denoised { latents: self.advance(&prediction, index, latents)?, maps })
     }
 
-    /// The model's guided prediction for a batch of latents in the scheduler's scale, (B, H, W, C), one prompt each; and the maps asked for, of
-    /// the conditional half.
+    /// The model's guided prediction for a batch of latents in the scheduler's scale, (B, H, W, C), one prompt each, or for one picture's by several prompts;
+    /// and the maps asked for, of the conditional half.
     ///
     /// # Errors
     /// When the denoiser refuses.
@@ -255,19 +278,47 @@ impl Sampler<'_> {
         self.predict_input(&input, text)
     }
 
-    /// A prediction for the same latents beside the trajectory's own, perhaps of another prompt and with cells that self-attention does not see: (B, H, W, C).
+    /// A prediction for the same latents beside the trajectory's own, of another prompt: (B, H, W, C).
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn predict_beside(&mut self, latents: &Tensor, index: usize, text: &GuidedText) -> Result<Tensor> {
+        let input = ModelInput { shares_deep: false, ..self.input(latents, index, text)? };
+        Ok(self.predict_input(&input, text)?.prediction)
+    }
+
+    /// The same with everything to be seen, and with cells that self-attention does not see; up to there both are one call.
     ///
     /// # Errors
     /// As [`predict`](Self::predict), and when the denoiser cannot erase.
-    pub fn predict_beside(
+    pub fn predict_erasing(
         &mut self,
         latents: &Tensor,
         index: usize,
         text: &GuidedText,
-        eraser: Option<&Eraser>,
-    ) -> Result<Tensor> {
-        let input = ModelInput { eraser, shares_deep: false, ..self.input(latents, index, text)? };
-        Ok(self.predict_input(&input, text)?.prediction)
+        eraser: &Eraser,
+    ) -> Result<[Tensor; 2]> {
+        let plain = ModelInput { shares_deep: false, ..self.input(latents, index, text)? };
+        let start = if plain.is_guided { None } else { self.start_before_erasing(&plain, text)? };
+        let plain = ModelInput { start: start.as_ref(), ..plain };
+        let seen = self.predict_input(&plain, text)?.prediction;
+        let erased = self.predict_input(&ModelInput { eraser: Some(eraser), ..plain }, text)?.prediction;
+        Ok([seen, erased])
+    }
+
+    /// What calls with and without an eraser have in common, counted with what comes after it in both.
+    fn start_before_erasing(&mut self, input: &ModelInput, text: &GuidedText) -> Result<Option<SharedStart>> {
+        let states = text.conditional.at(input.timestep)?;
+        let grounding = self.grounding(input, text);
+        let shape = self.shape(input, &states, grounding)?;
+        let request = DenoiserRequest { grounding, ..self.request(input, &states) };
+        let start = self.denoiser.shared_start(&request, Parting::Eraser)?;
+        if start.is_some() {
+            self.count_parts(shape, [CallPart::Start(Parting::Eraser), CallPart::After(Parting::Eraser)])?;
+            let again = CallShape { projects_text: false, ..shape };
+            self.count_parts(again, [CallPart::After(Parting::Eraser)])?;
+        }
+        Ok(start)
     }
 
     /// A plain call for a prompt.
@@ -279,6 +330,7 @@ impl Sampler<'_> {
             is_guided: text.is_guided() && self.shortcuts.guides(index, self.num_calls()),
             record: None,
             eraser: None,
+            start: None,
             shares_deep: true,
         })
     }
@@ -315,21 +367,23 @@ impl Sampler<'_> {
         text: &GuidedText,
     ) -> Result<DenoiserReply> {
         let grounding = self.grounding(input, text);
-        let (latents, batch) = match input.is_guided {
-            true => (Tensor::cat(&[&input.latents, &input.latents], 0)?, BatchPart::Conditional), // (2B, H, W, C)
-            false => (input.latents.clone(), BatchPart::All),
-        };
         let deep = self.reusable_features(input, &[states]);
-        self.count(input, &[states], grounding, !deep.is_empty())?;
+        let copies = input.texts_a_picture(states);
+        let start = if copies > 1 && deep.is_empty() { self.start_of_texts(input, states)? } else { None };
+        if input.start.is_none() {
+            let shape = CallShape { is_shallow: !deep.is_empty(), ..self.shape(input, states, grounding)? };
+            self.count_call(shape, start.as_ref().map(|_| copies))?;
+        }
+        let latents = if start.is_some() { input.latents.clone() } else { input.latents_of(states)? };
+        let batch = if input.is_guided { BatchPart::Conditional } else { BatchPart::All };
         let record = input.record.clone().map(|record| Recording { batch, ..record });
         let mut reply = self.denoiser.forward(&DenoiserRequest {
+            latents: &latents,
             record: record.as_ref(),
             grounding,
             deep: deep.first(),
-            merge_tokens: self.shortcuts.merge_tokens,
-            eraser: input.eraser,
-            cancellation: Some(&self.cancellation),
-            ..DenoiserRequest::new(&latents, input.timestep, states)
+            start: start.as_ref().or(input.start),
+            ..self.request(input, states)
         })?;
         self.keep_deep(input, reply.deep.take());
         Ok(reply)
@@ -343,20 +397,23 @@ impl Sampler<'_> {
         text: &GuidedText,
     ) -> Result<DenoiserReply> {
         let deep = self.reusable_features(input, &[&states[0], &states[1]]);
+        let start = if deep.is_empty() { self.start_of_texts(input, &states[0])? } else { None };
         // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
-        self.count(input, &[&states[0], &states[0]], self.grounding(input, text), !deep.is_empty())?;
+        let shape = self.shape(input, &states[0], self.grounding(input, text))?;
+        let shape = CallShape { batch: 2 * shape.batch, is_shallow: !deep.is_empty(), ..shape };
+        self.count_call(shape, start.as_ref().map(|_| 2 * input.texts_a_picture(&states[0])))?;
+        let latents = if start.is_some() { input.latents.clone() } else { input.latents_of(&states[0])? };
         let halves = text.grounding.as_ref().and_then(|boxes| boxes.halves_at(input.index, self.num_scheduled));
         let record = input.record.clone().map(|record| Recording { batch: BatchPart::All, ..record });
-        let (denoiser, cancellation, merge_tokens) = (self.denoiser, &self.cancellation, self.shortcuts.merge_tokens);
+        let (denoiser, requests) = (self.denoiser, [self.request(input, &states[0]), self.request(input, &states[1])]);
         let mut replies = threads::side_by_side(2, |half| {
             denoiser.forward(&DenoiserRequest {
+                latents: &latents,
                 record: if half == 1 { record.as_ref() } else { None },
                 grounding: halves.map(|halves| halves[half]),
                 deep: deep.get(half),
-                merge_tokens,
-                eraser: input.eraser,
-                cancellation: Some(cancellation),
-                ..DenoiserRequest::new(&input.latents, input.timestep, &states[half])
+                start: start.as_ref(),
+                ..requests[half]
             })
         })?;
         self.keep_deep(input, replies.iter_mut().filter_map(|reply| reply.deep.take()));
@@ -386,22 +443,49 @@ impl Sampler<'_> {
         }
     }
 
-    /// Counts the work of a call before it is made: afterwards text and boxes are projected.
-    fn count(
-        &mut self,
-        input: &ModelInput,
-        parts: &[&TextConditioning],
-        grounding: Option<&Grounding>,
-        is_shallow: bool,
-    ) -> Result<()> {
-        let (_, h, w, _) = input.latents.dims4()?;
-        let shape = CallShape {
-            batch: parts.iter().map(|part| part.batch_size()).sum(),
-            is_shallow,
+    /// A call for texts, with what is the same for all calls of a step.
+    fn request<'r>(&'r self, input: &'r ModelInput, states: &'r TextConditioning) -> DenoiserRequest<'r> {
+        DenoiserRequest {
             merge_tokens: self.shortcuts.merge_tokens,
-            ..work::call_shape(Grid::new(h, w), parts[0], grounding)
-        };
-        self.work.sampling.add(&self.denoiser.forward_cost(&shape)?);
+            eraser: input.eraser,
+            cancellation: Some(&self.cancellation),
+            ..DenoiserRequest::new(&input.latents, input.timestep, states)
+        }
+    }
+
+    /// What calls with these latents have in common, whatever the text.
+    fn start_of_texts(&self, input: &ModelInput, states: &TextConditioning) -> Result<Option<SharedStart>> {
+        Ok(self.denoiser.shared_start(&self.request(input, states), Parting::Text)?)
+    }
+
+    /// The shape of a call before it is made: afterwards text and boxes are projected.
+    fn shape(&self, input: &ModelInput, states: &TextConditioning, grounding: Option<&Grounding>) -> Result<CallShape> {
+        let (_, h, w, _) = input.latents.dims4()?;
+        Ok(CallShape {
+            batch: states.batch_size(),
+            // Where something is erased nothing is merged.
+            merge_tokens: if input.eraser.is_none() { self.shortcuts.merge_tokens } else { 1 },
+            ..work::call_shape(Grid::new(h, w), states, grounding)
+        })
+    }
+
+    /// Counts a call, whose start is perhaps `shared_by` so many texts of each picture.
+    fn count_call(&mut self, shape: CallShape, shared_by: Option<usize>) -> Result<()> {
+        let Some(copies) = shared_by else { return self.count_parts(shape, [CallPart::Whole]) };
+        let start = CallShape { batch: shape.batch / copies, part: CallPart::Start(Parting::Text), ..shape };
+        let mut cost = self.denoiser.forward_cost(&start)?;
+        cost += &self.denoiser.forward_cost(&CallShape { part: CallPart::After(Parting::Text), ..shape })?;
+        self.work.sampling.add(&cost);
+        Ok(())
+    }
+
+    /// Counts parts of a pass as one call.
+    fn count_parts<const N: usize>(&mut self, shape: CallShape, parts: [CallPart; N]) -> Result<()> {
+        let mut cost = NetworkCost::default();
+        for part in parts {
+            cost += &self.denoiser.forward_cost(&CallShape { part, ..shape })?;
+        }
+        self.work.sampling.add(&cost);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::methods::Method;
 use sinopia_diffusion::pipeline::{GuidedText, Sampler};
 use sinopia_diffusion::schedulers::{SchedulerKind, SigmaSchedule};
+use sinopia_diffusion::window::Window;
 use sinopia_diffusion::{Error, FrozenObjects, MaskedPass, Stage, Trajectory};
 
 use super::*;
@@ -46,6 +47,7 @@ impl Painted {
             text,
             source: &self.trajectory,
             cells,
+            window: Window::whole(cells.grid()),
             first,
             inside,
             noise: NoiseSource::new(Seed(5)),

@@ -1,17 +1,19 @@
 //! What a checkpoint consists of, wherever it was read from.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::Device;
 use serde_json::{Map, Value};
 
 use super::family::Family;
-use super::files::{Files, hex, kind};
+use super::files::{Files, kind};
 use super::prediction::PredictionType;
 use crate::clip::ClipTextConfig;
 use crate::hub::HubOptions;
+use crate::sha256::hex;
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
+use crate::weights::PackAccess;
 use crate::{DeviceKind, Error, Precision, Result, Tokenizer, Weights};
 
 /// How to open a checkpoint.
@@ -63,7 +65,7 @@ pub struct Component<C> {
 /// let unet = UNet2DConditionModel::load(&checkpoint.unet.config, &checkpoint.unet.weights)?;
 /// # Ok::<(), sinopia_models::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// What the user asked for, for messages and metadata.
     pub name: String,
@@ -82,7 +84,14 @@ pub struct Checkpoint {
     /// The files that were used, by relative name.
     pub(super) used: Vec<String>,
     pub(super) notes: Vec<String>,
-    pub(super) hash: OnceLock<String>,
+    pub(super) hash: Arc<ContentHash>,
+}
+
+/// A hash that is computed once, however many threads ask for it.
+#[derive(Debug, Default)]
+pub(super) struct ContentHash {
+    known: OnceLock<String>,
+    computing: Mutex<()>,
 }
 
 impl Checkpoint {
@@ -94,14 +103,34 @@ impl Checkpoint {
     /// # Errors
     /// If a file can no longer be read.
     pub fn content_hash(&self) -> Result<&str> {
-        if let Some(hash) = self.hash.get() {
+        let _computing = self.hash.computing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hash) = self.hash.known.get() {
             return Ok(hash);
         }
         let hash = match self.used.as_slice() {
             [file] => hex(&self.files.sha256(file)?),
             used => self.files.listing_hash(used)?,
         };
-        Ok(self.hash.get_or_init(|| hash))
+        Ok(self.hash.known.get_or_init(|| hash))
+    }
+
+    /// The same with a pack for the weights of its networks.
+    pub(crate) fn with_pack(&self, access: &PackAccess) -> Self {
+        let mut packed = self.clone();
+        let networks = [
+            (&mut packed.text_encoder.weights, "text_encoder"),
+            (&mut packed.unet.weights, "unet"),
+            (&mut packed.vae.weights, "vae"),
+        ];
+        for (weights, network) in networks {
+            *weights = weights.with_pack(access.clone(), network);
+        }
+        packed
+    }
+
+    /// Whether its weights can be packed into a file: they come from files, and the processor multiplies them.
+    pub(crate) fn can_be_packed(&self) -> bool {
+        matches!(self.files, Files::Folder(_)) && self.unet.weights.device().is_cpu()
     }
 
     /// What somebody who asked for it should know.

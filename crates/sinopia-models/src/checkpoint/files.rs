@@ -1,7 +1,6 @@
 //! Where a checkpoint's files are: in a folder, or in the program.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -11,10 +10,10 @@ use sinopia_layout::limits::{CONFIG_BYTES, TOKENIZER_BYTES, read_up_to};
 use sinopia_layout::python_json;
 
 use super::select::Repository;
+use crate::packs::hashes::remembered_sha256;
+use crate::sha256::{hex, sha256_hex};
 use crate::weights::OtherKind;
 use crate::{Error, Precision, Result, Weights};
-
-pub(crate) use sinopia_layout::hex::encode as hex;
 
 /// The large files of tokenizers.
 const TOKENIZER_FILES: [&str; 5] = ["vocab.json", "merges.txt", "tokenizer.json", "spiece.model", "added_tokens.json"];
@@ -147,7 +146,7 @@ impl Files {
     pub(crate) fn sha256(&self, file: &str) -> Result<[u8; 32]> {
         match self {
             Self::Embedded { files, .. } => Ok(Sha256::digest(embedded(files, file).unwrap_or_default()).into()),
-            Self::Folder(folder) => sha256_of(&folder.join(file)),
+            Self::Folder(folder) => remembered_sha256(&folder.join(file)),
         }
     }
 
@@ -186,25 +185,6 @@ pub(crate) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
 /// How many bytes such a file may have, by its name without folders.
 pub(crate) fn small_limit(name: &str) -> u64 {
     if TOKENIZER_FILES.contains(&name) { TOKENIZER_BYTES } else { CONFIG_BYTES }
-}
-
-/// The SHA-256 of a file on disk.
-pub(crate) fn sha256_of(path: &Path) -> Result<[u8; 32]> {
-    let read_error = |source| Error::Read { path: path.to_owned(), source };
-    let mut file = std::fs::File::open(path).map_err(read_error)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece).map_err(read_error)? {
-            0 => return Ok(hasher.finalize().into()),
-            length => hasher.update(&piece[..length]),
-        }
-    }
-}
-
-/// The SHA-256 of bytes, in hexadecimal.
-pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 /// What kind of JSON value this is, in words.

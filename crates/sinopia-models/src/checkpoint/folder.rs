@@ -23,17 +23,24 @@ pub(super) fn open(name: String, files: Files, options: &OpenOptions) -> Result<
     let notes = mixture(&used, options.variant.as_deref());
     let reader = Reader { files: &files, options };
 
-    let (clip_config, clip_weights) = reader.network("text_encoder", ClipTextConfig::from_json)?;
-    let (unet_config, unet_weights) = reader.network("unet", UNetConfig::from_json)?;
-    let (vae_config, vae_weights) = reader.network("vae", VaeConfig::from_json)?;
+    // Sorting out its merges takes longer than all headers.
+    let (tokenizer, networks) = rayon::join(
+        || Tokenizer::load(&files, "tokenizer"),
+        || {
+            let text_encoder = reader.network("text_encoder", ClipTextConfig::from_json)?;
+            let unet = reader.network("unet", UNetConfig::from_json)?;
+            Ok::<_, Error>((text_encoder, unet, reader.network("vae", VaeConfig::from_json)?))
+        },
+    );
+    let ((clip_config, clip_weights), (unet_config, unet_weights), (vae_config, vae_weights)) = networks?;
     let num_tokens = clip_config.vocab_size;
     let family = Family::of(unet_config.cross_attention_dim.get(0).unwrap_or_default());
     let checkpoint = Checkpoint {
         name,
         text_encoder: Component { config: clip_config, weights: ldm::clip(&clip_weights) },
-        unet: Component { config: unet_config, weights: unet_weights },
+        unet: Component { config: unet_config, weights: ldm::modern_unet(&unet_weights) },
         vae: Component { config: vae_config, weights: ldm::modern_vae(&vae_weights) },
-        tokenizer: Tokenizer::load(&files, "tokenizer")?.for_rows(num_tokens),
+        tokenizer: tokenizer?.for_rows(num_tokens),
         scheduler: reader.scheduler(&index)?,
         family,
         used,

@@ -22,6 +22,8 @@ const SAVE_EMBEDDING: &str = "put it into its base model first: in diffusers `pi
 const BASE_ALONE: &str = "it steers another model; that one can be painted with, without it";
 const PUT_INTO_FOLDER: &str =
     "it is one part of a model: put it into the folder of a whole one, in place of the part there";
+const UNET_INTO_FOLDER: &str = "it is one part of a model: put it into the `unet/` of a whole one's folder, in place of the weights there (a `.gguf` under its own name)";
+const TAKE_SAFETENSORS: &str = "take it in safetensors, for `--t5`";
 const SAM: &str = "give it to `--sam`, beside a model to paint with";
 const DETECTOR: &str = "give it to `--detector`, which looks at pictures that were painted";
 const T5: &str = "give it to `--t5`, beside a model to paint with and a connector, `--ella`";
@@ -114,7 +116,7 @@ impl OtherModel {
             return found("a CLIP, which compares pictures with texts", DETECTOR);
         }
         if any(&["input_blocks.", "down_blocks.", "unet."]) {
-            return found("a UNet alone", PUT_INTO_FOLDER);
+            return found("a UNet alone", UNET_INTO_FOLDER);
         }
         if any(&["first_stage_model.", "decoder.conv_in.", "decoder.up.", "encoder.conv_in.", "post_quant_conv."]) {
             return found("a VAE alone", PUT_INTO_FOLDER);
@@ -122,7 +124,10 @@ impl OtherModel {
         if any(&["text_model.", "cond_stage_model.", "transformer.resblocks.", "transformer.text_model."]) {
             return found("a text encoder alone", PUT_INTO_FOLDER);
         }
-        if any(&["model.layers.", "model.embed_tokens."]) {
+        if any(&["enc.blk."]) {
+            return found("a T5 in llama.cpp's form", TAKE_SAFETENSORS);
+        }
+        if any(&["model.layers.", "model.embed_tokens.", "blk.", "token_embd."]) {
             return found("a language model", LANGUAGE_MODEL);
         }
         if any(&["conv_first.", "model.0.weight", "params_ema.", "body.0.rdb1."]) {
@@ -243,11 +248,13 @@ mod tests {
             ("owlvit.text_model.final_layer_norm.weight", "a detector"),
             ("mask_decoder.iou_token.weight", "a SAM, which segments objects"),
             ("model.layers.0.self_attn.q_proj.weight", "a language model"),
+            ("blk.0.attn_q.weight", "a language model"),
+            ("enc.blk.0.attn_q.weight", "a T5 in llama.cpp's form"),
         ] {
             assert_eq!(of(&[name], &[1, 1]).as_deref(), Some(found), "{name}");
         }
         assert_eq!(of(&["model.diffusion_model.input_blocks.0.0.weight"], &[1]), None);
-        assert_eq!(of(&["blk.0.attn_q.weight"], &[1, 1]), None);
+        assert_eq!(of(&["layer.0.weight"], &[1, 1]), None);
     }
 
     #[test]

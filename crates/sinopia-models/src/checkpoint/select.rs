@@ -46,16 +46,19 @@ pub(crate) struct Repository<'a> {
 
 impl Repository<'_> {
     /// The weight files of one network: those of the variant asked for, else without a variant, else of the first variant there is; safetensors
-    /// before PyTorch's, shards together; a UNet's adapters at the end. `network` is its folder, or nothing for a folder that holds one model.
+    /// before PyTorch's, shards together; of a UNet a GGUF file if there is nothing else, and its adapters at the end. `network` is its folder, or nothing for a folder that holds one model.
     ///
     /// # Errors
     /// If there are none, or shards are missing.
     pub(crate) fn weight_files(&self, network: &str, variant: Option<&str>) -> Result<Vec<String>> {
-        let mut files = match variant {
+        let files = match variant {
             Some(variant) => self.of_variants(network, &[variant, ""])?,
             None => self.of_variants(network, &DEFAULT_VARIANTS)?,
-        }
-        .ok_or_else(|| self.no_weights(network, variant))?;
+        };
+        let mut files = match files {
+            Some(files) => files,
+            None => self.gguf(network)?.ok_or_else(|| self.no_weights(network, variant))?,
+        };
         let adapters = self.names.iter().find(|name| *name == ADAPTERS && network == "unet");
         files.extend(adapters.cloned());
         Ok(files)
@@ -77,6 +80,20 @@ impl Repository<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The GGUF file of a UNet, whatever its name: people put it into a folder.
+    fn gguf(&self, network: &str) -> Result<Option<Vec<String>>> {
+        let is_one = |name: &&String| {
+            let file = name.strip_prefix("unet/").and_then(|file| file.strip_suffix(".gguf"));
+            network == "unet" && file.is_some_and(|file| !file.contains('/'))
+        };
+        let files: Vec<String> = self.names.iter().filter(is_one).cloned().collect();
+        match files.len() {
+            0 => Ok(None),
+            1 => Ok(Some(files)),
+            _ => Err(self.not_a_checkpoint(format!("unet/ holds several GGUF files, {}: leave one", files.join(", ")))),
+        }
     }
 
     /// The files of one name, variant and format, if there are any.
@@ -398,6 +415,17 @@ mod tests {
         let other = [ADAPTERS, "vae/diffusion_pytorch_model.safetensors", "vae/gligen.safetensors"];
         assert_eq!(files_of(&other, &[], "vae", None).unwrap(), ["vae/diffusion_pytorch_model.safetensors"]);
         assert!(files_of(&[ADAPTERS], &[], "unet", None).is_err(), "adapters alone are no UNet");
+    }
+
+    #[test]
+    fn a_unet_may_be_a_gguf_file_under_any_name() {
+        let (four, eight) = ("unet/v1-5-Q4_K_S.gguf", "unet/v1-5-Q8_0.gguf");
+        check(&["unet/config.json", four], None, &[four]);
+        check(&[four, ADAPTERS], None, &[four, ADAPTERS]);
+        check(&[four, PLAIN], None, &[PLAIN]);
+        let refused = refusal(&[four, eight], None);
+        assert!(refused.contains("several GGUF files, unet/v1-5-Q4_K_S.gguf, unet/v1-5-Q8_0.gguf"), "{refused}");
+        assert!(files_of(&["vae/v.gguf"], &[], "vae", None).is_err());
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn is_hub_revision(revision: &str) -> bool {
 }
 
 fn is_weight_file(name: &str) -> bool {
-    [".safetensors", ".ckpt", ".bin"].iter().any(|extension| name.ends_with(extension))
+    [".safetensors", ".ckpt", ".bin", ".gguf"].iter().any(|extension| name.ends_with(extension))
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 pub use connector::{EllaConfig, EllaConnector, ProjectedText};
 
 use crate::checkpoint::EmbeddedFiles;
-use crate::checkpoint::files::{Files, FilesBelow, sha256_hex};
+use crate::checkpoint::files::{Files, FilesBelow};
+use crate::sha256::sha256_hex;
 use crate::t5::{FIXED_LENGTH, StateRange, T5EncoderModel, T5Tokenizer};
 use crate::{CancellationToken, DeviceKind, Error, Precision, Result};
 

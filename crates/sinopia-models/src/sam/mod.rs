@@ -34,9 +34,11 @@ use candle_core::{Device, Tensor};
 
 pub use config::{SamConfig, SamDecoderConfig, SamPromptConfig, SamVisionConfig};
 
-use crate::checkpoint::files::{Files, hex, sha256_hex, sha256_of};
+use crate::checkpoint::files::Files;
 use crate::image::{Pixels, Size};
+use crate::packs::hashes::remembered_sha256;
 use crate::preprocessing::Preprocessing;
+use crate::sha256::{hex, sha256_hex};
 use crate::{CancellationToken, Error, Precision, Result, Weights};
 use image_encoder::ImageEncoder;
 use mask_decoder::MaskDecoder;
@@ -287,7 +289,7 @@ impl Masks {
 /// [`Error::NotFound`], [`Error::NotACheckpoint`] if a folder has no weights, [`Error::Read`].
 pub fn content_hash(path: &Path) -> Result<String> {
     if !path.is_dir() {
-        return Ok(hex(&sha256_of(path)?));
+        return Ok(hex(&remembered_sha256(path)?));
     }
     let files = Files::Folder(path.to_owned());
     let config = config_of(&files)?;

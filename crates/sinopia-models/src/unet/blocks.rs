@@ -71,7 +71,7 @@ impl<'a> Builder<'a> {
             self.keep_skip();
         }
         if !is_last {
-            let weights = self.weights.pp(format!("{prefix}.downsamplers.0"));
+            let weights = self.weights.pp(format!("{prefix}.downsamplers.0")).in_8_bits();
             let downsample = Downsample::load(&weights, self.channels)?;
             self.push(UnitKind::Downsample(downsample));
             self.keep_skip();
@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
             }
         }
         if !is_last {
-            let weights = self.weights.pp(format!("{prefix}.upsamplers.0"));
+            let weights = self.weights.pp(format!("{prefix}.upsamplers.0")).in_8_bits();
             let upsample = Upsample::load(&weights, self.channels)?;
             self.push(UnitKind::Upsample(upsample));
         }
@@ -117,7 +117,7 @@ impl<'a> Builder<'a> {
             eps: self.config.norm_eps,
             time_width: Some(self.config.time_width()),
         };
-        let resnet = ResnetBlock::load(&self.weights.pp(name), options)?;
+        let resnet = ResnetBlock::load(&self.weights.pp(name).in_8_bits(), options)?;
         self.push(UnitKind::Resnet(Box::new(resnet)));
         self.channels = out_channels;
         Ok(())
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
             text_width: self.text_width,
             is_gated: self.is_gated,
         };
-        let transformer = SpatialTransformer::load(&self.weights.pp(name), key, options)?;
+        let transformer = SpatialTransformer::load(&self.weights.pp(name).in_8_bits(), key, options)?;
         self.push(UnitKind::Transformer(Box::new(transformer)));
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! counts as its formula has it, though a convolution may be computed with fewer multiplications. The walk is that of [`blocks`](super::blocks), without
 //! weights; a test holds the two together.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
@@ -15,7 +16,7 @@ use super::conditions::Windows;
 use super::config::Level;
 use super::gradient::TRACE_BYTES;
 use super::grounding::{HIDDEN_WIDTH, POSITION_WIDTH};
-use super::{AttnKey, Grounding, GroundingWiring, UNetConfig};
+use super::{AttnKey, Grounding, GroundingWiring, Parting, UNetConfig};
 use crate::Result;
 
 /// A part of the network that work is counted for.
@@ -106,6 +107,20 @@ pub struct CallShape {
     pub is_shallow: bool,
     /// Side of the windows that self-attention on the latents' grid merges keys and values of.
     pub merge_tokens: usize,
+    /// Which part of the pass is run.
+    pub part: CallPart,
+}
+
+/// A part of a pass: calls may have a [start](super::SharedStart) in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CallPart {
+    /// All of it.
+    #[default]
+    Whole,
+    /// What calls that differ in something have in common.
+    Start(Parting),
+    /// What comes after that.
+    After(Parting),
 }
 
 impl CallShape {
@@ -120,6 +135,7 @@ impl CallShape {
             last_key: None,
             is_shallow: false,
             merge_tokens: 1,
+            part: CallPart::Whole,
         }
     }
 
@@ -183,11 +199,25 @@ impl UNetConfig {
         let mut cost = NetworkCost::default();
         let units = unit_shapes(self, shape.latents)?;
         let last_layer = units.iter().rposition(|unit| matches!(unit.kind, ShapeKind::Resnet { .. })).unwrap_or(0);
-        for (index, unit) in units.into_iter().enumerate() {
+        let meeting = |parting| units.iter().position(|unit| unit.parts(parting)).unwrap_or(units.len());
+        for (index, unit) in units.iter().enumerate() {
             if shape.is_shallow && (1..last_layer).contains(&index) {
                 continue;
             }
-            cost.add(unit.part, work(&unit));
+            let work = match shape.part {
+                CallPart::Whole => work(unit),
+                CallPart::Start(parting) => match index.cmp(&meeting(parting)) {
+                    Ordering::Less => unit.without_boxes(shape),
+                    Ordering::Equal => unit.start(shape, parting),
+                    Ordering::Greater => break,
+                },
+                CallPart::After(parting) => match index.cmp(&meeting(parting)) {
+                    Ordering::Less => work(unit) - unit.without_boxes(shape),
+                    Ordering::Equal => work(unit) - unit.start(shape, parting),
+                    Ordering::Greater => work(unit),
+                },
+            };
+            cost.add(unit.part, work);
             if unit.ends_at(shape.last_key) {
                 break;
             }
@@ -247,6 +277,32 @@ impl UnitShape {
         }
     }
 
+    /// Whether calls that differ in something part in it.
+    fn parts(&self, parting: Parting) -> bool {
+        match (self.kind, parting) {
+            (ShapeKind::Transformer { .. }, Parting::Text) => true,
+            (ShapeKind::Transformer { key, .. }, Parting::Eraser) => matches!(key, AttnKey::Up { .. }),
+            _ => false,
+        }
+    }
+
+    /// The way forward without the boxes' tokens: of a unit before calls part, what they have in common.
+    fn without_boxes(&self, shape: &CallShape) -> u64 {
+        self.forward(&CallShape { grounding: None, ..*shape })
+    }
+
+    /// What calls have in common of the unit that they part in.
+    fn start(&self, shape: &CallShape, parting: Parting) -> u64 {
+        match (self.kind, parting) {
+            (ShapeKind::Transformer { channels, .. }, Parting::Text) => {
+                let c = channels as u64;
+                let projections = 5 * self.cells * c * c; // in, queries, keys, values, out
+                shape.batch as u64 * (projections + self.self_attention_products(c) - self.merged_away(c, shape))
+            }
+            _ => 0,
+        }
+    }
+
     /// Multiply-accumulates of the way forward.
     fn forward(&self, shape: &CallShape) -> u64 {
         let batch = shape.batch as u64;
@@ -297,7 +353,8 @@ impl UnitShape {
                 let c = channels as u64;
                 let layers = (0..ends_in.map_or(num_layers, |layer| layer + 1)).map(|layer| {
                     let grounding = self.grounding_of_layer(shape, ends_in == Some(layer));
-                    self.self_attention_products(c) + grounding.map_or(0, |slots| self.fuser_products(c, slots))
+                    let pixels = self.self_attention_products(c) - self.products_merged_away(c, shape);
+                    pixels + grounding.map_or(0, |slots| self.fuser_products(c, slots))
                 });
                 layers.sum()
             }
@@ -322,12 +379,21 @@ impl UnitShape {
 
     /// What merging keys and values spares of a layer's self-attention.
     fn merged_away(&self, c: u64, shape: &CallShape) -> u64 {
+        2 * self.cells_merged_away(shape) * c * c + self.products_merged_away(c, shape)
+    }
+
+    /// Of that, scores and weighted values.
+    fn products_merged_away(&self, c: u64, shape: &CallShape) -> u64 {
+        2 * self.cells * self.cells_merged_away(shape) * c
+    }
+
+    /// Keys less than there are pixels.
+    fn cells_merged_away(&self, shape: &CallShape) -> u64 {
         let latents = shape.latents;
         if self.cells != latents.cells() as u64 || Windows::new(latents, shape.merge_tokens).is_none() {
             return 0;
         }
-        let away = self.cells - self.cells / (shape.merge_tokens * shape.merge_tokens) as u64;
-        2 * away * c * c + 2 * self.cells * away * c
+        self.cells - self.cells / (shape.merge_tokens * shape.merge_tokens) as u64
     }
 
     /// What the adapter of a layer sees, if it has work.

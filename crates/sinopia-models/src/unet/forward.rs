@@ -5,16 +5,11 @@ use sinopia_layout::Grid;
 
 use super::conditions::{Conditions, Windows};
 use super::request::Plan;
+use super::start::{Origin, Position};
 use super::transformer::Outcome;
-use super::{AttnMaps, DenoiserReply, DenoiserRequest, UNet2DConditionModel};
+use super::unit::Visit;
+use super::{AttnKey, AttnMaps, DenoiserReply, DenoiserRequest, Parting, UNet2DConditionModel};
 use crate::{CancellationToken, Error, Result, cancellation};
-
-/// A unit that a walk has come to, and all that is needed to run it, once or again.
-pub(super) struct Visit<'a> {
-    pub(super) unit: usize,
-    pub(super) inputs: &'a [Tensor],
-    pub(super) skip_grid: Option<(usize, usize)>,
-}
 
 /// Where a walk ended.
 pub(super) struct Walk {
@@ -38,11 +33,18 @@ impl UNet2DConditionModel {
     pub fn forward(&self, request: &DenoiserRequest) -> Result<DenoiserReply> {
         let plan = self.check(request)?;
         let conditions = self.conditions(request, &plan)?;
-        let run = |Visit { unit, inputs, skip_grid }: Visit| self.units[unit].forward(inputs, skip_grid, &conditions);
         if let Some(deep) = request.deep {
             return self.forward_shallow(request, deep, &conditions);
         }
-        let Walk { prediction, maps, deep, .. } = self.walk(request.latents, request.cancellation, run)?;
+        let (position, mut seen) = match request.start {
+            None => (Position::first(request.latents), None),
+            Some(start) => start.spread(request.text.batch_size() / request.latents.dims()[0])?,
+        };
+        let run = |visit: Visit| match seen.take() {
+            Some(seen) => self.units[visit.unit].forward_from(visit.inputs, seen, &conditions),
+            None => self.run(visit, &conditions),
+        };
+        let Walk { prediction, maps, deep, .. } = self.walk(position, request.cancellation, run)?;
         Ok(DenoiserReply { prediction, maps, deep })
     }
 
@@ -70,47 +72,77 @@ impl UNet2DConditionModel {
     }
 
     /// The last unit that takes a skip connection.
-    fn last_layer(&self) -> usize {
+    pub(super) fn last_layer(&self) -> usize {
         self.units.iter().rposition(|unit| unit.takes_skip).unwrap_or(0)
     }
 
-    /// Has unit after unit run by `run`.
+    /// Has unit after unit run by `run`, from where a walk stands on.
     pub(super) fn walk(
         &self,
-        latents: &Tensor,
+        from: Position,
         cancellation: Option<&CancellationToken>,
         mut run: impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
     ) -> Result<Walk> {
-        let mut hidden = latents.clone(); // (B, H, W, C), all three changing on the way
-        let mut skips: Vec<Tensor> = Vec::new();
+        let mut position = from;
         let (mut maps, mut deep) = (AttnMaps::new(), None);
         let last_layer = self.last_layer();
-        for (index, unit) in self.units.iter().enumerate() {
-            if index == last_layer {
-                deep = Some(hidden.clone());
+        while position.unit < self.units.len() {
+            if position.unit == last_layer {
+                deep = Some(position.hidden.clone());
             }
             cancellation::check(cancellation)?;
-            let mut inputs = vec![hidden];
-            if unit.takes_skip {
-                inputs.extend(skips.pop());
+            let (outcome_maps, ended) = self.step(&mut position, &mut run)?;
+            maps.extend(outcome_maps);
+            if ended {
+                return Ok(Walk { prediction: None, maps, deep, num_open_skips: position.skips.len() });
             }
-            let skip_grid = skips.last().map(|skip| (skip.dims()[1], skip.dims()[2]));
-            let outcome = run(Visit { unit: index, inputs: &inputs, skip_grid })?;
-            maps.extend(outcome.maps);
-            let Some(output) = outcome.hidden else {
-                return Ok(Walk { prediction: None, maps, deep, num_open_skips: skips.len() });
-            };
-            if unit.keeps_skip {
-                skips.push(output.clone());
-            }
-            hidden = output;
         }
-        Ok(Walk { prediction: Some(hidden), maps, deep, num_open_skips: skips.len() })
+        Ok(Walk { prediction: Some(position.hidden), maps, deep, num_open_skips: position.skips.len() })
+    }
+
+    /// Has the units before `end` run by `run`, none of which is a pass's last.
+    pub(super) fn walk_to(
+        &self,
+        end: usize,
+        latents: &Tensor,
+        cancellation: Option<&CancellationToken>,
+        mut run: impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
+    ) -> Result<Position> {
+        let mut position = Position::first(latents);
+        while position.unit < end {
+            cancellation::check(cancellation)?;
+            self.step(&mut position, &mut run)?;
+        }
+        Ok(position)
+    }
+
+    /// Has one unit run: its maps, and whether the pass ended in it.
+    fn step(
+        &self,
+        position: &mut Position,
+        run: &mut impl FnMut(Visit) -> sinopia_nn::Result<Outcome>,
+    ) -> sinopia_nn::Result<(Vec<(AttnKey, Tensor)>, bool)> {
+        let (index, unit) = (position.unit, &self.units[position.unit]);
+        let mut inputs = vec![position.hidden.clone()]; // (B, H, W, C) each
+        if unit.takes_skip {
+            inputs.extend(position.skips.pop());
+        }
+        let skip_grid = position.skips.last().map(|skip| (skip.dims()[1], skip.dims()[2]));
+        let Outcome { hidden, maps } = run(Visit { unit: index, inputs: &inputs, skip_grid })?;
+        let Some(output) = hidden else { return Ok((maps, true)) };
+        if unit.keeps_skip {
+            position.skips.push(output.clone());
+        }
+        (position.unit, position.hidden) = (index + 1, output);
+        Ok((maps, false))
     }
 
     /// What is the same for all units.
     pub(super) fn conditions<'a>(&self, request: &DenoiserRequest<'a>, plan: &'a Plan<'a>) -> Result<Conditions<'a>> {
-        let time = self.time_embedding.activated(request.timestep, request.text.added(), request.latents.device())?;
+        let time = match request.start {
+            Some(start) => start.time.clone(),
+            None => self.time_embedding.activated(request.timestep, request.text.added(), request.latents.device())?,
+        };
         let grounding = match request.grounding {
             Some(grounding) => Some((self.grounding_tokens(grounding)?, grounding)),
             None => None,
@@ -122,6 +154,13 @@ impl UNet2DConditionModel {
 
     /// Whether the request fits the network.
     pub(super) fn check<'a>(&self, request: &DenoiserRequest<'a>) -> Result<Plan<'a>> {
+        let plan = self.check_parts(request)?;
+        check_start(request)?;
+        Ok(plan)
+    }
+
+    /// Whether each part of the request fits the network, whatever there are of texts for each of the latents.
+    pub(super) fn check_parts<'a>(&self, request: &DenoiserRequest<'a>) -> Result<Plan<'a>> {
         let input = |what, expected: String, found: String| Err(Error::Input { what, expected, found });
         let (latents, text) = (request.latents, request.text);
         let channels = self.config.in_channels;
@@ -137,19 +176,15 @@ impl UNet2DConditionModel {
             let expected = format!("of width {} for this UNet", self.text_width);
             return input("text embeddings", expected, format!("width {}", text.width()));
         }
-        if text.batch_size() != latents.dims()[0] {
-            let expected = format!("as many as latents, {}", latents.dims()[0]);
-            return input("text embeddings", expected, text.batch_size().to_string());
-        }
         let added = text.added().map(|added| added.text_embeds.dims()[1]);
         if added != self.added_text_width() {
             let described = |width: Option<usize>| width.map_or("none".to_owned(), |width| format!("width {width}"));
             return input("pooled text embeddings", described(self.added_text_width()), described(added));
         }
         if let Some(grounding) = request.grounding
-            && grounding.batch_size() != latents.dims()[0]
+            && grounding.batch_size() != text.batch_size()
         {
-            let expected = format!("for as many images as latents, {}", latents.dims()[0]);
+            let expected = format!("for as many images as texts, {}", text.batch_size());
             return input("grounding", expected, grounding.batch_size().to_string());
         }
         if let Some(eraser) = request.eraser
@@ -159,5 +194,31 @@ impl UNet2DConditionModel {
             return input("the eraser's mask", format!("on the latents' grid, {latents}"), erased.to_string());
         }
         Plan::new(request, &self.keys)
+    }
+}
+
+/// Whether the texts are as many as the latents, or several times as many where these have a start in common.
+fn check_start(request: &DenoiserRequest) -> Result<()> {
+    let (pictures, texts) = (request.latents.dims()[0], request.text.batch_size());
+    let input = |what, expected: String, found: String| Err(Error::Input { what, expected, found });
+    let Some(start) = request.start else {
+        return match texts == pictures {
+            true => Ok(()),
+            false => input("text embeddings", format!("as many as latents, {pictures}"), texts.to_string()),
+        };
+    };
+    if request.deep.is_some() {
+        return input("a call with deep features", "no start".to_owned(), "one".to_owned());
+    }
+    if start.origin != Origin::of(request) {
+        let expected = format!("one of the same latents and timestep: {:?}", Origin::of(request));
+        return input("the start of a call", expected, format!("{:?}", start.origin));
+    }
+    match (start.parting, texts.is_multiple_of(pictures)) {
+        (Parting::Text, true) => Ok(()),
+        (Parting::Eraser, _) if texts == pictures => Ok(()),
+        _ => {
+            input("text embeddings", format!("as many as latents, {pictures}, or several for each"), texts.to_string())
+        }
     }
 }

@@ -8,9 +8,10 @@ use candle_core::{Tensor, Var};
 use sinopia_nn::Traced;
 
 use super::conditions::Conditions;
-use super::forward::Visit;
+use super::start::Position;
 use super::transformer::Outcome;
 use super::unit::Unit;
+use super::unit::Visit;
 use super::{AttnKey, AttnMaps, DenoiserRequest, UNet2DConditionModel};
 use crate::{CancellationToken, Error, Result, cancellation};
 
@@ -51,6 +52,7 @@ impl UNet2DConditionModel {
         request: &DenoiserRequest,
         loss: &mut dyn FnMut(&AttnMaps) -> Result<Tensor, E>,
     ) -> Result<(f32, Tensor), E> {
+        let request = &DenoiserRequest { start: None, ..*request };
         let plan = self.check(request)?.stop_after_maps();
         if plan.keys().is_empty() {
             return Err(E::from(nothing_recorded()));
@@ -63,7 +65,7 @@ impl UNet2DConditionModel {
             saved.push(run);
             Ok(outcome)
         };
-        let walk = self.walk(&request.latents.detach(), request.cancellation, run)?;
+        let walk = self.walk(Position::first(&request.latents.detach()), request.cancellation, run)?;
         let (value, map_cotangents) = differentiate(&walk.maps, loss)?;
         let sweep = Sweep { saved, map_cotangents, num_open_skips: walk.num_open_skips };
         let gradient = self.sweep_back(sweep, &conditions, request.cancellation)?;

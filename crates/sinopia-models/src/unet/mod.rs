@@ -19,6 +19,9 @@ mod key;
 mod model;
 mod per_layer;
 mod request;
+mod start;
+#[cfg(test)]
+mod start_tests;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -27,7 +30,7 @@ mod transformer_parts;
 mod unit;
 
 pub use config::{PerBlock, UNetConfig};
-pub use cost::{CallShape, GroundingShape, NetworkCost, NetworkPart};
+pub use cost::{CallPart, CallShape, GroundingShape, NetworkCost, NetworkPart};
 pub use eraser::Eraser;
 pub use gradient::TRACE_BYTES;
 pub use grounding::{Grounding, GroundingWiring};
@@ -37,3 +40,4 @@ pub(crate) use model::holds_adapters;
 pub use request::{
     AddedConditioning, AttnMaps, BatchPart, DenoiserReply, DenoiserRequest, Recording, TextConditioning, TokenColumns,
 };
+pub use start::{Parting, SharedStart};

@@ -7,7 +7,7 @@ use sinopia_nn::Linear;
 
 use super::config::NUM_TIME_IDS;
 use super::per_layer::{KeyValue, LayerId, PerLayer};
-use super::{AttnKey, Eraser, Grounding};
+use super::{AttnKey, Eraser, Grounding, SharedStart};
 use crate::{CancellationToken, Error, Result};
 
 /// One call of a [`Denoiser`](crate::denoiser::Denoiser), described by data: what it sees and what is wanted back.
@@ -19,7 +19,7 @@ pub struct DenoiserRequest<'a> {
     pub latents: &'a Tensor,
     /// The noise level, 0..1000 in published models; fractions are allowed. The same for the whole batch.
     pub timestep: f64,
-    /// The prompts, one for each of the batch.
+    /// The prompts, one for each of the batch; with a `start`, perhaps several.
     pub text: &'a TextConditioning,
     /// What should stand where, for models with grounding adapters.
     pub grounding: Option<&'a Grounding>,
@@ -36,6 +36,10 @@ pub struct DenoiserRequest<'a> {
     /// What no pixel is to attend to, in networks that [can erase](crate::Denoiser::can_erase). Nothing is merged then: windows would mix what is erased
     /// into what is not.
     pub eraser: Option<&'a Eraser>,
+    /// What the call has in common with others and need not run again, of the same latents, timestep and `merge_tokens`. One for several texts a picture, as
+    /// the halves of guidance are: `text` then has as many for each of the latents, all pictures' for one half after all pictures' for another. Gradients run
+    /// whole.
+    pub start: Option<&'a SharedStart>,
     /// Looked at before each part of the network; the call then ends with [`Error::Cancelled`].
     pub cancellation: Option<&'a CancellationToken>,
 }
@@ -53,6 +57,7 @@ impl<'a> DenoiserRequest<'a> {
             deep: None,
             merge_tokens: 1,
             eraser: None,
+            start: None,
             cancellation: None,
         }
     }

@@ -10,7 +10,7 @@ use crate::testing::normal;
 use crate::{CancellationToken, Error, Weights};
 
 /// Two levels, attention at the finer one and in the middle: the miniature's shape.
-fn two_levels() -> UNetConfig {
+pub(super) fn two_levels() -> UNetConfig {
     config(
         r#"{"block_out_channels": [8, 16], "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
             "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "layers_per_block": 2, "norm_num_groups": 4,
@@ -19,7 +19,7 @@ fn two_levels() -> UNetConfig {
 }
 
 /// Three levels with everything different at each, attention where it is least expected, several layers in a transformer.
-fn three_levels() -> UNetConfig {
+pub(super) fn three_levels() -> UNetConfig {
     config(
         r#"{"block_out_channels": [4, 12, 8],
             "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
@@ -29,7 +29,7 @@ fn three_levels() -> UNetConfig {
     )
 }
 
-fn one_level() -> UNetConfig {
+pub(super) fn one_level() -> UNetConfig {
     config(
         r#"{"block_out_channels": [8], "down_block_types": ["DownBlock2D"], "up_block_types": ["CrossAttnUpBlock2D"],
             "layers_per_block": 1, "norm_num_groups": 4, "cross_attention_dim": 6, "attention_head_dim": 2}"#,
@@ -37,13 +37,13 @@ fn one_level() -> UNetConfig {
 }
 
 /// [`two_levels`] with grounding adapters.
-fn gated() -> UNetConfig {
+pub(super) fn gated() -> UNetConfig {
     let mut config = two_levels();
     config.other.insert("attention_type".into(), "gated".into());
     config
 }
 
-fn grounding(unet: &UNet2DConditionModel, b: usize) -> Grounding {
+pub(super) fn grounding(unet: &UNet2DConditionModel, b: usize) -> Grounding {
     let width = unet.text_width();
     let mask: Vec<f32> = (0..b * 5).map(|slot| if slot % 5 < 2 { 1.0 } else { 0.0 }).collect();
     let mask = Tensor::from_vec(mask, (b, 5), &candle_core::Device::Cpu).unwrap();
@@ -52,7 +52,7 @@ fn grounding(unet: &UNet2DConditionModel, b: usize) -> Grounding {
 }
 
 /// Erases the cells that `is_erased` says, counted row by row.
-fn eraser(grid: Grid, query_scale: f64, is_erased: impl Fn(usize) -> bool) -> Eraser {
+pub(super) fn eraser(grid: Grid, query_scale: f64, is_erased: impl Fn(usize) -> bool) -> Eraser {
     let mask = GridMask::from_cells(grid, (0..grid.cells()).map(is_erased).collect()).unwrap();
     Eraser::new(mask, query_scale).unwrap()
 }
@@ -61,18 +61,18 @@ fn config(json: &str) -> UNetConfig {
     UNetConfig::from_json(json).unwrap()
 }
 
-fn unet(config: &UNetConfig) -> UNet2DConditionModel {
+pub(super) fn unet(config: &UNetConfig) -> UNet2DConditionModel {
     UNet2DConditionModel::load(config, &Weights::random(1)).unwrap()
 }
 
 /// Latents and a text for a network.
-struct Inputs {
-    latents: Tensor,
-    text: TextConditioning,
+pub(super) struct Inputs {
+    pub(super) latents: Tensor,
+    pub(super) text: TextConditioning,
 }
 
 impl Inputs {
-    fn new(unet: &UNet2DConditionModel, b: usize, h: usize, w: usize) -> Self {
+    pub(super) fn new(unet: &UNet2DConditionModel, b: usize, h: usize, w: usize) -> Self {
         let text = normal(3, (b, 7, unet.text_width())).unwrap();
         Self {
             latents: normal(2, (b, h, w, unet.config().in_channels)).unwrap(),
@@ -80,12 +80,16 @@ impl Inputs {
         }
     }
 
-    fn request<'a>(&'a self, record: Option<&'a Recording>, last_key: Option<AttnKey>) -> DenoiserRequest<'a> {
+    pub(super) fn request<'a>(
+        &'a self,
+        record: Option<&'a Recording>,
+        last_key: Option<AttnKey>,
+    ) -> DenoiserRequest<'a> {
         DenoiserRequest { record, last_key, ..DenoiserRequest::new(&self.latents, 321.5, &self.text) }
     }
 }
 
-fn values(x: &Tensor) -> Vec<f32> {
+pub(super) fn values(x: &Tensor) -> Vec<f32> {
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -278,10 +282,13 @@ fn the_gradient_is_that_of_the_whole_graph() {
         for (keys, last_key) in [(keys.clone(), None), (unet.guidance_keys(), None), (few, keys.last().copied())] {
             let record = Recording::new(keys);
             let request = inputs.request(Some(&record), last_key);
-            let (value, gradient) = unet.gradient(&request, &mut loss).unwrap();
-            let (expected_value, expected) = gradient_of_whole_graph(&unet, &request);
-            assert!((value - expected_value).abs() <= 1e-5 * expected_value.abs(), "{value} {expected_value}");
-            assert_near(&gradient, &expected, 1e-5);
+            for merge_tokens in [1, 2] {
+                let request = DenoiserRequest { merge_tokens, ..request };
+                let (value, gradient) = unet.gradient(&request, &mut loss).unwrap();
+                let (expected_value, expected) = gradient_of_whole_graph(&unet, &request);
+                assert!((value - expected_value).abs() <= 1e-5 * expected_value.abs(), "{value} {expected_value}");
+                assert_near(&gradient, &expected, 1e-5);
+            }
         }
     }
 }
@@ -423,7 +430,7 @@ fn requests_that_do_not_fit_are_answered() {
     let (gated, fits) = (super::UNet2DConditionModel::load(&gated(), &Weights::random(1)).unwrap(), &grounding);
     let wide = self::grounding(&self::unet(&three_levels()), 1);
     let several = self::grounding(&gated, 2);
-    for (grounding, part) in [(&wide, "width 12"), (&several, "as many images as latents, 1")] {
+    for (grounding, part) in [(&wide, "width 12"), (&several, "as many images as texts, 1")] {
         let message =
             gated.forward(&DenoiserRequest { grounding: Some(grounding), ..request }).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");

@@ -55,9 +55,9 @@ impl SpatialTransformer {
         Ok(Self {
             key,
             norm: group_norm(&weights.pp("norm"), channels, options.num_groups, GROUP_NORM_EPS)?,
-            proj_in: linear(&weights.pp("proj_in"), channels, channels)?,
+            proj_in: linear(&weights.pp("proj_in").in_16_bits(), channels, channels)?,
             layers,
-            proj_out: linear(&weights.pp("proj_out"), channels, channels)?,
+            proj_out: linear(&weights.pp("proj_out").in_16_bits(), channels, channels)?,
         })
     }
 
@@ -69,14 +69,37 @@ impl SpatialTransformer {
 
     /// (B, H, W, C) to the same.
     pub(super) fn forward(&self, x: &Tensor, conditions: &Conditions) -> sinopia_nn::Result<Outcome> {
+        self.forward_from(x, self.start(x, conditions)?, conditions)
+    }
+
+    /// The way of (B, H, W, C) to where the first layer meets text or boxes, (B, HW, C): it knows of neither.
+    pub(super) fn start(&self, x: &Tensor, conditions: &Conditions) -> sinopia_nn::Result<Tensor> {
         let (b, h, w, c) = x.dims4()?;
         let pixels = self.norm.forward(x)?.reshape((b, h * w, c))?; // (B, HW, C)
-        let mut hidden = self.proj_in.forward(&pixels)?;
+        let hidden = self.proj_in.forward(&pixels)?;
         let erased = self.erased(Grid::new(h, w), conditions, x.device())?;
+        match self.layers.first() {
+            Some(layer) => layer.attend_to_pixels(&hidden, conditions, erased.as_ref()),
+            None => Ok(hidden),
+        }
+    }
+
+    /// What [`forward`](Self::forward) makes of `x`, whose [`start`](Self::start) is known.
+    pub(super) fn forward_from(
+        &self,
+        x: &Tensor,
+        start: Tensor,
+        conditions: &Conditions,
+    ) -> sinopia_nn::Result<Outcome> {
+        let (b, h, w, c) = x.dims4()?;
+        let erased = self.erased(Grid::new(h, w), conditions, x.device())?;
+        let mut hidden = start; // (B, HW, C)
         let mut maps = Vec::new();
-        for (layer, key) in self.layers.iter().zip(self.keys()) {
-            let place = LayerPlace { key, erased: erased.as_ref() };
-            match layer.forward(&hidden, conditions, place, &mut maps)? {
+        for (index, (layer, key)) in self.layers.iter().zip(self.keys()).enumerate() {
+            if index > 0 {
+                hidden = layer.attend_to_pixels(&hidden, conditions, erased.as_ref())?;
+            }
+            match layer.attend_to_text(hidden, conditions, key, &mut maps)? {
                 Some(output) => hidden = output,
                 None => return Ok(Outcome { hidden: None, maps }),
             }
@@ -92,13 +115,6 @@ impl SpatialTransformer {
             _ => Ok(None),
         }
     }
-}
-
-/// Which layer of a network one is, and what its self-attention does not see there.
-#[derive(Debug, Clone, Copy)]
-struct LayerPlace<'a> {
-    key: AttnKey,
-    erased: Option<&'a ErasedGrid>,
 }
 
 /// Self-attention, cross-attention and feed-forward, each after a layer norm and added to its input: `BasicTransformerBlock`. Where the network has
@@ -129,19 +145,28 @@ impl TransformerLayer {
         })
     }
 
-    /// (B, HW, C) to the same; `None` if the pass ends at the place's key.
-    fn forward(
+    /// Self-attention, which knows of neither text nor boxes: (B, HW, C) to the same.
+    fn attend_to_pixels(
         &self,
         x: &Tensor,
         conditions: &Conditions,
-        LayerPlace { key, erased }: LayerPlace,
+        erased: Option<&ErasedGrid>,
+    ) -> sinopia_nn::Result<Tensor> {
+        match erased {
+            None => self.attn1.self_attention(&self.norm1.forward(x)?, x, conditions),
+            Some(erased) => self.attn1.erased_self_attention(&self.norm1.forward(x)?, x, erased),
+        }
+    }
+
+    /// Boxes, text and feed-forward: (B, HW, C) to the same; `None` if the pass ends at the layer's key.
+    fn attend_to_text(
+        &self,
+        x: Tensor,
+        conditions: &Conditions,
+        key: AttnKey,
         maps: &mut Vec<(AttnKey, Tensor)>,
     ) -> sinopia_nn::Result<Option<Tensor>> {
         let Conditions { text, plan, .. } = conditions;
-        let x = match erased {
-            None => self.attn1.self_attention(&self.norm1.forward(x)?, x, conditions)?,
-            Some(erased) => self.attn1.erased_self_attention(&self.norm1.forward(x)?, x, erased)?,
-        };
         // In parallel wiring the queries for the text are what comes in, not what the boxes made of it.
         let is_parallel = conditions.grounding.as_ref().is_some_and(|(_, g)| g.wiring() == GroundingWiring::Parallel);
         let x = if is_parallel { x } else { self.ground(x, conditions)? };

@@ -18,6 +18,13 @@ pub(super) struct Unit {
     pub(super) keeps_skip: bool,
 }
 
+/// A unit that a walk has come to, and all that is needed to run it, once or again.
+pub(super) struct Visit<'a> {
+    pub(super) unit: usize,
+    pub(super) inputs: &'a [Tensor],
+    pub(super) skip_grid: Option<(usize, usize)>,
+}
+
 /// What a unit computes.
 #[derive(Debug, Clone)]
 pub(super) enum UnitKind {
@@ -46,6 +53,27 @@ impl Unit {
             UnitKind::Resnet(_) => 5 * input,
             UnitKind::Upsample(_) => 8 * input,
             UnitKind::ConvIn(_) | UnitKind::Downsample(_) | UnitKind::Out { .. } => 2 * input,
+        }
+    }
+
+    /// What calls that see other texts have in common of a transformer of this input: (B, HW, C). Other units are the same or not, as a whole.
+    pub(super) fn start(&self, input: &Tensor, conditions: &Conditions) -> sinopia_nn::Result<Option<Tensor>> {
+        match &self.kind {
+            UnitKind::Transformer(transformer) => Ok(Some(transformer.start(input, conditions)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Applies a unit to its one input, whose [`start`](Self::start) is known.
+    pub(super) fn forward_from(
+        &self,
+        inputs: &[Tensor],
+        start: Tensor,
+        conditions: &Conditions,
+    ) -> sinopia_nn::Result<Outcome> {
+        match (&self.kind, inputs) {
+            (UnitKind::Transformer(transformer), [x]) => transformer.forward_from(x, start, conditions),
+            _ => self.forward(inputs, None, conditions),
         }
     }
 

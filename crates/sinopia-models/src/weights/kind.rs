@@ -20,6 +20,7 @@ pub(super) enum FileKind {
     Zip,
     /// Among them PyTorch's files from before.
     Pickle,
+    Gguf,
     Other(OtherKind),
     Unknown,
 }
@@ -45,6 +46,7 @@ impl FileKind {
             _ if is_safetensors(bytes) => Self::Safetensors,
             [b'P', b'K', 3, 4, ..] => Self::Zip,
             [0x80, 1..=5, ..] => Self::Pickle,
+            [b'G', b'G', b'U', b'F', ..] => Self::Gguf,
             // Where a safetensors file has the length of its header there is something else.
             [a, b, c, d, e, f, g, h, _, ..]
                 if u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h]) > bytes.len() as u64 =>
@@ -75,17 +77,10 @@ impl OtherKind {
             _ if ["<!doctype", "<html", "<head", "<?xml", "<error"].iter().any(|tag| begins(tag)) => {
                 kind(WEB_PAGE, FETCH_AGAIN)
             }
-            [b'G', b'G', b'U', b'F', ..] => {
-                let architecture = gguf_architecture(start).map(|name| format!(" (architecture `{name}`)"));
-                Some(Self {
-                    found: format!("a GGUF file{}", architecture.unwrap_or_default()),
-                    remedy: "GGUF files are read as language models only, `--llm-model FILE.gguf`; take the model in safetensors",
-                })
-            }
             [b'g' | b'l' | b't', b'g' | b'j' | b'm', ..]
                 if [b"lmgg", b"tjgg", b"fmgg"].iter().any(|mark| start.starts_with(*mark)) =>
             {
-                kind("a GGML file", "take the model in safetensors")
+                kind("a GGML file", "GGUF came after it: take the model in GGUF or safetensors")
             }
             [0x1f, 0x8b, ..] => kind("a gzip archive", "unpack it, and name what was in it"),
             [b'7', b'z', 0xbc, 0xaf, ..] => kind("a 7z archive", "unpack it, and name what was in it"),
@@ -123,39 +118,6 @@ fn is_safetensors(bytes: &[u8]) -> bool {
     bytes.get(HEADER_AT) == Some(&b'{') && bytes.get(HEADER_AT - 1) == Some(&0)
 }
 
-/// `general.architecture` of a GGUF file, which stands first or nearly so.
-fn gguf_architecture(bytes: &[u8]) -> Option<String> {
-    const STRING: u64 = 8;
-    const LOOKED_AT: usize = 16;
-    let number = |at: usize, width: usize| -> Option<usize> {
-        let part = bytes.get(at..at.checked_add(width)?)?;
-        usize::try_from(part.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))).ok()
-    };
-    let text = |at: usize| -> Option<(&[u8], usize)> {
-        let end = at.checked_add(8)?.checked_add(number(at, 8)?)?;
-        Some((bytes.get(at + 8..end)?, end))
-    };
-    let mut at = 24; // magic, version, and the numbers of tensors and of keys
-    for _ in 0..LOOKED_AT {
-        let (key, behind) = text(at)?;
-        at = match number(behind, 4)? as u64 {
-            STRING => {
-                let (value, end) = text(behind + 4)?;
-                if key == b"general.architecture" {
-                    return Some(String::from_utf8_lossy(value).into_owned());
-                }
-                end
-            }
-            0 | 1 | 7 => behind + 5,
-            2 | 3 => behind + 6,
-            4..=6 => behind + 8,
-            10..=12 => behind + 12,
-            _ => return None,
-        };
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,16 +143,6 @@ mod tests {
         assert_eq!(OtherKind::of(b"RIFF\x10\0\0\0WAVEfmt "), None);
         check(b"\x1f\x8b\x08", "a gzip archive");
         assert_eq!(OtherKind::of(b"abc"), None);
-    }
-
-    #[test]
-    fn a_gguf_file_says_what_model_it_holds() {
-        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-        let number = [text("general.alignment"), 4_u32.to_le_bytes().to_vec(), 32_u32.to_le_bytes().to_vec()].concat();
-        let architecture = [text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text("flux")].concat();
-        let head = [b"GGUF".to_vec(), 3_u32.to_le_bytes().to_vec(), vec![0; 16]].concat();
-        check(&[head.clone(), number, architecture].concat(), "a GGUF file (architecture `flux`)");
-        check(&head, "a GGUF file");
     }
 
     #[test]

@@ -78,10 +78,16 @@ impl Bytes {
     }
 }
 
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 /// Where a tensor lies in its file, and how it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// The number format as the file spells it, `F16`.
+    /// The number format as the file spells it, `F16`, or the type of its blocks, `Q4_K`.
     pub(crate) format: String,
     pub(crate) shape: Vec<usize>,
     /// Bytes counted from the start of the file, inside it.

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Shape, Tensor, WithDType};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
+use sinopia_nn::BlockKind;
 
 use super::mapped::{Record, width};
 use crate::{Error, Result};
@@ -32,9 +33,9 @@ pub(super) fn tensor(
     }
 }
 
-/// Whether [`tensor`] reads a number format.
+/// Whether a number format is read, by [`tensor`] or as blocks.
 pub(super) fn is_readable(format: &str) -> bool {
-    matches!(format, "F32" | "F64" | "F16" | "BF16" | "I64" | "I32")
+    matches!(format, "F32" | "F64" | "F16" | "BF16" | "I64" | "I32") || BlockKind::named(format).is_some()
 }
 
 /// Widens a stretch of stored numbers one by one.

@@ -5,7 +5,7 @@ use sinopia_diffusion::inversion::{Inversion, InversionOptions};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::{
     CancellationToken, DenoiserWork, Edit, EditOptions, Image, ImageSize, InvertedSource, Observer, Operation,
-    PaintRequest, Painting, Prompts, Recipe, Run, Sampling,
+    PaintRequest, Painting, Prompts, Recipe, Run, Sampling, Timing,
 };
 use sinopia_layout::Layout;
 
@@ -84,6 +84,10 @@ pub struct EditedPicture {
     pub notes: Vec<String>,
     /// What the model had to do.
     pub work: DenoiserWork,
+    /// What of that is not painting the picture again or following it back, which whoever keeps its states is spared.
+    pub own_work: DenoiserWork,
+    /// How long the stages of the change itself took.
+    pub timings: Vec<Timing>,
 }
 
 impl EditedPicture {
@@ -266,12 +270,14 @@ impl EditJob {
             let edited = with.resolved.edited(&picture, edit, with.model, &run)?;
             (picture, seam) = (edited.picture, seam.max(edited.seam));
         }
-        work.join(&run.work());
+        let (own_work, timings) = (run.work(), run.timings());
+        work.join(&own_work);
         if seam > EditOptions::SEEN_SEAM {
             notes.push(format!("old and new differ by {seam:.0} of 255 where they meet: an edge may be seen; another `--seed` may do better"));
         }
         let before = self.image().clone();
-        Ok(EditedPicture { picture, before, operations: plan.operations, is_inverted, seam, notes, work })
+        let operations = plan.operations;
+        Ok(EditedPicture { picture, before, operations, is_inverted, seam, notes, work, own_work, timings })
     }
 
     /// The edited picture as large as the one that was read, where that was larger than what the model paints: what is new is enlarged into it, and all else keeps its bytes.

@@ -1,8 +1,10 @@
 //! A model in memory.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use sinopia_diffusion::{EllaId, LinearPreview, ModelId, Pipeline};
+use sinopia_models::packs::{self, Built, PackUse};
 
 use super::{EllaSource, NO_SAM, OpenedModel, sam};
 use crate::{Compute, Error, PrecisionChoice, Result};
@@ -37,6 +39,8 @@ pub struct LoadedModel {
     pub is_small: bool,
     /// What whoever paints with it should know, in words.
     pub notes: Vec<String>,
+    /// How long its weights took to be packed, where a pack would have saved that.
+    pub packing_time: Option<Duration>,
     preview: OnceLock<LinearPreview>,
     /// Held while the preview is fitted, so that it is fitted once.
     fitting: Mutex<()>,
@@ -50,15 +54,19 @@ impl LoadedModel {
     pub fn load(opened: &OpenedModel, sam: Option<&str>, ella: Option<&EllaSource>, compute: Compute) -> Result<Self> {
         let (name, checkpoint) = (opened.name(), opened.checkpoint());
         let segmenter = sam.filter(|sam| *sam != NO_SAM).map(|sam| sam::open(sam, compute)).transpose()?;
-        let (pipeline, hash) = std::thread::scope(|scope| {
+        let begun = Instant::now();
+        let (built, hash) = std::thread::scope(|scope| {
             let hash = scope.spawn(|| checkpoint.content_hash());
-            (Pipeline::load(checkpoint), hash.join())
+            (packs::build(checkpoint, Pipeline::load), hash.join())
         });
-        let pipeline = pipeline.map_err(|source| Error::Load { model: name.to_owned(), source: Box::new(source) })?;
+        let built = built.map_err(|source| Error::Load { model: name.to_owned(), source: Box::new(source) })?;
+        let Built { networks: pipeline, pack, problem } = built;
         let hash = hash.map_err(|_| Error::Hashing { model: name.to_owned() })??;
         let is_small = checkpoint.unet.weights.num_parameters() < SMALL_MODEL;
         let mut model = Self {
-            notes: unsaid_training(&pipeline).into_iter().collect(),
+            notes: unsaid_training(&pipeline).into_iter().chain(problem).collect(),
+            packing_time: (pack == PackUse::Missing && !packs::cache().is_some_and(|cache| cache.makes_packs))
+                .then(|| begun.elapsed()),
             pipeline,
             id: ModelId { id: name.to_owned(), hash: hash.to_owned() },
             sam: None,

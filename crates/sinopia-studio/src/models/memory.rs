@@ -1,6 +1,8 @@
 //! How much memory weights and pictures take, and how much there is.
 
+use sinopia_models::Weights;
 use sinopia_models::unet::TRACE_BYTES;
+use sinopia_models::weights::InBlocks;
 
 use super::OpenedModel;
 use crate::{Compute, PrecisionChoice};
@@ -35,9 +37,20 @@ impl PictureMemory {
 /// Bytes that the weights of a model take in memory.
 pub fn weight_bytes(opened: &OpenedModel, compute: Compute) -> u64 {
     let checkpoint = opened.checkpoint();
-    let weights = [&checkpoint.text_encoder.weights, &checkpoint.unet.weights, &checkpoint.vae.weights];
-    let numbers: u64 = weights.iter().map(|weights| weights.num_parameters()).sum();
-    numbers * if compute.precision.resolved() == PrecisionChoice::Bf16 { 2 } else { 4 }
+    let (unet, others) = match compute.precision.resolved() {
+        PrecisionChoice::Bf16 => (2, 2),
+        PrecisionChoice::Int8 => (1, 2),
+        _ => (4, 4),
+    };
+    let around_the_unet = [&checkpoint.text_encoder.weights, &checkpoint.vae.weights];
+    let around_the_unet: u64 = around_the_unet.iter().map(|weights| network_bytes(weights, others)).sum();
+    network_bytes(&checkpoint.unet.weights, unet) + around_the_unet
+}
+
+/// Bytes of a network's weights, those in blocks as they are and so many for each of the others.
+fn network_bytes(weights: &Weights, each: u64) -> u64 {
+    let blocks = if weights.keeps_blocks() { weights.in_blocks() } else { InBlocks::default() };
+    (weights.num_parameters() - blocks.parameters) * each + blocks.bytes
 }
 
 /// Bytes that the system could give to programs now, where it tells.
@@ -48,6 +61,17 @@ pub fn available_bytes() -> Option<usize> {
 /// Bytes that this process holds, 0 where nobody tells.
 pub fn resident_bytes() -> usize {
     kilobytes("/proc/self/status", "VmRSS:").unwrap_or(0)
+}
+
+/// The most bytes that this process held at once, where the system tells.
+pub fn peak_bytes() -> Option<usize> {
+    // What other systems tell counts, on Linux, the program too that started this one.
+    kilobytes("/proc/self/status", "VmHWM:").or_else(sinopia_nn::memory::peak_bytes)
+}
+
+/// Bytes of this machine, where it tells.
+pub fn total_bytes() -> Option<usize> {
+    kilobytes("/proc/meminfo", "MemTotal:")
 }
 
 fn kilobytes(file: &str, label: &str) -> Option<usize> {

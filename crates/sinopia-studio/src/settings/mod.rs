@@ -17,6 +17,7 @@ use sinopia_diffusion::{Shortcuts, TextEncoderKind, TextEncoding, methods};
 use sinopia_layout::names;
 use sinopia_models::DeviceKind;
 use sinopia_models::ella::TextLength;
+use sinopia_models::packs::{self, CacheOptions};
 use sinopia_models::t5::StateRange;
 
 pub use checking::CheckSettings;
@@ -193,6 +194,10 @@ combined! {
     pub struct MachineSettings {
         /// Threads to compute with.
         threads: Option<u32>,
+        /// Whether a model that is loaded leaves its packed weights for the next time.
+        pack_cache: Option<bool>,
+        /// Gigabytes that packed weights may take.
+        pack_cache_size: Option<u32>,
     }
     beside {}
 }
@@ -204,11 +209,19 @@ impl MachineSettings {
         self.over(base)
     }
 
-    /// Lets all that is computed from now on follow them.
+    /// Lets all that is loaded and computed from now on follow them.
     ///
     /// # Errors
     /// When the system gives no threads.
     pub fn apply(&self) -> Result<()> {
+        if let Some(cache) = packs::cache() {
+            let gigabytes = |size: u32| u64::from(size) * 1_000_000_000;
+            packs::use_cache(CacheOptions {
+                makes_packs: self.pack_cache.unwrap_or(cache.makes_packs),
+                max_bytes: self.pack_cache_size.map_or(cache.max_bytes, gigabytes),
+                ..cache
+            });
+        }
         match self.threads {
             Some(threads) => Ok(sinopia_nn::threads::set_num_threads(threads as usize)?),
             None => Ok(()),

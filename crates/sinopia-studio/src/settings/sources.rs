@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(fault("steps = 3\nstepz = 30\n"), "line 2: no setting is called `stepz`; did you mean `steps`?");
         assert_eq!(fault("attempts = 0"), "line 1: `attempts` is 0, expected a whole number from 1 to 16");
         assert_eq!(fault("# mine\n\nsteps = 0"), "line 3: `steps` is 0, expected a whole number from 1 to 1000");
-        assert!(fault("precision = \"f8\"").contains("expected `auto`, `stored`, `f32` or `bf16`"));
+        assert!(fault("precision = \"f8\"").contains("expected `auto`, `stored`, `f32`, `bf16` or `int8`"));
         assert!(fault("seed = 3").contains("no setting is called `seed`"), "a seed is of one picture");
         assert!(fault("steps = ").contains("TOML parse error at line 1"), "{}", fault("steps = "));
     }

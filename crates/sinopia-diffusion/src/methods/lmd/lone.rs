@@ -54,7 +54,13 @@ impl LoneObject<'_> {
     }
 
     fn method(&self, pipeline: &Pipeline) -> Result<Lmd> {
-        let with = |lmd: LmdOptions| LmdOptions { fg_blending_ratio: self.own_noise, object_images: false, ..lmd };
+        // Nothing but its states is used of it, and its mask.
+        let with = |lmd: LmdOptions| LmdOptions {
+            fg_blending_ratio: self.own_noise,
+            object_images: false,
+            use_ref_ca: false,
+            ..lmd
+        };
         if !pipeline.denoiser().has_grounding_adapters() {
             return Lmd::new(with(LmdOptions::default()));
         }
