@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         Err(error) => return cli::mistyped::report(error),
     };
     cli::settings::warn_of_unknown_variables();
-    match run(cli) {
+    cli::settings::use_cache_folder();
+    match cli::settings::check_instructions().and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::failure::report(&error),
     }
@@ -43,6 +44,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => cli::serve::run(*args),
         Command::Models(args) => cli::models::run(args),
         Command::Eval(args) => cli::eval::run(args),
+        Command::Bench(args) => cli::bench::run(&args),
         Command::Completions { shell } => cli::completions::run(shell),
     }
 }

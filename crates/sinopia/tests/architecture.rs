@@ -43,7 +43,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("sinopia-diffusion", &["sinopia-layout", "sinopia-models", "sinopia-nn"]),
     ("sinopia-planner", &["sinopia-english", "sinopia-layout", "sinopia-llm", "sinopia-solver"]),
     ("sinopia-solver", &["sinopia-english", "sinopia-layout"]),
-    ("sinopia-llm", &["sinopia-layout"]),
+    ("sinopia-llm", &["sinopia-layout", "sinopia-nn"]),
     ("sinopia-models", &["sinopia-layout", "sinopia-nn"]),
     ("sinopia-nn", &[]),
     ("sinopia-english", &["sinopia-layout"]),

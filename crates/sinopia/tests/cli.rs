@@ -1005,12 +1005,49 @@ fn models_are_listed_and_described() {
 }
 
 #[test]
+fn a_benchmark_tells_what_it_measured_and_nothing_else() {
+    let desk = Desk::new();
+    let output = desk.ok(&["bench", "--model", PLAIN, "--rounds", "1", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let parts: Vec<&str> =
+        told["model"]["parts"].as_array().unwrap().iter().filter_map(|p| p["part"].as_str()).collect();
+    assert_eq!(parts, ["step", "guidance", "decode", "encode"]);
+    let is_measured = |figure: &Value| figure.as_f64().is_some_and(|figure| figure > 0.0);
+    assert!(told["model"]["parts"].as_array().unwrap().iter().all(|part| is_measured(&part["median"])), "{told}");
+    assert!(is_measured(&told["model"]["load_seconds"]) && is_measured(&told["products"][0]["gflops"]), "{told}");
+    assert_eq!(told["machine"]["sinopia"], env!("CARGO_PKG_VERSION"));
+    assert!(desk.files().is_empty());
+    desk.refuses(&["bench", "--model", "nowhere"], 2, &["nowhere"]);
+    desk.refuses(&["bench", "--rounds", "0"], 2, &["1..=100"]);
+}
+
+#[test]
+fn instructions_can_be_hidden_and_wrong_names_are_refused() {
+    let desk = Desk::new();
+    let bench = |limit: &str| {
+        let args = ["bench", "--model", PLAIN, "--rounds", "1", "--threads", "1"];
+        desk.command().args(args).env("SINOPIA_MAX_CPU_ISA", limit).stdin(Stdio::null()).output().unwrap()
+    };
+    let hidden = bench("avx2");
+    assert!(!stderr(&hidden).contains("no setting is called"), "{}", stderr(&hidden));
+    let table = String::from_utf8(hidden.stdout).unwrap();
+    assert!(
+        ["avx2", "portable"].iter().any(|used| table.contains(&format!("- kernels: {used}")))
+            && table.contains("| guided step (batch of 2), s |"),
+        "{table}"
+    );
+    let refused = bench("avx3");
+    check_refusal(&refused, &["bench"], 2, &["SINOPIA_MAX_CPU_ISA is `avx3`", "`portable`", "`avx2`"]);
+}
+
+#[test]
 fn help_shows_examples_and_completions_name_the_commands() {
     let desk = Desk::new();
     let help = String::from_utf8(desk.ok(&["generate", "--help"]).stdout).unwrap();
     assert!(help.contains("Examples:") && help.contains("--guidance-scale"), "{help}");
     let script = String::from_utf8(desk.ok(&["completions", "bash"]).stdout).unwrap();
     assert!(script.contains("inspect"), "the script does not know `inspect`");
+    assert!(script.contains("sinopia,bench)"), "the script does not know `bench`");
 }
 
 #[cfg(unix)]

@@ -108,6 +108,10 @@ fn one_thing_is_changed_and_the_rest_keeps_its_bytes() {
     assert_eq!(told["operations"][0]["phrase"], "a red bowl");
     assert_eq!(told["inverted"], false, "{told:#}");
     assert_eq!(told["operations"][0]["op"], "recolour");
+    // The picture was painted again, and then a part of it.
+    let work = |told: &Value| told["unet_work"]["multiply_accumulates"].as_u64().unwrap();
+    assert!(0 < work(&told["change"]) && 2 * work(&told["change"]) < work(&told), "{told:#}");
+    assert!(!told["change"]["timings"].as_array().unwrap().is_empty());
     let (before, after) = (desk.pixels("dog.png"), desk.pixels("red.png"));
     let share = changed(&before, &after);
     assert!(share > 0.0 && share < 0.6 && (share - told["changed_share"].as_f64().unwrap()).abs() < 1e-9, "{share}");

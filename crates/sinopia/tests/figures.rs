@@ -88,13 +88,13 @@ fn cells(line: &str) -> Vec<&str> {
 
 #[test]
 fn keys_name_cells() {
-    assert_eq!(figure("docs/performance.md | beside-pytorch | guidance update, s | bar"), Ok("0.50".to_owned()));
+    assert_eq!(figure("docs/performance.md | bars | AVX2 | bar"), Ok("0.65".to_owned()));
     for (key, problem) in [
-        ("docs/performance.md | beside-pytorch | guidance update, s", "not PAGE"),
+        ("docs/performance.md | bars | AVX2", "not PAGE"),
         ("docs/nothing.md | a | b | c", "No such file"),
         ("docs/performance.md | nothing | b | c", "no such table"),
-        ("docs/performance.md | beside-pytorch | nothing | ratio", "no such row"),
-        ("docs/performance.md | beside-pytorch | guidance update, s | nothing", "no such column"),
+        ("docs/performance.md | bars | nothing | bar", "no such row"),
+        ("docs/performance.md | bars | AVX2 | nothing", "no such column"),
     ] {
         assert!(figure(key).unwrap_err().contains(problem), "{key}");
     }

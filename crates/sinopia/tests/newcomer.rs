@@ -322,6 +322,7 @@ fn closed_pipes_are_left_in_silence() {
         &["inspect", "cat.png", "--json"],
         &["models", "list"],
         &["models", "info"],
+        &["bench", "--rounds", "1", "--quiet"],
         &["cache", "list", "--file", "plans.sqlite"],
         &["completions", "bash"],
         &["completions", "fish"],

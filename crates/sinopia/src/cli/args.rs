@@ -35,7 +35,8 @@ Examples:
 Defaults can be kept in ./sinopia.toml or in SINOPIA_METHOD, SINOPIA_MODEL, SINOPIA_STEPS, SINOPIA_GUIDANCE_SCALE,
 SINOPIA_SCHEDULER, SINOPIA_PRECISION, SINOPIA_THREADS, SINOPIA_PLANNER, SINOPIA_LLM_MODEL and so on (every flag of
 `sinopia plan` under \"Planning\") and SINOPIA_CONFIG; flags win. The key of a language model's server comes from
-SINOPIA_LLM_API_KEY, or from OPENAI_API_KEY for api.openai.com.
+SINOPIA_LLM_API_KEY, or from OPENAI_API_KEY for api.openai.com. SINOPIA_MAX_CPU_ISA=avx2 hides what a processor has beyond
+AVX2; the other names are portable, avx-vnni, avx512, avx512-vnni and avx512-bf16.
 
 Exit codes: 0 done; 1 something failed while working (network, language model, disk) or was cancelled;
 2 what was typed or given (flags, captions, layouts, images, checkpoints) cannot be used.";
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Measure how well pictures follow their captions: layouts, runs of images, reports
     Eval(EvalArgs),
+    /// Measure how fast this machine computes: products of matrices, the parts of a picture, memory
+    Bench(Box<super::bench::args::BenchArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell to complete for
@@ -599,6 +602,48 @@ pub(crate) struct ModelsArgs {
     pub(crate) command: ModelsCommand,
 }
 
+/// What is packed, or removed.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PrepareArgs {
+    /// A folder, a file or a Hub id; `MODEL#bf16` for one edition of its weights
+    #[arg(required_unless_present = "clear")]
+    pub(crate) model: Option<String>,
+
+    /// Remove what was packed of MODEL, or of every model if none is named
+    #[arg(long)]
+    pub(crate) clear: bool,
+
+    #[command(flatten)]
+    pub(crate) paint: Selected<PaintSettings, PackedFor>,
+
+    #[command(flatten)]
+    pub(crate) machine: Selected<MachineSettings, PackingSettings>,
+
+    /// Settings file [default: ./sinopia.toml, if there is one]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What weights are packed for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PackedFor;
+
+impl Selection for PackedFor {
+    fn selects(name: &str) -> bool {
+        name == "precision"
+    }
+}
+
+/// What packing needs of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PackingSettings;
+
+impl Selection for PackingSettings {
+    fn selects(name: &str) -> bool {
+        ["threads", "pack_cache_size"].contains(&name)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
     /// Models at hand: the built-in ones and those in the Hub cache
@@ -621,6 +666,8 @@ pub(crate) enum ModelsCommand {
         /// Hub id, `owner/name`, or `owner/name#bf16` for one edition of its weights
         model: String,
     },
+    /// Pack a model's weights into a file from which it is loaded at once
+    Prepare(Box<PrepareArgs>),
 }
 
 fn canvas(text: &str) -> Result<Canvas, String> {

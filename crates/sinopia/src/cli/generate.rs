@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sinopia_layout::Layout;
-use sinopia_planner::{PlanContext, PlanTask};
+use sinopia_planner::{PlanContext, PlanTask, PlannerKind};
 
 use sinopia_diffusion::{ImageSize, Recipe};
 use sinopia_studio::checked::with_room;
@@ -81,7 +81,11 @@ fn with_plan(checked: CheckedJob, plans: Plans, choice: &PlannerChoice, bars: &B
     let Some(caption) = caption.filter(|_| plans.layout || plans.wanted) else { return Ok(checked) };
     let ImageSize { width, height } = checked.picture_size();
     let choice = choice.shaped_like(width as u32, height as u32);
-    let planned = planned(&choice, &caption, bars);
+    // Rules need no memory to speak of; a language model's file and the networks would be large together.
+    let (checked, planned) = match planning::config(&choice)?.kind() {
+        PlannerKind::BuiltIn => checked.loading(|| planned(&choice, &caption, bars)),
+        PlannerKind::Gguf | PlannerKind::OpenAi => (checked, planned(&choice, &caption, bars)),
+    };
     planning::tell_of_local_servers(&choice, Audience::Terminal, bars);
     let (layout, told) = planned?;
     Ok(match (plans.layout, checked.is_looked_at()) {

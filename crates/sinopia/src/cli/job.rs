@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use serde_json::{Value, json};
 use sinopia_diffusion::noise::Seed;
-use sinopia_diffusion::{DenoiserWork, ImageSize, Run};
+use sinopia_diffusion::{CancellationToken, DenoiserWork, ImageSize, Run};
 use sinopia_layout::{Layout, counted, svg};
+use sinopia_nn::threads::{num_threads, side_by_side};
 use sinopia_studio::models::{LoadedModel, OpenedModel};
 use sinopia_studio::{Error, PaintSpec, Picture, ResolvedSpec, rgb};
 
 use super::args::OutputArgs;
-use super::checking::{CheckRequest, CheckedPicture};
+use super::checking::{CheckRequest, CheckedPicture, Checking};
 use super::contact_sheet::{self, Panel};
 use super::debug_maps::MapKeeper;
 use super::failure::bad_request;
-use super::progress::{Bars, cancellation_on_interrupt};
+use super::progress::{Bars, SeedBars, cancellation_on_interrupt};
 use super::{models, output};
 
 /// What is to be painted, and how often.
@@ -38,6 +39,8 @@ pub(crate) struct CheckedJob {
     job: PaintJob,
     resolved: ResolvedSpec,
     opened: OpenedModel,
+    /// The model's networks, if they were loaded already.
+    loaded: Option<sinopia_studio::Result<LoadedModel>>,
 }
 
 impl PaintJob {
@@ -92,7 +95,14 @@ impl PaintJob {
     pub(crate) fn check(self, inputs: &[&Path], output: &OutputArgs, bars: &Bars) -> anyhow::Result<CheckedJob> {
         self.check_output(output, inputs)?;
         let (resolved, opened) = models::resolve(&self.spec, bars)?;
-        Ok(CheckedJob { job: self, resolved, opened })
+        Ok(CheckedJob { job: self, resolved, opened, loaded: None })
+    }
+
+    /// How many images are painted side by side. Small networks leave threads waiting for each other at every layer, and have room in memory; images do not
+    /// depend on what is painted beside them.
+    fn painted_together(&self, model: &LoadedModel, output: &OutputArgs) -> usize {
+        let is_one_by_one = self.check.is_some() || output.debug_maps.is_some() || !model.is_small;
+        if is_one_by_one { 1 } else { num_threads() }
     }
 
     /// Refuses places that cannot be written to.
@@ -160,6 +170,16 @@ impl CheckedJob {
         self.job.check.is_some()
     }
 
+    /// Loads the model while `beside` runs. What is wrong with the model is told when it paints.
+    pub(crate) fn loading<T>(self, beside: impl FnOnce() -> T) -> (Self, T) {
+        let (loaded, result) = std::thread::scope(|scope| {
+            let loading = scope.spawn(|| self.resolved.load(&self.opened));
+            let result = beside();
+            (loading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), result)
+        });
+        (Self { loaded: Some(loaded), ..self }, result)
+    }
+
     /// What its pictures show, in words.
     pub(crate) fn caption(&self) -> Option<&str> {
         self.job.spec.caption.as_deref()
@@ -172,7 +192,7 @@ impl CheckedJob {
 
     /// Paints the job and writes its files.
     pub(crate) fn paint(self, output: &OutputArgs, bars: &Bars) -> anyhow::Result<()> {
-        let Self { job, resolved, opened } = self;
+        let Self { job, resolved, opened, loaded } = self;
         job.warnings.iter().for_each(|warning| bars.warn(warning));
         bars.lines(&job.told, "");
         resolved.scaling(opened.native_size()).iter().for_each(|line| bars.line(line));
@@ -180,7 +200,8 @@ impl CheckedJob {
             bars.show_layout(layout);
         }
         again(&resolved).iter().for_each(|line| bars.line(line));
-        let model = models::load(&resolved, &opened, bars)?;
+        let model = loaded.unwrap_or_else(|| resolved.load(&opened))?;
+        models::tell(&model, &resolved, &opened, bars);
         resolved.vocabulary_warning().iter().for_each(|warning| bars.warn(warning));
         resolved.size_warning(&model).iter().for_each(|warning| bars.warn(warning));
         // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
@@ -190,35 +211,31 @@ impl CheckedJob {
         let method = resolved.method().name();
         bars.line(&format!("painting with {method} on {}, {steps}, {seeds}{checks}", model.id.id));
         let checking = job.check.clone().map(CheckRequest::open).transpose()?;
+        let painter = Painter { resolved, model, checking, cancellation, bars };
+        let together = job.painted_together(&painter.model, output);
         let mut made = Vec::new();
-        let mut resolved = resolved;
         let mut is_cancelled = false;
-        for index in 0..job.count {
-            resolved = resolved.with_seed(job.seed_of(index));
+        for first in (0..job.count).step_by(together) {
+            let indices: Vec<u32> = (first..job.count).take(together).collect();
+            let seeds: Vec<u64> = indices.iter().map(|index| job.seed_of(*index)).collect();
             let keeper = MapKeeper::new(bars, output.debug_maps.is_some());
-            let painted = match &checking {
-                Some(checking) => checking.paint(&resolved, &model, &keeper, &cancellation, bars)?,
-                None => painted(&resolved, &model, &Run::new(&keeper, &cancellation))?,
+            let painted = match *seeds {
+                [seed] => vec![painter.paint(seed, &keeper)?],
+                _ => painter.paint_side_by_side(&seeds)?,
             };
             bars.finish();
-            let picture = &painted.picture;
-            let mut description = deliver(picture, &job.image_file(output, index), output)?;
-            description["unet_work"] = unet_work(&painted.work)?;
-            if let (Value::Object(description), Value::Object(seen)) = (&mut description, painted.seen) {
-                description.extend(seen);
+            for (index, painted) in indices.into_iter().zip(painted) {
+                made.push(describe(&painted, &job.image_file(output, index), output, bars)?);
+                if let Some(folder) = &output.debug_maps {
+                    write_maps(&keeper, folder, &painted.picture, bars)?;
+                }
+                is_cancelled |= painted.is_cancelled;
             }
-            made.push(description);
-            if let Some(folder) = &output.debug_maps {
-                write_maps(&keeper, folder, picture, bars)?;
-            }
-            if output.preview {
-                bars.preview(&picture.painting);
-            }
-            is_cancelled = painted.is_cancelled;
             if is_cancelled {
                 break;
             }
         }
+        let resolved = painter.resolved;
         report(&made, resolved.final_layout(), output, bars)?;
         // What was painted before is there; whoever waited for more is told that it is not.
         if is_cancelled { Err(sinopia_diffusion::Error::Cancelled.into()) } else { Ok(()) }
@@ -232,10 +249,55 @@ fn again(resolved: &ResolvedSpec) -> Option<String> {
     (!done.is_empty()).then(|| format!("what was done to the image is done again: {}", done.join(", ")))
 }
 
+/// What paints the images of a job.
+struct Painter<'a> {
+    resolved: ResolvedSpec,
+    model: LoadedModel,
+    /// Who looks at them, if somebody does.
+    checking: Option<Checking>,
+    cancellation: CancellationToken,
+    bars: &'a Bars,
+}
+
+impl Painter<'_> {
+    fn paint(&self, seed: u64, keeper: &MapKeeper<'_>) -> anyhow::Result<CheckedPicture> {
+        let resolved = self.resolved.clone().with_seed(seed);
+        match &self.checking {
+            Some(checking) => checking.paint(&resolved, &self.model, keeper, &self.cancellation, self.bars),
+            None => painted(&resolved, &self.model, &Run::new(keeper, &self.cancellation)),
+        }
+    }
+
+    /// Images at which nobody looks, a thread each.
+    fn paint_side_by_side(&self, seeds: &[u64]) -> anyhow::Result<Vec<CheckedPicture>> {
+        let observers: Vec<SeedBars<'_>> = seeds.iter().map(|seed| SeedBars::new(self.bars, *seed)).collect();
+        let painted = side_by_side(seeds.len(), |index| {
+            let resolved = self.resolved.clone().with_seed(seeds[index]);
+            painted(&resolved, &self.model, &Run::new(&observers[index], &self.cancellation))
+        });
+        self.bars.finish();
+        observers.into_iter().for_each(SeedBars::tell_warnings);
+        painted
+    }
+}
+
 /// A picture at which nobody looks.
 fn painted(resolved: &ResolvedSpec, model: &LoadedModel, run: &Run) -> anyhow::Result<CheckedPicture> {
     let picture = resolved.paint(model, run)?;
     Ok(CheckedPicture { picture, seen: Value::Null, work: run.work(), is_cancelled: false })
+}
+
+/// Writes an image's files, and says what `--json` says of it.
+fn describe(painted: &CheckedPicture, file: &Path, output: &OutputArgs, bars: &Bars) -> anyhow::Result<Value> {
+    let mut description = deliver(&painted.picture, file, output)?;
+    description["unet_work"] = unet_work(&painted.work)?;
+    if let (Value::Object(description), Value::Object(seen)) = (&mut description, &painted.seen) {
+        description.extend(seen.clone());
+    }
+    if output.preview {
+        bars.preview(&painted.picture.painting);
+    }
+    Ok(description)
 }
 
 /// Draws the layout beside the images, and says what was written.

@@ -1,10 +1,11 @@
 //! What a file is by its content: for a hint where it was given in another's place.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use sinopia_layout::exchange::{self, Format};
+use sinopia_layout::gguf::read_head;
 use sinopia_layout::media::picture_kind;
 use sinopia_layout::names;
 
@@ -61,6 +62,9 @@ impl Kind {
         }
         // Weights begin with a number, which may look like anything.
         if path.extension().is_some_and(|ending| ending == "safetensors" || ending == "ckpt") {
+            return Some(Self::Model);
+        }
+        if path.extension().is_some_and(|ending| ending == "gguf") && holds_denoiser(path) {
             return Some(Self::Model);
         }
         let mut start = Vec::new();
@@ -175,6 +179,15 @@ fn neighbour(path: &Path) -> Option<PathBuf> {
     files.sort();
     let near = names::nearest(path.file_name()?.to_str()?, files.iter().map(String::as_str))?;
     Some(path.with_file_name(near))
+}
+
+/// Whether a GGUF file has the tensors of a diffusion model.
+fn holds_denoiser(path: &Path) -> bool {
+    let head = File::open(path).and_then(|file| read_head(&mut BufReader::new(file)));
+    let is_part = |name: &str| {
+        ["model.diffusion_model.", "input_blocks.", "down_blocks."].iter().any(|part| name.starts_with(part))
+    };
+    head.ok().flatten().is_some_and(|head| head.tensors.iter().any(|tensor| is_part(&tensor.name)))
 }
 
 /// A path as it can be typed.

@@ -21,7 +21,8 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["server", "web", "webui", "ui", "gui", "start", "launch"], "sinopia serve"),
     (&["pull", "download", "fetch", "install"], "sinopia models pull OWNER/NAME"),
     (&["list", "ls", "model"], "sinopia models list"),
-    (&["score", "report", "bench", "benchmark", "evaluate"], "sinopia eval --help"),
+    (&["score", "report", "evaluate"], "sinopia eval --help"),
+    (&["benchmark", "speed", "time", "perf"], "sinopia bench"),
     (
         &["change", "modify", "inpaint", "erase", "remove", "recolor", "recolour"],
         "sinopia edit PICTURE --remove \"OBJECT\"",

@@ -1,6 +1,7 @@
 //! Commands, arguments and everything a terminal needs: progress, files, previews, messages.
 
 pub(crate) mod args;
+pub(crate) mod bench;
 pub(crate) mod cache;
 pub(crate) mod check;
 mod checking;

@@ -1,10 +1,13 @@
-//! `sinopia models`: what is at hand, what it holds, and fetching more.
+//! `sinopia models`: what is at hand, what it holds, fetching more, and packing it.
+
+mod prepare;
 
 use std::path::Path;
 
 use serde_json::json;
 use sinopia_models::checkpoint::ModelSource;
 use sinopia_models::hub::{self, HubOptions};
+use sinopia_models::packs;
 
 use sinopia_studio::models::{LoadedModel, OpenedModel, names};
 use sinopia_studio::{Compute, PaintSpec, ResolvedSpec};
@@ -20,6 +23,7 @@ pub(crate) fn run(args: ModelsArgs) -> anyhow::Result<()> {
         ModelsCommand::List { json } => list(json),
         ModelsCommand::Info { model, json } => info(&model, json),
         ModelsCommand::Pull { model } => pull(&model),
+        ModelsCommand::Prepare(args) => prepare::run(&args),
     }
 }
 
@@ -50,9 +54,17 @@ pub(crate) fn resolve(spec: &PaintSpec, bars: &Bars) -> anyhow::Result<(Resolved
 /// Loads the networks of a spec's model, and tells what whoever paints with it should know.
 pub(crate) fn load(resolved: &ResolvedSpec, opened: &OpenedModel, bars: &Bars) -> anyhow::Result<LoadedModel> {
     let model = resolved.load(opened)?;
+    tell(&model, resolved, opened, bars);
+    Ok(model)
+}
+
+/// Tells what whoever paints with a loaded model should know.
+pub(crate) fn tell(model: &LoadedModel, resolved: &ResolvedSpec, opened: &OpenedModel, bars: &Bars) {
     bars.finish();
     warn_of(&model.notes, bars);
-    Ok(model)
+    if let Some(hint) = prepare::hint(model, opened, resolved.model().compute) {
+        bars.line(&hint);
+    }
 }
 
 /// Refuses a file that is no model at all, and says what it is.
@@ -79,8 +91,15 @@ fn warn_of(notes: &[String], bars: &Bars) {
 fn list(as_json: bool) -> anyhow::Result<()> {
     let options = HubOptions::from_env();
     let cached = hub::cached_models(&options);
+    let packed = packs::cache().map(|cache| cache.packs().list()).unwrap_or_default();
     if as_json {
         let mut models = vec![json!({ "name": sinopia_miniature::NAME, "where": "built in" })];
+        models.extend(packed.iter().filter_map(|pack| {
+            let (name, key) = pack.made_of.as_ref().ok()?;
+            let place = pack.path.to_string_lossy();
+            let about = json!({ "precision": key.precision, "bytes": pack.bytes, "stale": pack.is_stale() });
+            Some(json!({ "name": name, "where": place, "packed": about }))
+        }));
         models.extend(cached.iter().map(|name| json!({ "name": name, "where": options.cache.to_string_lossy() })));
         return output::print(&format!("{:#}", json!(models)));
     }
@@ -88,7 +107,7 @@ fn list(as_json: bool) -> anyhow::Result<()> {
     for name in cached {
         output::print(&format!("{name:<48} Hub cache"))?;
     }
-    Ok(())
+    prepare::lines(&packed).iter().try_for_each(|line| output::print(line))
 }
 
 fn info(name: &str, as_json: bool) -> anyhow::Result<()> {

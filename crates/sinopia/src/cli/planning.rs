@@ -99,6 +99,9 @@ pub(crate) fn progress(bars: &Bars) -> impl Fn(&PlanEvent) {
         PlanEvent::Asking { planner, candidate, candidates } if *candidate > 1 => {
             bars.advance(&format!("layouts by {planner}"), *candidate as u64, *candidates as u64);
         }
+        PlanEvent::Reading { planner, read, tokens } => {
+            bars.advance(&format!("tokens read by {planner}"), *read as u64, *tokens as u64);
+        }
         other => bars.line(&other.to_string()),
     }
 }

@@ -177,6 +177,35 @@ impl Observer for Bars {
     }
 }
 
+/// The bars of one image of several that are painted side by side. Its warnings wait for their turn.
+pub(crate) struct SeedBars<'a> {
+    bars: &'a Bars,
+    seed: u64,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl<'a> SeedBars<'a> {
+    pub(crate) fn new(bars: &'a Bars, seed: u64) -> Self {
+        Self { bars, seed, warnings: Mutex::default() }
+    }
+
+    pub(crate) fn tell_warnings(self) {
+        let warnings = self.warnings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        warnings.iter().for_each(|warning| self.bars.warn(warning));
+    }
+}
+
+impl Observer for SeedBars<'_> {
+    fn step(&self, step: &StepReport) {
+        let name = format!("seed {}, {}", self.seed, step.stage);
+        self.bars.advance(&name, step.index as u64 + 1, step.count as u64);
+    }
+
+    fn warning(&self, warning: &str) {
+        self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(warning.to_owned());
+    }
+}
+
 impl DownloadProgress for Bars {
     fn update(&self, file: &str, done: u64, total: u64) {
         self.set(file, done, total, "{msg} {bar:24} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left");

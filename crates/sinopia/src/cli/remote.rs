@@ -83,6 +83,8 @@ pub(super) fn refuse_local_flags(args: &GenerateArgs, typed: &Painting) -> anyho
     let mut of_picture = of_picture.filter(|setting| typed.settings.says(&setting.name) && setting.name != "preset");
     let given = [
         ("--threads", typed.machine.threads.is_some()),
+        ("--pack-cache", typed.machine.pack_cache.is_some()),
+        ("--pack-cache-size", typed.machine.pack_cache_size.is_some()),
         ("--detector", args.check.0.detector.is_some()),
         ("--max-work", args.check.0.max_work.is_some()),
         ("--max-seconds", args.check.0.max_seconds.is_some()),

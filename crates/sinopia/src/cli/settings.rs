@@ -1,9 +1,11 @@
-//! Settings: defaults < `sinopia.toml` < `SINOPIA_*` < flags. This is the only file that reads `SINOPIA_*`.
+//! Settings: defaults < `sinopia.toml` < `SINOPIA_*` < flags. This is the only file that reads `SINOPIA_*`; the kernels look themselves what is hidden from them.
 
 use std::path::{Path, PathBuf};
 
 use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 use sinopia_layout::limits::SETTINGS_BYTES;
+use sinopia_models::packs::{self, CacheOptions};
+use sinopia_nn::instructions;
 use sinopia_studio::{CheckSettings, Error, RunSetting, Settings, SourceError};
 
 use super::args::{Painting, PlannerArgs, PlannerChoice, with_own_words};
@@ -53,7 +55,8 @@ fn kept(config: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> anyhow:
 }
 
 /// Variables that are no settings but are read: by this program, or by what comes with it (`SINOPIA_SERVER`: the ComfyUI nodes).
-const OTHER_VARIABLES: [&str; 4] = ["SINOPIA_LLM_API_KEY", "SINOPIA_CONFIG", "SINOPIA_TOKEN", "SINOPIA_SERVER"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["SINOPIA_LLM_API_KEY", "SINOPIA_CONFIG", "SINOPIA_TOKEN", "SINOPIA_SERVER", instructions::LIMIT_VARIABLE];
 
 /// Every variable that is read.
 fn variables() -> Vec<String> {
@@ -65,6 +68,11 @@ pub(crate) fn warn_of_unknown_variables() {
     if let Some(warning) = unknown_among(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         Bars::new(false).warn(&warning);
     }
+}
+
+/// Refuses a limit of instructions that names no set of them.
+pub(crate) fn check_instructions() -> anyhow::Result<()> {
+    instructions::check_limit().map_err(|error| bad_request(error.to_string()))
 }
 
 fn unknown_among(names: impl Iterator<Item = String>) -> Option<String> {
@@ -110,6 +118,11 @@ pub(crate) fn user_data_folder() -> PathBuf {
 /// The folder for files that can be made again, after the customs of the system.
 pub(crate) fn user_cache_folder() -> PathBuf {
     user_folder("XDG_CACHE_HOME", ".cache", |system| system.cache_dir())
+}
+
+/// Lets models be loaded from what is kept of them in that folder. It is made when something is kept.
+pub(crate) fn use_cache_folder() {
+    packs::use_cache(CacheOptions::new(user_cache_folder()));
 }
 
 /// Our folder below the one that `variable` names, else below the system's own. What is in `earlier` below the home folder, where every system but Windows had it

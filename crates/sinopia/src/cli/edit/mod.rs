@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use args::{EditArgs, EditOutput};
 use image::RgbImage;
 use serde_json::{Value, json};
-use sinopia_diffusion::{CancellationToken, Operation, Recipe};
+use sinopia_diffusion::{CancellationToken, DenoiserWork, Operation, Recipe};
 use sinopia_eval::Detector;
 use sinopia_layout::limits::PICTURE_BYTES;
 use sinopia_layout::{BBox, Canvas, Layout, counted};
@@ -154,9 +154,10 @@ fn repaired(
     let seam = seam.fold(edited.seam, f64::max);
     let operations = checked.edits.iter().flat_map(|edit| edit.operations.clone());
     let operations = edited.operations.into_iter().chain(operations).collect();
-    let mut work = edited.work;
+    let (mut work, mut own_work) = (edited.work, edited.own_work);
     work.join(&hand.denoiser_work());
-    Ok(EditedPicture { picture: checked.picture, operations, seam, work, ..edited })
+    own_work.join(&hand.denoiser_work());
+    Ok(EditedPicture { picture: checked.picture, operations, seam, work, own_work, ..edited })
 }
 
 /// The edited picture with a note of what is not as its layout has it.
@@ -317,8 +318,11 @@ fn deliver(edited: &EditedPicture, args: &EditArgs, out: &Path, bars: &Bars) -> 
 /// What `--json` prints.
 fn description(edited: &EditedPicture, image: &Path, out: &Path) -> anyhow::Result<Value> {
     let EditedPicture { picture, operations, is_inverted, seam, notes, work, .. } = edited;
-    let mut unet_work = serde_json::to_value(work)?;
-    unet_work["multiply_accumulates"] = work.total().into();
+    let counted = |work: &DenoiserWork| {
+        let mut counts = serde_json::to_value(work)?;
+        counts["multiply_accumulates"] = work.total().into();
+        Ok::<_, serde_json::Error>(counts)
+    };
     let layout: Option<&Layout> = picture.recipe.final_layout();
     Ok(json!({
         "file": out.to_string_lossy(),
@@ -331,7 +335,8 @@ fn description(edited: &EditedPicture, image: &Path, out: &Path) -> anyhow::Resu
         "notes": notes,
         "warnings": picture.painting.warnings,
         "timings": picture.painting.timings,
-        "unet_work": unet_work,
+        "unet_work": counted(work)?,
+        "change": {"unet_work": counted(&edited.own_work)?, "timings": edited.timings},
         "recipe": picture.recipe,
     }))
 }
