@@ -1,4 +1,4 @@
-"""The cost of a generation against what is asked for: `python growth.py [--sd15 FOLDER] [--only objects steps resolution count] [--rounds 3]`.
+"""The cost of a generation against what is asked for: `python growth.py [--sd15 FOLDER] [--only objects steps resolution guided-resolution count] [--rounds 3]`.
 
 Ours is `cargo build --release -p sinopia`. On the miniature: objects, steps, resolution, pictures; on a folder of Stable Diffusion 1.5's size
 (peers/make_checkpoint.py) resolution only. Loss thresholds are 0, so that work depends on what is asked for and not on how soon a box is filled. Each
@@ -55,12 +55,13 @@ def work_of(images):
     return sum(image["unet_work"]["multiply_accumulates"] for image in images)
 
 
-def table(title, columns, rows):
-    """Rows of (what, seconds, work, predicted work or None)."""
-    print(f"\n{title}\n\n| {columns} | seconds | work, GMAC | closed form | seconds / TMAC |\n| --- | --- | --- | --- | --- |")
+def table(columns, rows):
+    """The lines of a table, of rows of (what, seconds, work, predicted work or None)."""
+    lines = [f"| {columns} | seconds | work, GMAC | closed form | seconds / TMAC |", "| --- | --- | --- | --- | --- |"]
     for what, seconds, work, predicted in rows:
         form = "*" if predicted is None else f"{predicted / 1e9:.1f}"
-        print(f"| {what} | {seconds:.2f} | {work / 1e9:.1f} | {form} | {seconds / work * 1e12:.2f} |", flush=True)
+        lines.append(f"| {what} | {seconds:.2f} | {work / 1e9:.1f} | {form} | {seconds / work * 1e12:.2f} |")
+    return lines
 
 
 def objects(program):
@@ -69,7 +70,7 @@ def objects(program):
         seconds, images = program.paint("lmd", num_objects)
         work = work_of(images)
         rows.append((num_objects, seconds, work, rows[0][2] / 2 * (num_objects + 1) if rows else None))
-    table("Objects: `lmd`, 20 steps, 128 px", "objects", rows)
+    return table("objects (`lmd`, 20 steps, 128 px)", rows)
 
 
 def steps(program):
@@ -83,7 +84,7 @@ def steps(program):
             a_step = one["sampling"]["multiply_accumulates"] / one["sampling"]["calls"]
             an_update = (one["guidance_forward"]["multiply_accumulates"] + one["guidance_backward"]["multiply_accumulates"]) / updates
         rows.append((f"{num_steps}, {updates} updates", seconds, work, 2 * num_steps * a_step + updates * an_update if rows else None))
-    table("Steps: `lmd`, one object, 128 px", "steps", rows)
+    return table("steps (`lmd`, one object, 128 px)", rows)
 
 
 def by_area(sizes, works):
@@ -94,18 +95,22 @@ def by_area(sizes, works):
     return [a * area + b * area ** 2 for area in ((size / sizes[0]) ** 2 for size in sizes)]
 
 
-def resolution_of(program, title, method, sizes, **asked):
+def at_sizes(program, method, sizes, **asked):
+    """Of each size: seconds, the report's pictures, the work, what the closed form says of it."""
     runs = [program.paint(method, pixels=pixels, **asked) for pixels in sizes]
     works = [work_of(images) for _, images in runs]
-    forms = by_area(sizes, works)
-    table(title, "px", [(pixels, seconds, work, None if pixels in (sizes[0], sizes[-1]) else form)
-                        for pixels, (seconds, _), work, form in zip(sizes, runs, works, forms)])
-    return runs
+    forms = [None if pixels in (sizes[0], sizes[-1]) else form for pixels, form in zip(sizes, by_area(sizes, works))]
+    return [(seconds, images, work, form) for (seconds, images), work, form in zip(runs, works, forms)]
 
 
-def resolution(program):
-    resolution_of(program, "Resolution: `sd`, 20 steps", "sd", (64, 96, 128, 192, 256))
-    resolution_of(program, "Resolution: `lmd`, one object, 20 steps", "lmd", (64, 96, 128, 192, 256), num_objects=1)
+def resolution(program, sizes=(64, 96, 128, 192, 256)):
+    runs = at_sizes(program, "sd", sizes)
+    return table("px (`sd`, 20 steps)", [(pixels, seconds, work, form) for pixels, (seconds, _, work, form) in zip(sizes, runs)])
+
+
+def guided_resolution(program, sizes=(64, 96, 128, 192, 256)):
+    runs = at_sizes(program, "lmd", sizes, num_objects=1)
+    return table("px (`lmd`, one object, 20 steps)", [(pixels, seconds, work, form) for pixels, (seconds, _, work, form) in zip(sizes, runs)])
 
 
 def count(program):
@@ -113,18 +118,21 @@ def count(program):
     for num_pictures in (1, 2, 4, 8):
         seconds, images = program.paint("sd", count=num_pictures)
         rows.append((num_pictures, seconds, work_of(images), rows[0][2] * num_pictures if rows else None))
-    table("Pictures (`--count`): `sd`, 20 steps, 128 px", "pictures", rows)
+    return table("pictures (`sd --count`, 20 steps, 128 px)", rows)
 
 
 def sd15(program, folder, sizes=(256, 384, 512, 768)):
-    runs = resolution_of(program, "Resolution at Stable Diffusion 1.5's size: one step of `sd`, with loading and decoding", "sd", sizes, steps=1, model=folder.resolve())
-    print("\n| px | step, s | decoding, s |\n| --- | --- | --- |")
-    for pixels, (_, images) in zip(sizes, runs):
+    """One step in a process of its own; loading is left out."""
+    lines = ["| px | step, s | work, GMAC | closed form | step, s / TMAC | decoding, s |", "| --- |" + " --- |" * 5]
+    for pixels, (_, images, work, form) in zip(sizes, at_sizes(program, "sd", sizes, steps=1, model=folder.resolve())):
         stages = {timing["stage"]: timing["seconds"] for timing in images[0]["timings"]}
-        print(f"| {pixels} | {stages['painting the picture']:.2f} | {stages['decoding']:.2f} |")
+        step = stages["painting the picture"]
+        predicted = "*" if form is None else f"{form / 1e9:.1f}"
+        lines.append(f"| {pixels} | {step:.2f} | {work / 1e9:.1f} | {predicted} | {step / work * 1e12:.1f} | {stages['decoding']:.2f} |")
+    return lines
 
 
-PARTS = {"objects": objects, "steps": steps, "resolution": resolution, "count": count}
+PARTS = {"objects": objects, "steps": steps, "resolution": resolution, "guided-resolution": guided_resolution, "count": count}
 
 
 def main():
@@ -135,9 +143,9 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in args.only:
-            PARTS[name](Program(folder, args.rounds))
+            print("\n".join(PARTS[name](Program(folder, args.rounds))) + "\n", flush=True)
         if args.sd15:
-            sd15(Program(folder, 1), args.sd15)
+            print("\n".join(sd15(Program(folder, 1), args.sd15)))
 
 
 if __name__ == "__main__":

@@ -147,5 +147,6 @@ def main(model):
     print(f"{path}: {len(rows)} tensors, {path.stat().st_size // 1024} KiB")
 
 
-for name in ("sd1", "sd2"):
-    main(name)
+if __name__ == "__main__":
+    for name in ("sd1", "sd2"):
+        main(name)

@@ -1,11 +1,15 @@
-"""PyTorch and diffusers as a peer: `python peer_torch.py FOLDER f32|bf16 [THREADS] [--short]`, then the line protocol of the `time_parts` example.
+"""PyTorch and diffusers as a peer: `python peer_torch.py FOLDER f32|bf16|int8 [THREADS]`, then the line protocol of the `time_parts` example.
 
 Weights are frozen (which the published pipelines forget: it spares PyTorch their gradients), convolutions are channels-last, attention is
-PyTorch's fused one except at the layers whose maps a guidance pass records. That pass runs the whole network, as in the published pipelines; `--short`
-ends it at the last map, as ours does.
+PyTorch's fused one except at the layers whose maps a guidance pass records. In `guidance` that pass runs the whole network, as in the published pipelines; `short`
+ends it at the last map, as ours does. `int8` is what PyTorch itself quantises for processors: the products of linear layers, activations by dynamic ranges, the rest in
+f32, and no gradients. The first line tells the seconds of loading, the instructions that PyTorch's own kernels use, and those of oneDNN by the name of a convolution that it ran.
 """
 
+import os
+import re
 import sys
+import tempfile
 import time
 
 import torch
@@ -37,13 +41,15 @@ class Recorder:
 
 
 class Parts:
-    def __init__(self, folder, dtype, is_short):
-        self.last = len(GUIDANCE_LAYERS) if is_short else None
+    def __init__(self, folder, precision):
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype)
         for model in (self.pipe.unet, self.pipe.vae, self.pipe.text_encoder):
             model.requires_grad_(False).eval()
         self.pipe.unet.to(memory_format=torch.channels_last)
         self.pipe.vae.to(memory_format=torch.channels_last)
+        if precision == "int8":
+            self.pipe.unet = torch.ao.quantization.quantize_dynamic(self.pipe.unet, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
         self.latents = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(1)).to(dtype)
         self.latents = self.latents.contiguous(memory_format=torch.channels_last)
         self.embeds = self.embed()
@@ -62,8 +68,11 @@ class Parts:
     def step(self):
         self.pipe.unet(torch.cat([self.latents] * 2), 981, self.embeds, return_dict=False)
 
-    def guidance(self):
-        recorders = {name: Recorder(self.maps, self.last) if "attn2" in name and any(name.startswith(layer) for layer in GUIDANCE_LAYERS)
+    def short(self):
+        self.guidance(last=len(GUIDANCE_LAYERS))
+
+    def guidance(self, last=None):
+        recorders = {name: Recorder(self.maps, last) if "attn2" in name and any(name.startswith(layer) for layer in GUIDANCE_LAYERS)
                      else processor for name, processor in self.plain.items()}
         self.pipe.unet.set_attn_processor(recorders)
         self.maps.clear()
@@ -81,12 +90,30 @@ class Parts:
         self.pipe.vae.decode(self.latents / self.pipe.vae.config.scaling_factor)
 
 
-def main(folder, precision, *more):
+def kernels(dtype):
+    """The instructions of PyTorch's own kernels, and the name of the kernel that oneDNN takes for a 3 × 3 convolution: found out by having it tell."""
+    convolution = torch.nn.Conv2d(64, 64, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)
+    image = torch.randn(1, 64, 32, 32).to(dtype=dtype, memory_format=torch.channels_last)
+    stdout = os.dup(1)
+    with tempfile.TemporaryFile("w+") as told:
+        os.dup2(told.fileno(), 1)  # it writes where the answers go
+        try:
+            with torch.no_grad(), torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                convolution(image)
+        finally:
+            os.dup2(stdout, 1)
+            os.close(stdout)
+        told.seek(0)
+        ran = re.search(r"exec,cpu,convolution,([^,]+),", told.read())
+    return f"{torch.backends.cpu.get_cpu_capability().lower()}, oneDNN {ran[1] if ran else 'not used'}"
+
+
+def main(folder, precision, threads=None):
     start = time.perf_counter()
-    threads = [int(word) for word in more if word.isdigit()]
-    torch.set_num_threads(threads[0] if threads else 2)
-    parts = Parts(folder, {"f32": torch.float32, "bf16": torch.bfloat16}[precision], "--short" in more)
-    print(f"{time.perf_counter() - start:.4f}", flush=True)
+    torch.set_num_threads(int(threads or os.cpu_count()))
+    parts = Parts(folder, precision)
+    seconds = time.perf_counter() - start
+    print(f"{seconds:.4f} {kernels(parts.latents.dtype)}", flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         getattr(parts, line.strip())()

@@ -1,9 +1,10 @@
-"""A whole generation by PyTorch and diffusers: `python peer_whole.py FOLDER sd|lmd-plus --steps 8`, for whole.py.
+"""A whole generation by PyTorch and diffusers: `python peer_whole.py FOLDER sd|lmd-plus --precision bf16 --steps 8`, for whole.py.
 
 `sd` is diffusers' own pipeline. `lmd-plus` is the community pipeline `llm_grounded_diffusion` as a loop of its own over a GLIGEN folder, as in
 parity/make_lmd_plus.py: threshold 0, so that `--updates` alone decides how often latents move before each step. At its best PyTorch has frozen
 weights, channels-last convolutions, and attention maps of the guided layers only; `--as-published` keeps gradients of weights, channels first, and maps
-of every cross-attention. `--load-only` ends when the first step would begin. Prints its times as JSON.
+of every cross-attention; `--short` ends the pass of an update at the last map, as ours does and the pipeline does not. `--load-only` ends when the first step would begin.
+Prints its times as JSON.
 """
 
 import argparse
@@ -14,17 +15,18 @@ import time
 import torch
 from diffusers import StableDiffusionGLIGENPipeline, StableDiffusionPipeline
 
-from peer_torch import GUIDANCE_LAYERS, Recorder
+from peer_torch import GUIDANCE_LAYERS, LastMap, Recorder
 
 PROMPT, NEGATIVE = "a realistic photo of a scene with a blue dog and a white bowl", "blurry"
 PHRASES = ["a blue dog", "a white bowl"]
 BOXES = [[0.1, 0.4, 0.49, 0.98], [0.625, 0.586, 0.9375, 0.879]]  # x0, y0, x1, y1
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 GUIDANCE_SCALE, LOSS_SCALE, BETA, TOP_P, SLOTS = 7.5, 20.0, 0.3, 0.2, 30
 
 
 def load(args):
     pipeline = StableDiffusionPipeline if args.method == "sd" else StableDiffusionGLIGENPipeline
-    pipe = pipeline.from_pretrained(args.folder, torch_dtype=torch.bfloat16)
+    pipe = pipeline.from_pretrained(args.folder, torch_dtype=DTYPES[args.precision])
     pipe.set_progress_bar_config(disable=True)
     if not args.as_published:
         for model in (pipe.unet, pipe.vae, pipe.text_encoder):
@@ -50,7 +52,7 @@ def grounding(pipe):
     boxes[:, :len(BOXES)] = torch.tensor(BOXES)
     phrases[:, :len(BOXES)] = pipe.text_encoder(ids).pooler_output
     mask[1, :len(BOXES)] = 1
-    return {"boxes": boxes.bfloat16(), "positive_embeddings": phrases.bfloat16(), "masks": mask.bfloat16()}
+    return {name: x.to(pipe.unet.dtype) for name, x in [("boxes", boxes), ("positive_embeddings", phrases), ("masks", mask)]}
 
 
 def positions(tokenizer, phrase):
@@ -87,7 +89,8 @@ class Painter:
         self.tokens = [positions(pipe.tokenizer, phrase) for phrase in PHRASES]
         fused = dict(pipe.unet.attn_processors)
         is_recorded = (lambda name: "attn2" in name) if args.as_published else (lambda name: "attn2" in name and name.startswith(tuple(GUIDANCE_LAYERS)))
-        self.fused, self.recorders = fused, {name: Recorder(self.kept(name)) if is_recorded(name) else old for name, old in fused.items()}
+        last = len(GUIDANCE_LAYERS) if args.short else None
+        self.fused, self.recorders = fused, {name: Recorder(self.kept(name), last) if is_recorded(name) else old for name, old in fused.items()}
 
     def kept(self, name):
         return self.maps if name.startswith(tuple(GUIDANCE_LAYERS)) else []
@@ -98,7 +101,10 @@ class Painter:
         unet.set_attn_processor(dict(self.recorders))
         self.maps.clear()
         latents = latents.detach().requires_grad_()
-        unet(latents, timestep, self.text[1:], return_dict=False)
+        try:
+            unet(latents, timestep, self.text[1:], return_dict=False)
+        except LastMap:
+            pass
         loss = LOSS_SCALE * box_loss(self.maps, self.tokens)
         (gradient,) = torch.autograd.grad(loss.float(), latents)
         self.maps.clear()
@@ -115,7 +121,7 @@ class Painter:
 
 def lmd_plus(pipe, args, times):
     painter = Painter(pipe, args)
-    latents = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(args.seed)).bfloat16()
+    latents = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(args.seed)).to(pipe.unet.dtype)
     pipe.scheduler.set_timesteps(args.steps)
     for index, timestep in enumerate(pipe.scheduler.timesteps):
         for _ in range(args.updates[index] if index < len(args.updates) else 0):
@@ -146,7 +152,9 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--updates", type=int, nargs="*", default=[], help="before each step")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=list(DTYPES), default="bf16")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--short", action="store_true")
     parser.add_argument("--as-published", action="store_true")
     parser.add_argument("--load-only", action="store_true")
     parser.add_argument("--out", default="peer.png")
