@@ -18,6 +18,9 @@ use crate::weights::Weights;
 /// Largest sizes that are believed; larger ones come from damaged files.
 const MOST_LAYERS: usize = 1024;
 const MOST_CONTEXT: usize = 1 << 20;
+/// Numbers that a token is, or a layer makes of it, and heads: their products fit any machine word.
+const MOST_WIDTH: usize = 1 << 20;
+const MOST_HEADS: usize = 1 << 12;
 const MOST_EXPERTS: usize = 1024;
 
 /// Base of the rotations where the file does not say.
@@ -106,14 +109,14 @@ impl Sizes {
             number if number > most => Err(head.problem(&key(name), format!("is more than {most}"))),
             number => Ok(number),
         };
-        let (width, heads) = (positive("embedding_length")?, positive("attention.head_count")?);
-        let kv_heads = positive("attention.head_count_kv")?;
+        let (width, heads) = (at_most("embedding_length", MOST_WIDTH)?, at_most("attention.head_count", MOST_HEADS)?);
+        let kv_heads = at_most("attention.head_count_kv", MOST_HEADS)?;
         if heads % kv_heads != 0 {
             let problem = format!("is {kv_heads}, which does not divide {heads} heads");
             return Err(head.problem(&key("attention.head_count_kv"), problem));
         }
         let head_dim = match head.has(&key("attention.key_length")) {
-            true => positive("attention.key_length")?,
+            true => at_most("attention.key_length", MOST_WIDTH)?,
             false if width % heads != 0 => {
                 let problem = format!("is {heads}, which does not divide the width {width}");
                 return Err(head.problem(&key("attention.head_count"), problem));
@@ -134,7 +137,7 @@ impl Sizes {
             blocks: at_most("block_count", MOST_LAYERS)?,
             vocabulary: head.texts("tokenizer.ggml.tokens")?.len(),
             width,
-            hidden: positive("feed_forward_length")?,
+            hidden: at_most("feed_forward_length", MOST_WIDTH)?,
             heads,
             kv_heads,
             head_dim,

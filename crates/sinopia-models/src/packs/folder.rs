@@ -174,9 +174,9 @@ fn remove_unused(path: &Path) -> io::Result<bool> {
         other => other?,
     };
     match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Ok(false),
-        // Where there are no locks, a mapped file outlives its name.
-        Ok(()) | Err(TryLockError::Error(_)) => {
+        // Where a lock cannot be had, as on some network file systems, nobody knows who uses the file.
+        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => Ok(false),
+        Ok(()) => {
             std::fs::remove_file(path)?;
             Ok(true)
         }

@@ -121,9 +121,10 @@ mod unix {
         if let Some((_, hash)) = read(list).iter().rev().find(|(identity, _)| *identity == before) {
             return Ok(*hash);
         }
+        let looked = SystemTime::now();
         let hash = sha256_of(path)?;
         // Nor is a file remembered that was written to while it was read.
-        if Identity::of(path) == Some(before) && before.is_settled(SystemTime::now()) {
+        if Identity::of(path) == Some(before) && before.is_settled(looked) {
             let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever cannot remember hashes again.
             let _ = write(list, read(list), (before, hash));

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 pub(crate) enum Isa {
     /// What every processor of the target has.
     Portable,
-    /// x86 with AVX2 and FMA.
+    /// x86 with AVX2, FMA and F16C.
     Avx2,
     /// x86 with AVX-512 (F, BW, DQ, VL).
     Avx512,
@@ -121,7 +121,11 @@ impl ByteIsa {
 
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Isa {
-    let has_avx512 = is_x86_feature_detected!("avx512f")
+    // f16 weights are widened by an instruction of its own, which a virtual machine may hide.
+    let has_avx2 =
+        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+    let has_avx512 = has_avx2
+        && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
@@ -129,7 +133,7 @@ fn detect() -> Isa {
         Isa::Avx512Bf16
     } else if has_avx512 {
         Isa::Avx512
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+    } else if has_avx2 {
         Isa::Avx2
     } else {
         Isa::Portable

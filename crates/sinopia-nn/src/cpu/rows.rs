@@ -34,12 +34,13 @@ fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `2ˣ` for x ≤ 0, to about 2e-7 relative, in fewer steps than [`exp2`]; 2⁻¹²⁵ below that.
+/// `2ˣ` for x ≤ 0, to about 2e-7 relative, in fewer steps than [`exp2`]; 0 below −125, so that what is masked weighs nothing.
 #[inline(always)]
 fn power_of_2<const FUSED: bool>(x: f32) -> f32 {
     // Adding this rounds to a whole number, whose lowest bits are then its own.
     const ROUND: f32 = 12_582_912.0;
-    let x = if x < -125.0 { -125.0 } else { x };
+    let is_nothing = x < -125.0;
+    let x = if is_nothing { -125.0 } else { x };
     let rounded = x + ROUND;
     let f = x - (rounded - ROUND);
     // 1 + a polynomial with the least relative error for |f| ≤ ½, 1.1e-7.
@@ -50,7 +51,8 @@ fn power_of_2<const FUSED: bool>(x: f32) -> f32 {
     let p = multiply_add::<FUSED>(p, f, std::f32::consts::LN_2);
     let p = multiply_add::<FUSED>(p, f, 1.0);
     // The whole number is added to the exponent.
-    f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 23))
+    let power = f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 23));
+    if is_nothing { 0.0 } else { power }
 }
 
 /// bf16 bits, to the nearest, ties to even; NaN is not expected.

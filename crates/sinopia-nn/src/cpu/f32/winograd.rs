@@ -40,7 +40,7 @@ const MIN_BLOCK_TILES: usize = 24;
 const MAX_DEPTH: usize = 128;
 /// Fewer channels and tiles do not pay for the transforms.
 const MIN_CHANNELS: usize = 32;
-const MIN_ALL_TILES: usize = 4;
+const MIN_IMAGE_TILES: usize = 4;
 
 thread_local! {
     /// Transformed inputs of the block that this thread has others work on, kept from call to call.
@@ -73,10 +73,12 @@ impl Images {
         (row / tiles_h, row % tiles_h * SIDE, tile % tiles_w * SIDE)
     }
 
-    /// Is a convolution of `channels` channels faster in tiles? At the far edges of images tiles are not full.
+    /// Is a convolution of `channels` channels faster in tiles? At the far edges of images tiles are not full. It is asked of one image, so that no result
+    /// depends on what else is in its batch.
     pub(crate) fn gain_by_tiles(&self, channels: usize) -> bool {
-        let tiles = self.tiles();
-        channels >= MIN_CHANNELS && tiles >= MIN_ALL_TILES && self.pixels() > 5 * tiles
+        let one = Self { b: 1, ..*self };
+        let tiles = one.tiles();
+        channels >= MIN_CHANNELS && tiles >= MIN_IMAGE_TILES && one.pixels() > 5 * tiles
     }
 }
 
