@@ -1,7 +1,7 @@
 //! Weights in the order in which kernels read them, as bytes: what a file keeps of them, and how a layer takes them from there as they lie.
 //!
 //! A layer tells its weight as a [`PackedWeight`] of borrowed bytes; made of [`SharedBytes`] of a mapped file, the same becomes a layer again
-//! without a copy. Bytes are those of this machine: what wrote them says [`LAYOUT_VERSION`], the [instructions](crate::instructions) and its byte order, and what
+//! without a copy. Bytes are those of this machine: what wrote them says [`LAYOUT_VERSION`], the instructions and its byte order, and what
 //! differs in one of them must not be read.
 
 use std::marker::PhantomData;

@@ -1,6 +1,6 @@
 //! What is kept of models from one process to the next: weights packed once, and hashes of files that did not change.
 //!
-//! A network is built from its checkpoint by converting each weight and putting it in the order that a kernel reads. A [`Pack`] keeps what comes out:
+//! A network is built from its checkpoint by converting each weight and putting it in the order that a kernel reads. A pack keeps what comes out:
 //! a file of one checkpoint's packed weights, which the next process maps and uses as they lie. Nothing is converted, copied or cleared, and
 //! processes that paint with one model share its memory. [`build`] is how networks are built from either.
 //!
@@ -13,7 +13,7 @@
 //! On opening, a pack's head, its index (by checksum) and its length are compared, and every part has to lie inside. The gigabytes of weights are not
 //! read for that, which would take as long as packing them: they were compared with their checksums when the pack was made ([`prepare`]), it was
 //! written beside its place, brought to the disk and renamed, and it lies in a folder that only its owner may write. Bytes that a disk changed
-//! later are found by [`Pack::verify`]; as numbers they can spoil a picture and nothing else. A checkpoint itself is trusted no further.
+//! later are found by [`prepare`]; as numbers they can spoil a picture and nothing else. A checkpoint itself is trusted no further.
 //!
 //! # Whose settings
 //! Whether anything is kept, and where, is the program's to say, once for the whole process ([`use_cache`]); without it nothing is kept.
