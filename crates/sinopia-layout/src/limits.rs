@@ -19,7 +19,7 @@ pub const PICTURE_BYTES: u64 = 128 * MIB;
 pub const PICTURE_SIDE: u32 = 16_384;
 /// Pixels of a picture that is decoded: 8192 × 8192, 256 MiB with an alpha channel.
 pub const PICTURE_PIXELS: u64 = 1 << 26;
-/// Pixels of a picture that a server takes in from a client. Cameras make 12 to 24 million; decoded with an alpha channel it takes 100 MB.
+/// Pixels of a picture that is changed, or that a server takes in from a client. Cameras make 12 to 24 million; decoded with an alpha channel it takes 100 MB.
 pub const UPLOAD_PIXELS: u64 = 25_000_000;
 /// Bytes of one text chunk of a PNG, after inflation. A recipe with a hundred boxes has 30 kB, ComfyUI's largest graphs some 500 kB.
 pub const TEXT_CHUNK_BYTES: usize = MIB as usize;

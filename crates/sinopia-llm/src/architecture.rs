@@ -68,9 +68,10 @@ impl Architecture {
 /// The network of a file, and how many tokens it reads.
 pub(crate) fn read(head: &Head, reader: &mut (impl Read + Seek)) -> Result<(Transformer, usize)> {
     let sizes = Sizes::of(head, Architecture::of(head)?)?;
-    let context = sizes.context;
-    let transformer = Reading { weights: Weights::new(head, reader), sizes }.transformer()?;
-    Ok((transformer, context))
+    let mut reading = Reading { weights: Weights::new(head, reader), sizes };
+    reading.stretch(head)?;
+    let context = reading.sizes.context;
+    Ok((reading.transformer()?, context))
 }
 
 /// What the metadata says.
@@ -153,14 +154,27 @@ impl Sizes {
 fn rotaries(head: &Head, architecture: Architecture, prefix: &str, width: usize) -> Result<Vec<Rotary>> {
     let key = |name: &str| format!("{prefix}.{name}");
     let pairs = architecture.pairs();
-    let base = |default: f32| head.float_or(&key("rope.freq_base"), default);
+    let base = |default: f32| head.positive_or(&key("rope.freq_base"), default);
+    let scaling = position_scaling(head, prefix)?;
     if architecture != Architecture::Gemma3 {
-        return Ok(vec![Rotary::new(width, base(ROTARY_BASE)?, 1.0, pairs)]);
+        return Ok(vec![Rotary::new(width, base(ROTARY_BASE)?, scaling, pairs)]);
     }
-    // 4B and larger have 8.
-    let scaling = head.float_or(&key("rope.scaling.factor"), 1.0)?;
     let local = Rotary::new(width, ROTARY_BASE, 1.0, pairs);
     Ok(vec![local, Rotary::new(width, base(GEMMA_GLOBAL_BASE)?, scaling, pairs)])
+}
+
+/// What positions are divided by. Gemma's files from 4B on have 8.
+fn position_scaling(head: &Head, prefix: &str) -> Result<f32> {
+    let key = format!("{prefix}.rope.scaling.type");
+    match head.text_or(&key, "linear")? {
+        "linear" => {
+            let older = head.positive_or(&format!("{prefix}.rope.scale_linear"), 1.0)?;
+            head.positive_or(&format!("{prefix}.rope.scaling.factor"), older)
+        }
+        // Factors for each pair are tensors, read with the weights.
+        "none" | "longrope" => Ok(1.0),
+        other => Err(head.problem(&key, format!("is `{other}`, known are none, linear and longrope"))),
+    }
 }
 
 fn experts(head: &Head, prefix: &str) -> Result<Option<(usize, usize)>> {
@@ -179,6 +193,31 @@ struct Reading<'a, R> {
 }
 
 impl<R: Read + Seek> Reading<'_, R> {
+    /// Takes a factor for each pair that turns, if the file has them: Llama's from 3.1 on, and those of Phi-3 for long texts. Phi-3 has others for
+    /// short ones, up to the length that it was first trained on; texts that are planned with never need more, so that this becomes its context, and
+    /// what was computed for a text's beginning stays true as it grows.
+    fn stretch(&mut self, head: &Head) -> Result<()> {
+        const ALL: &str = "rope_freqs.weight";
+        const SHORT: &str = "rope_factors_short.weight";
+        let (name, gain) = match [ALL, SHORT].map(|name| self.weights.has(name)) {
+            [true, _] => (ALL, 1.0),
+            [false, true] => {
+                let prefix = head.text("general.architecture")?;
+                let key = |name: &str| format!("{prefix}.rope.scaling.{name}");
+                let trained = head.number_or(&key("original_context_length"), self.sizes.context)?.max(1);
+                self.sizes.context = self.sizes.context.min(trained);
+                (SHORT, head.positive_or(&key("attn_factor"), 1.0)?)
+            }
+            [false, false] => return Ok(()),
+        };
+        let rotaries = std::mem::take(&mut self.sizes.rotaries);
+        for rotary in rotaries {
+            let factors = self.weights.positive(name, rotary.pairs())?;
+            self.sizes.rotaries.push(rotary.stretched(&factors, gain));
+        }
+        Ok(())
+    }
+
     fn transformer(mut self) -> Result<Transformer> {
         let Sizes { architecture, width, vocabulary, eps, .. } = self.sizes;
         // A file may have more rows than tokens, for alignment.

@@ -57,6 +57,18 @@ impl Head {
         if self.get(key).is_none() { Ok(default) } else { self.float(key) }
     }
 
+    /// A finite number above 0.
+    pub(crate) fn positive_or(&self, key: &str, default: f32) -> Result<f32> {
+        match self.float_or(key, default)? {
+            number if number > 0.0 && number.is_finite() => Ok(number),
+            number => Err(self.problem(key, format!("is {number}, expected a number above 0"))),
+        }
+    }
+
+    pub(crate) fn text_or<'a>(&'a self, key: &str, default: &'a str) -> Result<&'a str> {
+        if self.get(key).is_none() { Ok(default) } else { self.text(key) }
+    }
+
     pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         self.get(key).and_then(|value| value.to_bool().ok())
     }

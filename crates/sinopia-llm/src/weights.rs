@@ -41,7 +41,14 @@ impl<'a, R: Read + Seek> Weights<'a, R> {
 
     pub(crate) fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
         let tensor = self.tensor(name, &shape)?;
-        self.stored(tensor, &shape).map_err(|cause| self.unfit(cause))
+        let matrix = self.stored(tensor, &shape).map_err(|cause| self.unfit(cause))?;
+        // Plain numbers that are not finite are seen in every answer; scales of blocks become large finite ones.
+        if let Matrix::Blocks(blocks) = &matrix
+            && let Some(place) = blocks.first_not_finite()
+        {
+            return Err(self.problem(format!("tensor `{name}` is damaged: a scale at element {place} is not finite")));
+        }
+        Ok(matrix)
     }
 
     /// A matrix with the bias beside it, if the file has one.
@@ -55,6 +62,15 @@ impl<'a, R: Read + Seek> Weights<'a, R> {
     pub(crate) fn vector(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
         let plain = self.plain(name, &[length])?;
         plain.to_vec1().map_err(|cause| self.unfit(cause))
+    }
+
+    /// A vector of finite numbers above 0.
+    pub(crate) fn positive(&mut self, name: &str, length: usize) -> Result<Vec<f32>> {
+        let vector = self.vector(name, length)?;
+        match vector.iter().find(|number| !(**number > 0.0 && number.is_finite())) {
+            Some(number) => Err(self.problem(format!("tensor `{name}` has {number}, expected numbers above 0"))),
+            None => Ok(vector),
+        }
     }
 
     pub(crate) fn norm(&mut self, name: &str, width: usize, eps: f32) -> Result<RmsNorm> {

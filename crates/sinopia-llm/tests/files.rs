@@ -131,6 +131,70 @@ fn refused(maker: &Maker, words: &[&str]) {
     }
 }
 
+/// A vector of as many numbers as a head has pairs.
+fn factors(values: impl Fn(usize) -> f32) -> QTensor {
+    let values = Tensor::from_vec((0..8).map(values).collect::<Vec<f32>>(), 8, &Device::Cpu).unwrap();
+    QTensor::quantize(&values, GgmlDType::F32).unwrap()
+}
+
+/// The answer to a prompt, which depends on how heads turn.
+fn answer(maker: &Maker) -> String {
+    let generation = Generation { max_tokens: 24, ..Generation::default() };
+    let model = maker.read().unwrap();
+    model.answer(&[(Role::User, "a cat and two cats")], &generation).unwrap().text
+}
+
+#[test]
+fn heads_turn_as_the_file_says() {
+    let with = |name: &str, values: &dyn Fn(usize) -> f32| {
+        let mut maker = Maker::llama();
+        maker.tensors.push((name.to_owned(), factors(values)));
+        maker
+    };
+    let plain = answer(&Maker::llama());
+    assert_eq!(answer(&with("rope_freqs.weight", &|_| 1.0)), plain);
+    assert_eq!(answer(&Maker::llama().set("llama.rope.scaling.type", Value::String("none".to_owned()))), plain);
+    let slow = answer(&with("rope_freqs.weight", &|pair| 1.0 + 50.0 * pair as f32));
+    let linear = answer(&Maker::llama().set("llama.rope.scaling.factor", Value::F32(40.0)));
+    assert!(slow != plain && linear != plain && slow != linear);
+    refused(&with("rope_freqs.weight", &|pair| pair as f32), &["rope_freqs.weight", "has 0", "above 0"]);
+    for (key, value) in [("factor", 0.0), ("factor", f32::NAN), ("factor", -8.0)] {
+        let key = format!("llama.rope.scaling.{key}");
+        refused(&Maker::llama().set(&key, Value::F32(value)), &[&key, "expected a number above 0"]);
+    }
+    let yarn = Maker::llama().set("llama.rope.scaling.type", Value::String("yarn".to_owned()));
+    refused(&yarn, &["llama.rope.scaling.type", "`yarn`", "linear"]);
+}
+
+#[test]
+fn short_factors_end_where_they_were_trained() {
+    let mut maker = Maker::llama()
+        .set("llama.rope.scaling.type", Value::String("longrope".to_owned()))
+        .set("llama.rope.scaling.original_context_length", Value::U32(64))
+        .set("llama.rope.scaling.attn_factor", Value::F32(1.5));
+    for name in ["rope_factors_short.weight", "rope_factors_long.weight"] {
+        maker.tensors.push((name.to_owned(), factors(|pair| 1.0 + pair as f32)));
+    }
+    let words = "cat ".repeat(70);
+    let told = told(&maker.read().unwrap().answer(&[(Role::User, &words)], &Generation::default()).unwrap_err());
+    assert!(told.contains("64"), "{told}");
+    assert_ne!(answer(&maker), answer(&Maker::llama()));
+    refused(&maker.set("llama.rope.scaling.attn_factor", Value::F32(0.0)), &["attn_factor", "above 0"]);
+}
+
+#[test]
+fn scales_that_are_no_numbers_are_refused() {
+    let maker = Maker::llama();
+    let mut bytes = maker.bytes();
+    let content = gguf_file::Content::read(&mut Cursor::new(&bytes)).unwrap();
+    let start = content.tensor_data_offset + content.tensor_infos["blk.0.attn_v.weight"].offset;
+    for scale in [0x7C00_u16, 0xFC00, 0x7E00] {
+        bytes[start as usize + 34..][..2].copy_from_slice(&scale.to_le_bytes());
+        let message = told(&LanguageModel::from_bytes(&bytes, "made.gguf").unwrap_err());
+        assert!(message.contains("`blk.0.attn_v.weight` is damaged: a scale at element 32"), "{message}");
+    }
+}
+
 #[test]
 fn answers_keep_to_their_grammar_whatever_the_weights() {
     let model = Maker::llama().read().unwrap();

@@ -7,14 +7,15 @@ use candle_core::{DType, Shape, Tensor};
 
 use crate::SharedBytes;
 use crate::arithmetic::Arithmetic;
-use crate::cpu::bf16::{self, Activations, Images, Winograd, round_to_bf16};
+use crate::cpu::bf16::{self, Activations, round_to_bf16};
 use crate::cpu::elements::{Argument, Elements, Kernel1, Kernel2, apply1, apply2, tensor};
-use crate::cpu::f32::{self, Strided, Strides, Turn};
+use crate::cpu::f32::{self, Strided};
 use crate::cpu::int8;
 use crate::cpu::start::Start;
+use crate::cpu::winograd::{Images, Turn};
 use crate::error::{Error, Result, expect_f32};
 use crate::frozen::{FrozenMatrix, frozen, frozen_vector, multiplies_bf16, with_input_gradient};
-use crate::packed::{Order, PackedWeight, Sizes, Storable};
+use crate::packed::{PackedWeight, Sizes};
 use crate::quantized::Quantized;
 
 const OP: &str = "conv2d";
@@ -71,7 +72,8 @@ impl Conv2dOptions {
 /// The gradient goes to the input only: `∂x` is the scatter of `∂y · w` to the pixels that each window read.
 #[derive(Debug, Clone)]
 pub struct Conv2d {
-    weight: Kernel,
+    /// Packed as (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
+    weight: FrozenMatrix,
     /// (out) f32.
     bias: Option<Tensor>,
     options: Conv2dOptions,
@@ -80,79 +82,12 @@ pub struct Conv2d {
     out_channels: usize,
 }
 
-/// The frozen weights of a layer.
-#[derive(Debug, Clone)]
-enum Kernel {
-    /// Packed as (kh·kw·in, out): a window of a channels-last image is a row of its product with this.
-    Windows(FrozenMatrix),
-    /// bf16 weights of a 3×3 kernel that moves pixel by pixel, transformed.
-    Winograd(Arc<Winograd>),
-}
-
-/// Largest in · out of a kernel that is transformed. Larger ones stand on coarse grids, where less is won, and would cost the most memory:
-/// transformed weights take 16/9 of the room.
-const MAX_TRANSFORMED: usize = 1_300_000;
-/// Fewer channels on either side do not pay for the transforms.
-const MIN_TRANSFORMED_CHANNELS: usize = 32;
-
-impl Kernel {
-    /// From weights in checkpoint order (out, in, kh, kw).
-    fn new(weight: &Tensor, options: Conv2dOptions) -> Result<Self> {
-        let (out_channels, in_channels, kh, kw) = weight.dims4()?;
-        let taps = kh * kw;
-        let weight = frozen(OP, "weight", weight)?;
-        let is_plain = keeps_the_grid((kh, kw), options);
-        let has_channels = in_channels.min(out_channels) >= MIN_TRANSFORMED_CHANNELS;
-        let is_bf16 = weight.dtype() == DType::BF16 && weight.device().is_cpu() && multiplies_bf16();
-        if is_bf16 && is_plain && has_channels && in_channels * out_channels <= MAX_TRANSFORMED {
-            let elements = Elements::of(&weight)?;
-            let winograd = Winograd::new(elements.bf16_bits()?, out_channels, in_channels);
-            return Ok(Self::Winograd(Arc::new(winograd)));
-        }
-        Ok(Self::Windows(FrozenMatrix::new(
-            weight,
-            Strides { taps, channels: in_channels, columns: out_channels, tap_stride: 1, channel_stride: taps },
-        )?))
-    }
-
-    /// From the weights (out, in, kh, kw) that a file kept.
-    fn from_packed(
-        weight: PackedWeight<SharedBytes>,
-        [out_channels, in_channels, kh, kw]: [usize; 4],
-        options: Conv2dOptions,
-    ) -> Result<Self> {
-        let sizes = |taps| Sizes { taps, channels: in_channels, columns: out_channels };
-        if weight.order == Order::Bf16Winograd
-            && keeps_the_grid((kh, kw), options)
-            && weight.sizes == sizes(weight.sizes.taps)
-        {
-            return Ok(Self::Winograd(Arc::new(Winograd::from_packed(weight)?)));
-        }
-        Ok(Self::Windows(FrozenMatrix::from_packed(weight, sizes(kh * kw))?))
-    }
-
-    /// What a file keeps of packed weights.
-    fn packed(&self) -> Option<PackedWeight<&[u8]>> {
-        match self {
-            Self::Windows(matrix) => matrix.packed(),
-            Self::Winograd(winograd) => Some(winograd.packed()),
-        }
-    }
-
-    /// The weights as a tensor, which those on other devices than the CPU always are.
-    fn tensor(&self) -> Result<&Tensor> {
-        match self {
-            Self::Windows(matrix) => matrix.tensor(),
-            Self::Winograd(_) => {
-                Err(candle_core::Error::Msg("weights transformed for the CPU on another device".into()).into())
-            }
-        }
-    }
-}
-
-/// Whether a kernel is 3×3 and moves pixel by pixel, a row of zeros around the image.
-fn keeps_the_grid(kernel: (usize, usize), options: Conv2dOptions) -> bool {
-    kernel == (3, 3) && options == Conv2dOptions { stride: 1, padding: Padding::same(1) }
+/// Packs a weight in checkpoint order (out, in, kh, kw).
+fn packed_windows(weight: &Tensor) -> Result<FrozenMatrix> {
+    let (columns, channels, kh, kw) = weight.dims4()?;
+    let taps = kh * kw;
+    let weight = frozen(OP, "weight", weight)?;
+    FrozenMatrix::new(weight, Sizes { taps, channels, columns })
 }
 
 impl Conv2d {
@@ -161,7 +96,7 @@ impl Conv2d {
     /// # Errors
     /// [`Error::Shape`] if the weight has not four axes or the bias does not fit it, [`Error::Option`] for a stride of 0.
     pub fn new(weight: &Tensor, bias: Option<&Tensor>, options: Conv2dOptions) -> Result<Self> {
-        Self::with_kernel(weight, bias, options, |weight| Kernel::new(weight, options))
+        Self::with_matrix(weight, bias, options, packed_windows)
     }
 
     /// A layer that multiplies in 8 bits ([`Arithmetic::Int8`](crate::Arithmetic::Int8)), from a weight as in [`Self::new`] on the CPU. Where four
@@ -170,20 +105,20 @@ impl Conv2d {
     /// # Errors
     /// As [`Self::new`], and [`Error::Option`] for a weight on another device or windows of more than 65 536 elements.
     pub fn int8(weight: &Tensor, bias: Option<&Tensor>, options: Conv2dOptions) -> Result<Self> {
-        Self::with_kernel(weight, bias, options, |weight| Ok(Kernel::Windows(FrozenMatrix::int8(OP, weight)?)))
+        Self::with_matrix(weight, bias, options, |weight| FrozenMatrix::int8(OP, weight))
     }
 
-    fn with_kernel(
+    fn with_matrix(
         weight: &Tensor,
         bias: Option<&Tensor>,
         options: Conv2dOptions,
-        kernel: impl FnOnce(&Tensor) -> Result<Kernel>,
+        pack: impl FnOnce(&Tensor) -> Result<FrozenMatrix>,
     ) -> Result<Self> {
         let &[out_channels, in_channels, kh, kw] = weight.dims() else {
             return Err(Error::shape(OP, "weight", "[out, in, kh, kw]", weight));
         };
         options.check()?;
-        Self::of_kernel(kernel(weight)?, [out_channels, in_channels, kh, kw], bias, options)
+        Self::of_matrix(pack(weight)?, [out_channels, in_channels, kh, kw], bias, options)
     }
 
     /// The same layer from its weight as [`packed`](Self::packed) told it, (out, in, kh, kw), used where it lies.
@@ -197,11 +132,13 @@ impl Conv2d {
         options: Conv2dOptions,
     ) -> Result<Self> {
         options.check()?;
-        Self::of_kernel(Kernel::from_packed(weight, shape, options)?, shape, bias, options)
+        let [columns, channels, kh, kw] = shape;
+        let matrix = FrozenMatrix::from_packed(weight, Sizes { taps: kh * kw, channels, columns })?;
+        Self::of_matrix(matrix, shape, bias, options)
     }
 
-    fn of_kernel(
-        weight: Kernel,
+    fn of_matrix(
+        weight: FrozenMatrix,
         [out_channels, in_channels, kh, kw]: [usize; 4],
         bias: Option<&Tensor>,
         options: Conv2dOptions,
@@ -227,13 +164,13 @@ impl Conv2d {
             return Err(Error::Shape { op: OP, what: "weight", expected: "[out, in, kh, kw]".to_owned(), found });
         };
         options.check()?;
-        let blocks = Kernel::Windows(FrozenMatrix::Quantized(Arc::new(weight.clone())));
-        Self::of_kernel(blocks, [out_channels, in_channels, kh, kw], bias, options)
+        let blocks = FrozenMatrix::Quantized(Arc::new(weight.clone()));
+        Self::of_matrix(blocks, [out_channels, in_channels, kh, kw], bias, options)
     }
 
     /// The layer with ordinary weights instead of its own, for one application.
     fn dequantised(&self, weight: &Quantized) -> candle_core::Result<Self> {
-        let weight = Kernel::new(&weight.for_products()?, self.options).map_err(candle_core::Error::wrap)?;
+        let weight = packed_windows(&weight.for_products()?).map_err(candle_core::Error::wrap)?;
         Ok(Self { weight, ..self.clone() })
     }
 
@@ -255,10 +192,10 @@ impl Conv2d {
     /// How the layer multiplies.
     pub fn arithmetic(&self) -> Arithmetic {
         match &self.weight {
-            Kernel::Windows(FrozenMatrix::Tensor(_) | FrozenMatrix::Packed32(_)) => Arithmetic::F32,
-            Kernel::Windows(FrozenMatrix::Packed16(_)) | Kernel::Winograd(_) => Arithmetic::Bf16,
-            Kernel::Windows(FrozenMatrix::Int8(_)) => Arithmetic::Int8,
-            Kernel::Windows(FrozenMatrix::Quantized(weight)) => weight.arithmetic(),
+            FrozenMatrix::Tensor(_) | FrozenMatrix::Packed32(_) => Arithmetic::F32,
+            FrozenMatrix::Packed16(_) => Arithmetic::Bf16,
+            FrozenMatrix::Int8(_) => Arithmetic::Int8,
+            FrozenMatrix::Quantized(weight) => weight.arithmetic(),
         }
     }
 
@@ -381,15 +318,15 @@ pub(crate) struct Geometry {
     pub(crate) left: usize,
 }
 
-/// What a convolution is to its product in f32.
+/// What a convolution is to its product.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+enum Form<const SIDE: usize> {
     /// The image as it lies.
     Rows,
     /// A row for each window.
     Windows,
     /// Tiles of 3×3 kernels, transformed.
-    Tiles(f32::Images),
+    Tiles(Images<SIDE>),
 }
 
 impl Geometry {
@@ -404,13 +341,22 @@ impl Geometry {
     }
 
     /// How to multiply a batch in f32. It depends on sizes alone.
-    fn f32_form(&self, b: usize) -> Form {
-        let Self { h, w, c, out_h, out_w, kh, kw, stride, top, left } = *self;
-        let images = f32::Images { b, h, w };
+    fn f32_form(&self, b: usize) -> Form<4> {
+        self.form(b, |images: &f32::Images| images.gain_by_tiles(self.c))
+    }
+
+    /// The same in bf16, to so many channels.
+    fn bf16_form(&self, b: usize, out_channels: usize) -> Form<2> {
+        self.form(b, |images: &bf16::Images| images.gain_by_tiles(self.c, out_channels))
+    }
+
+    fn form<const SIDE: usize>(&self, b: usize, gain_by_tiles: impl Fn(&Images<SIDE>) -> bool) -> Form<SIDE> {
+        let Self { h, w, out_h, out_w, kh, kw, stride, top, left, .. } = *self;
+        let images = Images { b, h, w };
         let fits = (kh, kw, stride, top, left) == (3, 3, 1, 1, 1) && (out_h, out_w) == (h, w);
         match self.is_pointwise() {
             true => Form::Rows,
-            false if fits && images.gain_by_tiles(c) => Form::Tiles(images),
+            false if fits && gain_by_tiles(&images) => Form::Tiles(images),
             false => Form::Windows,
         }
     }
@@ -464,9 +410,8 @@ impl Conv2d {
         let pixels = b * geometry.out_h * geometry.out_w;
         let windows = Windows { geometry, image: x };
         Ok(match &self.weight {
-            Kernel::Windows(FrozenMatrix::Quantized(weight)) => self.dequantised(weight)?.product(x, shape, base)?,
-            Kernel::Winograd(weight) => weight.convolve(start, x, Images { b, h, w }),
-            Kernel::Windows(FrozenMatrix::Int8(weight)) => match geometry.f32_form(b) {
+            FrozenMatrix::Quantized(weight) => self.dequantised(weight)?.product(x, shape, base)?,
+            FrozenMatrix::Int8(weight) => match geometry.f32_form(b) {
                 Form::Rows => int8::product(start, &int8::Tokens { elements: x, width: c }, weight),
                 Form::Tiles(images) if !int8::beats_tiles_of_f32() => {
                     f32::convolve(start, x, images, &int8::Wide(weight), Turn::Forward)
@@ -475,16 +420,17 @@ impl Conv2d {
                     int8::product(start, &int8::Windows { geometry, batch: b, image: x }, weight)
                 }
             },
-            Kernel::Windows(FrozenMatrix::Packed16(weight)) => match geometry.is_pointwise() {
-                true => bf16::product(start, pixels, &Activations { elements: x, width: c }, &**weight),
-                false => bf16::product(start, pixels, &windows, &**weight),
+            FrozenMatrix::Packed16(weight) => match geometry.bf16_form(b, self.out_channels) {
+                Form::Rows => bf16::product(start, pixels, &Activations { elements: x, width: c }, &**weight),
+                Form::Windows => bf16::product(start, pixels, &windows, &**weight),
+                Form::Tiles(images) => bf16::convolve(start, x, images, &**weight, Turn::Forward),
             },
-            Kernel::Windows(FrozenMatrix::Packed32(weight)) => match geometry.f32_form(b) {
+            FrozenMatrix::Packed32(weight) => match geometry.f32_form(b) {
                 Form::Rows => f32::product(start, pixels, &Strided::dense(x, c), &**weight),
                 Form::Windows => f32::product(start, pixels, &windows, &**weight),
                 Form::Tiles(images) => f32::convolve(start, x, images, &**weight, Turn::Forward),
             },
-            Kernel::Windows(FrozenMatrix::Tensor(_)) => {
+            FrozenMatrix::Tensor(_) => {
                 candle_core::bail!("{OP}: weight and input are on different devices")
             }
         })
@@ -500,17 +446,16 @@ impl Conv2d {
         let grad = grad.f32()?;
         let readers = Readers { geometry, grad, width: self.out_channels };
         let grad_x = match &self.weight {
-            Kernel::Windows(FrozenMatrix::Quantized(weight)) => {
+            FrozenMatrix::Quantized(weight) => {
                 return self.dequantised(weight)?.gradient(x, grad_y);
             }
-            Kernel::Winograd(weight) => weight.gradient(grad, Images { b, h, w }),
-            Kernel::Windows(FrozenMatrix::Int8(weight)) => match multiplies_bf16() {
+            FrozenMatrix::Int8(weight) => match multiplies_bf16() {
                 true => Readers { grad: &weight.scaled(grad), ..readers }.product_in_bf16(b, &int8::Turned(weight)),
                 false => readers.product_in_f32(b, &int8::WideTransposed(weight)),
             },
-            Kernel::Windows(FrozenMatrix::Packed16(weight)) => readers.product_in_bf16(b, &weight.transposed()),
-            Kernel::Windows(FrozenMatrix::Packed32(weight)) => readers.product_in_f32(b, &weight.transposed()),
-            Kernel::Windows(FrozenMatrix::Tensor(_)) => {
+            FrozenMatrix::Packed16(weight) => readers.product_in_bf16(b, &weight.transposed()),
+            FrozenMatrix::Packed32(weight) => readers.product_in_f32(b, &weight.transposed()),
+            FrozenMatrix::Tensor(_) => {
                 candle_core::bail!("{OP}: weight and input are on different devices")
             }
         };
@@ -609,9 +554,10 @@ impl Readers<'_> {
     fn product_in_bf16(&self, b: usize, weight: &impl bf16::Panels) -> Vec<f32> {
         let Self { geometry, grad, width } = *self;
         let pixels = b * geometry.h * geometry.w;
-        match geometry.is_pointwise() {
-            true => bf16::product(Start::Zero, pixels, &Activations { elements: grad, width }, weight),
-            false => bf16::product(Start::Zero, pixels, self, weight),
+        match geometry.bf16_form(b, width) {
+            Form::Rows => bf16::product(Start::Zero, pixels, &Activations { elements: grad, width }, weight),
+            Form::Windows => bf16::product(Start::Zero, pixels, self, weight),
+            Form::Tiles(images) => bf16::convolve(Start::Zero, grad, images, weight, Turn::Around),
         }
     }
 
@@ -683,7 +629,7 @@ fn write_taps<'a, T: Default + Clone>(
 mod tests {
     use candle_core::{DType, Tensor};
 
-    use super::{Conv2d, Conv2dOptions, Form, Kernel, Padding};
+    use super::{Conv2d, Conv2dOptions, Form, Padding};
     use crate::arithmetic::Arithmetic;
     use crate::check::{assert_close, assert_gradient, assert_near, noise, rounded};
     use crate::error::{Error, Result};
@@ -699,6 +645,12 @@ mod tests {
     /// The weight that [`layer`] gave a layer.
     fn weight_of(layer: &Conv2d) -> Tensor {
         noise(1, &[layer.out_channels, layer.in_channels, layer.kernel.0, layer.kernel.1])
+    }
+
+    /// The gradient of `x`, given that of what `f` makes of it.
+    fn pulled(x: &Tensor, cotangent: &Tensor, f: impl Fn(&Tensor) -> Result<Tensor>) -> Tensor {
+        let cotangents = [Some(cotangent.clone())];
+        vjp(std::slice::from_ref(x), |x| Ok(vec![f(&x[0])?]), &cotangents).unwrap().remove(0)
     }
 
     const VAE_DOWN: Padding = Padding { top: 0, left: 0, bottom: 1, right: 1 };
@@ -758,7 +710,7 @@ mod tests {
             let options = Conv2dOptions { stride: 1, padding: Padding::same(1) };
             let wide = Conv2d::new(&half.to_dtype(DType::F32).unwrap(), None, options).unwrap();
             let half = Conv2d::new(&half, None, options).unwrap();
-            let Kernel::Windows(FrozenMatrix::Packed32(packed)) = &half.weight else {
+            let FrozenMatrix::Packed32(packed) = &half.weight else {
                 assert!(dtype == DType::BF16 && multiplies_bf16());
                 continue;
             };
@@ -792,12 +744,9 @@ mod tests {
             let x = rounded(&noise(3, &shape));
             let y = half.forward(&x).unwrap();
             assert_close(&y, &wide.forward(&x).unwrap(), 3e-6);
-            let cotangent = Some(rounded(&noise(4, y.dims())));
-            let pull = |layer: &Conv2d| {
-                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
-                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
-            };
-            assert_close(&pull(&half)[0], &pull(&wide)[0], 3e-6);
+            let cotangent = rounded(&noise(4, y.dims()));
+            let pull = |layer: &Conv2d| pulled(&x, &cotangent, |x| layer.forward(x));
+            assert_close(&pull(&half), &pull(&wide), 3e-6);
         }
     }
 
@@ -813,18 +762,15 @@ mod tests {
             let weight = noise(1, &[outputs, inputs, 3, 3]).to_dtype(DType::BF16).unwrap();
             let bias = noise(2, &[outputs]);
             let half = Conv2d::new(&weight, Some(&bias), options).unwrap();
-            assert_eq!(matches!(half.weight, Kernel::Winograd(_)), multiplies_bf16());
+            assert_eq!(half.arithmetic() == Arithmetic::Bf16, multiplies_bf16());
             let wide = Conv2d::new(&weight.to_dtype(DType::F32).unwrap(), Some(&bias), options).unwrap();
             let x = noise(3, &shape);
             let near = |found: &Tensor, expected: &Tensor| assert_near(found, expected, 0.006);
             let y = half.forward(&x).unwrap();
             near(&y, &wide.forward(&x).unwrap());
-            let cotangent = Some(noise(4, y.dims()));
-            let pull = |layer: &Conv2d| {
-                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
-                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
-            };
-            near(&pull(&half)[0], &pull(&wide)[0]);
+            let cotangent = noise(4, y.dims());
+            let pull = |layer: &Conv2d| pulled(&x, &cotangent, |x| layer.forward(x));
+            near(&pull(&half), &pull(&wide));
         }
     }
 
@@ -852,12 +798,9 @@ mod tests {
             let x = noise(3, &shape);
             let y = layer.forward(&x).unwrap();
             assert_near(&y, &wide.forward(&x).unwrap(), 0.015);
-            let cotangent = Some(noise(4, y.dims()));
-            let pull = |layer: &Conv2d| {
-                let run = |x: &[Tensor]| Ok(vec![layer.forward(&x[0])?]);
-                vjp(std::slice::from_ref(&x), run, std::slice::from_ref(&cotangent)).unwrap()
-            };
-            assert_near(&pull(&layer)[0], &pull(&wide)[0], 0.015);
+            let cotangent = noise(4, y.dims());
+            let pull = |layer: &Conv2d| pulled(&x, &cotangent, |x| layer.forward(x));
+            assert_near(&pull(&layer), &pull(&wide), 0.015);
         }
     }
 
@@ -893,12 +836,9 @@ mod tests {
             let base = noise(5, expected.dims());
             let onto = layer.forward_onto(&x, &base).unwrap();
             assert_near(&onto, &(expected + base).unwrap(), TOLERANCE);
-            let cotangent = Some(noise(4, onto.dims()));
-            let pull = |f: &dyn Fn(&Tensor) -> Result<Tensor>| {
-                vjp(std::slice::from_ref(&x), |x| Ok(vec![f(&x[0])?]), std::slice::from_ref(&cotangent)).unwrap()
-            };
-            let (found, expected) = (pull(&|x| layer.forward(x)), pull(&|x| layer.composed(x, &weight)));
-            assert_near(&found[0], &expected[0], TOLERANCE);
+            let cotangent = noise(4, onto.dims());
+            let found = pulled(&x, &cotangent, |x| layer.forward(x));
+            assert_near(&found, &pulled(&x, &cotangent, |x| layer.composed(x, &weight)), TOLERANCE);
         }
     }
 

@@ -7,7 +7,6 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, DType, Layout, MetalStorag
 
 use crate::SharedBytes;
 use crate::cpu::elements::Elements;
-use crate::cpu::f32::Strides;
 use crate::cpu::isa::Isa;
 use crate::cpu::{bf16, f32, int8};
 use crate::error::{Error, Result};
@@ -39,23 +38,20 @@ pub(crate) enum FrozenMatrix {
 }
 
 impl FrozenMatrix {
-    /// Packs weights on the CPU, which lie as `strides` says, and keeps those on other devices. Numbers stay as wide as they are; bf16 is
+    /// Packs weights in checkpoint order on the CPU, and keeps those on other devices. Numbers stay as wide as they are; bf16 is
     /// multiplied in bf16 where the processor has an instruction for it.
-    pub(crate) fn new(weight: Tensor, strides: Strides) -> Result<Self> {
+    pub(crate) fn new(weight: Tensor, sizes: Sizes) -> Result<Self> {
         if !weight.device().is_cpu() {
             return Ok(Self::Tensor(weight));
         }
         let elements = Elements::of(&weight)?;
         Ok(match weight.dtype() {
             DType::BF16 if multiplies_bf16() => {
-                let Strides { taps, channels, columns, tap_stride, channel_stride } = strides;
-                let bits = elements.bf16_bits()?;
-                let unpacked = bf16::Unpacked { bits, taps, channels, columns, tap_stride, channel_stride };
-                Self::Packed16(Arc::new(bf16::Packed::new(unpacked)))
+                Self::Packed16(Arc::new(bf16::Packed::new(elements.bf16_bits()?, sizes)))
             }
-            DType::BF16 => Self::Packed32(Arc::new(f32::Packed::from_bf16(elements.bf16_bits()?, strides))),
-            DType::F16 => Self::Packed32(Arc::new(f32::Packed::from_f16(elements.f16_bits()?, strides))),
-            _ => Self::Packed32(Arc::new(f32::Packed::from_f32(elements.f32()?, strides))),
+            DType::BF16 => Self::Packed32(Arc::new(f32::Packed::from_bf16(elements.bf16_bits()?, sizes))),
+            DType::F16 => Self::Packed32(Arc::new(f32::Packed::from_f16(elements.f16_bits()?, sizes))),
+            _ => Self::Packed32(Arc::new(f32::Packed::from_f32(elements.f32()?, sizes))),
         })
     }
 
@@ -99,7 +95,6 @@ impl FrozenMatrix {
                 Ok(Self::Packed32(Arc::new(f32::Packed::from_packed(weight)?)))
             }
             Order::Int8Panels => Ok(Self::Int8(Arc::new(int8::Packed::from_packed(weight)?))),
-            Order::Bf16Winograd => Err(unfit(weight.order, "no order of a matrix".to_owned())),
         }
     }
 

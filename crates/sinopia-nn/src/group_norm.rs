@@ -1,6 +1,7 @@
 //! Group normalisation of channels-last images.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use candle_core::{Shape, Tensor};
 
@@ -72,6 +73,41 @@ impl GroupNorm {
         silu(&self.plain(x)?)
     }
 
+    /// Mean and deviation of every group of one image on the CPU, (1, H, W, C), whose rows are given in parts. They are the bits of the whole
+    /// image, however it is cut.
+    ///
+    /// # Errors
+    /// As [`Self::forward`] for each part; for a part of more than one image, and for one on another device.
+    pub fn moments(&self, parts: &[&Tensor]) -> Result<Moments> {
+        for part in parts {
+            self.check(part)?;
+            if part.dims()[0] != 1 {
+                return Err(Error::shape(OP, "part", "[1, H, W, C]", part));
+            }
+        }
+        let parts = parts.iter().map(|part| Ok(part.contiguous()?)).collect::<Result<Vec<_>>>()?;
+        let parts = parts.iter().map(Elements::of).collect::<candle_core::Result<Vec<_>>>()?;
+        let parts = parts.iter().map(Elements::f32).collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Moments(Normalise { layer: self.clone(), silu: true }.statistics(&parts)))
+    }
+
+    /// [`Self::forward_silu`] of a part of the image that [`Self::moments`] has seen, without a gradient.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and for a part on another device than the CPU.
+    #[expect(unsafe_code, reason = "a result that is written once")]
+    pub fn normalise_silu(&self, part: &Tensor, moments: &Moments) -> Result<Tensor> {
+        self.check(part)?;
+        let part = part.contiguous()?;
+        let (x, bias) = (Elements::of(&part)?, Elements::of(&self.bias)?);
+        let (x, bias) = (x.f32()?, bias.f32()?);
+        let scale = moments.0.scale(Elements::of(&self.weight)?.f32()?);
+        let write = |y: &mut [MaybeUninit<f32>]| Normalise::write(true, x, y, [&moments.0.mean, &scale, bias]);
+        // SAFETY: a checked part is whole rows of C elements, and as long as `y`.
+        let y = unsafe { written(x.len(), write) };
+        Ok(tensor(y, part.shape())?)
+    }
+
     fn check(&self, x: &Tensor) -> Result<()> {
         expect_f32(OP, "input", x)?;
         let channels = self.weight.elem_count();
@@ -101,32 +137,129 @@ struct Normalise {
     silu: bool,
 }
 
+/// What [`GroupNorm::moments`] found.
+#[derive(Debug, Clone)]
+pub struct Moments(Statistics);
+
 /// Per-channel numbers of one sample, such that `x̂ = (x − mean) · rstd`.
+#[derive(Debug, Clone)]
 struct Statistics {
     mean: Vec<f32>,
     rstd: Vec<f32>,
 }
 
-/// What turns `x` and `∂y` of a channel into `x̂` and `∂x̂`.
-#[derive(Clone, Copy)]
-struct Channel {
-    mean: f32,
-    rstd: f32,
-    weight: f32,
-    bias: f32,
+impl Statistics {
+    /// What `x − mean` is multiplied by.
+    fn scale(&self, weight: &[f32]) -> Vec<f32> {
+        self.rstd.iter().zip(weight).map(|(rstd, weight)| rstd * weight).collect()
+    }
 }
 
-impl Channel {
-    /// `x̂` and `∂x̂ = ∂z · weight`, where `∂z = ∂y · silu′(z)` if SiLU follows.
+/// Per-channel numbers that turn `x` and `∂y` into `x̂` and `∂x̂`, (C) each.
+#[derive(Clone, Copy)]
+struct Channels<'a> {
+    mean: &'a [f32],
+    rstd: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl Channels<'_> {
+    /// `x̂` and `∂x̂ = ∂z · weight` of each element of a row, where `∂z = ∂y · silu′(z)` if SiLU follows.
     #[inline(always)]
-    fn normal_and_grad<const SILU: bool>(self, x: f32, grad: f32) -> (f32, f32) {
-        let normal = (x - self.mean) * self.rstd;
-        if !SILU {
-            return (normal, grad * self.weight);
+    fn normals_and_grads<const SILU: bool>(self, x: &[f32], grad: &[f32], mut f: impl FnMut(usize, f32, f32)) {
+        let len = self.mean.len();
+        let (rstd, weight, bias) = (&self.rstd[..len], &self.weight[..len], &self.bias[..len]);
+        let (x, grad) = (&x[..len], &grad[..len]);
+        for channel in 0..len {
+            let normal = (x[channel] - self.mean[channel]) * rstd[channel];
+            let grad = match SILU {
+                false => grad[channel] * weight[channel],
+                true => {
+                    let z = normal * weight[channel] + bias[channel];
+                    let s = sigmoid(z);
+                    grad[channel] * s * (1.0 + z * (1.0 - s)) * weight[channel]
+                }
+            };
+            f(channel, normal, grad);
         }
-        let z = normal * self.weight + self.bias;
-        let s = sigmoid(z);
-        (normal, grad * s * (1.0 + z * (1.0 - s)) * self.weight)
+    }
+
+    /// `∂x̂` and `∂x̂ · x̂` of rows, added up for every channel.
+    #[inline(always)]
+    fn add_sums<const SILU: bool>(self, x: &[f32], grad: &[f32], [grads, products]: [&mut [f64]; 2]) {
+        let channels = self.mean.len();
+        let (grads, products) = (&mut grads[..channels], &mut products[..channels]);
+        for (x, grad) in x.chunks_exact(channels).zip(grad.chunks_exact(channels)) {
+            self.normals_and_grads::<SILU>(x, grad, |channel, normal, grad| {
+                grads[channel] += f64::from(grad);
+                products[channel] += f64::from(grad * normal);
+            });
+        }
+    }
+
+    /// `∂x` of rows from the means over their groups.
+    #[inline(always)]
+    fn write_gradient<const SILU: bool>(self, x: &[f32], grad: &[f32], means: Means<'_>, grad_x: &mut [f32]) {
+        let channels = self.mean.len();
+        let (of_grads, of_products) = (&means.of_grads[..channels], &means.of_products[..channels]);
+        let rstd = &self.rstd[..channels];
+        let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels));
+        for ((x, grad), grad_x) in rows.zip(grad_x.chunks_exact_mut(channels)) {
+            self.normals_and_grads::<SILU>(x, grad, |channel, normal, grad| {
+                grad_x[channel] = rstd[channel] * (grad - of_grads[channel] - normal * of_products[channel]);
+            });
+        }
+    }
+}
+
+/// `mean(∂x̂)` and `mean(∂x̂ · x̂)` over the group of each channel, (C) each.
+#[derive(Clone, Copy)]
+struct Means<'a> {
+    of_grads: &'a [f32],
+    of_products: &'a [f32],
+}
+
+for_each_isa! {
+    /// Rows of C elements and their squares, added up for every channel.
+    fn add_moments(x: &[f32], sums: &mut [f64], squares: &mut [f64]) {
+        let channels = sums.len();
+        let squares = &mut squares[..channels];
+        for x in x.chunks_exact(channels) {
+            for channel in 0..channels {
+                let x = f64::from(x[channel]);
+                sums[channel] += x;
+                squares[channel] += x * x;
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// [`Channels::add_sums`], without SiLU.
+    fn add_sums(channels: Channels<'_>, x: &[f32], grad: &[f32], sums: [&mut [f64]; 2]) {
+        channels.add_sums::<false>(x, grad, sums);
+    }
+}
+
+for_each_isa! {
+    /// [`Channels::add_sums`], with SiLU.
+    fn add_sums_silu(channels: Channels<'_>, x: &[f32], grad: &[f32], sums: [&mut [f64]; 2]) {
+        channels.add_sums::<true>(x, grad, sums);
+    }
+}
+
+for_each_isa! {
+    /// [`Channels::write_gradient`], without SiLU.
+    fn write_gradient(channels: Channels<'_>, x: &[f32], grad: &[f32], means: Means<'_>, grad_x: &mut [f32]) {
+        channels.write_gradient::<false>(x, grad, means, grad_x);
+    }
+}
+
+for_each_isa! {
+    /// [`Channels::write_gradient`], with SiLU.
+    fn write_gradient_silu(channels: Channels<'_>, x: &[f32], grad: &[f32], means: Means<'_>, grad_x: &mut [f32]) {
+        channels.write_gradient::<true>(x, grad, means, grad_x);
     }
 }
 
@@ -137,16 +270,18 @@ struct Affine<'a> {
 }
 
 impl Normalise {
-    /// Two sums over the pixels of a sample (HW, C) for every channel, collected in f64 by `add(first, second, row)`, then
-    /// added up over each group and handed back to its channels.
-    fn group_sums(&self, rows: usize, add: impl Fn(&mut [f64], &mut [f64], usize) + Send + Sync) -> Vec<[f64; 2]> {
+    /// Two sums over the pixels of a sample (HW, C) for every channel, collected in f64 by `add(first, second, elements)` for pieces of whole
+    /// pixels, then added up over each group and handed back to its channels.
+    fn group_sums(
+        &self,
+        rows: usize,
+        add: impl Fn(&mut [f64], &mut [f64], Range<usize>) + Send + Sync,
+    ) -> Vec<[f64; 2]> {
         let channels = self.layer.weight.elem_count();
         let piece = piece_rows(channels);
         let pieces = map(rows.div_ceil(piece), rows * channels, |index| {
             let (mut first, mut second) = (vec![0.0; channels], vec![0.0; channels]);
-            for row in index * piece..rows.min((index + 1) * piece) {
-                add(&mut first, &mut second, row);
-            }
+            add(&mut first, &mut second, index * piece * channels..rows.min((index + 1) * piece) * channels);
             (first, second)
         });
         let group = channels / self.layer.num_groups;
@@ -161,16 +296,20 @@ impl Normalise {
         (0..channels).map(|channel| sums[channel / group]).collect()
     }
 
-    /// Mean and inverse deviation of a sample (HW, C). Squares are summed in f64, where nothing is lost for any image.
-    fn statistics(&self, sample: &[f32]) -> Statistics {
+    /// Mean and inverse deviation of a sample (HW, C) in parts, one after the other. Squares are summed in f64, where nothing is lost for any image.
+    fn statistics(&self, parts: &[&[f32]]) -> Statistics {
         let channels = self.layer.weight.elem_count();
-        let count = (sample.len() / self.layer.num_groups) as f64;
-        let sums = self.group_sums(sample.len() / channels, |sums, squares, row| {
-            let x = &sample[row * channels..][..channels];
-            for ((sum, square), &x) in sums.iter_mut().zip(squares).zip(x) {
-                let x = f64::from(x);
-                *sum += x;
-                *square += x * x;
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let count = (len / self.layer.num_groups) as f64;
+        let sums = self.group_sums(len / channels, |sums, squares, wanted| {
+            let mut start = 0;
+            for part in parts {
+                let end = start + part.len();
+                let (from, to) = (wanted.start.max(start), wanted.end.min(end));
+                if from < to {
+                    add_moments(&part[from - start..to - start], sums, squares);
+                }
+                start = end;
             }
         });
         let moments = sums.iter().map(|[sum, squares]| {
@@ -184,15 +323,19 @@ impl Normalise {
 
     /// `y = x̂ · weight + bias`, then SiLU if asked.
     fn apply(&self, sample: &[f32], y: &mut [MaybeUninit<f32>], weight: &[f32], bias: &[f32]) {
-        let channels = weight.len();
-        let Statistics { mean, rstd } = self.statistics(sample);
-        let scale: Vec<f32> = rstd.iter().zip(weight).map(|(rstd, weight)| rstd * weight).collect();
+        let statistics = self.statistics(&[sample]);
+        Self::write(self.silu, sample, y, [&statistics.mean, &statistics.scale(weight), bias]);
+    }
+
+    /// `(x − mean) · scale + bias`, then SiLU if asked, of rows (HW, C): all of `y` is written.
+    fn write(silu: bool, x: &[f32], y: &mut [MaybeUninit<f32>], parameters: [&[f32]; 3]) {
+        let channels = parameters[0].len();
         for_rows_mut(y, channels, |first, y| {
-            let x = &sample[first * channels..][..y.len()];
+            let x = &x[first * channels..][..y.len()];
             for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
-                match self.silu {
-                    true => normalise_row_silu(x, [&mean, &scale, bias], y),
-                    false => normalise_row(x, [&mean, &scale, bias], y),
+                match silu {
+                    true => normalise_row_silu(x, parameters, y),
+                    false => normalise_row(x, parameters, y),
                 }
             }
         });
@@ -208,30 +351,24 @@ impl Normalise {
     ) {
         let channels = weight.len();
         let count = (sample.len() / self.layer.num_groups) as f64;
-        let Statistics { mean, rstd } = self.statistics(sample);
-        let parameters: Vec<Channel> = (mean.iter().zip(&rstd).zip(weight.iter().zip(bias)))
-            .map(|((&mean, &rstd), (&weight, &bias))| Channel { mean, rstd, weight, bias })
-            .collect();
-        let sums = self.group_sums(sample.len() / channels, |grads, products, row| {
-            let row = row * channels..(row + 1) * channels;
-            let elements = sample[row.clone()].iter().zip(&grad[row]).zip(&parameters);
-            for ((sum, product), ((&x, &grad), channel)) in grads.iter_mut().zip(products).zip(elements) {
-                let (normal, grad) = channel.normal_and_grad::<SILU>(x, grad);
-                *sum += f64::from(grad);
-                *product += f64::from(grad * normal);
+        let Statistics { mean, rstd } = self.statistics(&[sample]);
+        let parameters = Channels { mean: &mean, rstd: &rstd, weight, bias };
+        let sums = self.group_sums(sample.len() / channels, |grads, products, part| {
+            let (x, grad) = (&sample[part.clone()], &grad[part]);
+            match SILU {
+                true => add_sums_silu(parameters, x, grad, [grads, products]),
+                false => add_sums(parameters, x, grad, [grads, products]),
             }
         });
-        let means: Vec<[f32; 2]> = sums.iter().map(|sum| sum.map(|sum| (sum / count) as f32)).collect();
+        let (of_grads, of_products): (Vec<f32>, Vec<f32>) =
+            sums.iter().map(|[grads, products]| ((grads / count) as f32, (products / count) as f32)).unzip();
+        let means = Means { of_grads: &of_grads, of_products: &of_products };
         for_rows_mut(grad_x, channels, |first, grad_x| {
-            let from = first * channels;
-            let (x, grad) = (&sample[from..][..grad_x.len()], &grad[from..][..grad_x.len()]);
-            let rows = x.chunks_exact(channels).zip(grad.chunks_exact(channels));
-            for ((x, grad), grad_x) in rows.zip(grad_x.chunks_exact_mut(channels)) {
-                let elements = x.iter().zip(grad).zip(parameters.iter().zip(&means));
-                for (grad_x, ((&x, &grad), (channel, [mean_grad, mean_product]))) in grad_x.iter_mut().zip(elements) {
-                    let (normal, grad) = channel.normal_and_grad::<SILU>(x, grad);
-                    *grad_x = channel.rstd * (grad - mean_grad - normal * mean_product);
-                }
+            let part = first * channels..first * channels + grad_x.len();
+            let (x, grad) = (&sample[part.clone()], &grad[part]);
+            match SILU {
+                true => write_gradient_silu(parameters, x, grad, means, grad_x),
+                false => write_gradient(parameters, x, grad, means, grad_x),
             }
         });
     }
@@ -296,7 +433,7 @@ impl Kernel1 for Normalise {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::DType;
+    use candle_core::{DType, Tensor};
 
     use super::GroupNorm;
     use crate::activation::silu;
@@ -356,6 +493,21 @@ mod tests {
         let second = x.narrow(0, 1, 1).unwrap();
         let found = layer.forward(&x).unwrap().narrow(0, 1, 1).unwrap().contiguous().unwrap();
         assert_close(&found, &layer.forward(&second).unwrap(), 0.0);
+    }
+
+    #[test]
+    fn parts_of_an_image_are_normalised_as_the_whole() {
+        let layer = layer(24, 8);
+        let x = noise(3, &[1, 50, 41, 24]);
+        let whole = layer.forward_silu(&x).unwrap();
+        for cuts in [&[0, 50][..], &[0, 1, 17, 50], &[0, 16, 32, 48, 50]] {
+            let parts: Vec<_> = cuts.windows(2).map(|cut| x.narrow(1, cut[0], cut[1] - cut[0]).unwrap()).collect();
+            let moments = layer.moments(&parts.iter().collect::<Vec<_>>()).unwrap();
+            let found: Vec<_> = parts.iter().map(|part| layer.normalise_silu(part, &moments).unwrap()).collect();
+            assert_close(&Tensor::cat(&found, 1).unwrap(), &whole, 0.0);
+        }
+        let error = layer.moments(&[&noise(1, &[2, 5, 24])]).unwrap_err();
+        assert_eq!(error.to_string(), "group_norm: part has shape [2, 5, 24], expected [1, H, W, C]");
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub use arithmetic::Arithmetic;
 pub use conv2d::{Conv2d, Conv2dOptions, Padding};
 pub use cpu::blocks::BlockKind;
 pub use error::{Error, Result};
-pub use group_norm::GroupNorm;
+pub use group_norm::{GroupNorm, Moments};
 pub use instructions::{Instructions, instructions};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;

@@ -8,7 +8,7 @@ use crate::SharedBytes;
 use crate::arithmetic::Arithmetic;
 use crate::cpu::bf16::{self, Activations};
 use crate::cpu::elements::{Argument, Elements, Kernel1, Kernel2, apply1, apply2, tensor};
-use crate::cpu::f32::{self, Strided, Strides};
+use crate::cpu::f32::{self, Strided};
 use crate::cpu::int8;
 use crate::cpu::start::Start;
 use crate::error::{Error, Result, expect_f32};
@@ -17,6 +17,17 @@ use crate::packed::{PackedWeight, Sizes};
 use crate::quantized::Quantized;
 
 const OP: &str = "linear";
+
+/// The sizes (out, in) of a weight. Without inputs, rows of the input could not be counted.
+fn sizes(shape: &[usize]) -> Result<[usize; 2]> {
+    match *shape {
+        [out_features, in_features] if in_features > 0 => Ok([out_features, in_features]),
+        _ => {
+            let (expected, found) = ("[out, in], in at least 1".to_owned(), shape.to_vec());
+            Err(Error::Shape { op: OP, what: "weight", expected, found })
+        }
+    }
+}
 
 /// `y = x · Wᵀ + b` over the last axis; the weight is kept as checkpoints have it, (out, in).
 ///
@@ -38,15 +49,13 @@ impl Linear {
     /// f16 ones.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the weight is no matrix or the bias does not fit it.
+    /// [`Error::Shape`] if the weight is no matrix, has no inputs, or the bias does not fit it.
     pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        let &[out_features, in_features] = weight.dims() else {
-            return Err(Error::shape(OP, "weight", "[out, in]", weight));
-        };
+        let [out_features, in_features] = sizes(weight.dims())?;
         Ok(Self {
             weight: FrozenMatrix::new(
                 frozen(OP, "weight", weight)?,
-                Strides { taps: 1, channels: in_features, columns: out_features, tap_stride: 0, channel_stride: 1 },
+                Sizes { taps: 1, channels: in_features, columns: out_features },
             )?,
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
             in_features,
@@ -58,11 +67,8 @@ impl Linear {
     ///
     /// # Errors
     /// [`Error::Packed`] if the weight is not that of such a layer, [`Error::Shape`] if the bias does not fit it.
-    pub fn from_packed(
-        weight: PackedWeight<SharedBytes>,
-        [out_features, in_features]: [usize; 2],
-        bias: Option<&Tensor>,
-    ) -> Result<Self> {
+    pub fn from_packed(weight: PackedWeight<SharedBytes>, shape: [usize; 2], bias: Option<&Tensor>) -> Result<Self> {
+        let [out_features, in_features] = sizes(&shape)?;
         let sizes = Sizes { taps: 1, channels: in_features, columns: out_features };
         Ok(Self {
             weight: FrozenMatrix::from_packed(weight, sizes)?,
@@ -78,9 +84,7 @@ impl Linear {
     /// # Errors
     /// As [`Self::new`], and [`Error::Option`] for a weight on another device or of more than 65 536 input features.
     pub fn int8(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
-        let &[out_features, in_features] = weight.dims() else {
-            return Err(Error::shape(OP, "weight", "[out, in]", weight));
-        };
+        let [out_features, in_features] = sizes(weight.dims())?;
         Ok(Self {
             weight: FrozenMatrix::int8(OP, weight)?,
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
@@ -95,10 +99,7 @@ impl Linear {
     /// # Errors
     /// As [`Linear::new`].
     pub fn from_quantized(weight: &Quantized, bias: Option<&Tensor>) -> Result<Self> {
-        let &[out_features, in_features] = weight.shape() else {
-            let found = weight.shape().to_vec();
-            return Err(Error::Shape { op: OP, what: "weight", expected: "[out, in]".to_owned(), found });
-        };
+        let [out_features, in_features] = sizes(weight.shape())?;
         Ok(Self {
             weight: FrozenMatrix::Quantized(Arc::new(weight.clone())),
             bias: bias.map(|bias| frozen_vector(OP, "bias", bias, out_features)).transpose()?,
@@ -210,7 +211,7 @@ impl Linear {
     /// The layer's result for rows of `in` elements, added to `base` if there is one.
     fn product(&self, x: &[f32], base: Option<&[f32]>) -> candle_core::Result<Vec<f32>> {
         let width = self.in_features;
-        let rows = x.len() / width.max(1);
+        let rows = x.len() / width;
         let bias = self.bias.as_ref().map(Elements::of).transpose()?;
         let start = Start::new(base, bias.as_ref().map(Elements::f32).transpose()?);
         Ok(match &self.weight {
@@ -230,7 +231,7 @@ impl Linear {
     fn gradient(&self, x: &Tensor, grad_y: &Tensor) -> candle_core::Result<Tensor> {
         let grad = Elements::of(grad_y)?;
         let (grad, width) = (grad.f32()?, self.out_features);
-        let rows = x.elem_count() / self.in_features.max(1);
+        let rows = x.elem_count() / self.in_features;
         let grad_x = match &self.weight {
             FrozenMatrix::Tensor(_) => candle_core::bail!("{OP}: weight and input are on different devices"),
             FrozenMatrix::Quantized(weight) => return self.dequantised(weight)?.gradient(x, grad_y),
@@ -413,6 +414,14 @@ mod tests {
         let error = Linear::int8(&noise(1, &[1, 65_537]), None).unwrap_err();
         assert_eq!(error.to_string(), "linear: length of an 8-bit sum is 65537, expected at most 65536");
         assert!(matches!(Linear::int8(&noise(1, &[3]), None), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn weights_without_inputs_are_refused() {
+        for layer in [Linear::new, Linear::int8] {
+            let error = layer(&Tensor::zeros((3, 0), DType::F32, &Device::Cpu).unwrap(), None).unwrap_err();
+            assert_eq!(error.to_string(), "linear: weight has shape [3, 0], expected [out, in], in at least 1");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::SharedBytes;
 use crate::error::{Error, Result};
 
 /// Version of all orders together: it goes up with every change of what lies where.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes to a multiple of which every part begins, in memory as in files: a cache line.
 pub const ALIGNMENT: usize = 64;
@@ -24,8 +24,6 @@ pub const ALIGNMENT: usize = 64;
 pub enum Order {
     /// Pairs of bf16 rows in panels of 32 columns, multiplied in bf16.
     Bf16Panels,
-    /// The same of a 3×3 kernel under Winograd's transform.
-    Bf16Winograd,
     /// Fours of 8-bit rows in panels of 32 columns, what a step of each column is worth, and the sum of each column.
     Int8Panels,
     /// f32 in panels of 16 columns, multiplied in f32.
@@ -37,20 +35,13 @@ pub enum Order {
 }
 
 impl Order {
-    const ALL: [Self; 6] = [
-        Self::Bf16Panels,
-        Self::Bf16Winograd,
-        Self::Int8Panels,
-        Self::F32Panels,
-        Self::F32PanelsOfF16,
-        Self::F32PanelsOfBf16,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Bf16Panels, Self::Int8Panels, Self::F32Panels, Self::F32PanelsOfF16, Self::F32PanelsOfBf16];
 
     /// As files spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bf16Panels => "bf16-panels",
-            Self::Bf16Winograd => "bf16-winograd",
             Self::Int8Panels => "int8-panels",
             Self::F32Panels => "f32-panels",
             Self::F32PanelsOfF16 => "f32-panels-of-f16",
@@ -156,6 +147,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     use super::*;
+    use crate::cpu;
     use crate::frozen::multiplies_bf16;
     use crate::{Conv2d, Conv2dOptions, Linear, Padding};
 
@@ -209,11 +201,8 @@ mod tests {
     fn a_convolution_that_was_kept_is_the_same_layer() {
         let same = Conv2dOptions { stride: 1, padding: Padding::same(1) };
         let halving = Conv2dOptions { stride: 2, ..same };
-        let orders = match multiplies_bf16() {
-            true => [Order::Bf16Winograd, Order::Bf16Panels],
-            false => [Order::F32PanelsOfBf16; 2],
-        };
-        for (options, order) in [same, halving].into_iter().zip(orders) {
+        let order = if multiplies_bf16() { Order::Bf16Panels } else { Order::F32PanelsOfBf16 };
+        for options in [same, halving] {
             let layer = Conv2d::new(&normal(&[48, 33, 3, 3], DType::BF16), None, options).unwrap();
             let packed = layer.packed().unwrap();
             assert_eq!(packed.order, order);
@@ -223,10 +212,6 @@ mod tests {
             for shape in [[48, 34, 3, 3], [48, 33, 1, 1], [47, 33, 3, 3]] {
                 assert!(matches!(Conv2d::from_packed(kept(&packed), shape, None, options), Err(Error::Packed { .. })));
             }
-            let other = if options == same { halving } else { same };
-            let moved = Conv2d::from_packed(kept(&packed), [48, 33, 3, 3], None, other);
-            // Transformed weights serve one kind of kernel, panels all.
-            assert_eq!(moved.is_ok(), order != Order::Bf16Winograd);
         }
     }
 
@@ -254,8 +239,75 @@ mod tests {
             let weight = PackedWeight { parts, ..whole.clone() };
             assert!(matches!(Linear::from_packed(weight, [8, 8], None), Err(Error::Packed { .. })));
         }
-        let weight = PackedWeight { order: Order::Bf16Winograd, ..whole };
+        let weight = PackedWeight { order: Order::Int8Panels, ..whole };
         assert!(matches!(Linear::from_packed(weight, [8, 8], None), Err(Error::Packed { .. })));
+    }
+
+    /// FNV-1a of 64 bits.
+    fn checksum(parts: &[&[u8]]) -> u64 {
+        let bytes = parts.iter().copied().flatten();
+        bytes.fold(0xCBF2_9CE4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+    }
+
+    /// A fixed matrix in each order: 3 taps of 5 channels, 33 columns, whole numbers that all formats have.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn bytes_of_each_order_are_those_of_this_version() {
+        const TAPS: usize = 3;
+        const CHANNELS: usize = 5;
+        const COLUMNS: usize = 33;
+        let place = |i: usize| (i / (TAPS * CHANNELS) * 31 + i % TAPS * 7 + i / TAPS % CHANNELS * 3) % 127;
+        let values: Vec<f32> = (0..COLUMNS * CHANNELS * TAPS).map(|i| place(i) as f32 - 63.0).collect();
+        let f16: Vec<u16> = values.iter().map(|&x| half::f16::from_f32(x).to_bits()).collect();
+        let bf16: Vec<u16> = values.iter().map(|&x| half::bf16::from_f32(x).to_bits()).collect();
+        let sizes = Sizes { taps: TAPS, channels: CHANNELS, columns: COLUMNS };
+        let tensor = Tensor::from_slice(&values, (COLUMNS, CHANNELS, TAPS, 1), &Device::Cpu).unwrap();
+        let sum = |weight: &PackedWeight<&[u8]>| (weight.order, checksum(&weight.parts));
+        let found = [
+            sum(&cpu::bf16::Packed::new(&bf16, sizes).packed()),
+            sum(&cpu::int8::Packed::new(&tensor).unwrap().packed()),
+            sum(&cpu::f32::Packed::from_f32(&values, sizes).packed()),
+            sum(&cpu::f32::Packed::from_f16(&f16, sizes).packed()),
+            sum(&cpu::f32::Packed::from_bf16(&bf16, sizes).packed()),
+        ];
+        assert_eq!(found.map(|(order, _)| order), Order::ALL);
+        let kept = found.map(|(_, sum)| sum);
+        assert_eq!(kept, BYTES, "packs of before would be read wrongly: raise LAYOUT_VERSION, then note {kept:#x?}");
+        assert_eq!(LAYOUT_VERSION, 2, "note the bytes of this version");
+    }
+
+    /// What a [`checksum`] of each order's bytes is, in the order of [`Order::ALL`].
+    const BYTES: [u64; 5] = [
+        0x69e6_b037_e7ba_adc7,
+        0x5ea5_9f02_6fe8_07a6,
+        0x1a8a_f112_ba76_582f,
+        0x683d_c0b4_a970_68b1,
+        0x21a8_6e12_7ba4_ef1f,
+    ];
+
+    #[test]
+    fn numbers_of_8_bits_that_no_weights_have_are_refused() {
+        let layer = Linear::int8(&normal(&[40, 8], DType::F32), None).unwrap();
+        let whole = kept(&layer.packed().unwrap());
+        assert!(Linear::from_packed(whole.clone(), [40, 8], None).is_ok());
+        let with = |part: usize, bytes: [u8; 4]| {
+            let mut parts: Vec<Vec<u8>> = whole.parts.iter().map(|part| part.to_vec()).collect();
+            parts[part][4..8].copy_from_slice(&bytes);
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            Linear::from_packed(kept(&PackedWeight { order: whole.order, sizes: whole.sizes, parts }), [40, 8], None)
+        };
+        for scale in [f32::NAN, f32::INFINITY, -1.0] {
+            assert!(matches!(with(1, scale.to_ne_bytes()), Err(Error::Packed { .. })), "{scale}");
+        }
+        for sum in [127 * 8 + 1, -127 * 8 - 1, i32::MIN] {
+            assert!(matches!(with(2, sum.to_ne_bytes()), Err(Error::Packed { .. })), "{sum}");
+        }
+        // A matrix of so many rows that sums over them would not fit, all of its parts as long as they should be.
+        let rows = cpu::int8::MAX_ROWS + 4;
+        let [lines, column] = [vec![0; rows * 32], vec![0; 4]];
+        let sizes = Sizes { taps: 1, channels: rows, columns: 1 };
+        let long = PackedWeight { order: Order::Int8Panels, sizes, parts: vec![&lines[..], &column, &column] };
+        assert!(matches!(Linear::from_packed(kept(&long), [1, rows], None), Err(Error::Packed { .. })));
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 #![expect(unsafe_code, reason = "an environment variable is the only switch of the tensor library's threads")]
 
+use std::panic::resume_unwind;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
+
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -58,12 +62,158 @@ pub fn side_by_side<T: Send, E: Send>(
     results.into_iter().collect()
 }
 
+/// The turns of sequences of operations that [`taking_turns`] runs: tickets in the order in which they were drawn, of which as many are served at
+/// once as there are worker threads.
+#[derive(Debug)]
+struct Turns {
+    state: Mutex<Tickets>,
+    returned: Condvar,
+}
+
+#[derive(Debug)]
+struct Tickets {
+    /// How many are served at once.
+    at_once: usize,
+    drawn: usize,
+    returned: usize,
+}
+
+impl Tickets {
+    /// Tickets below this one are served.
+    fn served(&self) -> usize {
+        self.at_once + self.returned
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.drawn > self.served()
+    }
+}
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, Tickets> {
+        // Counters that are written one at a time cannot have been left half-written by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for its turn.
+    fn enter(&self) -> Turn<'_> {
+        let mut tickets = self.lock();
+        tickets.drawn += 1;
+        let ticket = tickets.drawn - 1;
+        while tickets.served() <= ticket {
+            tickets = self.returned.wait(tickets).unwrap_or_else(PoisonError::into_inner);
+        }
+        Turn(self)
+    }
+}
+
+/// The turn of one of several sequences of operations; it ends when it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a>(&'a Turns);
+
+impl Turn<'_> {
+    /// Lets others go first, if any wait, and waits for the next turn.
+    pub fn pass(&self) {
+        if self.0.lock().has_waiting() {
+            self.end();
+            std::mem::forget(self.0.enter());
+        }
+    }
+
+    fn end(&self) {
+        self.0.lock().returned += 1;
+        self.0.returned.notify_all();
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// `f(0, turn)..f(count, turn)`, long sequences of operations each too short to be worth sharing: side by side, each with worker threads of its own,
+/// together as many as there are here. If there are fewer, sequences [pass](Turn::pass) their turns to each other, so that three on two
+/// threads take one and a half times as long as one of them and not twice. Results in order; the first error of the lowest index is returned.
+///
+/// # Errors
+/// [`Error::Threads`] if the system gives no more threads; within, what `f` returns.
+pub fn taking_turns<T: Send, E: Send>(
+    count: usize,
+    f: impl Fn(usize, &Turn<'_>) -> std::result::Result<T, E> + Send + Sync,
+) -> Result<std::result::Result<Vec<T>, E>> {
+    let threads = num_threads();
+    let turns =
+        Turns { state: Mutex::new(Tickets { at_once: threads, drawn: 0, returned: 0 }), returned: Condvar::default() };
+    if threads == 1 || count <= 1 {
+        return Ok((0..count).map(|index| f(index, &turns.enter())).collect());
+    }
+    let run = |index: usize| {
+        let share = threads / count + usize::from(index < threads % count);
+        with_own_threads(share.max(1), || f(index, &turns.enter()))
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let sequences: Vec<_> = (0..count).map(|index| scope.spawn(move || run(index))).collect();
+        let join = |sequence: ScopedJoinHandle<'_, _>| sequence.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let results: Vec<_> = sequences.into_iter().map(join).collect();
+        let results = results.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(results.into_iter().collect())
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use candle_core::Tensor;
 
+    use super::{num_threads, taking_turns, with_own_threads};
     use crate::check::noise;
+    use crate::error::Error;
     use crate::{Conv2d, Conv2dOptions, GroupNorm, LayerNorm, Linear, Padding, Result, activation, attention, vjp};
+
+    #[test]
+    fn turns_are_taken_in_order_and_by_no_more_than_there_are_threads() {
+        for (threads, count) in [(1, 3), (2, 3), (2, 1), (3, 7), (4, 3)] {
+            let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let steps = Mutex::new(vec![0; count]);
+            let run = |index: usize, turn: &super::Turn<'_>| {
+                let share = if threads == 1 || count == 1 { threads } else { (threads / count).max(1) };
+                assert!((share..=share + 1).contains(&num_threads()));
+                for step in 0..20 {
+                    let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(now, Ordering::SeqCst);
+                    steps.lock().unwrap()[index] = step;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    turn.pass();
+                }
+                Ok::<_, Error>(10 * index)
+            };
+            let found = with_own_threads(threads, || taking_turns(count, run)).unwrap().unwrap().unwrap();
+            assert_eq!(found, (0..count).map(|index| 10 * index).collect::<Vec<_>>());
+            assert!(most.into_inner() <= threads && steps.into_inner().unwrap() == vec![19; count]);
+        }
+    }
+
+    #[test]
+    fn whoever_fails_or_panics_gives_its_turn_back() {
+        let run = |index: usize, _: &super::Turn<'_>| match index {
+            1 | 3 => {
+                Err(Error::Option { op: "turn", what: "index", expected: String::new(), found: index.to_string() })
+            }
+            _ => Ok(index),
+        };
+        let found = with_own_threads(2, || taking_turns(5, run)).unwrap().unwrap();
+        assert!(matches!(found, Err(Error::Option { found, .. }) if found == "1"));
+        let panics = |index: usize, _: &super::Turn<'_>| {
+            assert!(index != 0, "the first panics");
+            Ok::<_, Error>(())
+        };
+        let all = || with_own_threads(2, || taking_turns(5, panics));
+        assert!(std::panic::catch_unwind(all).is_err());
+    }
 
     /// Sizes at which every operation hands work to other threads, forward and backward.
     fn everything(x: &[Tensor]) -> Result<Vec<Tensor>> {

@@ -1,35 +1,46 @@
 //! Attention whose products are of bf16 pairs: a block of queries meets the keys a few hundred at a time, and nothing larger is ever kept.
 //!
 //! Forward: Dao et al. 2022, arXiv 2205.14135 (running maximum and sum). Backward: the probabilities of a block are computed again from the
-//! maximum and sum of its rows, and the gradients of keys and values are added up over the blocks of queries.
+//! logarithms of its rows' sums, which the forward pass leaves behind, and the gradients of keys and values are added up over the blocks of queries.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::plain::OP;
 use super::sizes::{Sizes, stretches};
-use crate::cpu::bf16::{Columns, RowBits, Side, multiply_into};
+use crate::cpu::bf16::{Columns, RowBits, Side, multiply_into, round_to_bf16};
 use crate::cpu::elements::{Argument, Elements, Kernel3, tensor};
 use crate::cpu::matrix::{Block, Interleaved};
 use crate::cpu::rows::{exp2_minus, max_of, probabilities_and_gradients, scale_row};
 
 /// Queries of a block.
 const QUERIES: usize = 112;
-/// Keys of a block: scores of both blocks take 224 KiB.
+/// Keys of a block: scores of both blocks take 231 KiB.
 const KEYS: usize = 512;
+/// Scores from a query to the next: a line of the cache more than there are, so that they do not all want the same ones.
+const SCORE_STRIDE: usize = KEYS + 16;
 
 /// The operation of three arguments behind [`super::attention_with`] in bf16.
 pub(super) struct Bf16 {
-    pub(super) heads: usize,
+    heads: usize,
+    /// `log₂ Σ 2^score` of each query of each head, (heads of all sequences, M), once the forward pass has run.
+    totals: OnceLock<Vec<f32>>,
+}
+
+impl Bf16 {
+    pub(super) fn new(heads: usize) -> Self {
+        Self { heads, totals: OnceLock::new() }
+    }
 }
 
 /// What is kept of a thread's work from block to block.
 #[derive(Default)]
 struct Scratch {
     queries: RowBits,
-    /// (queries, KEYS)
+    /// (queries, SCORE_STRIDE)
     scores: Vec<f32>,
     probs: RowBits,
     /// (queries, Dv)
@@ -39,12 +50,12 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// The scores of the block's queries for some keys, (queries, KEYS), as exponents of 2.
+    /// The scores of the block's queries for some keys, (queries, SCORE_STRIDE), as exponents of 2.
     fn score(&mut self, keys: &Columns, range: &Range<usize>) {
-        self.scores.resize(QUERIES * KEYS, 0.0);
+        self.scores.resize(QUERIES * SCORE_STRIDE, 0.0);
         multiply_into(
             &mut self.scores,
-            KEYS,
+            SCORE_STRIDE,
             false,
             &self.queries,
             0..self.queries.row_pairs(),
@@ -56,16 +67,17 @@ impl Scratch {
     fn exponentiate(&mut self, rows: usize, keys: usize) {
         self.probs.reset(rows, keys);
         for row in 0..rows {
-            let scores = &self.scores[row * KEYS..][..keys];
-            let max = self.max[row].max(max_of(scores));
-            let shrink = (self.max[row] - max).exp2();
-            let sum = exp2_minus(scores, max, self.probs.row_mut(row));
-            self.sum[row] = self.sum[row] * shrink + sum;
-            self.max[row] = max;
-            if shrink != 1.0 {
+            let scores = &mut self.scores[row * SCORE_STRIDE..][..keys];
+            let max = max_of(scores);
+            if max > self.max[row] {
+                let shrink = (self.max[row] - max).exp2();
+                self.sum[row] *= shrink;
+                self.max[row] = max;
                 let width = self.out.len() / rows;
                 scale_row(&mut self.out[row * width..][..width], shrink);
             }
+            self.sum[row] += exp2_minus(scores, self.max[row]);
+            round_to_bf16(scores, &mut self.probs.row_mut(row)[..keys]);
         }
     }
 }
@@ -91,7 +103,7 @@ impl Kernel3 for Bf16 {
         let blocks: Vec<(usize, Range<usize>)> =
             (0..sizes.all_heads()).flat_map(|head| stretches(m, QUERIES).map(move |rows| (head, rows))).collect();
         let out = Interleaved::new(&mut y, heads * dv);
-        blocks.into_par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, (index, rows)| {
+        let block = |scratch: &mut Scratch, (index, rows): (usize, Range<usize>)| {
             let queries = sizes.head(q.elements, sizes.queries(), index);
             scratch.queries.fill_scaled(rows.len(), d, sizes.score_scale(), |row| queries.row(rows.start + row));
             let (keys, values) = &packed[index];
@@ -103,7 +115,11 @@ impl Kernel3 for Bf16 {
                 multiply_into(&mut scratch.out, dv, true, &scratch.probs, pairs, values.stretch(range));
             }
             scratch.write_result(&out, sizes.block_of(sizes.outputs(), index, rows));
-        });
+            scratch.totals()
+        };
+        let totals: Vec<Vec<f32>> = blocks.into_par_iter().with_max_len(1).map_init(Scratch::default, block).collect();
+        // An operation is applied once.
+        let _ = self.totals.set(totals.concat());
         Ok((y, shape))
     }
 
@@ -116,6 +132,10 @@ impl Kernel3 for Bf16 {
             v: guards[2].f32()?,
             y: guards[3].f32()?,
             grad: guards[4].f32()?,
+            totals: self
+                .totals
+                .get()
+                .ok_or_else(|| candle_core::Error::Msg(format!("{OP}: backward before forward")))?,
         };
         let wants_source = k.track_op() || v.track_op();
         let heads: Vec<HeadGradients> = (0..sizes.all_heads())
@@ -153,6 +173,11 @@ impl Scratch {
         self.out.resize(rows * width, 0.0);
     }
 
+    /// `log₂ Σ 2^score` of each query.
+    fn totals(&self) -> Vec<f32> {
+        self.max.iter().zip(&self.sum).map(|(max, sum)| max + sum.log2()).collect()
+    }
+
     /// `out / sum`, to a block of a head's columns of the result.
     #[expect(unsafe_code, reason = "threads write the blocks of one buffer")]
     fn write_result(&self, out: &Interleaved<'_>, block: Block) {
@@ -174,6 +199,8 @@ struct Inputs<'a> {
     v: &'a [f32],
     y: &'a [f32],
     grad: &'a [f32],
+    /// See [`Bf16`].
+    totals: &'a [f32],
 }
 
 /// A matrix of f32 that lies either row after row or column after column.
@@ -270,30 +297,23 @@ impl HeadGradients {
             query_columns.fill_transposed(&forward.queries, d);
             grad_columns.fill_transposed(grad_bits, dv);
         }
-        // First the maximum and sum of every row, and `Σ p · ∂p`, which is `y · ∂y`.
-        forward.start(count, 0);
-        for range in stretches(sizes.n, KEYS) {
-            forward.score(&source.keys, &range);
-            forward.exponentiate(count, range.len());
-        }
+        // `Σ p · ∂p` is `y · ∂y`.
         let means: Vec<f32> =
             rows.clone().map(|row| y.row(row).iter().zip(grad.row(row)).map(|(y, g)| y * g).sum()).collect();
-        // Then the probabilities themselves and what follows from them.
-        grad_probs.resize(QUERIES * KEYS, 0.0);
+        let totals = &inputs.totals[index * sizes.m..][rows.clone()];
+        grad_probs.resize(QUERIES * SCORE_STRIDE, 0.0);
         for range in stretches(sizes.n, KEYS) {
             forward.score(&source.keys, &range);
             let pairs = 0..grad_bits.row_pairs();
-            multiply_into(grad_probs, KEYS, false, grad_bits, pairs, source.values.part(range.clone()));
+            multiply_into(grad_probs, SCORE_STRIDE, false, grad_bits, pairs, source.values.part(range.clone()));
             scratch.probs.reset(count, range.len());
             scratch.grad_scores.reset(count, range.len());
             for row in 0..count {
-                probabilities_and_gradients(
-                    &forward.scores[row * KEYS..][..range.len()],
-                    &grad_probs[row * KEYS..][..range.len()],
-                    [forward.max[row], 1.0 / forward.sum[row], means[row]],
-                    scratch.probs.row_mut(row),
-                    scratch.grad_scores.row_mut(row),
-                );
+                let scores = &mut forward.scores[row * SCORE_STRIDE..][..range.len()];
+                let grads = &mut grad_probs[row * SCORE_STRIDE..][..range.len()];
+                probabilities_and_gradients(scores, grads, totals[row], means[row]);
+                round_to_bf16(scores, &mut scratch.probs.row_mut(row)[..range.len()]);
+                round_to_bf16(grads, &mut scratch.grad_scores.row_mut(row)[..range.len()]);
             }
             let block_q = &mut self.q.elements[rows.start * d..rows.end * d];
             let pairs = 0..scratch.grad_scores.row_pairs();
@@ -317,7 +337,7 @@ struct BackwardScratch {
     /// (D, queries) and (Dv, queries).
     query_columns: RowBits,
     grad_columns: RowBits,
-    /// (queries, KEYS)
+    /// (queries, SCORE_STRIDE)
     grad_probs: Vec<f32>,
     probs: RowBits,
     grad_scores: RowBits,

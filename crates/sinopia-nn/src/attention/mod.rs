@@ -45,7 +45,7 @@ pub fn attention_with(q: &Tensor, k: &Tensor, v: &Tensor, heads: usize, arithmet
     }
     check_scores(q, k, heads, false)?;
     check_values(k, v, heads)?;
-    Ok(apply3(bf16::Bf16 { heads }, [q, k, v])?)
+    Ok(apply3(bf16::Bf16::new(heads), [q, k, v])?)
 }
 
 /// [`attention`] without a mask that also returns its probabilities (B, heads, M, N); both carry gradients.

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::columns::{Columns, Line};
-use super::f32::{LANES, Tile, multiply_tile};
+use super::f32::{LANES, Tile, multiply_tile, transpose};
 use super::isa::Isa;
 use super::start::Begin;
 
@@ -106,6 +106,22 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Lines of at most [`LANES`] columns whose elements lie side by side, turned in blocks.
+fn fill_turned<'a>(columns: impl Iterator<Item = &'a [f32]> + Clone, scale: f32, lines: &mut [Line]) {
+    let (mut block, mut turned) = ([0.0; LANES * LANES], [0.0; LANES * LANES]);
+    for (part, lines) in lines.chunks_mut(LANES).enumerate() {
+        for (column, row) in columns.clone().zip(block.chunks_exact_mut(LANES)) {
+            row[..lines.len()].copy_from_slice(&column[part * LANES..][..lines.len()]);
+        }
+        transpose(&block, &mut turned);
+        for (Line(line), row) in lines.iter_mut().zip(turned.chunks_exact(LANES)) {
+            for (element, x) in line.iter_mut().zip(row) {
+                *element = scale * x;
+            }
+        }
+    }
+}
+
 impl Columns {
     /// `scale · matrix`
     pub(crate) fn new(matrix: Matrix<'_>, scale: f32) -> Self {
@@ -131,6 +147,9 @@ impl Columns {
                         *element = scale * x;
                     }
                 }
+            } else if matrix.row_stride == 1 {
+                let elements = columns.map(|column| &matrix.elements[column * matrix.column_stride..]);
+                fill_turned(elements, scale, lines);
             } else {
                 for (lane, column) in columns.enumerate() {
                     for (line, x) in lines.iter_mut().zip(matrix.column(column)) {
@@ -177,8 +196,8 @@ impl MatrixMut<'_> {
     /// Some of the columns.
     fn narrow_mut(&mut self, columns: Range<usize>) -> MatrixMut<'_> {
         assert!(columns.end <= self.columns, "columns {columns:?} of {}", self.columns);
-        // SAFETY: the column lies within the matrix, which nobody else sees while this view lives.
-        MatrixMut { first: unsafe { self.first.add(columns.start) }, columns: columns.len(), ..*self }
+        // Without rows there is no such column either.
+        MatrixMut { first: self.first.wrapping_add(columns.start), columns: columns.len(), ..*self }
     }
 
     /// A row to be written.

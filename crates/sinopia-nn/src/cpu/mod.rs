@@ -12,3 +12,4 @@ pub(crate) mod numeric;
 pub(crate) mod rows;
 pub(crate) mod split;
 pub(crate) mod start;
+pub(crate) mod winograd;

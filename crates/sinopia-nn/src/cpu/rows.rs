@@ -8,33 +8,13 @@ const LANES: usize = 32;
 /// Columns of a panel of f32.
 const PANEL: usize = super::f32::LANES;
 
-/// `2ˣ` for x ≤ 0, to about 3e-7 relative; 0 below −126.
-#[inline(always)]
-fn exp2(x: f32) -> f32 {
-    // Adding this rounds to a whole number, whose bits are then those of an exponent.
-    const ROUND: f32 = 12_582_912.0 + 127.0;
-    let x = if x < -126.5 { -126.5 } else { x };
-    let rounded = x + ROUND;
-    let f = x - (rounded - ROUND);
-    // Taylor coefficients of 2^f, |f| ≤ ½.
-    let p = 1.540_353e-4;
-    let p = p * f + 1.333_355_8e-3;
-    let p = p * f + 9.618_129e-3;
-    let p = p * f + 5.550_411e-2;
-    let p = p * f + 2.402_265e-1;
-    let p = p * f + 6.931_472e-1;
-    let p = p * f + 1.0;
-    // An exponent of −127 has the bits of 0.
-    p * f32::from_bits(rounded.to_bits() << 23)
-}
-
 /// `a · b + c`, rounded once where that is one instruction.
 #[inline(always)]
 fn multiply_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// `2ˣ` for x ≤ 0, to about 2e-7 relative, in fewer steps than [`exp2`]; 0 below −125, so that what is masked weighs nothing.
+/// `2ˣ` for x ≤ 0, to about 2e-7 relative; 0 below −125, so that what is masked weighs nothing.
 #[inline(always)]
 fn power_of_2<const FUSED: bool>(x: f32) -> f32 {
     // Adding this rounds to a whole number, whose lowest bits are then its own.
@@ -55,13 +35,6 @@ fn power_of_2<const FUSED: bool>(x: f32) -> f32 {
     if is_nothing { 0.0 } else { power }
 }
 
-/// bf16 bits, to the nearest, ties to even; NaN is not expected.
-#[inline(always)]
-fn bits_of(x: f32) -> u16 {
-    let bits = x.to_bits();
-    ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16) as u16
-}
-
 for_each_isa! {
     /// The largest element; −∞ for none. A NaN may or may not be seen.
     pub(crate) fn max_of(x: &[f32]) -> f32 {
@@ -72,56 +45,49 @@ for_each_isa! {
                 *largest = if x > *largest { x } else { *largest };
             }
         }
-        let larger = |a: f32, &b: &f32| if b > a { b } else { a };
-        rest.iter().fold(largest.iter().fold(f32::NEG_INFINITY, larger), larger)
+        for width in [16, 8, 4, 2, 1] {
+            for lane in 0..width {
+                let other = largest[width + lane];
+                largest[lane] = if other > largest[lane] { other } else { largest[lane] };
+            }
+        }
+        rest.iter().fold(largest[0], |a, &b| if b > a { b } else { a })
     }
 }
 
 for_each_isa! {
-    /// Writes `2^(x − max)` as bf16, zeros behind the last, and returns the sum before rounding.
-    pub(crate) fn exp2_minus(x: &[f32], max: f32, out: &mut [u16]) -> f32 {
+    /// Makes each element `2^(x − max)`, and returns their sum.
+    pub(crate) fn exp2_minus(x: &mut [f32], max: f32) -> f32 {
         let mut sums = [0.0_f32; LANES];
-        let (out, padding) = out.split_at_mut(x.len());
-        let (chunks, rest) = x.as_chunks::<LANES>();
-        let (out_chunks, out_rest) = out.as_chunks_mut::<LANES>();
-        for (x, out) in chunks.iter().zip(out_chunks) {
+        let (chunks, rest) = x.as_chunks_mut::<LANES>();
+        for x in chunks {
             for lane in 0..LANES {
-                let power = exp2(x[lane] - max);
-                sums[lane] += power;
-                out[lane] = bits_of(power);
+                x[lane] = power_of_2::<FUSED>(x[lane] - max);
+                sums[lane] += x[lane];
             }
         }
-        let mut sum: f32 = sums.iter().sum();
-        for (x, out) in rest.iter().zip(out_rest) {
-            let power = exp2(x - max);
-            sum += power;
-            *out = bits_of(power);
+        for width in [16, 8, 4, 2, 1] {
+            for lane in 0..width {
+                sums[lane] += sums[width + lane];
+            }
         }
-        padding.fill(0);
+        let mut sum = sums[0];
+        for x in rest {
+            *x = power_of_2::<FUSED>(*x - max);
+            sum += *x;
+        }
         sum
     }
 }
 
 for_each_isa! {
-    /// `p = 2^(score − max) / sum` and `p · (∂p − mean)` as bf16, zeros behind the last; `row` is [max, 1 / sum, mean].
-    pub(crate) fn probabilities_and_gradients(
-        scores: &[f32],
-        grads: &[f32],
-        row: [f32; 3],
-        probs: &mut [u16],
-        grad_scores: &mut [u16],
-    ) {
-        let [max, scale, mean] = row;
-        let len = scores.len();
-        for (((score, grad), prob), grad_score) in
-            scores.iter().zip(grads).zip(&mut probs[..len]).zip(&mut grad_scores[..len])
-        {
-            let p = exp2(score - max) * scale;
-            *prob = bits_of(p);
-            *grad_score = bits_of(p * (grad - mean));
+    /// Scores become probabilities `p = 2^(score − total)`, `total` being the logarithm of the sum of all powers; their gradients `p · (∂p − mean)`.
+    pub(crate) fn probabilities_and_gradients(scores: &mut [f32], grads: &mut [f32], total: f32, mean: f32) {
+        for (score, grad) in scores.iter_mut().zip(grads) {
+            let p = power_of_2::<FUSED>(*score - total);
+            *score = p;
+            *grad = p * (*grad - mean);
         }
-        probs[len..].fill(0);
-        grad_scores[len..].fill(0);
     }
 }
 
@@ -220,90 +186,12 @@ for_each_isa! {
     }
 }
 
-for_each_isa! {
-    /// `Bᵀ d B` of Winograd's F(2×2, 3×3) for every channel of 4×4 inputs, as bf16: place p of the tile from `p · stride` on.
-    pub(crate) fn to_tile(inputs: &[&[f32]; 16], out: &mut [u16], stride: usize) {
-        const WIDTH: usize = 16;
-        let channels = inputs[0].len();
-        let mut first = 0;
-        while first < channels {
-            let width = WIDTH.min(channels - first);
-            let mut d = [[0.0_f32; WIDTH]; 16];
-            for (d, input) in d.iter_mut().zip(inputs) {
-                d[..width].copy_from_slice(&input[first..first + width]);
-            }
-            let mut rows = [[0.0_f32; WIDTH]; 16];
-            for column in 0..4 {
-                for c in 0..WIDTH {
-                    let [a, b, e, f] = [d[column][c], d[4 + column][c], d[8 + column][c], d[12 + column][c]];
-                    (rows[column][c], rows[4 + column][c]) = (a - e, b + e);
-                    (rows[8 + column][c], rows[12 + column][c]) = (e - b, b - f);
-                }
-            }
-            for row in 0..4 {
-                let mut bits = [[0_u16; WIDTH]; 4];
-                for c in 0..WIDTH {
-                    let [a, b, e, f] = [rows[4 * row][c], rows[4 * row + 1][c], rows[4 * row + 2][c], rows[4 * row + 3][c]];
-                    (bits[0][c], bits[1][c], bits[2][c], bits[3][c]) =
-                        (bits_of(a - e), bits_of(b + e), bits_of(e - b), bits_of(b - f));
-                }
-                for (column, bits) in bits.iter().enumerate() {
-                    out[(4 * row + column) * stride + first..][..width].copy_from_slice(&bits[..width]);
-                }
-            }
-            first += width;
-        }
-        if channels % 2 == 1 {
-            for place in 0..16 {
-                out[place * stride + channels] = 0;
-            }
-        }
-    }
-}
-
-for_each_isa! {
-    /// `Aᵀ m A` of Winograd's F(2×2, 3×3) for 32 columns: place p of the tile from `p · stride` on.
-    pub(crate) fn from_tile(sums: &[f32], stride: usize) -> [[f32; 32]; 4] {
-        let mut four = [[0.0; 32]; 4];
-        let mut rows = [[0.0_f32; 32]; 8];
-        for column in 0..4 {
-            for c in 0..32 {
-                let [a, b, e, f] =
-                    [sums[column * stride + c], sums[(4 + column) * stride + c], sums[(8 + column) * stride + c], sums[(12 + column) * stride + c]];
-                (rows[column][c], rows[4 + column][c]) = (a + b + e, b - e - f);
-            }
-        }
-        for row in 0..2 {
-            for c in 0..32 {
-                let [a, b, e, f] = [rows[4 * row][c], rows[4 * row + 1][c], rows[4 * row + 2][c], rows[4 * row + 3][c]];
-                (four[2 * row][c], four[2 * row + 1][c]) = (a + b + e, b - e - f);
-            }
-        }
-        four
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use half::bf16;
-
-    use super::{Line, Running, exp2, exp2_minus, exponentiate_lines, max_of, power_of_2};
+    use super::{Line, Running, exp2_minus, exponentiate_lines, max_of, power_of_2};
 
     #[test]
     fn powers_of_two_are_within_a_few_units() {
-        for tenth in 0..=1260 {
-            for part in 0..13 {
-                let x = -(f64::from(tenth) + f64::from(part) / 13.0) / 10.0;
-                let (found, exact) = (f64::from(exp2(x as f32)), (f64::from(x as f32)).exp2());
-                assert!((found - exact).abs() <= 5e-7 * exact + 1e-38, "2^{x} = {exact}, found {found}");
-            }
-        }
-        assert_eq!(exp2(0.0), 1.0);
-        assert_eq!(exp2(f32::NEG_INFINITY), 0.0);
-    }
-
-    #[test]
-    fn shorter_powers_of_two_are_as_near() {
         for tenth in 0..=1250 {
             for part in 0..13 {
                 let x = -(f64::from(tenth) + f64::from(part) / 13.0) / 10.0;
@@ -350,15 +238,13 @@ mod tests {
             let row: Vec<f32> = (0..len).map(|i| ((i * 37) % 41) as f32 / 4.0 - 7.0).collect();
             let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             assert_eq!(max_of(&row), max);
-            let mut bits = vec![7; len + 1];
-            let sum = exp2_minus(&row, max, &mut bits);
+            let mut powers = row.clone();
+            let sum = exp2_minus(&mut powers, max);
             let exact: f64 = row.iter().map(|x| f64::from(x - max).exp2()).sum();
             assert!((f64::from(sum) - exact).abs() < 1e-5 * exact);
-            for (x, bits) in row.iter().zip(&bits) {
-                let found = bf16::from_bits(*bits).to_f32();
-                assert!((found - (x - max).exp2()).abs() <= 0.004 * found);
+            for (x, power) in row.iter().zip(powers) {
+                assert!((power - (x - max).exp2()).abs() <= 1e-6 * power);
             }
-            assert_eq!(bits[len], 0);
         }
     }
 }

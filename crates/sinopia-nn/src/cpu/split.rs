@@ -31,3 +31,22 @@ pub(crate) fn map<T: Send>(count: usize, elements: usize, f: impl Fn(usize) -> T
 pub(crate) fn piece_rows(width: usize) -> usize {
     (PIECE / width.max(1)).max(1)
 }
+
+/// `size` cut into the fewest parts of at most `most`, as even as multiples of `step` can be: how many, and how large.
+pub(crate) fn cut(size: usize, most: usize, step: usize) -> (usize, usize) {
+    let part = size.div_ceil(size.div_ceil(most).max(1)).next_multiple_of(step).max(1);
+    (size.div_ceil(part), part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cuts_are_even() {
+        assert_eq!(cut(2880, 384, 1), (8, 360));
+        assert_eq!(cut(256, 168, 6), (2, 132));
+        assert_eq!(cut(5, 2, 2), (3, 2));
+        assert_eq!(cut(0, 384, 1), (0, 1));
+    }
+}

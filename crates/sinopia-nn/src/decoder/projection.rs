@@ -7,10 +7,11 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use crate::cpu::elements::Elements;
-use crate::cpu::f32::{LANES, Packed, Panels, Strided, Strides, product, transpose};
+use crate::cpu::f32::{LANES, Packed, Panels, Strided, product, transpose};
 use crate::cpu::start::Start;
 use crate::error::{Error, Result};
 use crate::frozen::{frozen, frozen_vector};
+use crate::packed::Sizes;
 use crate::quantized::Quantized;
 
 const OP: &str = "projection";
@@ -54,11 +55,11 @@ impl Projection {
         };
         let weight = frozen(OP, "weight", weight)?;
         let elements = Elements::of(&weight)?;
-        let strides = Strides { taps: 1, channels, columns, tap_stride: 0, channel_stride: 1 };
+        let sizes = Sizes { taps: 1, channels, columns };
         let packed = match weight.dtype() {
-            DType::F16 => Packed::from_f16(elements.f16_bits()?, strides),
-            DType::BF16 => Packed::from_bf16(elements.bf16_bits()?, strides),
-            _ => Packed::from_f32(elements.f32()?, strides),
+            DType::F16 => Packed::from_f16(elements.f16_bits()?, sizes),
+            DType::BF16 => Packed::from_bf16(elements.bf16_bits()?, sizes),
+            _ => Packed::from_f32(elements.f32()?, sizes),
         };
         Self::with_bias(Weight::Packed(Arc::new(packed)), columns, bias)
     }

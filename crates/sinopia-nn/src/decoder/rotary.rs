@@ -21,6 +21,8 @@ pub struct Rotary {
     frequencies: Vec<f32>,
     /// Positions are divided by it: 1 unless a model was stretched to longer texts.
     scaling: f32,
+    /// What turned pairs are multiplied by: 1 unless a model was stretched so.
+    gain: f32,
     pairs: RotaryPairs,
 }
 
@@ -28,18 +30,44 @@ impl Rotary {
     /// Pair i of the first `width` elements (even) of each head turns by `base^(−2i/width)` a position.
     pub fn new(width: usize, base: f32, scaling: f32, pairs: RotaryPairs) -> Self {
         let frequency = |i: usize| base.powf(-(i as f32) / width as f32);
-        Self { frequencies: (0..width).step_by(2).map(frequency).collect(), scaling, pairs }
+        Self { frequencies: (0..width).step_by(2).map(frequency).collect(), scaling, gain: 1.0, pairs }
+    }
+
+    /// The same for a model that was stretched to longer texts by a factor for each pair: it turns that many times slower, and what is turned is
+    /// `gain` times as long.
+    ///
+    /// # Source
+    /// Ding et al. 2024, arXiv 2402.13753; Llama 3.1's files have factors of the same meaning.
+    ///
+    /// # Panics
+    /// If there is not one factor for each pair.
+    #[must_use]
+    pub fn stretched(mut self, factors: &[f32], gain: f32) -> Self {
+        assert_eq!(factors.len(), self.frequencies.len(), "a factor for each pair");
+        for (frequency, factor) in self.frequencies.iter_mut().zip(factors) {
+            *frequency /= factor;
+        }
+        Self { gain, ..self }
+    }
+
+    /// How many pairs of a head turn.
+    pub fn pairs(&self) -> usize {
+        self.frequencies.len()
     }
 
     /// What the heads of the tokens at `positions` are turned by.
     pub fn angles(&self, positions: Range<usize>) -> Angles {
-        let turn =
-            |position: usize| self.frequencies.iter().map(move |f| (position as f32 * f / self.scaling).sin_cos());
+        let turn = |position: usize| {
+            self.frequencies.iter().map(move |f| {
+                let (sin, cos) = (position as f32 * f / self.scaling).sin_cos();
+                (self.gain * sin, self.gain * cos)
+            })
+        };
         Angles { turns: positions.flat_map(turn).collect(), half: self.frequencies.len(), pairs: self.pairs }
     }
 }
 
-/// Sines and cosines for some tokens.
+/// Sines and cosines for some tokens, times the gain.
 #[derive(Debug, Clone)]
 pub struct Angles {
     /// (L, width/2).
@@ -93,6 +121,17 @@ mod tests {
         assert!(close(&x[12..14], pair(12.0, 13.0, 4.0)), "{x:?}");
         let x = turned(RotaryPairs::Halves);
         assert!(close(&[x[0], x[2]], pair(0.0, 2.0, 3.0)) && close(&[x[13], x[15]], pair(13.0, 15.0, 0.4)), "{x:?}");
+    }
+
+    #[test]
+    fn stretched_pairs_turn_slower_and_grow() {
+        let slow = Rotary::new(4, 100.0, 1.0, RotaryPairs::Halves).stretched(&[2.0, 5.0], 3.0);
+        let mut x = [1.0, 1.0, 0.0, 0.0];
+        slow.angles(8..9).apply(&mut x, 1);
+        let expected = [4.0_f32, 0.16].map(|angle| (3.0 * angle.cos(), 3.0 * angle.sin()));
+        for (pair, (cos, sin)) in expected.into_iter().enumerate() {
+            assert!((x[pair] - cos).abs() < 1e-5 && (x[pair + 2] - sin).abs() < 1e-5, "{x:?}");
+        }
     }
 
     #[test]

@@ -11,6 +11,6 @@ mod winograd;
 
 pub(crate) use columns::{Columns, RowBits, Side, multiply_into};
 pub(crate) use convert::round_to_bf16;
-pub(crate) use packed::{Line, Packed, Unpacked};
+pub(crate) use packed::{Line, Packed};
 pub(crate) use product::{Activations, Panels, Rows, product};
-pub(crate) use winograd::{Images, Winograd};
+pub(crate) use winograd::{Images, convolve};

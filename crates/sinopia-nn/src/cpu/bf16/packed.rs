@@ -1,10 +1,15 @@
 //! Matrices of bf16 in the order in which products read them.
 
+#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "vector instructions"))]
+
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 use crate::SharedBytes;
+use crate::cpu::f32::for_rows_of_columns;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::isa::Isa;
 use crate::error::Result;
 use crate::packed::{Order, PackedWeight, Sizes, Storable, Stored};
 
@@ -37,52 +42,36 @@ pub(crate) struct Packed {
 /// making its panels again costs nothing, and would need the memory twice.
 const MAX_TURNED: usize = 1 << 14;
 
-/// Unpacked weights: where the element of a column, tap and channel lies in a slice.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Unpacked<'a> {
-    /// bf16 bits.
-    pub(crate) bits: &'a [u16],
-    pub(crate) taps: usize,
-    /// Rows of a tap.
-    pub(crate) channels: usize,
-    pub(crate) columns: usize,
-    /// From a tap, and from a channel, to the next; columns lie one after the other.
-    pub(crate) tap_stride: usize,
-    pub(crate) channel_stride: usize,
-}
-
-impl Unpacked<'_> {
-    /// The lines of a panel.
-    fn pack_panel(&self, panel: usize, lines: &mut [Line]) {
-        let column_size = self.taps * self.channels;
-        for lane in 0..LANES.min(self.columns - panel * LANES) {
-            let column = &self.bits[(panel * LANES + lane) * column_size..][..column_size];
-            let (half, lane) = (lane / 16, lane % 16);
-            let tap_pairs = self.channels.div_ceil(2);
-            for tap in 0..self.taps {
-                let bits = |channel: usize| u32::from(column[tap * self.tap_stride + channel * self.channel_stride]);
-                let lines = &mut lines[2 * tap * tap_pairs..2 * (tap + 1) * tap_pairs];
-                for (pair, lines) in lines.chunks_exact_mut(2).enumerate() {
-                    let high = if 2 * pair + 1 < self.channels { bits(2 * pair + 1) } else { 0 };
-                    lines[half].0[lane] = bits(2 * pair) | high << 16;
-                }
-            }
+/// Writes a panel of weights in checkpoint order, (columns, channels, taps), over zeros.
+fn pack_panel(bits: &[u16], Sizes { taps, channels, columns }: Sizes, panel: usize, lines: &mut [Line]) {
+    let (size, tap_pairs) = (taps * channels, channels.div_ceil(2));
+    for half in 0..2 {
+        let first = (panel * LANES + 16 * half).min(columns);
+        let columns = &bits[first * size..(first + 16).min(columns) * size];
+        if columns.is_empty() {
+            return;
         }
+        for_rows_of_columns(columns, size, u32::from, |element, row| {
+            let (tap, channel) = (element % taps, element / taps);
+            let line = &mut lines[2 * (tap * tap_pairs + channel / 2) + half];
+            for (word, value) in line.0.iter_mut().zip(row) {
+                *word |= value.to_bits() << (16 * (channel % 2));
+            }
+        });
     }
 }
 
 impl Packed {
-    /// Packs weights.
-    pub(crate) fn new(source: Unpacked<'_>) -> Self {
-        let channels = source.channels.next_multiple_of(2);
-        let panel_lines = source.taps * channels;
+    /// Packs the bits of weights in checkpoint order, (columns, channels, taps).
+    pub(crate) fn new(bits: &[u16], sizes: Sizes) -> Self {
+        let panel_lines = sizes.taps * sizes.channels.next_multiple_of(2);
         // Zeros from the system, so that threads touch each page for the first time side by side.
-        let mut lines: Vec<Line> = bytemuck::zeroed_vec(source.columns.div_ceil(LANES) * panel_lines);
+        let mut lines: Vec<Line> = bytemuck::zeroed_vec(sizes.columns.div_ceil(LANES) * panel_lines);
         if panel_lines > 0 {
             let panels = lines.par_chunks_exact_mut(panel_lines).enumerate();
-            panels.for_each(|(panel, lines)| source.pack_panel(panel, lines));
+            panels.for_each(|(panel, lines)| pack_panel(bits, sizes, panel, lines));
         }
-        Self::of_lines(lines.into(), Sizes { taps: source.taps, channels: source.channels, columns: source.columns })
+        Self::of_lines(lines.into(), sizes)
     }
 
     fn of_lines(lines: Stored<Line>, Sizes { taps, channels, columns }: Sizes) -> Self {
@@ -182,7 +171,10 @@ impl Transposed<'_> {
 
     /// Writes the lines of the pairs `pairs` in panel `panel`.
     fn write_panel(&self, panel: usize, pairs: std::ops::Range<usize>, out: &mut Vec<Line>) {
-        out.clear();
+        // A panel that is not full has zeros behind the last channel.
+        if (panel + 1) * LANES > self.packed.channels {
+            out.clear();
+        }
         out.resize(2 * pairs.len(), Line([0; 16]));
         let tap_pairs = self.columns / 2;
         let mut next = pairs.start;
@@ -203,15 +195,78 @@ impl Transposed<'_> {
         let first = tap * tap_pairs;
         let source = self.packed.panel(2 * pairs.start / LANES, first + channel_pairs.start..first + channel_pairs.end);
         let lane = 2 * pairs.start % LANES;
+        if let (Ok(source), Ok(out)) = (source.try_into(), (&mut *out).try_into()) {
+            return exchange(source, out);
+        }
         for (i, lines) in source.chunks_exact(2).enumerate() {
             for (pair, out) in out.chunks_exact_mut(2).enumerate() {
                 let lane = lane + 2 * pair;
                 let line = &lines[lane / 16].0;
-                let (a, b) = (line[lane % 16], line[lane % 16 + 1]);
-                // Rows 2i and 2i+1 of two columns become two columns of a pair of rows.
                 let target = &mut out[i / 8].0;
-                target[2 * i % 16] = a & 0xFFFF | b << 16;
-                target[2 * i % 16 + 1] = a >> 16 | b & 0xFFFF_0000;
+                (target[2 * i % 16], target[2 * i % 16 + 1]) = exchange_words(line[lane % 16], line[lane % 16 + 1]);
+            }
+        }
+    }
+}
+
+/// The lines of 16 pairs of rows and 32 columns.
+type Block = [Line; LANES];
+
+/// Writes a block with rows and columns exchanged.
+fn exchange(block: &Block, out: &mut Block) {
+    #[cfg(target_arch = "x86_64")]
+    if Isa::best() >= Isa::Avx512 {
+        // SAFETY: the processor has the instructions.
+        return unsafe { exchange_avx512(block, out) };
+    }
+    for pair in 0..LANES / 2 {
+        for (i, lines) in block.chunks_exact(2).enumerate() {
+            let line = &lines[pair / 8].0;
+            (out[2 * pair + i / 8].0[2 * i % 16], out[2 * pair + i / 8].0[2 * i % 16 + 1]) =
+                exchange_words(line[2 * pair % 16], line[2 * pair % 16 + 1]);
+        }
+    }
+}
+
+/// Two columns of a pair of rows become two columns of a pair of rows.
+fn exchange_words(a: u32, b: u32) -> (u32, u32) {
+    (a & 0xFFFF | b << 16, a >> 16 | b & 0xFFFF_0000)
+}
+
+/// In four quarters of eight by eight double words, which are two rows and two columns each.
+///
+/// # Safety
+/// The processor needs AVX-512 F and BW.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn exchange_avx512(block: &Block, out: &mut Block) {
+    use std::arch::x86_64::*;
+    let swap = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    for quarter in 0..4 {
+        let (row, column) = (quarter / 2, quarter % 2);
+        let r: [__m512i; 8] = std::array::from_fn(|i| {
+            // SAFETY: a line is as large as a register, and aligned.
+            let line = unsafe { _mm512_load_si512((&raw const block[2 * (8 * row + i) + column]).cast()) };
+            _mm512_shuffle_epi8(line, swap)
+        });
+        for odd in 0..2 {
+            // Pairs of rows of the even, or the odd, columns; then fours and eights of them.
+            let pairs: [__m512i; 4] = std::array::from_fn(|i| match odd {
+                0 => _mm512_unpacklo_epi64(r[2 * i], r[2 * i + 1]),
+                _ => _mm512_unpackhi_epi64(r[2 * i], r[2 * i + 1]),
+            });
+            let [a, b, c, d] = pairs;
+            let first = [_mm512_shuffle_i64x2::<0x44>(a, b), _mm512_shuffle_i64x2::<0x44>(c, d)];
+            let last = [_mm512_shuffle_i64x2::<0xEE>(a, b), _mm512_shuffle_i64x2::<0xEE>(c, d)];
+            let columns = [
+                _mm512_shuffle_i64x2::<0x88>(first[0], first[1]),
+                _mm512_shuffle_i64x2::<0xDD>(first[0], first[1]),
+                _mm512_shuffle_i64x2::<0x88>(last[0], last[1]),
+                _mm512_shuffle_i64x2::<0xDD>(last[0], last[1]),
+            ];
+            for (i, line) in columns.into_iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { _mm512_store_si512((&raw mut out[2 * (8 * column + 2 * i + odd) + row]).cast(), line) }
             }
         }
     }
@@ -219,7 +274,7 @@ impl Transposed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LANES, Line, Packed, Transposed, Unpacked};
+    use super::{LANES, Line, Packed, Sizes, Transposed};
 
     fn bits(column: usize, tap: usize, channel: usize) -> u16 {
         (column * 331 + tap * 97 + channel * 7 + 1) as u16
@@ -233,8 +288,7 @@ mod tests {
                 elements.extend((0..taps).map(|tap| bits(column, tap, channel)));
             }
         }
-        let strides = Unpacked { bits: &elements, taps, channels, columns, tap_stride: 1, channel_stride: taps };
-        Packed::new(strides)
+        Packed::new(&elements, Sizes { taps, channels, columns })
     }
 
     fn element(lines: &[Line], row: usize, lane: usize) -> u16 {

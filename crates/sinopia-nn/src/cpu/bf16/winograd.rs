@@ -1,298 +1,400 @@
 //! 3×3 convolutions of stride 1 with 4/9 of the multiplications: Winograd's F(2×2, 3×3) on bf16 products.
 //!
-//! `Y = Aᵀ [Σ_c (G g G ᵀ) ⊙ (Bᵀ d B)] A` for every 2×2 outputs and the 4×4 inputs `d` under them (Lavin and Gray 2015, arXiv 1509.09308). Each of the 16
-//! places of a tile is a product of its own, of (tiles, C) with (C, N). Transforms of inputs and results are sums in f32; their inputs are rounded to
-//! bf16 once, behind the transform, as the weights are.
+//! `Y = Aᵀ [Σ_c (G g Gᵀ) ⊙ (Bᵀ d B)] A` for every 2×2 results and the 4×4 pixels `d` under them (Lavin and Gray 2015, arXiv 1509.09308). Each of the
+//! 16 places of a tile is a product of its own, of (tiles, C) with (C, N). Transforms are sums in f32; what is multiplied is rounded to bf16 once,
+//! behind them.
 //!
-//! The gradient is the same convolution with the kernel turned around. Turned around, `G g Gᵀ` has its first and last rows and columns
-//! exchanged, so that the same weights serve.
+//! Weights stay packed as they are. Those of a panel are transformed where they are multiplied, which costs as much as the products of a dozen
+//! tiles. The gradient is the same convolution with the transposed weights and the kernel turned around.
 
 #![expect(unsafe_code, reason = "threads write the tiles of one result")]
 
+use std::cell::RefCell;
 use std::ops::Range;
 
-use half::bf16;
 use rayon::prelude::*;
 
 use super::columns::halves_mut;
-use super::packed::{LANES, Line, Packed, Unpacked};
+use super::convert::round_to_bf16;
+use super::packed::{LANES, Line};
 use super::product::Panels;
 use super::tile::{ROWS, Tile, multiply_tile};
-use crate::SharedBytes;
-use crate::cpu::isa::Isa;
-use crate::cpu::rows::{from_tile, to_tile};
+use crate::cpu::isa::{Isa, for_each_isa};
+use crate::cpu::split::cut;
 use crate::cpu::start::{Begin, Start};
-use crate::packed::{Order, PackedWeight, Storable, unfit};
+use crate::cpu::winograd::{self, Lanes, Output, TAPS, Turn, WIDTH, prefetch_under, written};
 
+/// Pixels of a side of a tile's results, and of its inputs.
+const SIDE: usize = 2;
+const INPUT_SIDE: usize = SIDE + 2;
 /// Places of a tile.
-const PLACES: usize = 16;
-/// Tiles whose sums of one panel are kept together: 16 × 56 × 32 of them, 112 KiB.
-const TILES: usize = 4 * ROWS;
-/// Elements of transformed inputs that are kept together: 16 MiB.
+const PLACES: usize = INPUT_SIDE * INPUT_SIDE;
+const _: () = assert!(WIDTH == LANES, "a panel of columns is written at a time");
+
+/// Most tiles whose sums of one panel are kept together: 16 × 56 × 32 of them, 112 KiB.
+const MAX_TILES: usize = 4 * ROWS;
+/// Elements of a group's transformed inputs that stay in the second-level cache: 576 KiB.
+const GROUP_ELEMENTS: usize = 9 << 15;
+/// Most elements of transformed inputs, or weights, that are kept together: 16 MiB, and 7.
 const BLOCK_ELEMENTS: usize = 1 << 23;
+const WEIGHT_ELEMENTS: usize = 7 << 19;
+/// Groups of tiles that are enough for threads to share evenly.
+const MIN_GROUPS: usize = 12;
+/// Fewer channels on either side do not pay for the transforms.
+const MIN_CHANNELS: usize = 32;
+/// Tiles that could be multiplied while the weights are transformed.
+const TILES_OF_WEIGHTS: usize = 12;
 
-/// A 3×3 kernel's weights, transformed: (16 · C, N).
-#[derive(Debug, Clone)]
-pub(crate) struct Winograd {
-    weights: Packed,
+thread_local! {
+    /// Transformed inputs of the block that this thread has others work on, kept from call to call.
+    static INPUTS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    /// All transformed weights that this thread has others work with.
+    static WEIGHTS: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// What this thread works with, kept from piece to piece.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The images of one application.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Images {
-    pub(crate) b: usize,
-    pub(crate) h: usize,
-    pub(crate) w: usize,
-}
+/// The images of one convolution.
+pub(crate) type Images = winograd::Images<SIDE>;
 
 impl Images {
-    fn tiles_w(&self) -> usize {
-        self.w.div_ceil(2)
-    }
-
-    fn tiles(&self) -> usize {
-        self.b * self.h.div_ceil(2) * self.tiles_w()
-    }
-
-    /// Image, and first row and column of the results of a tile.
-    fn place(&self, tile: usize) -> (usize, usize, usize) {
-        let row = tile / self.tiles_w();
-        let tiles_h = self.h.div_ceil(2);
-        (row / tiles_h, row % tiles_h * 2, tile % self.tiles_w() * 2)
+    /// Is a convolution of `channels` channels to `columns` faster in tiles? On few pixels the weights' transform is not paid for.
+    pub(crate) fn gain_by_tiles(&self, channels: usize, columns: usize) -> bool {
+        let one = self.one();
+        channels.min(columns) >= MIN_CHANNELS && TAPS * one.pixels() > PLACES * (one.tiles() + TILES_OF_WEIGHTS)
     }
 }
 
-impl Winograd {
-    /// From bf16 bits in checkpoint order, (N, C, 3, 3).
-    pub(crate) fn new(bits: &[u16], columns: usize, channels: usize) -> Self {
-        let mut transformed = vec![0_u16; columns * channels * PLACES];
-        transformed.par_chunks_mut(PLACES).with_min_len(256).zip(bits.par_chunks(9)).for_each(|(out, kernel)| {
-            let g: [f32; 9] = std::array::from_fn(|i| bf16::from_bits(kernel[i]).to_f32());
-            let rows: [[f32; 3]; 4] =
-                std::array::from_fn(|i| std::array::from_fn(|j| of_three(i, g[j], g[3 + j], g[6 + j])));
-            for (place, out) in out.iter_mut().enumerate() {
-                let [a, b, c] = rows[place / 4];
-                *out = bf16::from_f32(of_three(place % 4, a, b, c)).to_bits();
-            }
-        });
-        let strides =
-            Unpacked { bits: &transformed, taps: PLACES, channels, columns, tap_stride: 1, channel_stride: PLACES };
-        Self { weights: Packed::new(strides) }
-    }
-
-    /// `start` and the convolution of images (B, H, W, C), a row of zeros around each, to (B, H, W, N).
-    pub(crate) fn convolve(&self, start: Start<'_>, x: &[f32], images: Images) -> Vec<f32> {
-        convolve(start, x, images, &self.weights, |place| place)
-    }
-
-    /// The gradient (B, H, W, C) of the images, given that of the result (B, H, W, N).
-    pub(crate) fn gradient(&self, grad: &[f32], images: Images) -> Vec<f32> {
-        let turned = |i: usize| [3, 1, 2, 0][i];
-        convolve(Start::Zero, grad, images, &self.weights.transposed(), |place| {
-            4 * turned(place / 4) + turned(place % 4)
-        })
-    }
+/// `start` and the convolution of images (B, H, W, C) with a kernel packed as (9 · C, N), to (B, H, W, N).
+///
+/// An element's sum runs in the same order whatever the number of threads.
+pub(crate) fn convolve(start: Start<'_>, x: &[f32], images: Images, matrix: &impl Panels, turn: Turn) -> Vec<f32> {
+    let plan = Plan::new(images, x.len() / images.pixels().max(1), matrix);
+    // SAFETY: every share of a block's groups of tiles meets every panel, once.
+    unsafe { written(start, images, matrix.columns(), |out| plan.convolve(out, x, matrix, turn)) }
 }
 
-impl Storable for Winograd {
-    fn packed(&self) -> PackedWeight<&[u8]> {
-        PackedWeight { order: Order::Bf16Winograd, ..self.weights.packed() }
-    }
-
-    fn from_packed(weight: PackedWeight<SharedBytes>) -> crate::error::Result<Self> {
-        match weight.sizes.taps {
-            PLACES => Ok(Self { weights: Packed::from_packed(weight)? }),
-            places => Err(unfit(weight.order, format!("{places} places of a tile"))),
-        }
-    }
-}
-
-/// Row `i` of G times (a, b, c).
-fn of_three(i: usize, a: f32, b: f32, c: f32) -> f32 {
-    match i {
-        0 => a,
-        1 => 0.5 * (a + b + c),
-        2 => 0.5 * (a - b + c),
-        _ => c,
-    }
-}
-
-/// The convolution with weights whose place p is `tap_of(p)` of the matrix.
-fn convolve(
-    start: Start<'_>,
-    x: &[f32],
+/// How a convolution is cut: into groups of tiles by panels of columns.
+struct Plan {
     images: Images,
-    matrix: &impl Panels,
-    tap_of: impl Fn(usize) -> usize + Sync,
-) -> Vec<f32> {
-    let (n, padded) = (matrix.columns(), matrix.rows() / PLACES);
-    let pixels = images.b * images.h * images.w;
-    let mut result = Vec::with_capacity(pixels * n);
-    let out = Result { first: result.as_mut_ptr(), n, images, start };
-    if pixels > 0 && n > 0 {
-        let mut block = Block::new(padded);
-        let step = (BLOCK_ELEMENTS / (PLACES * padded).max(1)).clamp(TILES, 64 * TILES) / TILES * TILES;
-        for first in (0..images.tiles()).step_by(step) {
-            block.fill(x, images, first..(first + step).min(images.tiles()));
-            block.multiply(&out, matrix, &tap_of);
-        }
-    }
-    // SAFETY: every pixel belongs to one tile, and every tile of every panel was written.
-    unsafe { result.set_len(pixels * n) };
-    result
-}
-
-/// Where results go: (B, H, W, N), perhaps not written yet.
-struct Result<'a> {
-    first: *mut f32,
-    n: usize,
-    images: Images,
-    start: Start<'a>,
-}
-
-// SAFETY: threads share it only within `Block::multiply`, which gives each tile of each panel to one of them.
-unsafe impl Sync for Result<'_> {}
-
-impl Result<'_> {
-    /// Writes the 2×2 results of a tile, `columns` columns from `column` on.
-    fn write(&self, tile: usize, column: usize, columns: usize, four: &[[f32; LANES]; 4]) {
-        let (b, y, x) = self.images.place(tile);
-        for (i, values) in four.iter().enumerate() {
-            let (y, x) = (y + i / 2, x + i % 2);
-            if y >= self.images.h || x >= self.images.w {
-                continue;
-            }
-            let place = ((b * self.images.h + y) * self.images.w + x) * self.n + column;
-            // SAFETY: pixel and columns lie within the result, and no other thread writes them.
-            let out = unsafe {
-                std::slice::from_raw_parts_mut(self.first.add(place).cast::<std::mem::MaybeUninit<f32>>(), columns)
-            };
-            let (base, bias) = match self.start {
-                Start::Zero => (None, None),
-                Start::Bias(bias) => (None, Some(bias)),
-                Start::Base(base, bias) => (Some(base), bias),
-            };
-            let mut values = *values;
-            if let Some(bias) = bias {
-                for (value, bias) in values.iter_mut().zip(&bias[column..column + columns]) {
-                    *value += bias;
-                }
-            }
-            if let Some(base) = base {
-                for (value, base) in values.iter_mut().zip(&base[place..place + columns]) {
-                    *value += base;
-                }
-            }
-            for (out, value) in out.iter_mut().zip(values) {
-                out.write(value);
-            }
-        }
-    }
-}
-
-/// The transformed inputs of some tiles, rounded.
-struct Block {
-    tiles: Range<usize>,
-    /// Channels, even.
+    /// C, and filled up to an even number.
+    channels: usize,
     padded: usize,
-    /// Pairs from a place of a tile to the next, and from a tile to the next.
-    stride: usize,
-    tile_stride: usize,
-    bits: Vec<u32>,
+    panels: usize,
+    group_tiles: usize,
 }
 
-impl Block {
-    fn new(padded: usize) -> Self {
-        let stride = (padded / 2).next_multiple_of(16);
-        // An odd number of cache lines from tile to tile, so that the rows of a product do not all want the same ones.
-        Self { tiles: 0..0, padded, stride, tile_stride: PLACES * stride + 16, bits: Vec::new() }
+impl Plan {
+    fn new(images: Images, channels: usize, matrix: &impl Panels) -> Self {
+        let padded = matrix.rows() / TAPS;
+        assert_eq!(channels.next_multiple_of(2), padded, "channels of the images and of the kernel");
+        let most_tiles = (GROUP_ELEMENTS / (PLACES * padded).max(1)).clamp(ROWS, MAX_TILES);
+        let (_, group_tiles) = cut(images.tiles(), most_tiles, 1);
+        Self { images, channels, padded, panels: matrix.columns().div_ceil(LANES), group_tiles }
     }
 
-    fn fill(&mut self, x: &[f32], images: Images, tiles: Range<usize>) {
-        let size = self.tile_stride * tiles.len();
-        if self.bits.len() < size {
-            self.bits = vec![0; size];
+    /// Pairs of channels.
+    fn pairs(&self) -> usize {
+        self.padded / 2
+    }
+
+    /// Pairs from a place of a transformed tile to the next, and from a tile to the next: an odd number of lines of the cache, so that the rows of a
+    /// product do not all want the same ones.
+    fn input_strides(&self) -> [usize; 2] {
+        let place = self.pairs().next_multiple_of(16);
+        [place, PLACES * place + 16]
+    }
+
+    /// Lines from a place of the transformed weights to the next. One more than they have keeps the places from wanting the same lines of the cache.
+    fn weight_stride(&self) -> usize {
+        2 * self.pairs() + 1
+    }
+
+    /// Lines of a panel's transformed weights.
+    fn panel_lines(&self) -> usize {
+        PLACES * self.weight_stride()
+    }
+
+    fn groups(&self) -> usize {
+        self.images.tiles().div_ceil(self.group_tiles)
+    }
+
+    /// The tiles of some groups.
+    fn tiles(&self, groups: Range<usize>) -> Range<usize> {
+        let end = self.images.tiles();
+        (groups.start * self.group_tiles).min(end)..(groups.end * self.group_tiles).min(end)
+    }
+
+    /// Either order gives the same bits.
+    fn convolve(&self, out: &Output<'_, SIDE>, x: &[f32], matrix: &impl Panels, turn: Turn) {
+        let elements = self.panels * LANES * PLACES * self.padded;
+        match elements <= WEIGHT_ELEMENTS && self.groups() >= MIN_GROUPS {
+            true => self.by_groups(out, x, matrix, turn),
+            false => self.by_panels(out, x, matrix, turn),
         }
-        let channels = x.len() / (images.b * images.h * images.w);
-        let (first, stride) = (tiles.start, self.stride);
-        let zeros = vec![0.0; channels];
-        self.bits[..size].par_chunks_mut(self.tile_stride).with_min_len(8).enumerate().for_each(|(tile, bits)| {
-            let (b, y, column) = images.place(first + tile);
-            let inputs: [&[f32]; PLACES] = std::array::from_fn(|i| {
-                let place = (y + i / 4).checked_sub(1).filter(|&y| y < images.h);
-                match (place, (column + i % 4).checked_sub(1).filter(|&x| x < images.w)) {
-                    (Some(y), Some(column)) => &x[((b * images.h + y) * images.w + column) * channels..][..channels],
-                    _ => &zeros[..],
+    }
+
+    /// Transforms all weights; then each group of tiles meets them, while its inputs and results are near.
+    fn by_groups(&self, out: &Output<'_, SIDE>, x: &[f32], matrix: &impl Panels, turn: Turn) {
+        // Taken out meanwhile: a thread that waits below may be given another convolution.
+        let mut weights = WEIGHTS.take();
+        reserve(&mut weights, self.panels * self.panel_lines());
+        let panels = weights.par_chunks_exact_mut(self.panel_lines()).take(self.panels).enumerate();
+        panels.for_each_init(Default::default, |packed, (panel, weights)| {
+            self.transform_panel(matrix, panel, turn, packed, weights);
+        });
+        (0..self.groups()).into_par_iter().with_max_len(1).for_each(|group| {
+            let tiles = self.tiles(group..group + 1);
+            SCRATCH.with_borrow_mut(|Scratch { inputs, transformed, sums, .. }| {
+                let stride = self.input_strides()[1];
+                reserve(inputs, stride * tiles.len());
+                for (tile, inputs) in tiles.clone().zip(inputs.chunks_exact_mut(stride)) {
+                    self.transform_tile(x, tile, transformed, inputs);
+                }
+                let next = self.tiles(group + 1..group + 2);
+                let share = next.len().div_ceil(self.panels);
+                for (panel, weights) in weights.chunks_exact(self.panel_lines()).take(self.panels).enumerate() {
+                    // The next group is most often this thread's, too.
+                    for tile in next.clone().skip(panel * share).take(share) {
+                        prefetch_under(self.images, tile, x, self.channels);
+                    }
+                    self.multiply(inputs, weights, tiles.len(), sums, |tile| {
+                        out.prefetch(tiles.start + tile, panel * LANES)
+                    });
+                    write(out, sums, tiles.clone(), panel * LANES);
                 }
             });
-            to_tile(&inputs, halves_mut(&mut bits[..PLACES * stride]), 2 * stride);
         });
-        self.tiles = tiles;
+        WEIGHTS.set(weights);
     }
 
-    fn multiply(&self, out: &Result<'_>, matrix: &impl Panels, tap_of: &(impl Fn(usize) -> usize + Sync)) {
-        let panels = out.n.div_ceil(LANES);
-        let groups = self.tiles.len().div_ceil(TILES);
-        let shares = (32 / panels).clamp(1, groups);
-        let groups_a_share = groups.div_ceil(shares);
-        let pairs = self.padded / 2;
-        let run = |scratch: &mut Scratch, piece: usize| {
-            let (panel, share) = (piece / shares, piece % shares);
-            let Scratch { lines, sums } = scratch;
-            let lines: Vec<&[Line]> = lines
-                .iter_mut()
-                .enumerate()
-                .map(|(place, lines)| {
-                    let tap = tap_of(place);
-                    matrix.lines(panel, tap * pairs..(tap + 1) * pairs, lines)
-                })
-                .collect();
-            for group in share * groups_a_share..((share + 1) * groups_a_share).min(groups) {
-                let tiles = group * TILES..((group + 1) * TILES).min(self.tiles.len());
-                self.multiply_group(out, panel, &lines, tiles, sums);
-            }
-        };
-        (0..panels * shares).into_par_iter().with_max_len(1).for_each_init(Scratch::new, run);
+    /// Transforms the inputs of many groups; then they meet each panel, while its weights are near.
+    fn by_panels(&self, out: &Output<'_, SIDE>, x: &[f32], matrix: &impl Panels, turn: Turn) {
+        let mut inputs = INPUTS.take();
+        let stride = self.input_strides()[1];
+        let most = BLOCK_ELEMENTS / (PLACES * self.padded * self.group_tiles).max(1);
+        let (_, block_groups) = cut(self.groups(), most.clamp(1, 64), 1);
+        for first in (0..self.groups()).step_by(block_groups) {
+            let groups = first..(first + block_groups).min(self.groups());
+            self.fill(x, self.tiles(groups.clone()), &mut inputs);
+            // Enough pieces for any number of threads to share evenly.
+            let most = groups.len().div_ceil((32 / self.panels).max(1));
+            let (shares, share) = cut(groups.len(), most, 1);
+            (0..self.panels * shares).into_par_iter().with_max_len(1).for_each(|piece| {
+                let (panel, own) = (piece / shares, groups.start + piece % shares * share);
+                SCRATCH.with_borrow_mut(|Scratch { packed, weights, sums, .. }| {
+                    reserve(weights, self.panel_lines());
+                    self.transform_panel(matrix, panel, turn, packed, weights);
+                    for group in own..(own + share).min(groups.end) {
+                        let tiles = self.tiles(group..group + 1);
+                        let inputs = &inputs[(group - groups.start) * self.group_tiles * stride..];
+                        self.multiply(inputs, weights, tiles.len(), sums, |tile| {
+                            out.prefetch(tiles.start + tile, panel * LANES)
+                        });
+                        write(out, sums, tiles, panel * LANES);
+                    }
+                });
+            });
+        }
+        INPUTS.set(inputs);
     }
 
-    /// The results of some tiles in one panel of columns.
-    fn multiply_group(&self, out: &Result<'_>, panel: usize, lines: &[&[Line]], tiles: Range<usize>, sums: &mut [f32]) {
-        let isa = Isa::best();
-        for (place, lines) in lines.iter().enumerate() {
-            for first in tiles.clone().step_by(ROWS) {
+    /// Transforms and rounds the inputs of some tiles.
+    fn fill(&self, x: &[f32], tiles: Range<usize>, inputs: &mut Vec<u32>) {
+        let stride = self.input_strides()[1];
+        reserve(inputs, stride * tiles.len());
+        let tiles = inputs.par_chunks_exact_mut(stride).zip(tiles).with_min_len(8);
+        tiles.for_each_init(Vec::new, |transformed, (inputs, tile)| self.transform_tile(x, tile, transformed, inputs));
+    }
+
+    /// Transforms and rounds the inputs of a tile.
+    fn transform_tile(&self, x: &[f32], tile: usize, transformed: &mut Vec<f32>, inputs: &mut [u32]) {
+        let ([place_stride, _], stride) = (self.input_strides(), self.padded.next_multiple_of(16) + 16);
+        reserve(transformed, PLACES * stride);
+        transform_inputs(&self.images.under(tile, x, self.channels), self.channels, transformed, stride);
+        for (transformed, inputs) in transformed.chunks_exact(stride).zip(inputs.chunks_exact_mut(place_stride)) {
+            round_to_bf16(&transformed[..self.padded], halves_mut(&mut inputs[..self.pairs()]));
+        }
+    }
+
+    /// Transforms the weights of a panel.
+    fn transform_panel(
+        &self,
+        matrix: &impl Panels,
+        panel: usize,
+        turn: Turn,
+        packed: &mut [Vec<Line>; TAPS],
+        weights: &mut [Line],
+    ) {
+        let mut tap = 0;
+        let taps = packed.each_mut().map(|scratch| {
+            let first = self.pairs() * turn.tap(tap);
+            tap += 1;
+            matrix.lines(panel, first..first + self.pairs(), scratch)
+        });
+        transform_weights(&taps, weights, self.weight_stride());
+    }
+
+    /// The sums of all places for some tiles' inputs and a panel's weights; `prefetch` asks for the results of a tile meanwhile.
+    fn multiply(&self, inputs: &[u32], weights: &[Line], tiles: usize, sums: &mut Vec<f32>, prefetch: impl Fn(usize)) {
+        let ([place_stride, tile_stride], isa) = (self.input_strides(), Isa::best());
+        reserve(sums, PLACES * SUM_STRIDE);
+        let (_, rows) = cut(tiles, ROWS, 1);
+        assert!(tiles <= MAX_TILES && (tiles - 1) * tile_stride + PLACES * place_stride <= inputs.len());
+        for place in 0..PLACES {
+            (place..tiles).step_by(PLACES).for_each(&prefetch);
+            let weights = &weights[place * self.weight_stride()..][..2 * self.pairs()];
+            for first in (0..tiles).step_by(rows) {
                 let tile = Tile {
-                    rows: self.bits[first * self.tile_stride + place * self.stride..].as_ptr(),
-                    row_stride: self.tile_stride,
-                    lines: lines.as_ptr(),
-                    pairs: lines.len() / 2,
-                    result: sums[(place * TILES + first - tiles.start) * LANES..].as_mut_ptr(),
+                    rows: inputs[first * tile_stride + place * place_stride..].as_ptr(),
+                    row_stride: tile_stride,
+                    lines: weights.as_ptr(),
+                    pairs: self.pairs(),
+                    result: sums[place * SUM_STRIDE + first * LANES..].as_mut_ptr(),
                     result_stride: LANES,
                     begin: Begin::Zero,
                     columns: LANES,
                 };
-                // SAFETY: the block holds these tiles with `pairs` pairs at each place, `lines` two lines for each pair, and `sums` 32 sums for
-                // each of the 16 × TILES places of tiles; a group has at most TILES tiles.
-                unsafe { multiply_tile(isa, ROWS.min(tiles.end - first), LANES, &tile) };
+                // SAFETY: the inputs hold these tiles with `pairs` pairs at each place, `weights` two lines for each pair, and `sums` 32 sums for
+                // each of the 16 × MAX_TILES places of tiles.
+                unsafe { multiply_tile(isa, rows.min(tiles - first), LANES, &tile) };
             }
-        }
-        let column = panel * LANES;
-        for (i, tile) in tiles.enumerate() {
-            let four = from_tile(&sums[i * LANES..], TILES * LANES);
-            out.write(self.tiles.start + tile, column, LANES.min(out.n - column), &four);
         }
     }
 }
 
-/// What a thread keeps from piece to piece.
+/// Transforms the sums of some tiles and writes them, from `column` of the result on.
+fn write(out: &Output<'_, SIDE>, sums: &[f32], tiles: Range<usize>, column: usize) {
+    let mut results = [[0.0; WIDTH]; SIDE * SIDE];
+    for (offset, tile) in tiles.enumerate() {
+        transform_sums(&sums[offset * LANES..], SUM_STRIDE, &mut results);
+        // SAFETY: each piece of work has tiles or columns of its own.
+        unsafe { out.write(tile, column, &results) };
+    }
+}
+
+/// See [`SCRATCH`].
+#[derive(Default)]
 struct Scratch {
-    /// Panels that were made, one for each place.
-    lines: [Vec<Line>; PLACES],
-    /// (16, TILES, 32)
+    /// A panel of each tap, where it has to be made.
+    packed: [Vec<Line>; TAPS],
+    /// A panel of each place: (16, pairs, 2).
+    weights: Vec<Line>,
+    /// A tile's inputs before they are rounded, (16, C).
+    transformed: Vec<f32>,
+    /// (tiles, 16, pairs)
+    inputs: Vec<u32>,
+    /// (16, tiles, 32)
     sums: Vec<f32>,
 }
 
-impl Scratch {
-    fn new() -> Self {
-        Self { lines: std::array::from_fn(|_| Vec::new()), sums: vec![0.0; PLACES * TILES * LANES] }
+/// Makes room for `len` elements, whatever they hold.
+fn reserve<T: Clone + bytemuck::Zeroable>(elements: &mut Vec<T>, len: usize) {
+    if elements.len() < len {
+        *elements = vec![T::zeroed(); len];
+    }
+}
+
+/// Elements from a place of the sums to the next: a line of the cache more than there are.
+const SUM_STRIDE: usize = MAX_TILES * LANES + 16;
+
+/// Bᵀ times four vectors.
+#[inline(always)]
+fn of_four(d: [Lanes; 4]) -> [Lanes; 4] {
+    [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
+}
+
+/// G times three vectors.
+#[inline(always)]
+fn of_three(g: [Lanes; 3]) -> [Lanes; 4] {
+    let even = g[0] + g[2];
+    [g[0], (even + g[1]) * 0.5, (even - g[1]) * 0.5, g[2]]
+}
+
+/// Aᵀ times four vectors.
+#[inline(always)]
+fn to_two(m: [Lanes; 4]) -> [Lanes; 2] {
+    [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]
+}
+
+for_each_isa! {
+    /// `Bᵀ d B` for every channel of 4×4 pixels, some of them beside the image: place p of the tile from `p · stride` on, whole vectors of channels.
+    fn transform_inputs(pixels: &[Option<&[f32]>; PLACES], channels: usize, out: &mut [f32], stride: usize) {
+        for first in (0..channels).step_by(16) {
+            let at = |place: usize| pixels[place].map_or(Lanes([0.0; 16]), |pixel| Lanes::of(&pixel[first..]));
+            let a = of_four([at(0), at(4), at(8), at(12)]);
+            let b = of_four([at(1), at(5), at(9), at(13)]);
+            let c = of_four([at(2), at(6), at(10), at(14)]);
+            let d = of_four([at(3), at(7), at(11), at(15)]);
+            for i in 0..INPUT_SIDE {
+                for (j, place) in of_four([a[i], b[i], c[i], d[i]]).iter().enumerate() {
+                    out[(INPUT_SIDE * i + j) * stride + first..][..16].copy_from_slice(&place.0);
+                }
+            }
+        }
+    }
+}
+
+/// Two vectors of numbers as pairs of bf16, rounded to the nearest, ties to even.
+#[inline(always)]
+fn round_pairs(low: &Lanes, high: &Lanes, out: &mut Line) {
+    for ((out, low), high) in out.0.iter_mut().zip(low.0).zip(high.0) {
+        let (low, high) = (low.to_bits(), high.to_bits());
+        let low = low.wrapping_add(0x7FFF + (low >> 16 & 1));
+        let high = high.wrapping_add(0x7FFF + (high >> 16 & 1));
+        *out = low >> 16 | high & 0xFFFF_0000;
+    }
+}
+
+/// The first, and the second, numbers of pairs.
+#[inline(always)]
+fn halves(line: &Line) -> [Lanes; 2] {
+    let [mut low, mut high] = [Lanes([0.0; 16]); 2];
+    for ((low, high), word) in low.0.iter_mut().zip(&mut high.0).zip(line.0) {
+        (*low, *high) = (f32::from_bits(word << 16), f32::from_bits(word & 0xFFFF_0000));
+    }
+    [low, high]
+}
+
+for_each_isa! {
+    /// `G g Gᵀ` for every line of a panel of 3×3 kernels: place p from `p · stride` on.
+    fn transform_weights(taps: &[&[Line]; TAPS], out: &mut [Line], stride: usize) {
+        for line in 0..taps[0].len() {
+            // G times each column of the kernel, of the first numbers of pairs and of the second.
+            let mut low = [[Lanes([0.0; 16]); INPUT_SIDE]; 3];
+            let mut high = low;
+            for column in 0..3 {
+                let [a, b] = halves(&taps[column][line]);
+                let [c, d] = halves(&taps[3 + column][line]);
+                let [e, f] = halves(&taps[6 + column][line]);
+                (low[column], high[column]) = (of_three([a, c, e]), of_three([b, d, f]));
+            }
+            for i in 0..INPUT_SIDE {
+                let low = of_three([low[0][i], low[1][i], low[2][i]]);
+                let high = of_three([high[0][i], high[1][i], high[2][i]]);
+                for j in 0..INPUT_SIDE {
+                    round_pairs(&low[j], &high[j], &mut out[(INPUT_SIDE * i + j) * stride + line]);
+                }
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// `Aᵀ m A` for 32 columns: place p of the tile from `p · stride` on.
+    fn transform_sums(sums: &[f32], stride: usize, results: &mut [[f32; WIDTH]; SIDE * SIDE]) {
+        for first in [0, 16] {
+            let mut columns = [[Lanes([0.0; 16]); SIDE]; INPUT_SIDE];
+            for (column, two) in columns.iter_mut().enumerate() {
+                let place = |row: usize| Lanes::of(&sums[(INPUT_SIDE * row + column) * stride + first..]);
+                *two = to_two([place(0), place(1), place(2), place(3)]);
+            }
+            let [a, b, c, d] = columns;
+            for i in 0..SIDE {
+                for (j, result) in to_two([a[i], b[i], c[i], d[i]]).iter().enumerate() {
+                    results[SIDE * i + j][first..][..16].copy_from_slice(&result.0);
+                }
+            }
+        }
     }
 }

@@ -9,8 +9,8 @@ mod transpose;
 mod widen;
 mod winograd;
 
-pub(crate) use packed::{Packed, Strides};
+pub(crate) use packed::Packed;
 pub(crate) use product::{Panels, Rows, Strided, product};
 pub(crate) use tile::{LANES, Tile, multiply_tile};
-pub(crate) use transpose::transpose;
-pub(crate) use winograd::{Images, Turn, convolve};
+pub(crate) use transpose::{for_rows_of_columns, transpose};
+pub(crate) use winograd::{Images, convolve};

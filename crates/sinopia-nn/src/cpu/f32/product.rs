@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::tile::{LANES, Tile, multiply_tile};
 use crate::cpu::isa::Isa;
+use crate::cpu::split::cut;
 use crate::cpu::start::{Begin, Start};
 
 /// The matrix (K, N) of a product, in panels of [`LANES`] columns.
@@ -129,12 +130,6 @@ struct Plan<'a> {
     direct: Option<(&'a [f32], usize)>,
 }
 
-/// `size` cut into the fewest parts of at most `most`, as even as multiples of `step` can be: how many, and how large.
-pub(super) fn cut(size: usize, most: usize, step: usize) -> (usize, usize) {
-    let part = size.div_ceil(size.div_ceil(most).max(1)).next_multiple_of(step).max(1);
-    (size.div_ceil(part), part)
-}
-
 impl<'a> Plan<'a> {
     fn new(m: usize, matrix: &impl Panels, direct: Option<(&'a [f32], usize)>) -> Self {
         let (k, panels) = (matrix.rows(), matrix.columns().div_ceil(LANES));
@@ -240,7 +235,7 @@ fn multiply_panels(
 mod tests {
     use std::ops::Range;
 
-    use super::{LANES, Panels, Rows, Strided, cut, product};
+    use super::{LANES, Panels, Rows, Strided, product};
     use crate::cpu::start::Start;
 
     /// A small whole number, so that sums are exact in any order.
@@ -319,13 +314,5 @@ mod tests {
     fn no_rows_and_no_columns_are_no_problem() {
         assert!(product(Start::Zero, 0, &Strided::dense(&[], 5), &Numbers(5, 7)).is_empty());
         assert!(product(Start::Zero, 2, &Strided::dense(&[1.0; 10], 5), &Numbers(5, 0)).is_empty());
-    }
-
-    #[test]
-    fn cuts_are_even() {
-        assert_eq!(cut(2880, 384, 1), (8, 360));
-        assert_eq!(cut(256, 168, 6), (2, 132));
-        assert_eq!(cut(5, 2, 2), (3, 2));
-        assert_eq!(cut(0, 384, 1), (0, 1));
     }
 }

@@ -224,7 +224,8 @@ mod avx2 {
                 for step in 0..STEPS {
                     add_products(&mut sums, row.add(step * stride), tile.row_stride, panel.add(step * LANES));
                 }
-                (row, panel) = (row.add(STEPS * stride), panel.add(STEPS * LANES));
+                // Behind the last step a wide stride leads out of the matrix.
+                (row, panel) = (row.wrapping_add(STEPS * stride), panel.add(STEPS * LANES));
             }
             for step in 0..tile.depth % STEPS {
                 add_products(&mut sums, row.add(step * stride), tile.row_stride, panel.add(step * LANES));
@@ -264,6 +265,9 @@ mod avx2 {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         for half in 0..2 {
             let columns = tile.columns.saturating_sub(8 * half).min(8);
+            if columns == 0 {
+                return;
+            }
             let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns as i32), lanes);
             // Stores with a mask are slow on some processors, and seldom needed.
             let full = columns == 8;
@@ -560,6 +564,33 @@ mod tests {
                         assert_eq!(found, expected, "{isa:?} {rows} {columns}");
                     }
                 }
+            }
+        }
+    }
+
+    /// Nothing lies behind what a tile names: for tools that watch pointers.
+    #[test]
+    fn tiles_may_end_where_their_memory_does() {
+        let sets = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Bf16];
+        for isa in sets.into_iter().filter(|isa| *isa <= Isa::best()) {
+            for (depth, column_stride) in [(8, 1), (8, 5), (3, 7)] {
+                let left = vec![2.0; (depth - 1) * column_stride + 1];
+                let (panel, bias) = (vec![3.0; depth * LANES], vec![0.5; 3]);
+                let (base, mut result) = (vec![0.25; 3], vec![0.0; 3]);
+                let tile = Tile {
+                    rows: left.as_ptr(),
+                    row_stride: 1,
+                    column_stride,
+                    panels: [panel.as_ptr(); 2],
+                    depth,
+                    result: result.as_mut_ptr(),
+                    result_stride: 3,
+                    begin: Begin::Base(base.as_ptr(), bias.as_ptr()),
+                    columns: 3,
+                };
+                // SAFETY: one row of three columns, as the vectors have them.
+                unsafe { multiply_tile(isa, 1, &tile) };
+                assert_eq!(result, [6.0 * depth as f32 + 0.75; 3], "{isa:?}");
             }
         }
     }

@@ -58,9 +58,48 @@ unsafe fn avx2(block: &[f32; BLOCK], out: &mut [f32; BLOCK]) {
     }
 }
 
+/// Calls `write(element, row)` with the elements of that number of up to [`LANES`] columns, side by side as `bits` says; lanes behind the last column are 0. A
+/// column has `size` elements, one after the other. Numbers are moved and nothing else, so that any bits may be in them.
+pub(crate) fn for_rows_of_columns<T: Copy>(
+    columns: &[T],
+    size: usize,
+    bits: impl Fn(T) -> u32,
+    mut write: impl FnMut(usize, &[f32]),
+) {
+    let (mut block, mut turned) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for first in (0..size).step_by(LANES) {
+        let count = LANES.min(size - first);
+        for (column, row) in columns.chunks_exact(size).zip(block.chunks_exact_mut(LANES)) {
+            for (place, &element) in row.iter_mut().zip(&column[first..first + count]) {
+                *place = f32::from_bits(bits(element));
+            }
+        }
+        transpose(&block, &mut turned);
+        for (element, row) in (first..first + count).zip(turned.chunks_exact(LANES)) {
+            write(element, row);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, LANES, plain, transpose};
+    use super::{BLOCK, LANES, for_rows_of_columns, plain, transpose};
+
+    #[test]
+    fn columns_come_row_by_row() {
+        for (columns, size) in [(1, 1), (16, 33), (5, 16), (7, 40)] {
+            let elements: Vec<u16> = (0..columns * size).map(|i| (i * 7919) as u16).collect();
+            let mut next = 0;
+            for_rows_of_columns(&elements, size, u32::from, |element, row| {
+                assert_eq!((element, row.len()), (next, LANES));
+                let expected =
+                    |lane: usize| if lane < columns { u32::from(elements[lane * size + element]) } else { 0 };
+                assert!(row.iter().enumerate().all(|(lane, found)| found.to_bits() == expected(lane)), "{element}");
+                next += 1;
+            });
+            assert_eq!(next, size);
+        }
+    }
 
     #[test]
     fn rows_become_columns() {

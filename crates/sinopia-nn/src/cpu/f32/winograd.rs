@@ -12,24 +12,23 @@
 #![expect(unsafe_code, reason = "threads write the tiles of one result")]
 
 use std::cell::RefCell;
-use std::mem::MaybeUninit;
-use std::ops::{Add, Mul, Range, Sub};
+use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::product::{Panels, cut};
+use super::product::Panels;
 use super::tile::{LANES, Tile, multiply_tile};
 use crate::cpu::isa::{Isa, for_each_isa};
+use crate::cpu::split::cut;
 use crate::cpu::start::{Begin, Start};
+use crate::cpu::winograd::{self, Lanes, Output, TAPS, Turn, WIDTH, written};
 
 /// Pixels of a side of a tile's results, and of its inputs.
 const SIDE: usize = 4;
 const INPUT_SIDE: usize = SIDE + 2;
 /// Places of a tile.
 const PLACES: usize = INPUT_SIDE * INPUT_SIDE;
-const TAPS: usize = 9;
-/// Columns of results that are made together.
-const WIDTH: usize = 2 * LANES;
+const _: () = assert!(WIDTH == 2 * LANES, "two panels of columns are multiplied together");
 
 /// Most tiles whose products are made together: a place's inputs stay in the second-level cache for two panels, and so do all their sums.
 const MAX_TILES: usize = 72;
@@ -49,46 +48,16 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// The images of one convolution, which has a row of zeros around each.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Images {
-    pub(crate) b: usize,
-    pub(crate) h: usize,
-    pub(crate) w: usize,
-}
+/// The images of one convolution.
+pub(crate) type Images = winograd::Images<SIDE>;
 
 impl Images {
-    fn pixels(&self) -> usize {
-        self.b * self.h * self.w
-    }
-
-    fn tiles(&self) -> usize {
-        self.b * self.h.div_ceil(SIDE) * self.w.div_ceil(SIDE)
-    }
-
-    /// Image, and first row and column of the results of a tile.
-    fn place(&self, tile: usize) -> (usize, usize, usize) {
-        let (tiles_h, tiles_w) = (self.h.div_ceil(SIDE), self.w.div_ceil(SIDE));
-        let row = tile / tiles_w;
-        (row / tiles_h, row % tiles_h * SIDE, tile % tiles_w * SIDE)
-    }
-
-    /// Is a convolution of `channels` channels faster in tiles? At the far edges of images tiles are not full. It is asked of one image, so that no result
-    /// depends on what else is in its batch.
+    /// Is a convolution of `channels` channels faster in tiles? At the far edges of images tiles are not full.
     pub(crate) fn gain_by_tiles(&self, channels: usize) -> bool {
-        let one = Self { b: 1, ..*self };
+        let one = self.one();
         let tiles = one.tiles();
         channels >= MIN_CHANNELS && tiles >= MIN_IMAGE_TILES && one.pixels() > 5 * tiles
     }
-}
-
-/// Which way a kernel lies on the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// As it is packed.
-    Forward,
-    /// Turned around, for gradients.
-    Around,
 }
 
 /// `start` and the convolution of images (B, H, W, C) with a kernel packed as (9 · C, N), to (B, H, W, N).
@@ -97,32 +66,9 @@ pub(crate) enum Turn {
 pub(crate) fn convolve(start: Start<'_>, x: &[f32], images: Images, matrix: &impl Panels, turn: Turn) -> Vec<f32> {
     let (n, channels) = (matrix.columns(), matrix.rows() / TAPS);
     assert_eq!(x.len(), images.pixels() * channels, "images of {channels} channels");
-    start.check(images.pixels() * n, n);
-    let mut result = Vec::with_capacity(images.pixels() * n);
-    if images.pixels() > 0 && n > 0 {
-        let plan = Plan::new(images, channels, n);
-        let out = Output { first: result.as_mut_ptr(), n, images, start };
-        // Taken out meanwhile: a thread that waits below may be given another convolution.
-        let mut inputs = INPUTS.take();
-        for first in (0..images.tiles()).step_by(plan.block_tiles) {
-            let tiles = first..(first + plan.block_tiles).min(images.tiles());
-            let groups = tiles.len().div_ceil(plan.group_tiles);
-            plan.fill(x, &tiles, &mut inputs);
-            (0..groups * plan.pairs).into_par_iter().with_max_len(1).for_each(|piece| {
-                let (group, pair) = (piece / plan.pairs, piece % plan.pairs);
-                let inputs = &inputs[group * plan.num_stretches() * plan.region()..];
-                SCRATCH.with_borrow_mut(|scratch| {
-                    scratch.tiles = plan.group(&tiles, group);
-                    scratch.multiply(&plan, inputs, matrix, 2 * pair, turn);
-                    scratch.write(&out, 2 * pair * LANES);
-                });
-            });
-        }
-        INPUTS.set(inputs);
-    }
-    // SAFETY: every pixel belongs to one tile, and every tile of every panel was written.
-    unsafe { result.set_len(images.pixels() * n) };
-    result
+    let plan = Plan::new(images, channels, n);
+    // SAFETY: every group of tiles meets every pair of panels, once.
+    unsafe { written(start, images, n, |out| plan.convolve(out, x, matrix, turn)) }
 }
 
 /// How a convolution is cut: into blocks of tiles, those into groups, all of them by pairs of panels and by stretches of channels.
@@ -144,6 +90,26 @@ impl Plan {
         let (_, group_tiles) = cut(block_tiles, MAX_TILES, 1);
         let (_, depth) = cut(channels, MAX_DEPTH, LANES);
         Self { images, channels, panels, pairs: panels.div_ceil(2), block_tiles, group_tiles, depth }
+    }
+
+    fn convolve(&self, out: &Output<'_, SIDE>, x: &[f32], matrix: &impl Panels, turn: Turn) {
+        // Taken out meanwhile: a thread that waits below may be given another convolution.
+        let mut inputs = INPUTS.take();
+        for first in (0..self.images.tiles()).step_by(self.block_tiles) {
+            let tiles = first..(first + self.block_tiles).min(self.images.tiles());
+            let groups = tiles.len().div_ceil(self.group_tiles);
+            self.fill(x, &tiles, &mut inputs);
+            (0..groups * self.pairs).into_par_iter().with_max_len(1).for_each(|piece| {
+                let (group, pair) = (piece / self.pairs, piece % self.pairs);
+                let inputs = &inputs[group * self.num_stretches() * self.region()..];
+                SCRATCH.with_borrow_mut(|scratch| {
+                    scratch.tiles = self.group(&tiles, group);
+                    scratch.multiply(self, inputs, matrix, 2 * pair, turn);
+                    scratch.write(out, 2 * pair * LANES);
+                });
+            });
+        }
+        INPUTS.set(inputs);
     }
 
     fn num_stretches(&self) -> usize {
@@ -184,76 +150,11 @@ impl Plan {
             let (group, stretch) = (index / self.num_stretches(), self.stretch(index % self.num_stretches()));
             let zeros = vec![0.0; stretch.len()];
             for (offset, tile) in self.group(tiles, group).enumerate() {
-                let pixels =
-                    self.pixels(x, tile).map(|pixel| pixel.map_or(&zeros[..], |pixel| &pixel[stretch.clone()]));
+                let under = self.images.under(tile, x, self.channels);
+                let pixels = under.map(|pixel| pixel.map_or(&zeros[..], |pixel| &pixel[stretch.clone()]));
                 transform_inputs(&pixels, &mut region[offset * self.input_stride()..], self.place_strides()[0]);
             }
         });
-    }
-
-    /// The 6×6 pixels under a tile, nothing where there is no image.
-    fn pixels<'a>(&self, x: &'a [f32], tile: usize) -> [Option<&'a [f32]>; PLACES] {
-        let (Images { h, w, .. }, channels) = (self.images, self.channels);
-        let (b, first_row, first_column) = self.images.place(tile);
-        std::array::from_fn(|i| {
-            let row = (first_row + i / INPUT_SIDE).checked_sub(1).filter(|&row| row < h)?;
-            let column = (first_column + i % INPUT_SIDE).checked_sub(1).filter(|&column| column < w)?;
-            Some(&x[((b * h + row) * w + column) * channels..][..channels])
-        })
-    }
-}
-
-/// Where results go: (B, H, W, N), perhaps not written yet.
-struct Output<'a> {
-    first: *mut f32,
-    n: usize,
-    images: Images,
-    start: Start<'a>,
-}
-
-// SAFETY: threads share it only within `convolve`, which gives each tile of each panel to one of them.
-unsafe impl Sync for Output<'_> {}
-
-impl Output<'_> {
-    /// Writes the results of a tile, `columns` columns from `column` on.
-    fn write(&self, tile: usize, column: usize, columns: usize, values: &[[f32; WIDTH]; SIDE * SIDE]) {
-        let (b, first_y, first_x) = self.images.place(tile);
-        for (i, values) in values.iter().enumerate() {
-            let (y, x) = (first_y + i / SIDE, first_x + i % SIDE);
-            if y >= self.images.h || x >= self.images.w {
-                continue;
-            }
-            let place = ((b * self.images.h + y) * self.images.w + x) * self.n + column;
-            // SAFETY: pixel and columns lie within the result, and no other thread writes them.
-            let out =
-                unsafe { std::slice::from_raw_parts_mut(self.first.add(place).cast::<MaybeUninit<f32>>(), columns) };
-            let (base, bias) = match self.start {
-                Start::Zero => (None, None),
-                Start::Bias(bias) => (None, Some(bias)),
-                Start::Base(base, bias) => (Some(&base[place..place + columns]), bias),
-            };
-            write_sums(out, values, bias.map(|bias| &bias[column..column + columns]), base);
-        }
-    }
-}
-
-for_each_isa! {
-    /// Writes sums, a bias and a base added to them.
-    fn write_sums(out: &mut [MaybeUninit<f32>], sums: &[f32; WIDTH], bias: Option<&[f32]>, base: Option<&[f32]>) {
-        let mut sums = *sums;
-        if let Some(bias) = bias {
-            for (sum, bias) in sums.iter_mut().zip(bias) {
-                *sum += bias;
-            }
-        }
-        if let Some(base) = base {
-            for (sum, base) in sums.iter_mut().zip(base) {
-                *sum += base;
-            }
-        }
-        for (out, sum) in out.iter_mut().zip(sums) {
-            out.write(sum);
-        }
     }
 }
 
@@ -314,11 +215,12 @@ impl Scratch {
     }
 
     /// Transforms the sums and writes them, from `column` of the result on.
-    fn write(&self, out: &Output<'_>, column: usize) {
+    fn write(&self, out: &Output<'_, SIDE>, column: usize) {
         let mut results = [[0.0; WIDTH]; SIDE * SIDE];
         for (offset, tile) in self.tiles.clone().enumerate() {
             transform_sums(&self.sums[offset * WIDTH..], self.sum_stride, &mut results);
-            out.write(tile, column, WIDTH.min(out.n - column), &results);
+            // SAFETY: each piece of work has tiles or columns of its own.
+            unsafe { out.write(tile, column, &results) };
         }
     }
 }
@@ -334,7 +236,7 @@ fn packed_taps<'a>(
 ) -> [&'a [f32]; TAPS] {
     let mut tap = 0;
     scratch.each_mut().map(|scratch| {
-        let from = plan.channels * if turn == Turn::Around { TAPS - 1 - tap } else { tap };
+        let from = plan.channels * turn.tap(tap);
         tap += 1;
         matrix.panel(panel, from + stretch.start..from + stretch.end, scratch)
     })
@@ -342,62 +244,6 @@ fn packed_taps<'a>(
 
 const ROOT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
 const ROOT_2: f32 = std::f32::consts::SQRT_2;
-
-/// A vector of numbers, one for each channel or column.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Lanes([f32; LANES]);
-
-impl Lanes {
-    /// Those that there are, and zeros.
-    #[inline(always)]
-    fn of(elements: &[f32]) -> Self {
-        match elements.first_chunk() {
-            Some(all) => Self(*all),
-            None => {
-                let mut lanes = [0.0; LANES];
-                lanes[..elements.len()].copy_from_slice(elements);
-                Self(lanes)
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        let mut lanes = self.0;
-        for (a, b) in lanes.iter_mut().zip(other.0) {
-            *a = f(*a, b);
-        }
-        Self(lanes)
-    }
-}
-
-impl Add for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
-    }
-}
-
-impl Sub for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
-    }
-}
-
-impl Mul<f32> for Lanes {
-    type Output = Self;
-
-    #[inline(always)]
-    fn mul(self, factor: f32) -> Self {
-        self.zip(self, |a, _| a * factor)
-    }
-}
 
 /// Bᵀ times six vectors.
 #[inline(always)]

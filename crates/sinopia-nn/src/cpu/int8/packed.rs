@@ -3,12 +3,13 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::quantize::flushed;
 use crate::SharedBytes;
 use crate::cpu::bf16::Line;
 use crate::cpu::elements::Elements;
 use crate::cpu::split::for_rows_mut;
 use crate::error::Result;
-use crate::packed::{Order, PackedWeight, Sizes, Storable, Stored};
+use crate::packed::{Order, PackedWeight, Sizes, Storable, Stored, unfit};
 
 /// Columns of a panel.
 pub(crate) const LANES: usize = 32;
@@ -139,16 +140,22 @@ impl Storable for Packed {
     fn from_packed(weight: PackedWeight<SharedBytes>) -> Result<Self> {
         let PackedWeight { order, sizes: Sizes { taps, channels: inner, columns }, .. } = weight;
         let [lines, scales, sums] = weight.into_parts()?;
+        if taps.max(inner) > MAX_ROWS || !Self::fits(taps, inner) {
+            return Err(unfit(order, format!("sums over {taps} · {inner} elements do not fit 32 bits")));
+        }
         let channels = inner.next_multiple_of(4);
         let num_lines = columns.div_ceil(LANES).saturating_mul(taps.saturating_mul(channels / 2));
-        Ok(Self {
-            lines: Stored::shared(order, lines, num_lines)?,
-            scales: Stored::shared(order, scales, columns)?,
-            sums: Stored::shared(order, sums, columns)?,
-            taps,
-            inner,
-            channels,
-        })
+        let scales = Stored::<f32>::shared(order, scales, columns)?;
+        let sums = Stored::<i32>::shared(order, sums, columns)?;
+        // The elements themselves are any bytes: reading all of them is what a file is mapped to avoid.
+        let most = i32::from(i8::MAX).unsigned_abs() as usize * taps * inner;
+        if let Some(sum) = sums.iter().find(|sum| sum.unsigned_abs() as usize > most) {
+            return Err(unfit(order, format!("a column of {taps} · {inner} elements whose sum is {sum}")));
+        }
+        if let Some(scale) = scales.iter().find(|scale| !(0.0..=f32::MAX).contains(*scale)) {
+            return Err(unfit(order, format!("a step that is worth {scale}")));
+        }
+        Ok(Self { lines: Stored::shared(order, lines, num_lines)?, scales, sums, taps, inner, channels })
     }
 }
 
@@ -158,7 +165,7 @@ const PANELS_AT_ONCE: usize = 16;
 /// Rounds a column, channels outside and taps inside, into its lane. Returns its scale and the sum of its elements.
 fn pack_column(column: &[f32], [taps, channels]: [usize; 2], lane: usize, lines: &mut [Line]) -> (f32, i32) {
     let largest = column.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-    let scale = largest / 127.0;
+    let scale = flushed(largest / 127.0);
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     let (half, lane) = (lane / 16, lane % 16);
     let quads = channels.div_ceil(4);
@@ -167,7 +174,7 @@ fn pack_column(column: &[f32], [taps, channels]: [usize; 2], lane: usize, lines:
         for quad in 0..quads {
             let place = |i: usize| {
                 let channel = 4 * quad + i;
-                if channel < channels { (column[channel * taps + tap] * inverse).round_ties_even() as i8 } else { 0 }
+                if channel < channels { rounded(column[channel * taps + tap] * inverse) } else { 0 }
             };
             let four: [i8; 4] = std::array::from_fn(place);
             sum += four.iter().map(|&q| i32::from(q)).sum::<i32>();
@@ -177,12 +184,32 @@ fn pack_column(column: &[f32], [taps, channels]: [usize; 2], lane: usize, lines:
     (scale, sum)
 }
 
+/// The whole number nearest to one within ±128, ties to even: added to such a number, 1.5 · 2²³ leaves it in the lowest bits. The library's own
+/// rounding is a call for processors without SSE 4.1.
+fn rounded(value: f32) -> i8 {
+    (value + 12_582_912.0).to_bits() as i8
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
 
-    use super::Packed;
+    use super::{Packed, rounded};
     use crate::check::noise;
+
+    #[test]
+    fn rounding_is_the_librarys() {
+        for i in -1016..=1016 {
+            let value = i as f32 / 8.0;
+            assert_eq!(rounded(value), value.round_ties_even() as i8, "{value}");
+        }
+    }
+
+    #[test]
+    fn columns_of_the_smallest_numbers_are_zero() {
+        let packed = Packed::new(&noise(1, &[3, 8]).affine(1e-38, 0.0).unwrap()).unwrap();
+        assert_eq!((packed.scales(), packed.sums()), (&[0.0; 3][..], &[0; 3][..]));
+    }
 
     #[test]
     fn every_weight_is_within_half_a_step_of_its_channel() {

@@ -49,7 +49,8 @@ const MIN_PARALLEL: usize = 1 << 19;
 
 /// `start + rows · weights`, (M, N).
 ///
-/// Sums of integers are exact, so that results are the same bits on all processors and for any number of threads.
+/// Sums of integers are exact, so that results are the same bits on all processors and for any number of threads. Layers are so only if the
+/// processor multiplies all of their kinds in 8 bits: see [`beats_tiles_of_f32`].
 pub(crate) fn product(start: Start<'_>, rows: &impl Rows, weights: &Packed) -> Vec<f32> {
     product_with(ByteIsa::best(), start, rows, weights)
 }
@@ -164,51 +165,45 @@ impl Block {
         let order = Order::of(run.isa);
         let tile_rows = tile_rows(run.isa);
         let quads = run.weights.rows() / 4;
+        let columns = Columns::of(run, panel);
         sums.clear();
         sums.resize(rows.len(), [0; LANES]);
-        for first_quad in (0..quads).step_by(BLOCK_QUADS) {
-            let mut lines = run.weights.panel(panel, first_quad..(first_quad + BLOCK_QUADS).min(quads));
+        // An empty sum is a product, too.
+        for first_quad in (0..quads.max(1)).step_by(BLOCK_QUADS) {
+            let end = (first_quad + BLOCK_QUADS).min(quads);
+            let mut lines = run.weights.panel(panel, first_quad..end);
             if order == Order::Pairs {
                 widen_lines(lines, pairs);
                 lines = pairs;
             }
             for first in rows.clone().step_by(tile_rows) {
+                let part = first..(first + tile_rows).min(rows.end);
+                let sums = &mut sums[first - rows.start..][..part.len()];
                 let tile = Tile {
                     rows: self.words[first * self.stride + first_quad * order.words()..].as_ptr(),
                     row_stride: self.stride,
                     lines: lines.as_ptr(),
                     words: lines.len() / 2,
-                    sums: sums[first - rows.start..].as_mut_ptr(),
+                    sums: sums.as_mut_ptr(),
                 };
                 // SAFETY: the block holds these rows with words for all fours, `lines` two for each word, and `sums` the sums of each row.
-                unsafe { multiply_tile(run.isa, tile_rows.min(rows.end - first), &tile) };
+                unsafe { multiply_tile(run.isa, part.len(), &tile) };
+                if end == quads {
+                    self.write(run, &columns, part, sums);
+                }
             }
-        }
-        for (row, sums) in rows.zip(&*sums) {
-            self.write(run, panel, row, sums);
         }
     }
 
-    /// Writes what the sums of a row and panel stand for.
-    fn write(&self, run: &Run<'_>, panel: usize, row: usize, sums: &[i32; LANES]) {
-        let columns = panel * LANES..((panel + 1) * LANES).min(run.out.columns);
-        let place = (self.rows.start + row) * run.out.columns + columns.start;
-        let part = place..place + columns.len();
-        // SAFETY: within the result, and no other piece writes there.
-        let out = unsafe { std::slice::from_raw_parts_mut(run.out.first.add(place).cast(), columns.len()) };
-        let (base, bias) = match run.start {
-            Start::Zero => (None, None),
-            Start::Bias(bias) => (None, Some(bias)),
-            Start::Base(base, bias) => (Some(&base[part]), bias),
+    /// Writes what the sums of some rows of a panel stand for, while they are near.
+    fn write(&self, run: &Run<'_>, columns: &Columns, rows: Range<usize>, sums: &[[i32; LANES]]) {
+        let place = (self.rows.start + rows.start) * run.out.columns + columns.first;
+        let base = match run.start {
+            Start::Base(base, _) => Some(&base[place..]),
+            Start::Zero | Start::Bias(_) => None,
         };
-        let numbers = Numbers {
-            grid: self.grids[row],
-            scales: &run.weights.scales()[columns.clone()],
-            weight_sums: &run.weights.sums()[columns.clone()],
-            base,
-            bias: bias.map(|bias| &bias[columns]),
-        };
-        finish(numbers, sums, out);
+        let target = Target { first: run.out.first.wrapping_add(place), stride: run.out.columns };
+        finish(columns, &Sums { grids: &self.grids[rows], sums, base }, &target);
     }
 }
 
@@ -219,32 +214,85 @@ struct Scratch {
     pairs: Vec<Line>,
 }
 
-/// What sums of one row and some columns are made numbers with.
-#[derive(Clone, Copy)]
-struct Numbers<'a> {
-    grid: Grid,
-    scales: &'a [f32],
-    weight_sums: &'a [i32],
+/// What the sums of a panel's columns are made numbers with.
+struct Columns {
+    first: usize,
+    count: usize,
+    scales: [f32; LANES],
+    weight_sums: [i32; LANES],
+    bias: Option<[f32; LANES]>,
+}
+
+impl Columns {
+    fn of(run: &Run<'_>, panel: usize) -> Self {
+        let first = panel * LANES;
+        let count = LANES.min(run.out.columns - first);
+        let bias = match run.start {
+            Start::Bias(bias) | Start::Base(_, Some(bias)) => Some(filled(&bias[first..][..count])),
+            Start::Zero | Start::Base(_, None) => None,
+        };
+        let (scales, weight_sums) = (run.weights.scales(), run.weights.sums());
+        Self {
+            first,
+            count,
+            scales: filled(&scales[first..][..count]),
+            weight_sums: filled(&weight_sums[first..][..count]),
+            bias,
+        }
+    }
+}
+
+/// At most [`LANES`] numbers, and zeros.
+fn filled<T: Copy + Default>(numbers: &[T]) -> [T; LANES] {
+    let mut filled = [T::default(); LANES];
+    filled[..numbers.len()].copy_from_slice(numbers);
+    filled
+}
+
+/// Some rows of a panel: their grids, sums, and what is added, from the first of their elements on.
+struct Sums<'a> {
+    grids: &'a [Grid],
+    sums: &'a [[i32; LANES]],
     base: Option<&'a [f32]>,
-    bias: Option<&'a [f32]>,
+}
+
+/// Where they go: rows of a result, of which nobody else touches these columns.
+struct Target {
+    first: *mut f32,
+    stride: usize,
 }
 
 for_each_isa! {
     /// `base + bias + scale_x · scale_w · (Σ u·q − zero · Σ q)`
-    fn finish(numbers: Numbers<'_>, sums: &[i32; LANES], out: &mut [MaybeUninit<f32>]) {
-        let Numbers { grid, scales, weight_sums, base, bias } = numbers;
-        let mut values = [0.0; LANES];
-        let zero = i32::from(grid.zero);
-        for (((value, sum), scale), weights) in values.iter_mut().zip(sums).zip(scales).zip(weight_sums) {
-            *value = (sum - zero * weights) as f32 * grid.scale * scale;
-        }
-        for terms in [bias, base].into_iter().flatten() {
-            for (value, term) in values.iter_mut().zip(terms) {
-                *value += term;
+    fn finish(columns: &Columns, rows: &Sums<'_>, target: &Target) {
+        for (row, (grid, sums)) in rows.grids.iter().zip(rows.sums).enumerate() {
+            let zero = i32::from(grid.zero);
+            let mut values = [0.0; LANES];
+            for lane in 0..LANES {
+                let sum = sums[lane].wrapping_sub(zero.wrapping_mul(columns.weight_sums[lane]));
+                values[lane] = sum as f32 * grid.scale * columns.scales[lane];
             }
-        }
-        for (out, value) in out.iter_mut().zip(values) {
-            out.write(value);
+            if let Some(bias) = &columns.bias {
+                for lane in 0..LANES {
+                    values[lane] += bias[lane];
+                }
+            }
+            let place = row * target.stride;
+            // SAFETY: [`Block::write`] gave the rows of this panel to this call alone.
+            let out = unsafe {
+                std::slice::from_raw_parts_mut(target.first.add(place).cast::<MaybeUninit<f32>>(), columns.count)
+            };
+            if let Some(base) = rows.base {
+                let base = &base[place..][..columns.count];
+                match base.first_chunk::<LANES>() {
+                    Some(base) => (0..LANES).for_each(|lane| values[lane] += base[lane]),
+                    None => values.iter_mut().zip(base).for_each(|(value, base)| *value += base),
+                }
+            }
+            match out.first_chunk_mut::<LANES>() {
+                Some(out) => *out = values.map(MaybeUninit::new),
+                None => out.iter_mut().zip(values).for_each(|(out, value)| _ = out.write(value)),
+            }
         }
     }
 }

@@ -43,10 +43,17 @@ impl Bounds {
     /// The finest grid that reaches from the smallest to the largest. Numbers that are not finite make its scale NaN, so that they are seen behind
     /// the product as they would be without rounding.
     pub(crate) fn grid(self) -> Grid {
-        let scale = (self.max - self.min) / 255.0;
+        let range = self.max - self.min;
+        let scale = if range < f32::INFINITY { range / 255.0 } else { self.max / 255.0 - self.min / 255.0 };
+        let scale = flushed(scale);
         let zero = if scale > 0.0 { (-self.min / scale).round_ties_even() as u8 } else { 0 };
         Grid { scale: scale + self.defect, zero }
     }
+}
+
+/// A scale whose inverse is finite, too: subnormal ones become 0, and so do all the numbers that they would be of.
+pub(super) fn flushed(scale: f32) -> f32 {
+    if scale < f32::MIN_POSITIVE { 0.0 } else { scale }
 }
 
 for_each_isa! {
@@ -79,7 +86,7 @@ impl Grid {
 }
 
 for_each_isa! {
-    /// `round(inverse · value) + zero`, within 0..=255.
+    /// `round(inverse · value + zero)`, within 0..=255.
     fn place(values: &[f32], inverse: f32, zero: f32, out: &mut [u8]) {
         // Added to a number below 2²², this leaves the nearest whole one in the lowest bits.
         const ROUND: f32 = 12_582_912.0;
@@ -126,6 +133,18 @@ mod tests {
                 assert!(*value != 0.0 || found == 0.0);
             }
         }
+    }
+
+    #[test]
+    fn the_smallest_and_the_largest_numbers_have_a_grid() {
+        let (grid, found) = rounded(&[-3e38, 0.0, 3e38]);
+        assert!(grid.scale.is_finite());
+        assert!(
+            found.iter().zip([-3e38, 0.0, 3e38]).all(|(found, value)| (found - value).abs() <= grid.scale),
+            "{found:?}"
+        );
+        let (_, found) = rounded(&[-1e-37, 0.0, 1e-40]);
+        assert_eq!(found, [0.0; 3]);
     }
 
     #[test]
