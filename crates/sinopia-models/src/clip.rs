@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sinopia_nn::{LayerNorm, Linear, activation, attention};
 
 use crate::layers::{layer_norm, linear, linear_no_bias};
+use crate::weights::Rows;
 use crate::{CancellationToken, Error, Result, Tokens, Weights, cancellation, config};
 
 /// Where the configuration comes from, for messages.
@@ -145,7 +146,7 @@ impl ClipOutput {
 pub struct ClipTextModel {
     config: ClipTextConfig,
     /// (vocabulary, C), in the precision of the weights.
-    token_embedding: Tensor,
+    token_embedding: Rows,
     /// (positions, C) f32
     position_embedding: Tensor,
     layers: Vec<EncoderLayer>,
@@ -174,7 +175,7 @@ impl ClipTextModel {
         let projection = weights.pp("text_projection");
         let projection_dim = config.projection_dim.filter(|_| projection.contains("weight"));
         Ok(Self {
-            token_embedding: embeddings.get("token_embedding.weight", &[config.vocab_size, width])?,
+            token_embedding: embeddings.rows("token_embedding.weight", [config.vocab_size, width])?,
             position_embedding: embeddings.get("position_embedding.weight", &positions)?.to_dtype(DType::F32)?,
             layers,
             final_layer_norm: layer_norm(&inner.pp("final_layer_norm"), width, config.layer_norm_eps)?,
@@ -269,8 +270,7 @@ impl ClipTextModel {
 
     /// Token plus position embeddings, (B, L, C) f32.
     fn embed(&self, ids: &[Vec<u32>], length: usize) -> Result<Tensor> {
-        let flat = Tensor::new(ids.concat(), self.token_embedding.device())?; // (B·L)
-        let tokens = self.token_embedding.index_select(&flat, 0)?.to_dtype(DType::F32)?;
+        let tokens = self.token_embedding.select(&ids.concat())?;
         let tokens = tokens.reshape((ids.len(), length, self.config.hidden_size))?;
         Ok(tokens.broadcast_add(&self.position_embedding.narrow(0, 0, length)?)?)
     }

@@ -1,5 +1,6 @@
 //! CLIP, UNet, VAE, OWL-ViT, SAM, tokenizers and checkpoint loading.
 
+mod bands;
 mod cancellation;
 pub mod checkpoint;
 pub mod clip;
@@ -10,6 +11,7 @@ mod device;
 pub mod ella;
 pub mod error;
 pub mod hub;
+mod identity;
 pub mod image;
 mod layers;
 mod ldm;

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use sinopia_nn::{Conv2d, Conv2dOptions, GroupNorm, Linear, Padding, upsample};
 
+use crate::bands::Bands;
 use crate::layers::{ConvSizes, conv1x1, conv2d, conv3x3, group_norm, linear};
 use crate::{Result, Weights};
 
@@ -69,6 +70,13 @@ impl ResnetBlock {
     }
 }
 
+impl ResnetBlock {
+    /// The same of an image in bands, without a time embedding.
+    pub(crate) fn forward_bands(&self, x: Bands) -> sinopia_nn::Result<Bands> {
+        x.residual([&self.norm1, &self.norm2], [&self.conv1, &self.conv2], self.conv_shortcut.as_ref())
+    }
+}
+
 /// Halves the grid by a 3×3 convolution of stride 2.
 #[derive(Debug, Clone)]
 pub(crate) struct Downsample {
@@ -94,6 +102,11 @@ impl Downsample {
     pub(crate) fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
         self.conv.forward(x)
     }
+
+    /// The same of an image in bands, by a layer that was loaded by [`load_asymmetric`](Self::load_asymmetric).
+    pub(crate) fn forward_bands(&self, x: Bands) -> sinopia_nn::Result<Bands> {
+        x.downsample(&self.conv)
+    }
 }
 
 /// Enlarges the grid by repeating pixels, then smooths by a 3×3 convolution.
@@ -110,6 +123,11 @@ impl Upsample {
     /// (B, H, W, C) to (B, 2H, 2W, C).
     pub(crate) fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
         self.conv.forward(&upsample::nearest_2x(x)?)
+    }
+
+    /// The same of an image in bands.
+    pub(crate) fn forward_bands(&self, x: Bands) -> sinopia_nn::Result<Bands> {
+        x.upsample(&self.conv)
     }
 
     /// (B, H, W, C) to (B, h, w, C), where an odd grid was rounded up on its way down.

@@ -6,7 +6,7 @@ use candle_core::Device;
 use serde_json::{Map, Value};
 
 use super::family::Family;
-use super::files::{Files, kind};
+use super::files::{Files, kind, listing_hash};
 use super::prediction::PredictionType;
 use crate::clip::ClipTextConfig;
 use crate::hub::HubOptions;
@@ -108,10 +108,33 @@ impl Checkpoint {
             return Ok(hash);
         }
         let hash = match self.used.as_slice() {
-            [file] => hex(&self.files.sha256(file)?),
-            used => self.files.listing_hash(used)?,
+            [file] => hex(&self.sha256(file)?),
+            used => listing_hash(used, |file| self.sha256(file))?,
         };
         Ok(self.hash.known.get_or_init(|| hash))
+    }
+
+    /// The SHA-256 of one of its files. Of weights it is that of the bytes that are mapped, even if the file's name has gone to another since.
+    fn sha256(&self, file: &str) -> Result<[u8; 32]> {
+        let name = self.files.display(file);
+        match self.networks().into_iter().find_map(|weights| weights.mapped_file(&name)) {
+            Some(mapped) => Ok(mapped.sha256()),
+            None => self.files.sha256(file),
+        }
+    }
+
+    /// The first file of weights that is no longer what was opened, by its name in messages.
+    pub(crate) fn changed_file(&self) -> Option<&str> {
+        self.networks().into_iter().find_map(Weights::changed_file)
+    }
+
+    /// Whether adapters change any of its weights.
+    pub(crate) fn is_patched(&self) -> bool {
+        self.networks().into_iter().any(Weights::is_patched)
+    }
+
+    fn networks(&self) -> [&Weights; 3] {
+        [&self.text_encoder.weights, &self.unet.weights, &self.vae.weights]
     }
 
     /// The same with a pack for the weights of its networks.
@@ -140,7 +163,7 @@ impl Checkpoint {
 
     /// Refuses networks that are sound each by itself and do not fit together, and weights in formats that are not read.
     pub(super) fn check(&self) -> Result<()> {
-        for weights in [&self.text_encoder.weights, &self.unet.weights, &self.vae.weights] {
+        for weights in self.networks() {
             weights.require_readable()?;
         }
         let (unet, vae, text) = (&self.unet.config, &self.vae.config, &self.text_encoder.config);

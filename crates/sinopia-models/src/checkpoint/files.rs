@@ -157,14 +157,8 @@ impl Files {
         let weights = self.weight_files("", None)?;
         match weights.as_slice() {
             [file] => Ok(hex(&self.sha256(file)?)),
-            files => self.listing_hash(files),
+            files => listing_hash(files, |file| self.sha256(file)),
         }
-    }
-
-    /// The SHA-256 of the list that `sha256sum` would make of these files, in hexadecimal, with the names in front.
-    pub(crate) fn listing_hash(&self, files: &[String]) -> Result<String> {
-        let line = |file: &String| Ok(format!("{file}  {}\n", hex(&self.sha256(file)?)));
-        Ok(sha256_hex(files.iter().map(line).collect::<Result<String>>()?))
     }
 
     /// A file's size in bytes, 0 if there is no such file.
@@ -185,6 +179,12 @@ pub(crate) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
 /// How many bytes such a file may have, by its name without folders.
 pub(crate) fn small_limit(name: &str) -> u64 {
     if TOKENIZER_FILES.contains(&name) { TOKENIZER_BYTES } else { CONFIG_BYTES }
+}
+
+/// The SHA-256 of the list that `sha256sum` would make of these files, in hexadecimal, with the names in front.
+pub(super) fn listing_hash(files: &[String], sha256: impl Fn(&str) -> Result<[u8; 32]>) -> Result<String> {
+    let line = |file: &String| Ok(format!("{file}  {}\n", hex(&sha256(file)?)));
+    Ok(sha256_hex(files.iter().map(line).collect::<Result<String>>()?))
 }
 
 /// What kind of JSON value this is, in words.

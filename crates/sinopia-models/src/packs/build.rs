@@ -74,7 +74,7 @@ fn build_with<T, E>(
         (Some(pack), _) => {
             Ok(Built { networks: build(&reading(checkpoint, pack))?, pack: PackUse::Used, problem: None })
         }
-        (None, Some(key)) if options.makes_packs => make(checkpoint, &key, options, build),
+        (None, Some(key)) if options.makes_packs && !checkpoint.is_patched() => make(checkpoint, &key, options, build),
         (None, _) => Ok(Built { networks: build(checkpoint)?, pack: PackUse::Missing, problem: ignored }),
     }
 }
@@ -113,6 +113,9 @@ pub fn prepare<T, E: From<Error>>(
     if !checkpoint.can_be_packed() {
         return Err(refused("only weights in files, for the processor, are packed".to_owned()).into());
     }
+    if checkpoint.is_patched() {
+        return Err(refused("adapters change some of these weights; they are packed without".to_owned()).into());
+    }
     let key = key_of(checkpoint)?;
     if let (Some(pack), _) = find(&folder, &key)
         && pack.verify().is_ok()
@@ -149,10 +152,12 @@ fn record<T, E>(
     let Some(recorder) = Arc::into_inner(recorder) else {
         return Ok((networks, Err("a network still reads its weights".to_owned())));
     };
-    let written = match recorder.finish(key.clone(), checkpoint.name.clone()) {
-        Ok(Some(part)) => folder.keep(part, key, options.max_bytes).map_err(told),
-        Ok(None) => Err("nothing is packed for weights in this precision on this machine".to_owned()),
-        Err(error) => Err(told(error)),
+    let written = match (recorder.finish(key.clone(), checkpoint.name.clone()), checkpoint.changed_file()) {
+        // A pack is of one content, and the key says which.
+        (Ok(Some(_)), Some(file)) => Err(format!("`{file}` was changed, moved or replaced meanwhile")),
+        (Ok(Some(part)), None) => folder.keep(part, key, options.max_bytes).map_err(told),
+        (Ok(None), _) => Err("nothing is packed for weights in this precision on this machine".to_owned()),
+        (Err(error), _) => Err(told(error)),
     };
     Ok((networks, written))
 }
@@ -164,7 +169,8 @@ fn key_of(checkpoint: &Checkpoint) -> Result<PackKey> {
 /// The pack of a key or, in words, why what is in its place is none.
 fn find(folder: &PackFolder, key: &PackKey) -> (Option<Pack>, Option<String>) {
     let path = folder.place(key);
-    match Pack::open(&path, key) {
+    let opened = folder.require_private().map_err(|error| error.to_string()).and_then(|()| Pack::open(&path, key));
+    match opened {
         Ok(pack) => (pack, None),
         Err(problem) => (None, Some(format!("the packed weights `{}` are not used: {problem}", path.display()))),
     }

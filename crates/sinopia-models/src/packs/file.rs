@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use candle_core::{Device, Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 use half::{bf16, f16};
 use memmap2::Mmap;
 use sinopia_nn::SharedBytes;
 use sinopia_nn::packed::{Order, PackedWeight, Sizes};
 
 use super::PackKey;
-use super::format::{Entry, Form, HEAD_BYTES, Index, Part, parse};
+use super::format::{Entry, Form, Index, Part, parse};
+use super::no_pack::NoPack;
 use crate::sha256::sha256_hex;
+use crate::weights::MappedRows;
 
 /// The packed weights of a checkpoint, read where they lie. What uses them keeps the file mapped, and locked against being removed by us.
 #[derive(Debug)]
@@ -44,9 +46,7 @@ impl Map {
         match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(told(error)),
-            Ok(metadata) if !metadata.is_file() || metadata.len() < HEAD_BYTES as u64 => {
-                return Err("it is no pack".to_owned());
-            }
+            Ok(metadata) if !metadata.is_file() => return Err("it is no file".to_owned()),
             Ok(_) => {}
         }
         let file = File::open(path).map_err(told)?;
@@ -63,11 +63,11 @@ impl Map {
     }
 }
 
-/// The index of the pack at a path; in words, why there is none.
-pub(super) fn read_index(path: &Path) -> Result<Index, String> {
-    match Map::open(path)? {
+/// The index of the pack at a path.
+pub(super) fn read_index(path: &Path) -> Result<Index, NoPack> {
+    match Map::open(path).map_err(NoPack::Unreadable)? {
         Some(map) => parse(&map.bytes),
-        None => Err("it is not there".to_owned()),
+        None => Err(NoPack::Unreadable("it was about to be removed".to_owned())),
     }
 }
 
@@ -87,7 +87,7 @@ impl Pack {
     /// Opens the pack at a path if there is one; in words, why what is there cannot be used. That it was used now is noted at the file.
     pub(super) fn open(path: &Path, key: &PackKey) -> Result<Option<Self>, String> {
         let Some(map) = Map::open(path)? else { return Ok(None) };
-        let index = parse(&map.bytes)?;
+        let index = parse(&map.bytes).map_err(|problem| problem.to_string())?;
         if index.key != *key {
             return Err("it is of another model, or for another machine or edition of the program".to_owned());
         }
@@ -135,6 +135,21 @@ impl Pack {
             _ => return None,
         };
         tensor.ok()
+    }
+
+    /// The rows of the tensor `name` of this shape, if it has one, as they lie.
+    pub(crate) fn rows(&self, name: &str, shape: [usize; 2]) -> Option<MappedRows> {
+        let Entry { form: Form::Tensor(format), sizes, parts } = self.index.entries.get(name)? else { return None };
+        let dtype = match format.as_str() {
+            "F32" => DType::F32,
+            "F16" => DType::F16,
+            "BF16" => DType::BF16,
+            _ => return None,
+        };
+        let [_, width] = shape;
+        // Parts begin at cache lines, of a map that begins at a page.
+        let bytes = SharedBytes::new(self.map.clone(), parts.first()?.range())?;
+        (sizes == &shape && width > 0).then_some(MappedRows { bytes, dtype, width })
     }
 
     /// Compares everything in it with its checksums; in words, what differs.

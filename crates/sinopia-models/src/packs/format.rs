@@ -20,6 +20,7 @@ use sinopia_layout::limits::{PACK_INDEX_BYTES, PACK_PARTS, TENSOR_AXES, TENSORS}
 use sinopia_nn::packed::{ALIGNMENT, Order};
 
 use super::PackKey;
+use super::no_pack::NoPack;
 
 pub(super) const MAGIC: &[u8; 8] = b"SINOPACK";
 const VERSION: u32 = 1;
@@ -86,7 +87,7 @@ pub(super) fn head(index: &[u8], start: u64) -> [u8; HEAD_BYTES] {
 
 /// Reads any bytes as a pack. For the fuzzer: what comes of them matters to nobody, that it ends does.
 #[doc(hidden)]
-pub fn check(bytes: &[u8]) -> Result<(), String> {
+pub fn check(bytes: &[u8]) -> Result<(), NoPack> {
     parse(bytes).map(drop)
 }
 
@@ -96,18 +97,25 @@ pub fn sealed(index: &[u8]) -> Vec<u8> {
     [&head(index, HEAD_BYTES as u64)[..], index].concat()
 }
 
-/// The index of a file, all of whose entries lie inside of it; in words, what is wrong if that is not so.
-pub(super) fn parse(bytes: &[u8]) -> Result<Index, String> {
+/// The index of a file, all of whose entries lie inside of it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Index, NoPack> {
+    if !bytes.starts_with(MAGIC) {
+        return Err(NoPack::Foreign);
+    }
+    match bytes.get(8..12) {
+        Some(&[a, b, c, d]) if u32::from_le_bytes([a, b, c, d]) > VERSION => Err(NoPack::Newer),
+        _ => parse_own(bytes).map_err(NoPack::Damaged),
+    }
+}
+
+/// The index of a file in this version of the format; in words, what is wrong if that is not so.
+fn parse_own(bytes: &[u8]) -> Result<Index, String> {
     let Some((head, _)) = bytes.split_first_chunk::<HEAD_BYTES>() else {
         return Err(format!("it has {} bytes, too few for a pack", bytes.len()));
     };
-    if &head[..8] != MAGIC {
-        return Err("it is no pack".to_owned());
-    }
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| head[at + i]));
-    let version = number(8);
-    if version != u64::from(VERSION) {
-        return Err("it is a pack of another version of the format".to_owned());
+    if number(8) != u64::from(VERSION) {
+        return Err("its head has no version of the format".to_owned());
     }
     let index = index_range(number(16), number(24), bytes.len())?;
     let text = &bytes[index.clone()];

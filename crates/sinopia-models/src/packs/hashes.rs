@@ -4,40 +4,66 @@
 //! nanoseconds as then. One that was changed within [`RACY`] of being looked at is not remembered: another change within what the file system's
 //! clock can tell apart would look the same. The list is a convenience: if it is damaged, in nobody's way, or not there, files are hashed.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::{HASHES, cache};
-use crate::Result;
-use crate::sha256::sha256_of;
+use crate::identity::FileIdentity;
+use crate::sha256::sha256_of_open;
+use crate::{Error, Result};
 
 /// The SHA-256 of a file on disk, remembered where this process [keeps](super::use_cache) anything.
 pub(crate) fn remembered_sha256(path: &Path) -> Result<[u8; 32]> {
-    match cache() {
-        Some(options) => sha256_with(&options.folder.join(HASHES), path),
-        None => sha256_of(path),
+    sha256_with(cache().map(|options| options.folder.join(HASHES)).as_deref(), path)
+}
+
+/// The hash of a file that is open, remembered where this process keeps anything. `hash` reads it, and `is_unchanged` says afterwards whether it is still
+/// what `identity` says.
+pub(crate) fn remembered(
+    identity: &FileIdentity,
+    hash: impl FnOnce() -> [u8; 32],
+    is_unchanged: impl FnOnce() -> bool,
+) -> [u8; 32] {
+    let list = cache().map(|options| options.folder.join(HASHES));
+    let hash = || Ok::<_, std::convert::Infallible>(hash());
+    match look_up(list.as_deref(), identity, hash, is_unchanged) {
+        Ok(hash) => hash,
     }
 }
 
+fn sha256_with(list: Option<&Path>, path: &Path) -> Result<[u8; 32]> {
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read_error)?;
+    let identity = || file.metadata().map(|metadata| FileIdentity::of(&metadata));
+    let before = identity().map_err(read_error)?;
+    look_up(list, &before, || sha256_of_open(path, &file), || identity().is_ok_and(|after| after == before))
+}
+
 #[cfg(not(unix))]
-fn sha256_with(_list: &Path, path: &Path) -> Result<[u8; 32]> {
-    sha256_of(path)
+fn look_up<E>(
+    _list: Option<&Path>,
+    _identity: &FileIdentity,
+    hash: impl FnOnce() -> Result<[u8; 32], E>,
+    _is_unchanged: impl FnOnce() -> bool,
+) -> Result<[u8; 32], E> {
+    hash()
 }
 
 #[cfg(unix)]
-use unix::sha256_with;
+use unix::look_up;
 
 #[cfg(unix)]
 mod unix {
     use std::io::Write;
-    use std::os::unix::fs::MetadataExt;
     use std::path::Path;
     use std::sync::{Mutex, PoisonError};
     use std::time::{Duration, SystemTime};
 
     use sinopia_layout::limits::{HASHES_BYTES, REMEMBERED_HASHES, read_up_to};
 
-    use crate::Result;
-    use crate::sha256::{hex, sha256_of};
+    use crate::identity::FileIdentity;
+    use crate::packs::folder::create_private;
+    use crate::sha256::hex;
 
     /// How old a change has to be to be told from a later one: two seconds, the coarsest clock of the file systems in use.
     const RACY: Duration = Duration::from_secs(2);
@@ -46,30 +72,7 @@ mod unix {
     /// The list's first line.
     const TITLE: &str = "sinopia hashes 1";
 
-    /// What a file is known by.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    struct Identity {
-        device: u64,
-        inode: u64,
-        size: u64,
-        /// Nanoseconds since 1970 of the last change of its contents, and of its status.
-        modified: i128,
-        changed: i128,
-    }
-
-    impl Identity {
-        fn of(path: &Path) -> Option<Self> {
-            let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-            let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-            Some(Self {
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.size(),
-                modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-                changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-            })
-        }
-
+    impl FileIdentity {
         /// Whether its last change lies so far back that another one would show.
         fn is_settled(&self, now: SystemTime) -> bool {
             let Ok(now) = now.duration_since(SystemTime::UNIX_EPOCH) else { return false };
@@ -77,6 +80,7 @@ mod unix {
             u128::try_from(last).is_ok_and(|last| last + RACY.as_nanos() <= now.as_nanos())
         }
 
+        /// As a line of the list.
         fn line(&self, hash: &str) -> String {
             let Self { device, inode, size, modified, changed } = self;
             format!("{device} {inode} {size} {modified} {changed} {hash}\n")
@@ -113,27 +117,30 @@ mod unix {
     /// Held by whoever reads the list to write it; other processes may at worst forget what this one remembered.
     static WRITING: Mutex<()> = Mutex::new(());
 
-    /// The SHA-256 of a file, remembered in a list.
-    pub(super) fn sha256_with(list: &Path, path: &Path) -> Result<[u8; 32]> {
-        let Some(before) = Identity::of(path).filter(|identity| identity.size >= MIN_BYTES) else {
-            return sha256_of(path);
-        };
-        if let Some((_, hash)) = read(list).iter().rev().find(|(identity, _)| *identity == before) {
+    /// A file's hash from a list, or as it is computed and then put there.
+    pub(super) fn look_up<E>(
+        list: Option<&Path>,
+        identity: &FileIdentity,
+        hash: impl FnOnce() -> Result<[u8; 32], E>,
+        is_unchanged: impl FnOnce() -> bool,
+    ) -> Result<[u8; 32], E> {
+        let Some(list) = list.filter(|_| identity.size >= MIN_BYTES) else { return hash() };
+        if let Some((_, hash)) = read(list).iter().rev().find(|(known, _)| known == identity) {
             return Ok(*hash);
         }
         let looked = SystemTime::now();
-        let hash = sha256_of(path)?;
+        let hash = hash()?;
         // Nor is a file remembered that was written to while it was read.
-        if Identity::of(path) == Some(before) && before.is_settled(looked) {
+        if identity.is_settled(looked) && is_unchanged() {
             let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever cannot remember hashes again.
-            let _ = write(list, read(list), (before, hash));
+            let _ = write(list, read(list), (*identity, hash));
         }
         Ok(hash)
     }
 
     /// What a list holds; nothing of one that is damaged.
-    fn read(list: &Path) -> Vec<(Identity, [u8; 32])> {
+    fn read(list: &Path) -> Vec<(FileIdentity, [u8; 32])> {
         let bytes = std::fs::metadata(list).ok().filter(std::fs::Metadata::is_file).and_then(|_| {
             let file = std::fs::File::open(list).ok()?;
             read_up_to(file, HASHES_BYTES).ok()
@@ -143,13 +150,14 @@ mod unix {
         if lines.next() != Some(TITLE) {
             return Vec::new();
         }
-        lines.map(Identity::parse).collect::<Option<_>>().unwrap_or_default()
+        lines.map(FileIdentity::parse).collect::<Option<_>>().unwrap_or_default()
     }
 
     /// Adds an entry, in place of the oldest if there are many.
-    fn write(list: &Path, known: Vec<(Identity, [u8; 32])>, new: (Identity, [u8; 32])) -> std::io::Result<()> {
+    fn write(list: &Path, known: Vec<(FileIdentity, [u8; 32])>, new: (FileIdentity, [u8; 32])) -> std::io::Result<()> {
         // What was known of the same file before is of no use any more.
-        let is_other = |(identity, _): &(Identity, _)| (identity.device, identity.inode) != (new.0.device, new.0.inode);
+        let is_other =
+            |(identity, _): &(FileIdentity, _)| (identity.device, identity.inode) != (new.0.device, new.0.inode);
         let mut entries: Vec<_> = known.into_iter().filter(is_other).collect();
         let surplus = (entries.len() + 1).saturating_sub(REMEMBERED_HASHES);
         entries.drain(..surplus);
@@ -157,7 +165,7 @@ mod unix {
         let lines = entries.iter().map(|(identity, hash)| identity.line(&hex(hash)));
         let text = [format!("{TITLE}\n")].into_iter().chain(lines).collect::<String>();
         let folder = list.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
+        create_private(folder)?;
         let beside = folder.join(format!(".hashes-{}", std::process::id()));
         let mut file = std::fs::File::create(&beside)?;
         let written = file.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&beside, list));
@@ -171,9 +179,19 @@ mod unix {
     mod tests {
         use std::fs::{File, write as write_file};
 
+        use super::super::sha256_with;
         use super::*;
+        use crate::sha256::sha256_of;
 
         const SIZE: usize = MIN_BYTES as usize;
+
+        fn identity(path: &Path) -> FileIdentity {
+            FileIdentity::of(&std::fs::metadata(path).unwrap())
+        }
+
+        fn hashed(path: &Path) -> [u8; 32] {
+            sha256_of(path).unwrap()
+        }
 
         /// A file whose contents were changed long ago; its status, which nobody can set, just now.
         fn file(folder: &Path, name: &str, byte: u8) -> std::path::PathBuf {
@@ -184,7 +202,7 @@ mod unix {
 
         /// An entry as if the file had been hashed, to something else, a while ago.
         fn remember(list: &Path, path: &Path) -> [u8; 32] {
-            let identity = Identity::of(path).unwrap();
+            let identity = identity(path);
             write(list, read(list), (identity, [9; 32])).unwrap();
             [9; 32]
         }
@@ -195,12 +213,12 @@ mod unix {
             let list = home.path().join("cache").join("hashes");
             let path = file(home.path(), "a", 1);
             let remembered = remember(&list, &path);
-            assert_eq!(sha256_with(&list, &path).unwrap(), remembered);
+            assert_eq!(sha256_with(Some(&list), &path).unwrap(), remembered);
             // The same contents in another file, and other contents in the same file, are hashed.
             let other = file(home.path(), "b", 1);
-            assert_eq!(sha256_with(&list, &other).unwrap(), sha256_of(&other).unwrap());
+            assert_eq!(sha256_with(Some(&list), &other).unwrap(), hashed(&other));
             write_file(&path, vec![2; SIZE]).unwrap();
-            assert_eq!(sha256_with(&list, &path).unwrap(), sha256_of(&path).unwrap());
+            assert_eq!(sha256_with(Some(&list), &path).unwrap(), hashed(&path));
         }
 
         #[test]
@@ -213,7 +231,7 @@ mod unix {
             std::thread::sleep(Duration::from_millis(20));
             write_file(&path, vec![2; SIZE]).unwrap();
             File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-            assert_eq!(sha256_with(&list, &path).unwrap(), sha256_of(&path).unwrap());
+            assert_eq!(sha256_with(Some(&list), &path).unwrap(), hashed(&path));
         }
 
         #[test]
@@ -221,9 +239,9 @@ mod unix {
             let home = tempfile::tempdir().unwrap();
             let list = home.path().join("hashes");
             let path = file(home.path(), "a", 1);
-            sha256_with(&list, &path).unwrap();
+            sha256_with(Some(&list), &path).unwrap();
             assert!(read(&list).is_empty());
-            let identity = Identity::of(&path).unwrap();
+            let identity = identity(&path);
             let now = SystemTime::now();
             assert!(!identity.is_settled(now) && identity.is_settled(now + RACY));
             // A clock that goes wrong is no reason to trust a file.
@@ -246,7 +264,7 @@ mod unix {
             ];
             for bytes in damaged {
                 write_file(&list, bytes).unwrap();
-                assert_eq!(sha256_with(&list, &path).unwrap(), sha256_of(&path).unwrap());
+                assert_eq!(sha256_with(Some(&list), &path).unwrap(), hashed(&path));
             }
         }
 
@@ -254,14 +272,19 @@ mod unix {
         fn the_list_ends_where_it_should() {
             let home = tempfile::tempdir().unwrap();
             let (list, path) = (home.path().join("hashes"), file(home.path(), "a", 1));
-            let identity = Identity::of(&path).unwrap();
+            let identity = identity(&path);
             let many =
-                (0..2 * REMEMBERED_HASHES as u64).map(|inode| (Identity { inode, ..identity }, [0; 32])).collect();
+                (0..2 * REMEMBERED_HASHES as u64).map(|inode| (FileIdentity { inode, ..identity }, [0; 32])).collect();
             write(&list, many, (identity, [1; 32])).unwrap();
             let known = read(&list);
             assert_eq!((known.len(), known.last()), (REMEMBERED_HASHES, Some(&(identity, [1; 32]))));
-            let longest =
-                Identity { device: u64::MAX, inode: u64::MAX, size: u64::MAX, modified: i128::MIN, changed: i128::MIN };
+            let longest = FileIdentity {
+                device: u64::MAX,
+                inode: u64::MAX,
+                size: u64::MAX,
+                modified: i128::MIN,
+                changed: i128::MIN,
+            };
             let bytes = TITLE.len() + 1 + REMEMBERED_HASHES * longest.line(&hex(&[0; 32])).len();
             assert!(bytes as u64 <= HASHES_BYTES);
         }
@@ -271,7 +294,7 @@ mod unix {
             let home = tempfile::tempdir().unwrap();
             let path = file(home.path(), "a", 1);
             let list = path.join("hashes"); // a folder that is a file
-            assert_eq!(sha256_with(&list, &path).unwrap(), sha256_of(&path).unwrap());
+            assert_eq!(sha256_with(Some(&list), &path).unwrap(), hashed(&path));
         }
     }
 }

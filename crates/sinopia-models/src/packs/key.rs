@@ -1,9 +1,12 @@
 //! What a pack was made from and for: whatever differs makes another pack.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sinopia_nn::packed;
 
+use super::folder::{EXTENSION, NAME_DIGITS};
 use crate::Precision;
 use crate::sha256::hex;
 
@@ -38,10 +41,15 @@ impl PackKey {
         }
     }
 
-    /// Whether it is of this program and machine, whatever the model.
-    pub fn is_current(&self) -> bool {
+    /// Which version made it, next to this one. Models and processors do not matter: other machines may use the folder too.
+    pub fn age(&self) -> Ordering {
         let ours = Self::new("", Precision::default());
-        (&self.program, self.layout, &self.byte_order) == (&ours.program, ours.layout, &ours.byte_order)
+        match (numbers(&self.program), numbers(&ours.program)) {
+            (Some(theirs), Some(program)) => (theirs, self.layout).cmp(&(program, ours.layout)),
+            // Nobody knows.
+            _ if self.program == ours.program => self.layout.cmp(&ours.layout),
+            _ => Ordering::Greater,
+        }
     }
 
     /// The name of the pack's file: of every key another.
@@ -49,8 +57,13 @@ impl PackKey {
         let Self { content, precision, program, layout, instructions, byte_order } = self;
         // None of the words has a line break, so that no two keys are written alike.
         let text = format!("{content}\n{precision}\n{program}\n{layout}\n{instructions}\n{byte_order}\n");
-        format!("{}.{}", &hex(&Sha256::digest(text))[..32], super::folder::EXTENSION)
+        format!("{}.{}", &hex(&Sha256::digest(text))[..NAME_DIGITS], EXTENSION)
     }
+}
+
+/// The numbers of a version, `1.2.3`.
+fn numbers(version: &str) -> Option<Vec<u64>> {
+    version.split('.').map(|number| number.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -77,11 +90,16 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_other_editions_and_machines_are_not_current() {
+    fn versions_are_told_apart_by_their_numbers() {
         let key = PackKey::new("a", Precision::F32);
-        assert!(key.is_current() && PackKey { instructions: "abacus".to_owned(), ..key.clone() }.is_current());
-        assert!(!PackKey { program: "0.0.0".to_owned(), ..key.clone() }.is_current());
-        assert!(!PackKey { layout: key.layout + 1, ..key.clone() }.is_current());
-        assert!(!PackKey { byte_order: "middle".to_owned(), ..key }.is_current());
+        let of = |program: &str| PackKey { program: program.to_owned(), ..key.clone() };
+        let elsewhere = PackKey { instructions: "abacus".to_owned(), byte_order: "middle".to_owned(), ..key.clone() };
+        assert_eq!((key.age(), elsewhere.age()), (Ordering::Equal, Ordering::Equal));
+        for (older, newer) in [("0.0.9", "99.0.0"), ("0", "99999"), ("0.0.0", "tomorrow's")] {
+            assert_eq!((of(older).age(), of(newer).age()), (Ordering::Less, Ordering::Greater), "{older}, {newer}");
+        }
+        assert!(numbers("0.10.0") > numbers("0.9.3"));
+        assert_eq!(PackKey { layout: key.layout - 1, ..key.clone() }.age(), Ordering::Less);
+        assert_eq!(PackKey { layout: key.layout + 1, ..key }.age(), Ordering::Greater);
     }
 }

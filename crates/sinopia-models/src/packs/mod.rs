@@ -13,7 +13,15 @@
 //! On opening, a pack's head, its index (by checksum) and its length are compared, and every part has to lie inside. The gigabytes of weights are not
 //! read for that, which would take as long as packing them: they were compared with their checksums when the pack was made ([`prepare`]), it was
 //! written beside its place, brought to the disk and renamed, and it lies in a folder that only its owner may write. Bytes that a disk changed
-//! later are found by [`prepare`]; as numbers they can spoil a picture and nothing else. A checkpoint itself is trusted no further.
+//! later are found by [`prepare`]; as numbers they can spoil a picture and nothing else. A checkpoint itself is trusted no further. A folder that others may
+//! write to is not used.
+//!
+//! # Which bytes a pack is made of
+//! A checkpoint is hashed as it is mapped, not by its name, and a pack is kept only if each of its files is afterwards what it was when it was mapped.
+//!
+//! # What is removed
+//! What is ours, by its first bytes or its name: the packs used longest ago when room is needed, those of earlier versions when a model is prepared, what
+//! processes left that ended while they wrote. Never what a process uses, what is somebody else's, or, unasked, a later version's.
 //!
 //! # Whose settings
 //! Whether anything is kept, and where, is the program's to say, once for the whole process ([`use_cache`]); without it nothing is kept.
@@ -24,6 +32,7 @@ mod folder;
 mod format;
 pub(crate) mod hashes;
 mod key;
+mod no_pack;
 mod recorder;
 mod writer;
 
@@ -36,6 +45,7 @@ pub use folder::{PackFolder, PackInfo, Removed};
 #[doc(hidden)]
 pub use format::{check, sealed};
 pub use key::PackKey;
+pub use no_pack::NoPack;
 pub(crate) use recorder::Recorder;
 
 /// The folder of packs in the program's cache.

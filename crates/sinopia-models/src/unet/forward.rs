@@ -7,7 +7,7 @@ use super::conditions::{Conditions, Windows};
 use super::request::Plan;
 use super::start::{Origin, Position};
 use super::transformer::Outcome;
-use super::unit::Visit;
+use super::unit::{Unit, Visit};
 use super::{AttnKey, AttnMaps, DenoiserReply, DenoiserRequest, Parting, UNet2DConditionModel};
 use crate::{CancellationToken, Error, Result, cancellation};
 
@@ -156,7 +156,21 @@ impl UNet2DConditionModel {
     pub(super) fn check<'a>(&self, request: &DenoiserRequest<'a>) -> Result<Plan<'a>> {
         let plan = self.check_parts(request)?;
         check_start(request)?;
+        self.check_wanted_maps(request, &plan)?;
         Ok(plan)
+    }
+
+    /// Whether the maps asked for, and the end, lie behind the start.
+    fn check_wanted_maps(&self, request: &DenoiserRequest, plan: &Plan) -> Result<()> {
+        let Some(start) = request.start else { return Ok(()) };
+        let mut passed = self.units[..start.position.unit].iter().flat_map(Unit::keys);
+        match passed.find(|key| plan.records(*key) || plan.stops_at(*key)) {
+            None => Ok(()),
+            Some(key) => {
+                let expected = "one before the layers that are asked for".to_owned();
+                Err(Error::Input { what: "the start of a call", expected, found: format!("one that is past {key}") })
+            }
+        }
     }
 
     /// Whether each part of the request fits the network, whatever there are of texts for each of the latents.
@@ -210,9 +224,9 @@ fn check_start(request: &DenoiserRequest) -> Result<()> {
     if request.deep.is_some() {
         return input("a call with deep features", "no start".to_owned(), "one".to_owned());
     }
-    if start.origin != Origin::of(request) {
-        let expected = format!("one of the same latents and timestep: {:?}", Origin::of(request));
-        return input("the start of a call", expected, format!("{:?}", start.origin));
+    if start.origin != Origin::of(request, start.parting) {
+        let expected = "that of these very latents, and of all else that calls have in common up to there".to_owned();
+        return input("the start of a call", expected, "that of another call".to_owned());
     }
     match (start.parting, texts.is_multiple_of(pictures)) {
         (Parting::Text, true) => Ok(()),

@@ -2,7 +2,7 @@
 //!
 //! Li et al. 2023, arXiv 2301.07093.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Tensor, TensorId};
 use sinopia_nn::{Linear, activation};
 
 use super::per_layer::{KeyValue, LayerId, PerLayer, next_layer_id};
@@ -159,6 +159,11 @@ impl Grounding {
     /// Whether some layer has computed its keys and values already.
     pub fn is_projected(&self) -> bool {
         !self.projected.is_empty()
+    }
+
+    /// Of boxes, phrases and mask: which input it is, whatever its numbers.
+    pub(super) fn ids(&self) -> [TensorId; 3] {
+        [self.boxes.id(), self.phrases.id(), self.mask.id()]
     }
 
     /// How the adapters are wired.

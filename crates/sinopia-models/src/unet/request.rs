@@ -36,9 +36,9 @@ pub struct DenoiserRequest<'a> {
     /// What no pixel is to attend to, in networks that [can erase](crate::Denoiser::can_erase). Nothing is merged then: windows would mix what is erased
     /// into what is not.
     pub eraser: Option<&'a Eraser>,
-    /// What the call has in common with others and need not run again, of the same latents, timestep and `merge_tokens`. One for several texts a picture, as
-    /// the halves of guidance are: `text` then has as many for each of the latents, all pictures' for one half after all pictures' for another. Gradients run
-    /// whole.
+    /// What the call has in common with others and need not run again: made of these very latents (a clone, not their equal), at this timestep with this
+    /// `merge_tokens`. Maps of layers before it cannot be had. One for several texts a picture, as the halves of guidance are: `text` then has as many for each of
+    /// the latents, all pictures' for one half after all pictures' for another. Gradients run whole.
     pub start: Option<&'a SharedStart>,
     /// Looked at before each part of the network; the call then ends with [`Error::Cancelled`].
     pub cancellation: Option<&'a CancellationToken>,

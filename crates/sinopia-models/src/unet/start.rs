@@ -1,14 +1,14 @@
 //! What calls have in common that see the same latents at the same timestep: the beginning of a pass, run once for all of them.
 //!
-//! Nothing is compared: a network knows from how it is built where text, boxes and erasers come in, and up to there calls that differ in those alone are the
-//! same call.
+//! No numbers are compared: a network knows from how it is built where text, boxes and erasers come in, and up to there calls that differ in those alone are the
+//! same call. That they see the very tensors that the beginning was made of is checked.
 
-use candle_core::Tensor;
+use candle_core::{Tensor, TensorId};
 
 use super::conditions::Conditions;
 use super::transformer::Outcome;
 use super::unit::{UnitKind, Visit};
-use super::{AttnKey, DenoiserRequest, UNet2DConditionModel};
+use super::{AttnKey, DenoiserRequest, GroundingWiring, UNet2DConditionModel};
 use crate::{Result, cancellation};
 
 /// In what calls differ that see the same latents at the same timestep.
@@ -34,20 +34,35 @@ pub struct SharedStart {
     pub(super) origin: Origin,
 }
 
-/// What a start was made of, as far as it can be told from a request.
+/// What a start was made of: the very tensors, not others of their shapes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Origin {
-    /// B, H, W, C.
-    latents: Vec<usize>,
+    latents: TensorId,
     timestep: f64,
     merge_tokens: usize,
+    /// What the beginning has seen besides, where calls part behind it.
+    seen: Option<Seen>,
+}
+
+/// Text and boxes that a beginning has seen.
+#[derive(Debug, Clone, PartialEq)]
+struct Seen {
+    text: TensorId,
+    /// Boxes, phrases and mask.
+    boxes: Option<([TensorId; 3], GroundingWiring)>,
 }
 
 impl Origin {
-    /// That a start of this request has.
-    pub(super) fn of(request: &DenoiserRequest) -> Self {
-        let latents = request.latents.dims().to_vec();
-        Self { latents, timestep: request.timestep, merge_tokens: request.merge_tokens }
+    /// That a start of this request has for calls that differ in `parting`.
+    pub(super) fn of(request: &DenoiserRequest, parting: Parting) -> Self {
+        let boxes = request.grounding.map(|grounding| (grounding.ids(), grounding.wiring()));
+        let seen = Seen { text: request.text.embeds().id(), boxes };
+        Self {
+            latents: request.latents.id(),
+            timestep: request.timestep,
+            merge_tokens: request.merge_tokens,
+            seen: (parting == Parting::Eraser).then_some(seen),
+        }
     }
 }
 
@@ -105,7 +120,7 @@ impl UNet2DConditionModel {
             Parting::Text => self.units[unit].start(&position.hidden, &conditions)?,
             Parting::Eraser => None,
         };
-        Ok(Some(SharedStart { parting, position, seen, time: conditions.time, origin: Origin::of(request) }))
+        Ok(Some(SharedStart { parting, position, seen, time: conditions.time, origin: Origin::of(request, parting) }))
     }
 
     /// The unit in which calls part. What is added to the timestep's embedding with a text makes them differ from the first residual block on.

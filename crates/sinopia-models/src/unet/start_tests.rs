@@ -75,14 +75,64 @@ fn a_start_of_something_else_is_refused() {
     let refused = |request: DenoiserRequest| unet.forward(&request).unwrap_err().to_string();
     assert!(refused(DenoiserRequest { timestep: 3.0, ..shared }).contains("the start of a call"));
     assert!(refused(DenoiserRequest { merge_tokens: 2, ..shared }).contains("the start of a call"));
+    // As large, but not the same; and no less the same for being equal.
+    let other = one.latents.affine(1.0, 1.0).unwrap();
+    assert!(refused(DenoiserRequest { latents: &other, ..shared }).contains("that of another call"));
+    assert!(unet.forward(&DenoiserRequest { latents: &one.latents.clone(), ..shared }).is_ok());
     let wide = Inputs::new(&unet, 1, 8, 8);
     assert!(refused(DenoiserRequest { latents: &wide.latents, ..shared }).contains("the start of a call"));
     assert!(refused(DenoiserRequest { start: None, ..shared }).contains("as many as latents, 1"));
     let erasing = unet.shared_start(&request, Parting::Eraser).unwrap().unwrap();
-    assert!(refused(DenoiserRequest { start: Some(&erasing), ..shared }).contains("text embeddings"));
+    assert!(refused(DenoiserRequest { start: Some(&erasing), ..shared }).contains("that of another call"));
     let deep = unet.forward(&request).unwrap().deep.unwrap();
     let shallow = DenoiserRequest { deep: Some(&deep), text: &one.text, ..shared };
     assert!(refused(shallow).contains("no start"));
+}
+
+#[test]
+fn a_start_that_has_seen_text_and_boxes_serves_no_others() {
+    let unet = unet(&gated());
+    let (one, _) = halves(&unet);
+    let boxes = [1, 2].map(|_| grounding(&unet, 1));
+    let request = DenoiserRequest { grounding: Some(&boxes[0]), ..one.request(None, None) };
+    let start = unet.shared_start(&request, Parting::Eraser).unwrap().unwrap();
+    let shared = DenoiserRequest { start: Some(&start), ..request };
+    assert!(unet.forward(&shared).is_ok());
+    let refused = |request: DenoiserRequest| unet.forward(&request).unwrap_err().to_string();
+    let other = Inputs::new(&unet, 1, 8, 6);
+    assert!(refused(DenoiserRequest { text: &other.text, ..shared }).contains("that of another call"));
+    assert!(refused(DenoiserRequest { grounding: Some(&boxes[1]), ..shared }).contains("that of another call"));
+    assert!(refused(DenoiserRequest { grounding: None, ..shared }).contains("that of another call"));
+}
+
+#[test]
+fn maps_of_layers_before_a_start_are_refused() {
+    let unet = unet(&two_levels());
+    let (one, _) = halves(&unet);
+    let plain = one.request(None, None);
+    let start = unet.shared_start(&plain, Parting::Eraser).unwrap().unwrap();
+    let all = Recording::new(unet.attention_keys());
+    let refused = |request: DenoiserRequest| unet.forward(&request).unwrap_err().to_string();
+    let first = unet.attention_keys()[0];
+    for asked in [DenoiserRequest { record: Some(&all), ..plain }, DenoiserRequest { last_key: Some(first), ..plain }] {
+        let message = refused(DenoiserRequest { start: Some(&start), ..asked });
+        assert!(message.contains(&format!("past {first}")), "{message}");
+    }
+    let last = Recording::new([*unet.attention_keys().last().unwrap()]);
+    let behind = DenoiserRequest { record: Some(&last), start: Some(&start), ..plain };
+    assert_eq!(unet.forward(&behind).unwrap().maps.len(), 1);
+}
+
+#[test]
+fn an_empty_batch_is_refused_with_a_start_too() {
+    let unet = unet(&two_levels());
+    let (one, texts) = halves(&unet);
+    let request = one.request(None, None);
+    let start = unet.shared_start(&request, Parting::Text).unwrap().unwrap();
+    let none = one.latents.narrow(0, 0, 0).unwrap();
+    let empty = DenoiserRequest { latents: &none, text: &texts, start: Some(&start), ..request };
+    assert!(unet.forward(&empty).unwrap_err().to_string().contains("latents"));
+    assert!(unet.shared_start(&DenoiserRequest { start: None, ..empty }, Parting::Text).is_err());
 }
 
 #[test]

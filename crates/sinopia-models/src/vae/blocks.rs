@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use sinopia_nn::{Conv2d, GroupNorm, Linear, attention};
 
 use super::VaeConfig;
+use crate::bands::Bands;
 use crate::layers::{conv3x3, group_norm, linear};
 use crate::resnet::{Downsample, ResnetBlock, ResnetOptions, Upsample};
 use crate::{CancellationToken, Result, Weights, cancellation};
@@ -65,8 +66,8 @@ impl Encoder {
 
     /// (B, H, W, 3) to (B, h, w, 2C), given up between two layers if it is cancelled.
     pub(super) fn forward(&self, image: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
-        let hidden = run(&self.blocks, self.conv_in.forward(image)?, cancellation)?;
-        Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
+        let Self { conv_in, blocks, conv_norm_out, conv_out } = self;
+        Half { conv_in, blocks, conv_norm_out, conv_out }.forward(image, cancellation)
     }
 }
 
@@ -95,8 +96,8 @@ impl Decoder {
 
     /// (B, h, w, C) to (B, H, W, 3), given up between two layers if it is cancelled.
     pub(super) fn forward(&self, latents: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
-        let hidden = run(&self.blocks, self.conv_in.forward(latents)?, cancellation)?;
-        Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
+        let Self { conv_in, blocks, conv_norm_out, conv_out } = self;
+        Half { conv_in, blocks, conv_norm_out, conv_out }.forward(latents, cancellation)
     }
 }
 
@@ -122,18 +123,69 @@ fn resnet(config: &VaeConfig, weights: &Weights, in_channels: usize, out_channel
     Ok(Layer::Resnet(ResnetBlock::load(weights, options)?))
 }
 
-fn run(layers: &[Layer], mut hidden: Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
-    for layer in layers {
-        cancellation::check(cancellation)?;
-        hidden = match layer {
-            Layer::Resnet(resnet) => resnet.forward(&hidden, None)?,
-            Layer::Attention(attention) => attention.forward(&hidden)?,
-            Layer::Downsample(downsample) => downsample.forward(&hidden)?,
-            Layer::Upsample(upsample) => upsample.forward(&hidden)?,
-        };
+/// What both halves are: a convolution, layers, a norm and a convolution.
+struct Half<'a> {
+    conv_in: &'a Conv2d,
+    blocks: &'a [Layer],
+    conv_norm_out: &'a GroupNorm,
+    conv_out: &'a Conv2d,
+}
+
+impl Half<'_> {
+    /// (B, H, W, C) to (B, H', W', C'), given up between two layers if it is cancelled.
+    fn forward(&self, x: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        if !x.device().is_cpu() || x.track_op() {
+            return self.forward_whole(x, cancellation);
+        }
+        // Image by image, and those in bands: the finest grids are hundreds of megabytes each.
+        let images = (0..x.dim(0)?).map(|image| self.forward_in_bands(&x.narrow(0, image, 1)?, cancellation));
+        let mut images = images.collect::<Result<Vec<_>>>()?;
+        match images.len() {
+            1 => Ok(images.swap_remove(0)),
+            _ => Ok(Tensor::cat(&images, 0)?),
+        }
     }
-    cancellation::check(cancellation)?; // the last convolution works on the finest grid
-    Ok(hidden)
+
+    fn forward_in_bands(&self, image: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        let mut hidden = Bands::whole(image.clone())?.convolve(self.conv_in)?;
+        for layer in self.blocks {
+            cancellation::check(cancellation)?;
+            hidden = layer.forward_bands(hidden)?;
+        }
+        cancellation::check(cancellation)?; // the last convolution works on the finest grid
+        Ok(hidden.normalise_and_convolve(self.conv_norm_out, self.conv_out)?.into_whole()?)
+    }
+
+    fn forward_whole(&self, x: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Tensor> {
+        let mut hidden = self.conv_in.forward(x)?;
+        for layer in self.blocks {
+            cancellation::check(cancellation)?;
+            hidden = layer.forward(&hidden)?;
+        }
+        cancellation::check(cancellation)?;
+        Ok(self.conv_out.forward(&self.conv_norm_out.forward_silu(&hidden)?)?)
+    }
+}
+
+impl Layer {
+    fn forward(&self, x: &Tensor) -> sinopia_nn::Result<Tensor> {
+        match self {
+            Self::Resnet(resnet) => resnet.forward(x, None),
+            Self::Attention(attention) => attention.forward(x),
+            Self::Downsample(downsample) => downsample.forward(x),
+            Self::Upsample(upsample) => upsample.forward(x),
+        }
+    }
+
+    fn forward_bands(&self, x: Bands) -> sinopia_nn::Result<Bands> {
+        match self {
+            Self::Resnet(resnet) => resnet.forward_bands(x),
+            // It sees all pixels at once, on the coarsest grid.
+            Self::Attention(attention) => Bands::whole(attention.forward(&x.into_whole()?)?),
+            Self::Downsample(downsample) => downsample.forward_bands(x),
+            Self::Upsample(upsample) => upsample.forward_bands(x),
+        }
+    }
 }
 
 /// One head of self-attention over the pixels of an image, added to it.

@@ -14,6 +14,9 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sinopia_layout::limits::{SAFETENSORS_HEADER_BYTES, TENSOR_AXES, TENSORS};
 
+use crate::identity::FileIdentity;
+use crate::packs::hashes::remembered;
+use crate::sha256::sha256_in_pieces;
 use crate::{Error, Result};
 
 /// The length of the length, in bytes.
@@ -21,8 +24,51 @@ const LENGTH_BYTES: usize = 8;
 
 /// The bytes of a file: mapped, or part of the program.
 pub(crate) enum Bytes {
-    Mapped(Mmap),
+    Mapped(MappedFile),
     Static(&'static [u8]),
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.as_slice().len())
+    }
+}
+
+/// A mapped file, open as long as it is mapped: so it can be asked whether it is still what was mapped, whatever its path names now.
+pub(crate) struct MappedFile {
+    map: Mmap,
+    file: File,
+    /// What it was when it was mapped.
+    identity: FileIdentity,
+}
+
+impl MappedFile {
+    /// The SHA-256 of what is mapped, remembered where anything is kept.
+    pub(crate) fn sha256(&self) -> [u8; 32] {
+        remembered(
+            &self.identity,
+            || sha256_in_pieces(&self.map, |range| release(&self.map, range)),
+            || !self.has_changed(),
+        )
+    }
+
+    /// Whether the file was written to, or lost its name, since it was mapped. Then nobody knows which bytes were read before and which after.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.file.metadata().map_or(true, |metadata| FileIdentity::of(&metadata) != self.identity)
+    }
+}
+
+/// Gives pages of a map back to the system, which reads them again from the file when they are touched.
+fn release(map: &Mmap, range: Range<usize>) {
+    #[cfg(unix)]
+    if !range.is_empty() {
+        #[expect(unsafe_code, reason = "the only way to give mapped pages back while the map lives")]
+        // SAFETY: the map is read-only and backed by the file, so a page that is dropped is read from the file again when touched;
+        // no write can be lost. Failure is harmless: the pages stay until memory runs short.
+        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    }
+    #[cfg(not(unix))]
+    let _ = (map, range);
 }
 
 impl Bytes {
@@ -35,8 +81,8 @@ impl Bytes {
             }
             other => other.map_err(read_error)?,
         };
-        let size = file.metadata().map_err(read_error)?.len();
-        if size == 0 {
+        let identity = FileIdentity::of(&file.metadata().map_err(read_error)?);
+        if identity.size == 0 {
             return Ok(Self::Static(&[]));
         }
         #[expect(
@@ -46,13 +92,13 @@ impl Bytes {
         // SAFETY: the map is private to this value and only read. Another process that truncates the file while we read would end
         // ours with a bus error; like every program that maps checkpoints we rely on nobody doing that.
         let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(MappedFile { map, file, identity }))
     }
 
     /// All of it.
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(MappedFile { map, .. }) => map,
             Self::Static(bytes) => bytes,
         }
     }
@@ -62,19 +108,33 @@ impl Bytes {
         &self.as_slice()[range]
     }
 
+    /// Whether [`Self::read_at`] reads it.
+    pub(crate) fn can_be_read_at(&self) -> bool {
+        cfg!(unix) && matches!(self, Self::Mapped(_))
+    }
+
+    /// Reads bytes of the open file, not of the map.
+    pub(crate) fn read_at(&self, start: usize, out: &mut [u8]) -> std::io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Self::Mapped(MappedFile { file, .. }) => std::os::unix::fs::FileExt::read_exact_at(file, out, start as u64),
+            _ => Err(std::io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Tells the system that these pages have served, so that the file does not stay in memory beside its copy.
     pub(crate) fn release(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if let Self::Mapped(map) = self
-            && !range.is_empty()
-        {
-            #[expect(unsafe_code, reason = "the only way to give mapped pages back while the map lives")]
-            // SAFETY: the map is read-only and backed by the file, so a page that is dropped is read from the file again when touched;
-            // no write can be lost. Failure is harmless: the pages stay until memory runs short.
-            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+        if let Self::Mapped(MappedFile { map, .. }) = self {
+            release(map, range);
         }
-        #[cfg(not(unix))]
-        let _ = range;
+    }
+
+    /// The file that is mapped; none of what is part of the program, or empty.
+    pub(crate) fn mapped(&self) -> Option<&MappedFile> {
+        match self {
+            Self::Mapped(file) => Some(file),
+            Self::Static(_) => None,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod parameter;
 mod patch;
 mod pickle;
 mod read;
+mod rows;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -24,11 +25,12 @@ use crate::testing::MadeUp;
 use crate::{DeviceKind, Error, Result};
 use kind::FileKind;
 pub(crate) use kind::OtherKind;
-use mapped::{Bytes, Header, Record};
+use mapped::{Bytes, Header, MappedFile, Record};
 pub(crate) use packed::PackAccess;
 use packed::PackView;
 pub use parameter::Parameter;
 pub use patch::{LowRank, WeightDelta, WeightPatch};
+pub(crate) use rows::{MappedRows, Rows, StoredRows};
 
 /// How frozen weights are kept in memory, and with it how they are multiplied on the CPU: bf16 weights in bf16 with f32 sums, all others in
 /// f32. Vectors (biases, norms) are always f32.
@@ -284,6 +286,48 @@ impl Weights {
         Ok(tensor)
     }
 
+    /// The tensor `name` of this shape (N, C), to be read row by row: from a pack or the file as it lies where it can be, else as [`Weights::get`]
+    /// gives it.
+    ///
+    /// # Errors
+    /// As [`Weights::get`].
+    pub(crate) fn rows(&self, name: &str, shape: [usize; 2]) -> Result<Rows> {
+        match self.kept_rows(name, shape) {
+            Some(rows) => Ok(Rows::Mapped(rows)),
+            // All that is wrong with it is found by reading it once.
+            None => self.get(name, &shape).map(|tensor| match self.stored_rows(name, shape) {
+                Some(rows) => Rows::Stored(rows),
+                None => Rows::Tensor(tensor),
+            }),
+        }
+    }
+
+    /// The rows of the tensor `name` as they lie in the file, if they are the same numbers there as in memory.
+    fn stored_rows(&self, name: &str, shape: [usize; 2]) -> Option<StoredRows> {
+        let (alias, full_name) = (self.try_resolve(name)?, self.full_name(name));
+        let is_patched = self.patches.iter().any(|patch| patch.changes(&full_name));
+        if is_patched || self.pack.is_some() || !self.device.is_cpu() || !matches!(alias.transform, Transform::AsIs) {
+            return None;
+        }
+        let (file, record) = self.store.records.get(&alias.file_name)?;
+        let dtype = match record.format.as_str() {
+            "F16" => DType::F16,
+            "BF16" => DType::BF16,
+            "F32" => DType::F32,
+            _ => return None,
+        };
+        let in_memory = target_dtype(&shape, &record.format, self.precision_for(&shape));
+        let file = &self.store.files[*file].bytes;
+        let is_same = record.shape == shape && (in_memory == dtype || in_memory == DType::F32);
+        (is_same && file.can_be_read_at()).then(|| StoredRows {
+            file: file.clone(),
+            start: record.range.start,
+            count: shape[0],
+            dtype,
+            width: shape[1],
+        })
+    }
+
     /// [`Weights::get`] from the checkpoint, whatever is packed.
     fn read_whole(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         if let Some(made_up) = &self.store.made_up {
@@ -500,6 +544,22 @@ impl Weights {
                 tensor.narrow(0, index * rows, rows)?.force_contiguous()?
             }
         })
+    }
+
+    /// The mapped file that is called `name` in messages.
+    pub(crate) fn mapped_file(&self, name: &str) -> Option<&MappedFile> {
+        self.store.files.iter().find(|file| file.name == name)?.bytes.mapped()
+    }
+
+    /// The first of its files that is no longer what was mapped, by its name in messages.
+    pub(crate) fn changed_file(&self) -> Option<&str> {
+        let has_changed = |file: &&File| file.bytes.mapped().is_some_and(MappedFile::has_changed);
+        self.store.files.iter().find(has_changed).map(|file| file.name.as_str())
+    }
+
+    /// Whether adapters change any of them.
+    pub(crate) fn is_patched(&self) -> bool {
+        !self.patches.is_empty()
     }
 
     fn file_of(&self, name: &str) -> &str {

@@ -8,7 +8,7 @@ use sinopia_nn::SharedBytes;
 use sinopia_nn::packed::PackedWeight;
 use sinopia_nn::{Conv2d, Conv2dOptions, Linear};
 
-use super::Weights;
+use super::{MappedRows, Weights};
 use crate::Result;
 use crate::packs::{Pack, Recorder};
 
@@ -76,6 +76,14 @@ impl Weights {
     pub(super) fn kept_tensor(&self, name: &str, shape: &[usize]) -> Option<Tensor> {
         match &self.pack.as_ref()?.access {
             PackAccess::Reads(pack) => pack.tensor(&self.kept_name(name)?, shape),
+            PackAccess::Records(_) => None,
+        }
+    }
+
+    /// The rows of the tensor `name` as they lie in a pack.
+    pub(super) fn kept_rows(&self, name: &str, shape: [usize; 2]) -> Option<MappedRows> {
+        match &self.pack.as_ref()?.access {
+            PackAccess::Reads(pack) => pack.rows(&self.kept_name(name)?, shape),
             PackAccess::Records(_) => None,
         }
     }

@@ -58,9 +58,18 @@ impl Desk {
         path
     }
 
-    /// All files in the folder of packs.
+    /// All files in the folder of packs but its lock.
     fn files(&self) -> usize {
-        std::fs::read_dir(self.options.packs().path()).map_or(0, Iterator::count)
+        let is_file = |entry: &std::io::Result<std::fs::DirEntry>| entry.as_ref().unwrap().file_name() != ".lock";
+        std::fs::read_dir(self.options.packs().path()).map_or(0, |entries| entries.filter(is_file).count())
+    }
+
+    /// The text encoder's file, and its bytes with the sign of the last weight changed, one of the last norm.
+    fn changed_file(&self) -> (PathBuf, Vec<u8>) {
+        let path = self.home.path().join("model/text_encoder/model.safetensors");
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 0x80;
+        (path, bytes)
     }
 }
 
@@ -141,7 +150,8 @@ fn what_is_no_pack_is_told_and_made_anew() {
         let problem = built.problem.unwrap();
         assert!(problem.contains("not used") && problem.contains(path.to_str().unwrap()), "{problem}");
         desk.options.makes_packs = true;
-        assert_eq!(desk.build().pack, PackUse::Made);
+        let built = desk.build();
+        assert_eq!((built.pack, built.problem), (PackUse::Made, None));
         assert_eq!(std::fs::read(&path).unwrap(), good);
     }
 }
@@ -151,11 +161,8 @@ fn a_pack_of_another_key_in_its_place_is_not_used() {
     let mut desk = Desk::new();
     desk.build();
     let path = desk.pack();
-    let vae = desk.home.path().join("model/vae/diffusion_pytorch_model.safetensors");
-    let mut bytes = std::fs::read(&vae).unwrap();
-    let last = bytes.len() - 2;
-    bytes[last] ^= 1;
-    std::fs::write(&vae, bytes).unwrap();
+    let (path_of_weights, bytes) = desk.changed_file();
+    std::fs::write(&path_of_weights, bytes).unwrap();
     desk.options.makes_packs = false;
     // Of what the checkpoint was before.
     assert_eq!(desk.build().pack, PackUse::Missing);
@@ -209,19 +216,24 @@ fn without_a_folder_or_room_networks_are_built_all_the_same() {
     }
 }
 
-#[test]
-fn weights_that_an_adapter_changes_do_not_come_from_the_pack() {
-    let desk = Desk::new();
-    desk.build();
-    let mut checkpoint = desk.checkpoint();
+/// The same with an adapter for one weight of its text encoder.
+fn adapted(mut checkpoint: Checkpoint) -> Checkpoint {
     let weights = &checkpoint.text_encoder.weights;
     let name = weights.names().into_iter().find(|name| name.ends_with("q_proj.weight")).unwrap();
     let &[rows, columns] = weights.shape(&name).unwrap().as_slice() else { panic!("a matrix") };
     let mut patch = WeightPatch::new("style", 1.0);
     let delta = LowRank::new(&normal(1, &[rows, 2]).unwrap(), &normal(2, &[2, columns]).unwrap(), None).unwrap();
     patch.insert(name, delta);
-    let plain = results(&load(&checkpoint).unwrap());
     checkpoint.text_encoder.weights = weights.patched(patch).unwrap();
+    checkpoint
+}
+
+#[test]
+fn weights_that_an_adapter_changes_do_not_come_from_the_pack() {
+    let desk = Desk::new();
+    desk.build();
+    let plain = results(&load(&desk.checkpoint()).unwrap());
+    let checkpoint = adapted(desk.checkpoint());
     let expected = results(&load(&checkpoint).unwrap());
     let built = build_with(&checkpoint, &desk.options, load).unwrap();
     assert_ne!(plain, expected);
@@ -245,4 +257,93 @@ fn a_pack_in_use_is_mapped_and_stays_where_it_is() {
         std::thread::yield_now();
     }
     assert_eq!(desk.options.packs().clear(|_| true).unwrap().packs, 1);
+}
+
+#[test]
+fn a_file_that_took_the_name_of_the_opened_one_does_not_lend_it_its_hash() {
+    let desk = Desk::new();
+    let opened = desk.checkpoint();
+    let before = results(&load(&opened).unwrap());
+    let (path, bytes) = desk.changed_file();
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, bytes).unwrap();
+    std::fs::rename(&beside, &path).unwrap();
+    // What is mapped is the file of before: no pack of it is kept, least of all as one of the other.
+    let built = build_with(&opened, &desk.options, load).unwrap();
+    assert_eq!((built.pack, results(&built.networks), desk.files()), (PackUse::Missing, before.clone(), 0));
+    assert!(built.problem.unwrap().contains("changed, moved or replaced"));
+    let now = desk.checkpoint();
+    assert_ne!(opened.content_hash().unwrap(), now.content_hash().unwrap());
+    let expected = results(&load(&now).unwrap());
+    assert_eq!((desk.build().pack, desk.build().pack), (PackUse::Made, PackUse::Used));
+    assert!(results(&desk.build().networks) == expected && expected != before);
+}
+
+#[test]
+fn a_file_that_is_written_to_while_it_is_packed_leaves_no_pack() {
+    let desk = Desk::new();
+    let (path, bytes) = desk.changed_file();
+    let load_and_overwrite = |checkpoint: &Checkpoint| {
+        let networks = load(checkpoint)?;
+        std::thread::sleep(std::time::Duration::from_millis(20)); // another tick of the file system's clock
+        std::fs::write(&path, &bytes).unwrap();
+        Ok::<_, Error>(networks)
+    };
+    let built = build_with(&desk.checkpoint(), &desk.options, load_and_overwrite).unwrap();
+    assert_eq!((built.pack, desk.files()), (PackUse::Missing, 0));
+    assert!(built.problem.unwrap().contains("text_encoder"));
+    let error = prepare::<_, Error>(&desk.checkpoint(), &desk.options, load_and_overwrite).unwrap_err();
+    assert!(error.to_string().contains("changed, moved or replaced") && desk.files() == 0, "{error}");
+}
+
+#[test]
+fn weights_that_an_adapter_changes_are_not_packed() {
+    let desk = Desk::new();
+    let checkpoint = adapted(desk.checkpoint());
+    let expected = results(&load(&checkpoint).unwrap());
+    let built = build_with(&checkpoint, &desk.options, load).unwrap();
+    assert_eq!((built.pack, results(&built.networks), desk.files()), (PackUse::Missing, expected, 0));
+    let error = prepare::<_, Error>(&checkpoint, &desk.options, load).unwrap_err();
+    assert!(error.to_string().contains("adapters"), "{error}");
+    assert_eq!(desk.build().pack, PackUse::Made);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_others_may_write_to_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::new();
+    let expected = results(&desk.build().networks);
+    std::fs::set_permissions(desk.options.packs().path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let built = desk.build();
+    assert_eq!((built.pack, results(&built.networks), desk.packs().len()), (PackUse::Missing, expected, 1));
+    assert!(built.problem.unwrap().contains("others may write"));
+}
+
+/// A process that may write only some kilobytes to a file: all that it learns of its disk is that it takes no more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_takes_no_more_is_told_and_keeps_nothing() {
+    const CACHE: &str = "SINOPIA_TEST_LIMITED_CACHE";
+    if let Some(folder) = std::env::var_os(CACHE) {
+        let options = CacheOptions { makes_packs: true, ..CacheOptions::new(folder) };
+        let source = ModelSource::Folder(SMALL.into());
+        let checkpoint = Checkpoint::open(&source, &OpenOptions::default(), &NoProgress).unwrap();
+        let expected = results(&load(&checkpoint).unwrap());
+        let built = build_with(&checkpoint, &options, load).unwrap();
+        assert_eq!((built.pack, results(&built.networks)), (PackUse::Missing, expected));
+        assert!(built.problem.unwrap().contains("not kept in"));
+        assert!(prepare::<_, Error>(&checkpoint, &options, load).is_err());
+        return;
+    }
+    let desk = Desk::new();
+    let name = "packs::build::tests::a_disk_that_takes_no_more_is_told_and_keeps_nothing";
+    // Writing beyond the limit is an error then, and no signal.
+    let script = format!("trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact {name}");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &script]).arg(std::env::current_exe().unwrap()).env(CACHE, &desk.options.folder);
+    let output = shell.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert!(desk.options.packs().path().is_dir() && desk.files() == 0);
 }
