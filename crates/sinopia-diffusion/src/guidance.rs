@@ -180,12 +180,16 @@ impl<'a> Guide<'a> {
     /// The latents after this step's updates: `z ← z − √(1−ᾱ)·∂(loss_scale·L)/∂z` (or as [`StepSize`] says), at most `max_iter[index]` times while L is above the threshold.
     ///
     /// z is variance preserving; latents of schedulers that scale them by 1/√ᾱ are moved by the same amount, scaled (see
-    /// [`NoiseLevel::guidance_step`](crate::schedulers::NoiseLevel::guidance_step)).
+    /// [`NoiseLevel::guidance_step`](crate::schedulers::NoiseLevel::guidance_step)). Before a step that uses deep features of an earlier one they stay: what the loss
+    /// would move is not looked at there.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if loss or gradient is not a number; [`Error::Cancelled`].
     pub fn update(&mut self, latents: Tensor, step: &GuidedStep, run: &Run) -> Result<Tensor> {
         let (mut latents, GuidedStep { index, sampler, .. }) = (latents, *step);
+        if !sampler.runs_deep(index) {
+            return Ok(latents);
+        }
         let factor = self.step_size.factor(sampler.noise_level(index), index, sampler.num_calls());
         let length = factor * self.options.loss_scale;
         for _ in 0..self.options.iterations(index, sampler.num_scheduled()) {

@@ -65,7 +65,7 @@ pub use edit::{Edit, EditOptions, EditSource, Edited, Operation, edit, edit_with
 pub use error::{Error, Result};
 pub use image::{Image, ImageSize};
 pub use init::{Init, PixelMask};
-pub use masked::{FrozenObjects, MaskedPass, Removal};
+pub use masked::{FrozenObjects, MaskedPass, Removal, View};
 pub use model_id::ModelId;
 pub use observer::{AttentionReport, Observer, Run, Silent, Stage, StepReport, Timing};
 pub use painting::{GuidanceReport, PaintRequest, PaintedObject, Painting, Prompts, Sampling, Shortcuts};

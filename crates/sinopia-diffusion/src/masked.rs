@@ -3,7 +3,7 @@
 //! Start reading at [`MaskedPass::run`].
 
 use candle_core::Tensor;
-use sinopia_layout::GridMask;
+use sinopia_layout::{Grid, GridMask};
 use sinopia_models::checkpoint::Constructor;
 use sinopia_models::denoiser::Eraser;
 
@@ -25,24 +25,38 @@ pub struct FrozenObjects<'a> {
     pub num_calls: usize,
 }
 
-/// Cells of a masked pass whose own picture is not wanted any more: what surrounds them grows over them.
+/// A masked pass whose cells' own picture is not wanted any more: what surrounds them grows over them.
 ///
-/// There the prediction is `ε_plain + s·(ε_erased − ε_plain)`: away from what the network would paint if these cells saw themselves, towards what it paints if
+/// The prediction is `ε_plain + s·(ε_erased − ε_plain)`: away from what the network would paint if these cells saw themselves, towards what it paints if
 /// nothing sees them. It is linear in the prediction, whichever type that is of. A denoiser that cannot erase predicts from the text alone.
 ///
 /// Source: AttentiveEraser, Sun et al. 2024, arXiv 2412.12974 (self-attention redirection guidance, similarity suppression).
 #[derive(Debug, Clone, Copy)]
-pub struct Removal<'a> {
-    /// The cells.
-    pub cells: &'a GridMask,
-    /// What the network is conditioned on there: what is behind them.
-    pub text: &'a GuidedText,
+pub struct Removal {
     /// s. Published: 9.
     pub scale: f64,
     /// What the scores of erased queries are multiplied with in the first calls. Published: 0.3.
     pub suppression: f64,
     /// In how many calls of the pass. Published: 10 of 40.
     pub suppressed_calls: usize,
+}
+
+/// What the network sees of the picture in some calls of a masked pass, and what it is told of it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The first call that sees this; it goes on until the next view's.
+    pub from: usize,
+    /// The part of the picture.
+    pub window: Window,
+    /// What the network is conditioned on: the text of this part, or, where something is removed, of what is behind it.
+    pub text: &'a GuidedText,
+}
+
+impl<'a> View<'a> {
+    /// All of the picture, by one text, in every call.
+    pub fn whole(picture: Grid, text: &'a GuidedText) -> Self {
+        Self { from: 0, window: Window::whole(picture), text }
+    }
 }
 
 /// Some cells of a finished picture, to be denoised again.
@@ -59,14 +73,12 @@ pub struct MaskedPass<'a> {
     pub sampling: &'a Sampling,
     /// How the scheduler's config is read: [`Method::constructor`](crate::methods::Method::constructor) of the method that painted it.
     pub constructor: Constructor,
-    /// What the network is conditioned on.
-    pub text: &'a GuidedText,
+    /// What the network sees: in the order of their calls, the first from the pass's first call on, or before.
+    pub views: Vec<View<'a>>,
     /// The picture's states.
     pub source: &'a Trajectory,
     /// The cells that are denoised again.
     pub cells: &'a GridMask,
-    /// What the network sees of the picture: the text is that of this part.
-    pub window: Window,
     /// The first call that is made, one that [`Pipeline::first_call`] answers.
     pub first: usize,
     /// The latents to begin with, in the scheduler's scale at that call: (1, H, W, C). What is outside the mask does not matter.
@@ -75,8 +87,8 @@ pub struct MaskedPass<'a> {
     pub noise: NoiseSource,
     /// Objects pasted in for a while.
     pub frozen: Option<FrozenObjects<'a>>,
-    /// Objects taken out.
-    pub removal: Option<Removal<'a>>,
+    /// Whether what is in the cells is taken out.
+    pub removal: Option<Removal>,
     /// What the run is told.
     pub stage: Stage,
 }
@@ -129,26 +141,36 @@ impl MaskedPass<'_> {
         Trajectory::new(before.collect::<Result<Vec<_>>>()?.into_iter().chain(new).collect())
     }
 
-    /// The prediction for these latents, in the window, and zeros around it.
-    fn predict(&self, sampler: &mut Sampler, latents: &Tensor, index: usize) -> Result<Tensor> {
-        let prediction = self.predict_seen(sampler, &self.window.of(latents)?, index)?;
-        self.window.put(&prediction, &latents.zeros_like()?)
+    /// What the network sees at a call.
+    fn view(&self, index: usize) -> Result<&View<'_>> {
+        let none = || Error::Mismatch {
+            what: "the views of a masked pass",
+            found: format!("none of call {index}"),
+            expected: format!("one from call {} on", self.first),
+        };
+        self.views.iter().rev().find(|view| view.from <= index).ok_or_else(none)
     }
 
-    /// The prediction for what the network sees: where something is removed, one of its own.
-    fn predict_seen(&self, sampler: &mut Sampler, latents: &Tensor, index: usize) -> Result<Tensor> {
-        let plain = |sampler: &mut Sampler| Ok(sampler.predict(latents, index, self.text, None)?.prediction);
-        match &self.removal {
-            Some(removal) if !removal.cells.is_empty() => {
-                let cells = self.window.mask(removal.cells);
-                let removed = removal.predict(sampler, latents, &cells, index, self.first)?;
-                if removal.cells == self.cells {
-                    return Ok(removed);
-                }
-                CellSelect::new(&cells, self.pipeline.device())?.of(&removed, &plain(sampler)?)
-            }
-            _ => plain(sampler),
+    /// The prediction for these latents, in the window, and zeros around it.
+    fn predict(&self, sampler: &mut Sampler, latents: &Tensor, index: usize) -> Result<Tensor> {
+        let view = self.view(index)?;
+        let prediction = self.predict_seen(sampler, view, &view.window.of(latents)?, index)?;
+        view.window.put(&prediction, &latents.zeros_like()?)
+    }
+
+    /// The prediction for what the network sees.
+    fn predict_seen(&self, sampler: &mut Sampler, view: &View, latents: &Tensor, index: usize) -> Result<Tensor> {
+        let Some(removal) = &self.removal else {
+            return Ok(sampler.predict(latents, index, view.text, None)?.prediction);
+        };
+        if !sampler.can_erase() {
+            return sampler.predict_beside(latents, index, view.text);
         }
+        let is_suppressed = index < self.first + removal.suppressed_calls;
+        let query_scale = if is_suppressed { removal.suppression } else { 1.0 };
+        let eraser = Eraser::new(view.window.mask(self.cells), query_scale)?;
+        let [plain, erased] = sampler.predict_erasing(latents, index, view.text, &eraser)?;
+        Ok((&plain + ((erased - &plain)? * removal.scale)?)?)
     }
 
     /// The sampler that painted the picture, told where it begins.
@@ -171,26 +193,6 @@ impl MaskedPass<'_> {
             Some(frozen) if index < self.first + frozen.num_calls => frozen.collage.restore_foreground(latents, index),
             _ => Ok(latents),
         }
-    }
-}
-
-impl Removal<'_> {
-    /// The prediction, of which only its `cells` of these latents are meant.
-    fn predict(
-        &self,
-        sampler: &mut Sampler,
-        latents: &Tensor,
-        cells: &GridMask,
-        index: usize,
-        first: usize,
-    ) -> Result<Tensor> {
-        if !sampler.can_erase() {
-            return sampler.predict_beside(latents, index, self.text);
-        }
-        let query_scale = if index < first + self.suppressed_calls { self.suppression } else { 1.0 };
-        let eraser = Eraser::new(cells.clone(), query_scale)?;
-        let [plain, erased] = sampler.predict_erasing(latents, index, self.text, &eraser)?;
-        Ok((&plain + ((erased - &plain)? * self.scale)?)?)
     }
 }
 

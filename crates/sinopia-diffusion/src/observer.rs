@@ -103,6 +103,11 @@ pub trait Observer: Sync {
     /// Something that the person who asked for the picture should know.
     fn warning(&self, _warning: &str) {}
 
+    /// Whether the pictures of objects painted alone are looked at; they are decoded for nobody else, whatever the method's `object_images` says.
+    fn wants_object_images(&self) -> bool {
+        true
+    }
+
     /// Whether [`attention`](Self::attention) is of interest; maps are not made ready otherwise.
     fn wants_attention(&self) -> bool {
         false
@@ -217,6 +222,11 @@ impl<'a> Run<'a> {
     /// Reports a finished step.
     pub fn step(&self, report: &StepReport) {
         self.observer.step(report);
+    }
+
+    /// Whether somebody looks at the pictures of objects painted alone.
+    pub fn wants_object_images(&self) -> bool {
+        self.observer.wants_object_images()
     }
 
     /// Whether somebody wants to see attention maps.

@@ -52,7 +52,7 @@ pub struct Shortcuts {
     /// (Kynkäänniemi et al. 2024, arXiv 2404.07724).
     pub guidance_interval: (f64, f64),
     /// The deep layers are run in every n-th step, and their features are used in the steps between. Default: 1, in every step (DeepCache, Ma et
-    /// al. 2023, arXiv 2312.00858). Steps whose attention is recorded are run whole.
+    /// al. 2023, arXiv 2312.00858). Attention is guided in steps that run them, and nowhere else.
     pub deep_every: usize,
     /// On the finest grid, keys and values of self-attention are the means of windows of this side. Default: 1, every pixel (token downsampling, Smith et al.
     /// 2024, arXiv 2402.13573), in guidance passes too.

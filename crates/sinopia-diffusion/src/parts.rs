@@ -92,7 +92,10 @@ impl<'a> Parts<'a> {
         match part {
             Part::Step => self.step(cancellation),
             Part::Guidance => self.guidance(cancellation),
-            Part::Decode => Ok(self.pipeline.vae().decode_cancellable(&self.latents, cancellation)?),
+            Part::Decode => {
+                self.pipeline.make_room(self.pipeline.native_size());
+                Ok(self.pipeline.vae().decode_cancellable(&self.latents, cancellation)?)
+            }
             Part::Encode => embeds(self.pipeline, cancellation),
         }
     }

@@ -49,8 +49,12 @@ pub struct Recipe {
     /// What read the prompts besides the checkpoint's own text encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ella: Option<EllaId>,
-    /// How the weights were kept in memory: `f32`, `bf16` or `auto`.
+    /// How the weights were kept in memory: `f32`, `bf16`, `int8` or `auto`.
     pub precision: String,
+    /// With `int8`, the instructions that multiplied bytes, as `sinopia bench` names them: what is multiplied in 8 bits and what in f32 differs between
+    /// them, and so do pictures a little.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_in_8_bits: Option<String>,
     /// The picture that it was made of, where that was not painted but inverted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inverted: Option<InvertedSource>,
@@ -192,6 +196,7 @@ impl Recipe {
             sam: None,
             ella: None,
             precision: precision.to_owned(),
+            used_in_8_bits: (precision == "int8").then(|| sinopia_nn::instructions().used_in_8_bits.to_owned()),
             inverted: None,
             edits: Vec::new(),
             checked: None,
@@ -425,6 +430,7 @@ mod tests {
             }),
             init: None,
             precision: "auto".to_owned(),
+            used_in_8_bits: None,
             inverted: None,
             edits: Vec::new(),
             checked: None,
@@ -460,6 +466,13 @@ mod tests {
         assert_eq!((inverted.format, Recipe::from_json(&inverted.to_json()).unwrap()), (2, inverted.clone()));
         let older = edited.to_json().replace(r#""format":2"#, r#""format":1"#);
         assert!(Recipe::from_json(&older).unwrap_err().to_string().contains("format 2"));
+    }
+
+    #[test]
+    fn what_multiplied_bytes_is_written_down() {
+        let told = Recipe { precision: "int8".to_owned(), used_in_8_bits: Some("avx2".to_owned()), ..recipe() };
+        assert!(told.to_json().contains(r#""used_in_8_bits":"avx2""#) && !recipe().to_json().contains("8_bits"));
+        assert_eq!(Recipe::from_json(&told.to_json()).unwrap(), told);
     }
 
     #[test]

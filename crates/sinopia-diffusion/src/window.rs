@@ -1,7 +1,7 @@
 //! A part of a picture that is denoised by itself: what surrounds a change.
 //!
 //! The network is run on a rectangle around the cells that change, so that its work goes with the change and not with the picture. It sees the rest of the picture as far
-//! as the margin reaches, and what is painted there is asked for in the rectangle's own terms: its objects, with their boxes on it. "Inpaint only masked" of
+//! as the margin reaches, and what is painted there is asked for in the rectangle's own terms: objects with their boxes on it. "Inpaint only masked" of
 //! AUTOMATIC1111's web UI and "crop and stitch" of ComfyUI do the same.
 
 use candle_core::Tensor;

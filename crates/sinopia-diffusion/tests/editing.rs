@@ -14,10 +14,9 @@ use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::methods::{self, METHODS};
 use sinopia_diffusion::noise::{NoiseSource, Seed};
 use sinopia_diffusion::schedulers::SchedulerKind;
-use sinopia_diffusion::window::Window;
 use sinopia_diffusion::{
     ChangeMask, Image, ImageSize, Init, MaskFrame, MaskedPass, PaintRequest, Painting, Pipeline, PixelMask, Run,
-    Sampling, Stage, Trajectory, paste,
+    Sampling, Stage, Trajectory, View, paste,
 };
 use sinopia_layout::{Canvas, Layout, LayoutObject, PixelBox};
 use sinopia_models::checkpoint::{Checkpoint, Constructor, ModelSource, OpenOptions};
@@ -103,10 +102,9 @@ fn change(painting: &Painting, mask: &ChangeMask, strength: f64, constructor: Co
         pipeline,
         sampling: &painting.sampling,
         constructor,
-        text: &text,
+        views: vec![View::whole(source.size().grid(), &text)],
         source,
         cells: mask.cells(),
-        window: Window::whole(source.size().grid()),
         first,
         inside,
         noise: NoiseSource::new(Seed(9)),

@@ -80,6 +80,14 @@ struct Painted {
 impl Painted {
     fn new(method: &str, scheduler: Option<SchedulerKind>, pipeline: &Pipeline) -> Self {
         let sampling = Sampling { num_inference_steps: STEPS, scheduler, ..Sampling::new(Seed(3), 128, 128) };
+        Self::sampled(method, sampling, pipeline)
+    }
+
+    fn with_steps(method: &str, num_inference_steps: usize, pipeline: &Pipeline) -> Self {
+        Self::sampled(method, Sampling { num_inference_steps, ..Sampling::new(Seed(3), 128, 128) }, pipeline)
+    }
+
+    fn sampled(method: &str, sampling: Sampling, pipeline: &Pipeline) -> Self {
         let request = PaintRequest {
             caption: Some("a blue dog and a white bowl on a beach".to_owned()),
             layout: Some(layout(&[dog(), bowl()])),
@@ -206,21 +214,23 @@ fn pictures_of_every_scheduler_are_edited() {
     }
 }
 
-/// Of some 15 % of a picture. What is recoloured is seen in a window, what is removed by two calls with one beginning; what is added is painted alone before, which
-/// `gligen` itself does not do.
+/// Of some 15 % of a picture, whatever painted it: the network sees a window around what changes, and what is removed by two calls with one beginning.
 #[test]
 fn the_work_of_an_edit_goes_with_what_changes() {
     let at = bbox(0.3125, 0.3125, 0.5625, 0.5); // 4 × 3 of 16 × 16 cells
-    let object = |phrase: &str| (phrase.to_owned(), layout(&[(phrase, at), bowl()]));
-    let (fox, green, gone) = (object("a fox"), object("a green dog"), ("a blue dog".to_owned(), layout(&[bowl()])));
+    let (from, to) = (bbox(0.3125, 0.3125, 0.4375, 0.4375), bbox(0.3125, 0.5625, 0.4375, 0.6875)); // 2 × 2 cells
+    let object = |phrase: &str, at: BBox| (phrase.to_owned(), layout(&[(phrase, at), bowl()]));
+    let (fox, green) = (object("a fox", at), object("a green dog", at));
+    let (gone, moved) = (("a blue dog".to_owned(), layout(&[bowl()])), object("a blue dog", to));
     let changes = [
         (Operation::Add { phrase: fox.0.clone(), bbox: at }, fox.1.clone()),
         (Operation::Remove { phrase: gone.0, bbox: at }, gone.1),
+        (Operation::Move { phrase: moved.0, from, to }, moved.1),
         (Operation::Recolour { phrase: green.0, bbox: at, strength: 0.9 }, green.1),
         (Operation::Replace { phrase: fox.0, bbox: at }, fox.1),
     ];
-    for method in ["gligen", "lmd-plus"] {
-        let painted = Painted::by(method);
+    for method in ["sd", "gligen", "lmd", "lmd-plus"] {
+        let painted = Painted::with_steps(method, 20, &GATED);
         let run = Run::silent();
         painted.method.generate(&painted.request, &GATED, &run).unwrap();
         let painting = run.work().total() as f64;
@@ -231,9 +241,13 @@ fn the_work_of_an_edit_goes_with_what_changes() {
             let cells = edited.mask.cells();
             let changed = cells.count() as f64 / cells.grid().cells() as f64;
             assert!((0.1..0.25).contains(&changed), "{method}, {}: {changed} of the picture", operation.name());
-            let is_painted_alone = matches!(operation, Operation::Add { .. } | Operation::Replace { .. });
-            let most = if method == "gligen" && is_painted_alone { 1.7 } else { 0.6 };
             let share = run.work().total() as f64 / painting;
+            // On this small network erasing is dearer than on others (0.48 on the miniature): both halves part early.
+            let most = match operation {
+                Operation::Remove { .. } => 0.62,
+                Operation::Move { .. } => 0.75,
+                _ => 0.6,
+            };
             assert!((0.02..=most).contains(&share), "{method}, {}: {share} of a painting", operation.name());
         }
     }
@@ -267,9 +281,9 @@ fn the_same_edit_gives_the_same_bytes_on_any_number_of_threads_and_another_attem
     }
 }
 
-/// Each operation's noise is its own, so that it does not hang on what else is done.
+/// What is removed goes first, and what is painted by itself where that is less than all that lies between.
 #[test]
-fn operations_that_do_not_touch_are_one_pass_and_others_follow_each_other() {
+fn what_takes_away_and_what_paints_are_passes_of_their_own() {
     let painted = Painted::by("gligen");
     let recolour_bowl = Operation::Recolour { phrase: "a red bowl".to_owned(), bbox: bowl().1, strength: 0.6 };
     let after = layout(&[("a red bowl", bowl().1)]);
@@ -281,7 +295,7 @@ fn operations_that_do_not_touch_are_one_pass_and_others_follow_each_other() {
         (passes, edited)
     };
     let (passes, both) = calls(vec![recolour_bowl.clone(), remove().0]);
-    assert_eq!(passes, 1);
+    assert_eq!(passes, 2);
     let cells = |edited: &Edited| edited.mask.cells().clone();
     let (_, one) = calls(vec![recolour_bowl.clone()]);
     let (_, other) = calls(vec![remove().0]);
@@ -299,10 +313,10 @@ fn what_is_moved_has_its_own_states_while_it_is_held() {
     // Half of the picture down, of sixteen cells; the middle of the dog's box.
     let cell = |row: usize, column: usize| (row * width + column) * 4;
     let (from, to) = (cell(4, 3), cell(12, 3));
-    let held = STEPS / 2;
+    let held = 4; // of five steps
     for (index, (old, new)) in states(&painted.trajectory).iter().zip(states(&after.trajectory)).enumerate() {
         let is_moved = old[from..from + 4] == new[to..to + 4];
-        if index >= 1 && index <= held {
+        if index == held {
             assert!(is_moved, "state {index}");
         } else if index == STEPS {
             assert!(!is_moved, "the last states go on with the whole picture");
@@ -415,7 +429,7 @@ fn what_is_scaled_after_something_is_removed_from_it_has_nothing_of_that() {
 #[test]
 fn an_edits_warnings_are_its_own_whatever_the_run_has_told_before() {
     let (painted, run) = (Painted::by("sd"), Run::silent());
-    let edited = |run: &Run| painted.edited(&change(remove()), &PIPELINE, run).unwrap().warnings;
+    let edited = |run: &Run| painted.edited(&change(recolour()), &PIPELINE, run).unwrap().warnings;
     run.warn("the picture is large");
     let own = edited(&run);
     assert!(!own.is_empty(), "it does not fit the text encoder");

@@ -1,7 +1,7 @@
 //! Edits: operations on a finished picture that leave everything else of it as it is, to the byte.
 //!
-//! Start reading at [`edit`]. Each operation has a file of its own, which says what becomes of its cells: a patch. The patches that do not touch
-//! each other are denoised in one [masked pass](crate::MaskedPass), everything else held to the states of the painting; what was painted anew is pasted into the old picture.
+//! Start reading at [`edit`]. Each operation has a file of its own, which says what becomes of its cells: a patch. Patches are denoised in
+//! [masked passes](crate::MaskedPass), everything else held to the states of the painting; what was painted anew is pasted into the old picture.
 //!
 //! Pictures of every method are edited alike: new things are conditioned on their boxes where the model has adapters, else their attention is guided.
 

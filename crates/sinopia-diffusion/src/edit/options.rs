@@ -24,8 +24,16 @@ pub struct EditOptions {
     pub suppressed_share: f64,
     /// What is removed reaches so much further down, as a share of its box's height: there are shadows.
     pub shadow_share: f64,
-    /// Share of the steps in which an object that is put somewhere keeps the states that it comes with. LMD and SLD: 0.5.
-    pub frozen_share: f64,
+    /// Share of the steps in which the network sees all of the picture while something is painted from the first step on: where the ground is and where the sky is settled
+    /// then. Later it sees a window around it. On the miniature, at 0 things stand on grounds of their own more often. Where there are no adapters it sees the window from the start:
+    /// guidance in sight of the whole picture is the dearest of all.
+    pub painted_view_share: f64,
+    /// Updates of guidance at most before a step, where there are no adapters. LMD has up to 4. On the miniature without its adapters 2 put as many things in their boxes.
+    pub guidance_updates: usize,
+    /// Share of the steps in which guidance is on. LMD has 0.6.
+    pub guided_share: f64,
+    /// Share of the steps in which an object that is moved keeps its states. LMD and SLD: 0.5, for objects painted alone; these are the picture's own, and have only to be fitted in.
+    pub moved_share: f64,
     /// Share of an added object's own noise in its box at the first try; with a strength boost it has more. SLD: 0.1.
     pub own_noise: f64,
     /// What a strength boost of 0.1, a second try's, adds to that.
@@ -64,7 +72,10 @@ impl Default for EditOptions {
             suppression: 0.3,
             suppressed_share: 0.25,
             shadow_share: 0.12,
-            frozen_share: 0.5,
+            painted_view_share: 0.15,
+            guidance_updates: 2,
+            guided_share: 0.4,
+            moved_share: 0.8,
             own_noise: 0.1,
             own_noise_step: 0.3,
             resize_strength: 0.45,

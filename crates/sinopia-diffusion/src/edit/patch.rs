@@ -16,8 +16,10 @@ pub(super) struct Patch {
     pub(super) parts: Vec<Part>,
     /// What it puts somewhere.
     pub(super) object: Option<HeldObject>,
-    /// What is to be painted there, for guidance where the model is not conditioned on boxes.
+    /// What is to be painted there.
     pub(super) wanted: Option<Wanted>,
+    /// Whether that is painted from noise, and not from what is there.
+    pub(super) is_new: bool,
 }
 
 /// Cells that start from the same, and change from the same call on.
@@ -37,6 +39,8 @@ pub(super) struct Part {
 pub(super) enum Lead {
     /// The picture's own.
     Stored,
+    /// The first call's, (1, H, W, C).
+    Start(Tensor),
     /// A picture z₀ and noise, both (1, H, W, C).
     Noised { z0: Tensor, noise: Tensor },
 }
@@ -62,9 +66,9 @@ impl Patch {
         Ok(self.parts.iter().try_fold(context.no_cells(), |all, part| all.union(&part.cells))?)
     }
 
-    /// The first call that changes something.
-    pub(super) fn first(&self) -> Option<usize> {
-        self.parts.iter().map(|part| part.first).min()
+    /// The parts where something is put or painted.
+    pub(super) fn painted(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| !part.is_removed)
     }
 }
 
@@ -74,6 +78,7 @@ impl Part {
         match &self.lead {
             _ if index > self.first => Ok(None),
             Lead::Stored => Ok(Some(stored.clone())),
+            Lead::Start(start) => Ok(Some(start.clone())),
             Lead::Noised { z0, noise } => level.noised(z0, noise).map(Some),
         }
     }

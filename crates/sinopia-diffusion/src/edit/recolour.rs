@@ -12,5 +12,5 @@ pub(super) fn patch(wanted: &Wanted, strength: f64, context: &Context) -> Result
     let object = context.object_cells(&wanted.phrase, &wanted.bbox)?;
     let cells = context.grown(&context.touched(&wanted.bbox)?.union(&object)?);
     let part = Part { cells, first: context.first_call(strength)?, lead: Lead::Stored, is_removed: false };
-    Ok(Patch { parts: vec![part], object: None, wanted: Some(wanted.clone()) })
+    Ok(Patch { parts: vec![part], object: None, wanted: Some(wanted.clone()), is_new: false })
 }

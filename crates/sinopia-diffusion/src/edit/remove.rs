@@ -14,7 +14,7 @@ use crate::trajectory::Trajectory;
 /// Everything in the box goes, all of the object and its shadow.
 pub(super) fn patch(phrase: &str, bbox: &BBox, index: usize, now: &Trajectory, context: &Context) -> Result<Patch> {
     let cells = cells_of_object(phrase, bbox, context)?;
-    Ok(Patch { parts: vec![part(cells, index, now, context)?], object: None, wanted: None })
+    Ok(Patch { parts: vec![part(cells, index, now, context)?], object: None, wanted: None, is_new: false })
 }
 
 /// The cells of a box, its shadow and a margin.

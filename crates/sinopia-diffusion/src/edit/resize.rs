@@ -40,7 +40,7 @@ pub(super) fn patch(
         lead: Lead::Noised { z0, noise },
         is_removed: false,
     };
-    Ok(Patch { parts: vec![left, arrived], object: None, wanted: None })
+    Ok(Patch { parts: vec![left, arrived], object: None, wanted: None, is_new: false })
 }
 
 /// Whether both sides change by a factor that pixels stand.
@@ -52,8 +52,7 @@ fn is_scaled(from: &BBox, to: &BBox, context: &Context) -> bool {
 /// Removed where it was, and added where it is to be.
 fn painted_anew(wanted: &Wanted, from: &BBox, index: usize, now: &Trajectory, context: &Context) -> Result<Patch> {
     let added = add::patch(wanted, index, now, context)?;
-    let left = without(&remove::cells_of_object(&wanted.phrase, from, context)?, &added.cells(context)?);
-    let left = remove::part(left, index, now, context)?;
+    let left = remove::part(remove::cells_of_object(&wanted.phrase, from, context)?, index, now, context)?;
     Ok(Patch { parts: added.parts.into_iter().chain([left]).collect(), ..added })
 }
 

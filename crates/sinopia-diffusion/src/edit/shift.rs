@@ -6,10 +6,10 @@
 use sinopia_layout::{BBox, Grid};
 
 use super::context::{Context, without};
-use super::patch::{Lead, Part, Patch};
-use super::{add, remove};
+use super::patch::{HeldObject, Lead, Part, Patch};
+use super::remove;
 use crate::Result;
-use crate::collage::{Cutout, Shift};
+use crate::collage::{Collage, Cutout, Shift};
 use crate::trajectory::Trajectory;
 
 /// The move by whole cells from one box to another of its size, within a cell; none if sizes differ.
@@ -34,12 +34,14 @@ pub(super) fn patch(
     context: &Context,
 ) -> Result<Patch> {
     let object = context.object_cells(phrase, from)?;
-    let held = &now.states()[..=add::held_until(context)];
-    let cutout = Cutout::new(held.to_vec(), &object, shift);
+    let until = context.call_at(0, context.options.moved_share);
+    let cutout = Cutout::new(now.states()[..=until].to_vec(), &object, shift);
     let left = without(&remove::cells(from, context)?.union(&context.grown(&object))?, &cutout.mask);
     let target = without(&context.grown(&cutout.mask), &left);
     let left = remove::part(left, index, now, context)?;
-    let arrived = Part { cells: target, first: left.first, lead: Lead::Stored, is_removed: false };
-    let object = add::held(&cutout, now, context)?;
-    Ok(Patch { parts: vec![left, arrived], object: Some(object), wanted: None })
+    // What is around it is the picture's own until it is let go, too.
+    let arrived = Part { cells: target, first: until, lead: Lead::Stored, is_removed: false };
+    let collage = Collage::compose(&now.states()[0], std::slice::from_ref(&cutout))?;
+    let object = Some(HeldObject { collage, until });
+    Ok(Patch { parts: vec![left, arrived], object, wanted: None, is_new: false })
 }

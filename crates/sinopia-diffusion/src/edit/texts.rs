@@ -1,11 +1,11 @@
 //! What the network is conditioned on while a picture is edited.
 
 use sinopia_layout::scene::{OVERALL_NEGATIVE, SceneObject};
-use sinopia_layout::{Scene, SceneOptions};
+use sinopia_layout::{Layout, LayoutObject, Scene, SceneOptions};
 
 use super::Operation;
 use super::context::Context;
-use super::patch::Wanted;
+use super::patch::{Patch, Wanted};
 use crate::Result;
 use crate::conditioning::PromptText;
 use crate::grounding::{GroundingOptions, GuidanceGrounding, SlotPhrase, slots, wiring};
@@ -19,37 +19,54 @@ use crate::window::Window;
 /// Intersection over union from which on two boxes are one place, whatever is in them. Usual for detections: 0.5.
 const SAME_PLACE: f64 = 0.5;
 
-/// The texts of one pass.
+/// What a pass is told of the part of the picture that it sees.
 pub(super) struct Texts {
-    /// The whole picture as it is to be.
-    pub(super) whole: GuidedText,
-    /// What is behind what is removed.
-    pub(super) behind: GuidedText,
+    pub(super) prompt: GuidedText,
     /// The tokens of what is painted, where their attention has to be guided.
     pub(super) tokens: Vec<GroundedTokens>,
 }
 
 impl Texts {
-    /// Reads them for a pass that begins at call `first` and sees what is in a window.
-    pub(super) fn read(first: usize, wanted: &[&Wanted], window: Window, context: &Context) -> Result<Self> {
+    /// Of a pass that begins at call `first`, paints these patches and sees what is in a window.
+    pub(super) fn read(first: usize, patches: &[&Patch], window: Window, context: &Context) -> Result<Self> {
+        let layout = seen(patches, window, context)?;
+        let wanted = patches.iter().filter_map(|patch| patch.wanted.as_ref());
+        let wanted = wanted.filter_map(|wanted| Some(Wanted::new(&wanted.phrase, &window.bbox(&wanted.bbox)?)));
+        let wanted: Vec<Wanted> = wanted.collect();
         context.run.stage(&Stage::Encode, || {
-            let scene = scene(window, context)?;
-            let seen =
-                wanted.iter().filter_map(|wanted| Some(Wanted::new(&wanted.phrase, &window.bbox(&wanted.bbox)?)));
-            let (whole, tokens) = whole(&scene, first, &seen.collect::<Vec<_>>(), context)?;
-            Ok(Self { whole, behind: behind(&scene, context)?, tokens })
+            let (prompt, tokens) = whole(&scene(&layout, context)?, first, &wanted, context)?;
+            Ok(Self { prompt, tokens })
         })
+    }
+
+    /// Of a pass that removes things.
+    pub(super) fn behind(context: &Context) -> Result<Self> {
+        let prompt = context.run.stage(&Stage::Encode, || behind(&scene(&context.edit.layout, context)?, context))?;
+        Ok(Self { prompt, tokens: Vec::new() })
     }
 }
 
-/// What is in the window after the edit.
-fn scene(window: Window, context: &Context) -> Result<Scene> {
-    let negative = context.source.request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE);
-    let options = SceneOptions { overall_negative: negative.trim().to_owned(), ..SceneOptions::default() };
-    Ok(Scene::compose_with(&window.layout(&context.edit.layout)?, &options)?)
+/// What is in the window after the edit, as far as it is told. Of other things than those that are painted anew nothing is said: they are there to be seen, and words for them would be
+/// painted into the new one.
+fn seen(patches: &[&Patch], window: Window, context: &Context) -> Result<Layout> {
+    let layout = &context.edit.layout;
+    let new = patches.iter().filter(|patch| patch.is_new).filter_map(|patch| patch.wanted.as_ref());
+    let new: Vec<LayoutObject> = new
+        .map(|wanted| LayoutObject { phrase: wanted.phrase.clone(), bbox: wanted.bbox.to_pixels(layout.canvas) })
+        .collect();
+    match new.is_empty() {
+        true => window.layout(layout),
+        false => window.layout(&Layout { objects: new, ..layout.clone() }),
+    }
 }
 
-/// The prompt of the layout after the edit, conditioned on its boxes or with the tokens to guide.
+fn scene(layout: &Layout, context: &Context) -> Result<Scene> {
+    let negative = context.source.request.negative.as_deref().unwrap_or(OVERALL_NEGATIVE);
+    let options = SceneOptions { overall_negative: negative.trim().to_owned(), ..SceneOptions::default() };
+    Ok(Scene::compose_with(layout, &options)?)
+}
+
+/// The prompt of a scene, conditioned on its boxes or with the tokens to guide.
 fn whole(
     scene: &Scene,
     first: usize,
@@ -131,7 +148,7 @@ fn behind(scene: &Scene, context: &Context) -> Result<GuidedText> {
 
 #[cfg(test)]
 mod tests {
-    use sinopia_layout::{BBox, Canvas, Layout, LayoutObject};
+    use sinopia_layout::{BBox, Canvas};
 
     use super::*;
 

@@ -184,11 +184,6 @@ impl LmdPlus {
         Ok(Self { options, lmd })
     }
 
-    /// The stages, without the name.
-    pub(super) fn into_lmd(self) -> Lmd {
-        self.lmd
-    }
-
     pub(super) fn build(options: Value) -> crate::Result<Box<dyn Method>> {
         Ok(Box::new(Self::new(read_options(Self::NAME, options)?)?))
     }

@@ -17,6 +17,7 @@ use sinopia_models::sam::Sam;
 use sinopia_models::unet::UNet2DConditionModel;
 use sinopia_models::vae::{AutoencoderKl, Posterior};
 use sinopia_models::{CancellationToken, Checkpoint, Denoiser, Tokenizer};
+use sinopia_nn::memory::give_back;
 
 pub use guided_text::GuidedText;
 pub use sampler::{Denoised, FinishedStep, Predicted, Sampler};
@@ -26,6 +27,9 @@ use crate::observer::{Run, Stage};
 use crate::painting::{Image, ImageSize, Sampling};
 use crate::schedulers::{Scheduler, SchedulerConfig, SchedulerKind, SchedulerName, first_call};
 use crate::{Error, Result};
+
+/// Elements of an autoencoder's finest activations from which on a picture takes so long that fresh pages do not count.
+const LARGE_PICTURE: usize = 1 << 24;
 
 /// The parts of a checkpoint, ready to run.
 #[derive(Debug)]
@@ -127,14 +131,16 @@ impl Pipeline {
                 (vae, ClipTextModel::load(&text_encoder.config, &text_encoder.weights))
             },
         );
-        Self::new(PipelineParts {
+        let pipeline = Self::new(PipelineParts {
             tokenizer: checkpoint.tokenizer.clone(),
             text_encoder: text_encoder_loaded?,
             denoiser: Arc::new(unet_loaded?),
             vae: vae_loaded?,
             scheduler_config: checkpoint.scheduler.clone(),
             device: unet.weights.device().clone(),
-        })
+        })?;
+        pipeline.make_room(pipeline.native_size()); // Weights on their way into tiles were as large as the tiles.
+        Ok(pipeline)
     }
 
     /// With a segmentation model, which makes the masks of objects that were painted alone.
@@ -374,11 +380,22 @@ impl Pipeline {
 
     /// The picture of one latent, inside another stage.
     pub(crate) fn decode(&self, latents: &Tensor, run: &Run) -> Result<Image> {
+        let (_, h, w, _) = latents.dims4()?;
+        let factor = self.vae.scale_factor();
+        self.make_room(ImageSize { width: w * factor, height: h * factor });
         self.decode_cancellable(latents, Some(run.cancellation()))
     }
 
     fn decode_cancellable(&self, latents: &Tensor, cancellation: Option<&CancellationToken>) -> Result<Image> {
         Ok(Image::from_tensor(&self.vae.decode_cancellable(&latents.narrow(0, 0, 1)?, cancellation)?)?.swap_remove(0))
+    }
+
+    /// Gives back what was freed before work that asks for memory in other sizes, unless pictures of this size take but moments.
+    pub(crate) fn make_room(&self, ImageSize { width, height }: ImageSize) {
+        let channels = self.vae.config().block_out_channels.first().copied().unwrap_or(1);
+        if width.saturating_mul(height).saturating_mul(channels) >= LARGE_PICTURE {
+            give_back();
+        }
     }
 
     /// A rough picture of latents on their way, as a [`StepReport`](crate::StepReport) has them: decoded as they are, noise and all.

@@ -209,6 +209,11 @@ impl Sampler<'_> {
         self.shortcuts.merge_tokens
     }
 
+    /// Whether a call runs the deep layers, whose attention is guided and recorded.
+    pub(crate) fn runs_deep(&self, index: usize) -> bool {
+        self.shortcuts.runs_deep(index)
+    }
+
     /// The timestep of a call.
     pub fn timestep(&self, index: usize) -> f64 {
         self.scheduler.timesteps()[index]
@@ -276,6 +281,29 @@ impl Sampler<'_> {
         let record = record.map(|record| Recording { words_from, ..record.clone() });
         let input = ModelInput { record, ..self.input(latents, index, text)? };
         self.predict_input(&input, text)
+    }
+
+    /// The attention maps alone, as [`predict`](Self::predict) has them for one picture: the conditional half, as far as its last map.
+    ///
+    /// # Errors
+    /// When the denoiser refuses.
+    pub(crate) fn record(
+        &mut self,
+        latents: &Tensor,
+        index: usize,
+        text: &GuidedText,
+        record: &Recording,
+    ) -> Result<AttnMaps> {
+        let input = self.input(latents, index, text)?;
+        let states = text.conditional.at(input.timestep)?;
+        let grounding = text.grounding.as_ref().and_then(|boxes| boxes.at(index, self.num_scheduled, false));
+        let last_key = record.keys.iter().max().copied();
+        let shape = CallShape { last_key, ..self.shape(&input, &states, grounding)? };
+        self.count_parts(shape, [CallPart::Whole])?;
+        let words_from = text.conditional.first_word_column();
+        let record = Recording { batch: BatchPart::All, words_from, ..record.clone() };
+        let request = DenoiserRequest { record: Some(&record), last_key, grounding, ..self.request(&input, &states) };
+        Ok(self.denoiser.forward(&request)?.maps)
     }
 
     /// A prediction for the same latents beside the trajectory's own, of another prompt: (B, H, W, C).
@@ -367,7 +395,7 @@ impl Sampler<'_> {
         text: &GuidedText,
     ) -> Result<DenoiserReply> {
         let grounding = self.grounding(input, text);
-        let deep = self.reusable_features(input, &[states]);
+        let deep = self.reusable_features(input, &[states])?;
         let copies = input.texts_a_picture(states);
         let start = if copies > 1 && deep.is_empty() { self.start_of_texts(input, states)? } else { None };
         if input.start.is_none() {
@@ -396,7 +424,7 @@ impl Sampler<'_> {
         states: &[Arc<TextConditioning>; 2],
         text: &GuidedText,
     ) -> Result<DenoiserReply> {
-        let deep = self.reusable_features(input, &[&states[0], &states[1]]);
+        let deep = self.reusable_features(input, &[&states[0], &states[1]])?;
         let start = if deep.is_empty() { self.start_of_texts(input, &states[0])? } else { None };
         // The conditional half's keys and values also serve guidance, so it is the unconditional one that tells whether they are still to be made.
         let shape = self.shape(input, &states[0], self.grounding(input, text))?;
@@ -428,12 +456,20 @@ impl Sampler<'_> {
         text.grounding.as_ref()?.at(input.index, self.num_scheduled, input.is_guided)
     }
 
-    /// The deep features of the last call for each part of this one, if it need not be whole.
-    fn reusable_features(&self, input: &ModelInput, parts: &[&TextConditioning]) -> Vec<Tensor> {
-        let sizes = self.deep.iter().map(|deep| deep.dims()[0]);
-        let fits = self.deep.len() == parts.len() && sizes.eq(parts.iter().map(|part| part.batch_size()));
-        let is_shallow = fits && input.shares_deep && input.record.is_none() && !self.shortcuts.runs_deep(input.index);
-        if is_shallow { self.deep.clone() } else { Vec::new() }
+    /// The deep features of the last call for each part of this one, if it need not be whole: where guidance has just ended, those of its conditional half.
+    fn reusable_features(&self, input: &ModelInput, parts: &[&TextConditioning]) -> Result<Vec<Tensor>> {
+        if !input.shares_deep || input.record.is_some() || self.runs_deep(input.index) {
+            return Ok(Vec::new());
+        }
+        let sizes = |deep: &[Tensor]| deep.iter().map(|part| part.dims()[0]).collect::<Vec<_>>();
+        let wanted: Vec<usize> = parts.iter().map(|part| part.batch_size()).collect();
+        match self.deep.as_slice() {
+            deep if sizes(deep) == wanted => Ok(deep.to_vec()),
+            _ if input.is_guided => Ok(Vec::new()),
+            [_, conditional] if [conditional.dims()[0]] == *wanted => Ok(vec![conditional.clone()]),
+            [both] if [both.dims()[0] / 2] == *wanted => Ok(vec![both.narrow(0, wanted[0], wanted[0])?.contiguous()?]),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Remembers deep features, unless every call is whole.

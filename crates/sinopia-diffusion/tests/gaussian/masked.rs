@@ -5,8 +5,7 @@ use sinopia_diffusion::conditioning::PromptText;
 use sinopia_diffusion::methods::Method;
 use sinopia_diffusion::pipeline::{GuidedText, Sampler};
 use sinopia_diffusion::schedulers::{SchedulerKind, SigmaSchedule};
-use sinopia_diffusion::window::Window;
-use sinopia_diffusion::{Error, FrozenObjects, MaskedPass, Stage, Trajectory};
+use sinopia_diffusion::{Error, FrozenObjects, MaskedPass, Stage, Trajectory, View};
 
 use super::*;
 
@@ -44,10 +43,9 @@ impl Painted {
             pipeline: &self.pipeline,
             sampling: &self.sampling,
             constructor: self.method.constructor(),
-            text,
+            views: vec![View::whole(cells.grid(), text)],
             source: &self.trajectory,
             cells,
-            window: Window::whole(cells.grid()),
             first,
             inside,
             noise: NoiseSource::new(Seed(5)),

@@ -21,13 +21,26 @@ pub trait ObjectSearch {
     /// Those of whoever looks.
     fn search(&self, phrase: &str) -> Result<Vec<Object>>;
 
-    /// Where each object of a layout was painted, as far as it is near its box.
+    /// Where each object of a layout was painted.
     ///
     /// # Errors
     /// As [`search`](Self::search).
-    fn seen(&self, layout: &Layout) -> Result<Vec<Option<BBox>>> {
-        Ok(vec![None; layout.objects.len()])
+    fn seen(&self, layout: &Layout) -> Result<Vec<Sighting>> {
+        Ok(vec![Sighting::Unsure; layout.objects.len()])
     }
+}
+
+/// What became of an object of a layout in its picture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sighting {
+    /// It is there, overlapping its box.
+    Near(BBox),
+    /// It is elsewhere.
+    Elsewhere(BBox),
+    /// Nothing of the kind is in the picture.
+    Nowhere,
+    /// Nobody can tell.
+    Unsure,
 }
 
 /// How much of a picture's sides a latent cell takes, as shares.

@@ -42,6 +42,16 @@ pub enum EditError {
         /// What there is.
         known: KnownNames,
     },
+    /// An object of the layout that is not seen in its place, so that what is there instead would be moved.
+    #[error("`{phrase}` is not seen at {bbox}, where the picture's layout has it: {}", of_absent(phrase, bbox, seen_at.as_deref()))]
+    NotThere {
+        /// The object.
+        phrase: String,
+        /// Where the layout has it.
+        bbox: String,
+        /// Where it is seen instead.
+        seen_at: Option<String>,
+    },
     /// Several are called so.
     #[error("`{phrase}` may be any of {}: {}; say which, as `{phrase} #1`, `the left {phrase}` or `{phrase}@X,Y,W,H`", choices.len(), choices.join("; "))]
     Ambiguous {
@@ -226,6 +236,14 @@ pub struct KnownNames {
     pub phrases: Vec<String>,
     /// Whether a detector looked, too.
     pub is_looked_for: bool,
+}
+
+/// What to do where something is elsewhere or gone.
+fn of_absent(phrase: &str, bbox: &str, seen_at: Option<&str>) -> String {
+    match seen_at {
+        Some(place) => format!("it is seen at {place}, and is moved from there as `{phrase}@{place}`"),
+        None => format!("`--add \"{phrase}\" X,Y,W,H` paints one, and `{phrase}@{bbox}` is whatever is there"),
+    }
 }
 
 /// What to do where nothing is called so.

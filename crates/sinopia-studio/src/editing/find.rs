@@ -13,6 +13,8 @@ use crate::Result;
 pub(super) enum Found {
     /// The object of the layout with this index.
     Listed(usize),
+    /// The same, and it was said to be where it is.
+    PointedAt(usize),
     /// Something that the layout does not name, and that was seen or pointed at.
     Seen(Object),
 }
@@ -102,7 +104,7 @@ impl Finder<'_> {
         let overlap = |index: &usize| self.objects[*index].bbox.iou(&bbox);
         let there = self.named(phrase).into_iter().filter(|index| overlap(index) >= SAME);
         match there.max_by(|a, b| overlap(a).total_cmp(&overlap(b))) {
-            Some(index) => Found::Listed(index),
+            Some(index) => Found::PointedAt(index),
             None => Found::Seen(Object { phrase: phrase.to_owned(), bbox }),
         }
     }
@@ -295,10 +297,10 @@ mod tests {
             ("the second apple", 1),
             ("2nd red apple", 4),
             ("the first dog", 2),
-            ("red apple@400,300,60,60", 4),
         ] {
             assert_eq!(find(typed, None).unwrap(), Found::Listed(index), "{typed}");
         }
+        assert_eq!(find("red apple@400,300,60,60", None).unwrap(), Found::PointedAt(4));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use sinopia_diffusion::{
 use sinopia_layout::Layout;
 
 use super::context::{Cell, EditContext, ObjectSearch};
-use super::enlarge::enlarged_into;
 use super::plan::{DEFAULT_STRENGTH, EditPlan, plan, plan_layout};
+use super::rescale::scaled_into;
 use super::{Change, EditError, Source};
 use crate::models::LoadedModel;
 use crate::picture::rgb;
@@ -280,15 +280,15 @@ impl EditJob {
         Ok(EditedPicture { picture, before, operations, is_inverted, seam, notes, work, own_work, timings })
     }
 
-    /// The edited picture as large as the one that was read, where that was larger than what the model paints: what is new is enlarged into it, and all else keeps its bytes.
-    /// Its states are those of the smaller picture, and are left out.
+    /// The edited picture as large as the one that was read, where the model paints another size: what is new is scaled into it, and all else keeps its bytes.
+    /// Its states are those of the scaled picture, and are left out.
     ///
     /// # Errors
     /// [`crate::Error::Encode`].
     pub fn at_full_size(&self, edited: EditedPicture) -> Result<EditedPicture> {
-        let Some(full) = self.spec.source.larger() else { return Ok(edited) };
+        let Some(full) = self.spec.source.as_read() else { return Ok(edited) };
         let after = rgb(&edited.picture.painting.image)?;
-        let image = image_of(&enlarged_into(full, &edited.before, &after))?;
+        let image = image_of(&scaled_into(full, &edited.before, &after))?;
         let painting = Painting { image, trajectory: None, ..edited.picture.painting };
         let picture = Picture::new(painting, edited.picture.recipe)?;
         Ok(EditedPicture { picture, before: full.clone(), ..edited })

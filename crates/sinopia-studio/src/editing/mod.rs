@@ -7,19 +7,19 @@
 mod change;
 mod context;
 mod diff;
-mod enlarge;
 mod error;
 mod find;
 mod free_place;
 mod job;
 mod place;
 mod plan;
+mod rescale;
 mod search;
 mod seen;
 mod source;
 
 pub use change::Change;
-pub use context::{Cell, EditContext, Object, ObjectSearch};
+pub use context::{Cell, EditContext, Object, ObjectSearch, Sighting};
 pub use diff::diff;
 pub use error::EditError;
 pub use job::{EditJob, EditResources, EditSpec, EditedPicture, Wanted};

@@ -10,7 +10,7 @@ use super::diff::diff;
 use super::find::{Finder, Found, is_determiner, objects_of};
 use super::free_place::free_place;
 use super::place::{Place, shown};
-use super::seen::as_seen;
+use super::seen::{AsSeen, IfAbsent, as_seen};
 use super::{Change, EditError};
 use crate::Result;
 use crate::verdict::is_colour;
@@ -84,8 +84,9 @@ pub fn plan_layout(new: &Layout, context: EditContext, strength: f64) -> Result<
             notes.push(format!("the layout's {name} is another: only what is painted anew follows it"));
         }
     }
-    let operations = as_seen(operations, context)?;
-    finished(EditPlan { operations, layout: new.clone(), notes })
+    let seen = as_seen(operations, context, IfAbsent::Tell)?;
+    notes.extend(seen.notes);
+    finished(EditPlan { operations: seen.operations, layout: new.clone(), notes })
 }
 
 fn finished(plan: EditPlan) -> Result<EditPlan> {
@@ -141,14 +142,23 @@ struct Planner<'a> {
     subjects: Vec<Subject>,
     operations: Vec<Operation>,
     added: Vec<Object>,
+    /// Boxes of the layout's objects that were not only named but pointed at.
+    pointed_at: Vec<BBox>,
     notes: Vec<String>,
 }
 
 impl<'a> Planner<'a> {
     fn new(context: EditContext<'a>, strength: f64) -> Self {
-        let objects = objects_of(context.layout);
-        let (subjects, operations, added, notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { context, strength, objects, subjects, operations, added, notes }
+        Self {
+            context,
+            strength,
+            objects: objects_of(context.layout),
+            subjects: Vec::new(),
+            operations: Vec::new(),
+            added: Vec::new(),
+            pointed_at: Vec::new(),
+            notes: Vec::new(),
+        }
     }
 
     fn canvas(&self) -> Canvas {
@@ -161,8 +171,22 @@ impl<'a> Planner<'a> {
         let index = self.subject(typed)?;
         self.refuse_contradiction(index, change)?;
         match change {
-            Change::Move { to, .. } => self.move_to(index, to)?,
-            Change::Resize { to, .. } => self.resize(index, to)?,
+            Change::Move { to, .. } => {
+                let bbox = match Direction::parse(to) {
+                    Some(direction) => Some(self.shifted(index, direction)?),
+                    None => self.box_of(to)?,
+                };
+                let refused = |phrase, text| EditError::Destination { phrase, text };
+                self.put(index, bbox, to, refused)?;
+            }
+            Change::Resize { to, .. } => {
+                let bbox = match factor_of(to) {
+                    Some(factor) => Some(self.scaled(index, factor)),
+                    None => self.box_of(to)?,
+                };
+                let refused = |phrase, text| EditError::Size { phrase, text };
+                self.put(index, bbox, to, refused)?;
+            }
             Change::Remove { .. } => self.subjects[index].is_removed = true,
             Change::Recolour { phrase, .. } => {
                 let phrase = recoloured(&self.subjects[index].was.phrase, phrase);
@@ -180,6 +204,10 @@ impl<'a> Planner<'a> {
         let finder = Finder { objects: &self.objects, canvas: self.canvas(), search: self.context.search };
         let (was, listed) = match finder.find(typed)? {
             Found::Listed(index) => (self.objects[index].clone(), Some(index)),
+            Found::PointedAt(index) => {
+                self.pointed_at.push(self.objects[index].bbox);
+                (self.objects[index].clone(), Some(index))
+            }
             Found::Seen(object) => (object, None),
         };
         let same = |subject: &Subject| match (subject.listed, listed) {
@@ -218,26 +246,30 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn move_to(&mut self, index: usize, to: &str) -> Result<()> {
-        let subject = &self.subjects[index];
-        let bbox = match (Direction::parse(to), Place::parse(to)) {
-            (Some(direction), _) => self.shifted(subject, direction)?,
-            (None, Some(place)) => {
-                let (bbox, is_cut) = place.on(self.canvas())?;
-                self.note_if_cut(is_cut, to);
-                bbox
-            }
-            (None, None) => {
-                let (phrase, text) = (subject.was.phrase.clone(), to.to_owned());
-                return Err(EditError::Destination { phrase, text }.into());
-            }
-        };
-        self.subjects[index].bbox = bbox;
+    /// The subject's box from here on; `refused` is told of one that was not understood.
+    fn put(
+        &mut self,
+        index: usize,
+        bbox: Option<BBox>,
+        text: &str,
+        refused: impl FnOnce(String, String) -> EditError,
+    ) -> Result<()> {
+        let subject = &mut self.subjects[index];
+        subject.bbox = bbox.ok_or_else(|| refused(subject.was.phrase.clone(), text.to_owned()))?;
         Ok(())
     }
 
+    /// The box that somebody typed; nothing if it is none.
+    fn box_of(&mut self, text: &str) -> Result<Option<BBox>> {
+        let Some(place) = Place::parse(text) else { return Ok(None) };
+        let (bbox, is_cut) = place.on(self.canvas())?;
+        self.note_if_cut(is_cut, text);
+        Ok(Some(bbox))
+    }
+
     /// By its own width or height, as far as the picture goes.
-    fn shifted(&self, subject: &Subject, direction: Direction) -> Result<BBox> {
+    fn shifted(&self, index: usize, direction: Direction) -> Result<BBox> {
+        let subject = &self.subjects[index];
         let BBoxSides { x0, y0, width, height } = BBoxSides::of(&subject.bbox);
         let (dx, dy, cell) = match direction {
             Direction::Left => (-width.min(x0), 0.0, self.context.cell.across),
@@ -252,34 +284,13 @@ impl<'a> Planner<'a> {
         Ok(BBoxSides { x0: x0 + dx, y0: y0 + dy, width, height }.inside().unwrap_or(subject.bbox))
     }
 
-    fn resize(&mut self, index: usize, to: &str) -> Result<()> {
-        let subject = &self.subjects[index];
-        let factor = match to.trim().to_lowercase().as_str() {
-            "larger" | "bigger" | "large" | "big" => Some(LARGER),
-            "smaller" | "small" => Some(1.0 / LARGER),
-            _ => None,
-        };
-        let bbox = match (factor, Place::parse(to)) {
-            (Some(factor), _) => {
-                // Things stand: what grows, grows upwards.
-                let BBoxSides { x0, y0, width, height } = BBoxSides::of(&subject.bbox);
-                let (wide, high) = ((width * factor).min(1.0), (height * factor).min(1.0));
-                BBoxSides { x0: x0 + (width - wide) / 2.0, y0: y0 + height - high, width: wide, height: high }
-                    .inside()
-                    .unwrap_or(subject.bbox)
-            }
-            (None, Some(place)) => {
-                let (bbox, is_cut) = place.on(self.canvas())?;
-                self.note_if_cut(is_cut, to);
-                bbox
-            }
-            (None, None) => {
-                let (phrase, text) = (subject.was.phrase.clone(), to.to_owned());
-                return Err(EditError::Size { phrase, text }.into());
-            }
-        };
-        self.subjects[index].bbox = bbox;
-        Ok(())
+    /// Larger or smaller. Things stand: what grows, grows upwards.
+    fn scaled(&self, index: usize, factor: f64) -> BBox {
+        let bbox = self.subjects[index].bbox;
+        let BBoxSides { x0, y0, width, height } = BBoxSides::of(&bbox);
+        let (wide, high) = ((width * factor).min(1.0), (height * factor).min(1.0));
+        let scaled = BBoxSides { x0: x0 + (width - wide) / 2.0, y0: y0 + height - high, width: wide, height: high };
+        scaled.inside().unwrap_or(bbox)
     }
 
     fn rename(&mut self, index: usize, phrase: &str) -> Result<()> {
@@ -329,8 +340,17 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
+    /// As many things as the words count, each where there is room; one in a box.
     fn add(&mut self, phrase: &str, place: Option<&str>) -> Result<()> {
         let phrase = phrase.trim();
+        match (counted(phrase), place) {
+            (None, _) => self.add_one(phrase, place),
+            (Some(_), Some(_)) => Err(EditError::Several { phrase: phrase.to_owned() }.into()),
+            (Some(Counted { count, one }), None) => (0..count).try_for_each(|_| self.add_one(&one, None)),
+        }
+    }
+
+    fn add_one(&mut self, phrase: &str, place: Option<&str>) -> Result<()> {
         let bbox = match place {
             Some(text) => {
                 let (bbox, is_cut) = Place::read(text, self.canvas())?.on(self.canvas())?;
@@ -387,7 +407,7 @@ impl<'a> Planner<'a> {
         let notes = self.notes.iter().cloned().chain(covered).collect();
         let objects = after.iter().cloned().map(object).collect();
         let layout = Layout { objects, ..self.context.layout.clone() };
-        let operations = as_seen(self.operations, self.context)?;
+        let AsSeen { operations, .. } = as_seen(self.operations, self.context, IfAbsent::Refuse(&self.pointed_at))?;
         finished(EditPlan { operations, layout, notes })
     }
 }
@@ -419,6 +439,34 @@ fn covers(operation: &Operation, after: &[Object]) -> Vec<String> {
     let others = after.iter().filter(|other| other.bbox != *bbox);
     let hidden = others.filter(|other| bbox.intersection(&other.bbox) > MOST * other.bbox.area());
     hidden.map(|other| format!("`{phrase}` covers `{}`", other.phrase)).collect()
+}
+
+/// Several things of a kind.
+#[derive(Debug, PartialEq)]
+struct Counted {
+    count: usize,
+    /// One of them, in words.
+    one: String,
+}
+
+/// `two red balls` as what they are one by one: a number from two on before a plural.
+fn counted(phrase: &str) -> Option<Counted> {
+    let (first, rest) = phrase.split_once(char::is_whitespace)?;
+    let rest = rest.trim();
+    let number = first.to_lowercase();
+    let count =
+        (2..=Edit::MAX_OPERATIONS).find(|count| nouns::number_word(*count) == number || count.to_string() == number)?;
+    let one = nouns::singular(rest);
+    (one != rest).then(|| Counted { count, one: format!("{} {one}", nouns::article(&one)) })
+}
+
+/// What a word of size makes of something's sides.
+fn factor_of(text: &str) -> Option<f64> {
+    match text.trim().to_lowercase().as_str() {
+        "larger" | "bigger" | "large" | "big" => Some(LARGER),
+        "smaller" | "small" => Some(1.0 / LARGER),
+        _ => None,
+    }
 }
 
 /// A box as its corner and its sides.
@@ -639,6 +687,31 @@ mod tests {
         let apple = BBox::new(0.0625, 0.625, 0.25, 0.8125).unwrap();
         assert!(bbox.x0() >= apple.x1() - 0.02 || bbox.y1() <= apple.y0() + 0.02, "{bbox:?}");
         assert!(plan.notes[0].starts_with("`a blue cup` comes to "), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn several_things_are_added_one_by_one_and_not_into_one_box() {
+        let plan = planned(&[&["remove", "dog"], &["add", "two blue cups"]]);
+        let [_, Operation::Add { phrase, bbox }, Operation::Add { phrase: other, bbox: beside }] =
+            plan.operations.as_slice()
+        else {
+            panic!("{plan:?}")
+        };
+        assert_eq!((phrase.as_str(), other.as_str()), ("a blue cup", "a blue cup"));
+        assert!(bbox.iou(beside) < 0.1, "{bbox:?} {beside:?}");
+        assert_eq!(plan.layout.objects.len(), 4);
+        assert!(refused(&[&["add", "two blue cups", "10,10,90,90"]]).contains("names more than one thing"));
+        for (phrase, expected) in [
+            ("two red balls", Some((2, "a red ball"))),
+            ("3 orange cats", Some((3, "an orange cat"))),
+            ("a red ball", None),
+            ("one red ball", None),
+            ("two-seater", None),
+            ("red balls", None),
+        ] {
+            let found = counted(phrase).map(|Counted { count, one }| (count, one));
+            assert_eq!(found, expected.map(|(count, one)| (count, one.to_owned())), "{phrase}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use image::RgbImage;
 use sinopia_layout::{BBox, Canvas, Layout, LayoutObject, PixelBox};
 
 use super::find::words;
-use super::{Object, ObjectSearch};
+use super::{Object, ObjectSearch, Sighting};
 use crate::Result;
 use crate::verdict::{ObjectState, ObjectVerdict, Program, Verdict};
 
@@ -44,12 +44,18 @@ impl ObjectSearch for DetectorSearch<'_> {
         Ok(boxes.filter_map(object).collect())
     }
 
-    fn seen(&self, layout: &Layout) -> Result<Vec<Option<BBox>>> {
+    fn seen(&self, layout: &Layout) -> Result<Vec<Sighting>> {
         let verdict = (self.look)(self.image, &Program::compile(layout, None))?;
-        let near = |object: &ObjectVerdict| {
-            let bbox = object.detected.filter(|_| object.iou >= NEAR)?;
-            BBox::from_clipped(&bbox, layout.canvas)
-        };
-        Ok(verdict.objects.iter().map(near).collect())
+        Ok(verdict.objects.iter().map(|object| sighting(object, layout.canvas)).collect())
+    }
+}
+
+fn sighting(object: &ObjectVerdict, canvas: Canvas) -> Sighting {
+    let detected = object.detected.and_then(|bbox| BBox::from_clipped(&bbox, canvas));
+    match (object.state, detected) {
+        (_, Some(bbox)) if object.iou >= NEAR => Sighting::Near(bbox),
+        (ObjectState::Misplaced, Some(bbox)) => Sighting::Elsewhere(bbox),
+        (ObjectState::Missing, _) => Sighting::Nowhere,
+        _ => Sighting::Unsure,
     }
 }

@@ -8,7 +8,7 @@ use image::{DynamicImage, RgbImage};
 use sha2::{Digest, Sha256};
 use sinopia_diffusion::{ImageSize, Recipe};
 use sinopia_english::read;
-use sinopia_layout::limits::PICTURE_PIXELS;
+use sinopia_layout::limits::UPLOAD_PIXELS;
 use sinopia_layout::{Canvas, Layout, hex};
 use sinopia_solver::{SolveOptions, solve};
 
@@ -18,6 +18,8 @@ use crate::pictures::{self, Origin, decode};
 
 /// The least pixels of a side: four cells of latents, in which an object can be told from what is around it.
 const MIN_SIDE: u32 = 32;
+/// What twice as many pixels weigh against sides that are stretched twice as much, where a size is chosen.
+const PIXELS_MISFIT: f64 = 0.2;
 /// How many times as long as the other one side may be.
 const MOST_STRETCHED: u32 = 4;
 
@@ -31,8 +33,8 @@ const OTHER_SIZE: &str = "it has another size than its recipe says: it is taken 
 pub struct Source {
     name: PathBuf,
     image: RgbImage,
-    /// As it was read, where it was scaled down.
-    larger: Option<Arc<RgbImage>>,
+    /// As it was read, where it was scaled.
+    as_read: Option<Arc<RgbImage>>,
     sha256: String,
     recipe: Option<Recipe>,
     /// What another program was asked for.
@@ -46,7 +48,7 @@ impl Source {
     /// # Errors
     /// [`pictures::DecodeError`]; [`EditError`] for a picture that is too small, or too long.
     pub fn read(bytes: &[u8], name: &Path) -> Result<Self> {
-        let image = upon_white(&decode(bytes, PICTURE_PIXELS)?);
+        let image = upon_white(&decode(bytes, UPLOAD_PIXELS)?);
         let (width, height) = image.dimensions();
         if width.min(height) < MIN_SIDE {
             return Err(EditError::TooSmall { width, height, min: MIN_SIDE }.into());
@@ -56,7 +58,7 @@ impl Source {
         }
         let sha256 = hex::encode(&Sha256::digest(bytes));
         let mut source =
-            Self { name: name.to_owned(), image, larger: None, sha256, recipe: None, prompt: None, notes: Vec::new() };
+            Self { name: name.to_owned(), image, as_read: None, sha256, recipe: None, prompt: None, notes: Vec::new() };
         match pictures::read(bytes) {
             Ok(Origin::Sinopia { recipe }) => match Recipe::from_json(&recipe) {
                 Ok(recipe) => source.recipe = Some(recipe),
@@ -133,31 +135,35 @@ impl Source {
             return self;
         }
         let (old_width, old_height) = self.image.dimensions();
-        let is_larger = u64::from(old_width) * u64::from(old_height) > u64::from(width) * u64::from(height);
-        let mut note = format!(
-            "the picture is scaled from {old_width} × {old_height} to {width} × {height}, which the model paints"
+        let note = format!(
+            "the picture is scaled from {old_width} × {old_height} to {width} × {height}, which the model paints; what is new is scaled back into the picture, which keeps its size"
         );
-        if is_larger {
-            note.push_str("; what is new is enlarged into the picture, which keeps its size");
-        }
         let image = image::imageops::resize(&self.image, width, height, FilterType::Lanczos3);
-        let larger = is_larger.then(|| Arc::new(self.image));
-        Self { image, larger, notes: self.notes.into_iter().chain([note]).collect(), ..self }
+        let as_read = Some(Arc::new(self.image));
+        Self { image, as_read, notes: self.notes.into_iter().chain([note]).collect(), ..self }
     }
 
-    /// The picture as it was read, where it was [scaled](Self::scaled) down.
-    pub(super) fn larger(&self) -> Option<&RgbImage> {
-        self.larger.as_deref()
+    /// The picture as it was read, where it was [scaled](Self::scaled).
+    pub(super) fn as_read(&self) -> Option<&RgbImage> {
+        self.as_read.as_deref()
     }
 
-    /// The size at which a model that learned from pictures of `native` size sees this picture best: in its shape, of about as many pixels, sides multiples of an eighth of the
+    /// The size at which a model that learned from pictures of `native` size sees this picture best: nearly in its shape, of about as many pixels, sides multiples of an eighth of the
     /// model's own (and of `multiple`).
     pub(super) fn size_for(&self, native: ImageSize, multiple: usize) -> ImageSize {
-        let (width, height) = (f64::from(self.image.width()), f64::from(self.image.height()));
-        let step = (native.width.min(native.height) / 8).next_multiple_of(multiple.max(1)).max(multiple.max(1));
-        let scale = ((native.width * native.height) as f64 / (width * height)).sqrt();
-        let side = |length: f64| ((length * scale / step as f64).round() as usize).max(1) * step;
-        ImageSize { width: side(width), height: side(height) }
+        let multiple = multiple.max(1);
+        let step = (native.width.min(native.height) / 8).next_multiple_of(multiple).max(multiple);
+        let (width, height) = self.image.dimensions();
+        let (shape, pixels) = (f64::from(width) / f64::from(height), (native.width * native.height) as f64);
+        let misfit = |size: &ImageSize| {
+            let (width, height) = (size.width as f64, size.height as f64);
+            (width / height / shape).ln().abs() + PIXELS_MISFIT * (width * height / pixels).ln().abs()
+        };
+        // A side that is `MOST_STRETCHED` times the other is twice the square's.
+        let most = 3 * native.width.max(native.height) / step;
+        let sizes = (1..=most).flat_map(|across| (1..=most).map(move |down| (across, down)));
+        let sizes = sizes.map(|(across, down)| ImageSize { width: across * step, height: down * step });
+        sizes.min_by(|one, other| misfit(one).total_cmp(&misfit(other))).unwrap_or(native)
     }
 }
 
@@ -252,16 +258,18 @@ mod tests {
         assert_eq!(size((64, 64), 512), (512, 512));
         assert_eq!(size((512, 512), 128), (128, 128));
         assert_eq!(size((400, 100), 128), (256, 64));
+        assert_eq!(size((300, 200), 128), (144, 96), "160 × 112 has more pixels, and another shape");
         let scaled =
             read(&bytes(&plain(80, 60), ImageFormat::Png)).unwrap().scaled(ImageSize { width: 40, height: 32 });
         assert_eq!(scaled.image().dimensions(), (40, 32));
         assert!(scaled.notes()[0].contains("from 80 × 60 to 40 × 32"), "{:?}", scaled.notes());
         let same = scaled.scaled(ImageSize { width: 40, height: 32 });
         assert_eq!(same.notes().len(), 1);
-        assert_eq!(same.larger().map(RgbImage::dimensions), Some((80, 60)));
+        assert_eq!(same.as_read().map(RgbImage::dimensions), Some((80, 60)));
         let enlarged =
             read(&bytes(&plain(40, 32), ImageFormat::Png)).unwrap().scaled(ImageSize { width: 80, height: 64 });
-        assert!(enlarged.larger().is_none() && !enlarged.notes()[0].contains("keeps its size"));
+        assert_eq!(enlarged.as_read().map(RgbImage::dimensions), Some((40, 32)));
+        assert!(enlarged.notes()[0].contains("keeps its size"), "{:?}", enlarged.notes());
     }
 
     #[test]

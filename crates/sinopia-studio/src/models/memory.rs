@@ -38,19 +38,40 @@ impl PictureMemory {
 pub fn weight_bytes(opened: &OpenedModel, compute: Compute) -> u64 {
     let checkpoint = opened.checkpoint();
     let (unet, others) = match compute.precision.resolved() {
-        PrecisionChoice::Bf16 => (2, 2),
-        PrecisionChoice::Int8 => (1, 2),
-        _ => (4, 4),
+        PrecisionChoice::Bf16 => (Each::Bytes(2), Each::Bytes(2)),
+        PrecisionChoice::Int8 => (Each::Bytes(1), Each::Stored),
+        PrecisionChoice::F32 => (Each::Bytes(4), Each::Bytes(4)),
+        PrecisionChoice::Auto | PrecisionChoice::Stored => (Each::Stored, Each::Stored),
     };
     let around_the_unet = [&checkpoint.text_encoder.weights, &checkpoint.vae.weights];
     let around_the_unet: u64 = around_the_unet.iter().map(|weights| network_bytes(weights, others)).sum();
     network_bytes(&checkpoint.unet.weights, unet) + around_the_unet
 }
 
-/// Bytes of a network's weights, those in blocks as they are and so many for each of the others.
-fn network_bytes(weights: &Weights, each: u64) -> u64 {
+/// How wide a number is in memory.
+#[derive(Debug, Clone, Copy)]
+enum Each {
+    /// So many bytes.
+    Bytes(u64),
+    /// As in its file: 2 bytes, or 4.
+    Stored,
+}
+
+/// Bytes of a network's weights, those in blocks as they are.
+fn network_bytes(weights: &Weights, each: Each) -> u64 {
     let blocks = if weights.keeps_blocks() { weights.in_blocks() } else { InBlocks::default() };
-    (weights.num_parameters() - blocks.parameters) * each + blocks.bytes
+    let others = weights.num_parameters() - blocks.parameters;
+    match each {
+        Each::Bytes(each) => others * each + blocks.bytes,
+        Each::Stored => others * 4 - 2 * numbers_of_16_bits(weights) + blocks.bytes,
+    }
+}
+
+/// How many numbers of a network's file are f16 or bf16.
+fn numbers_of_16_bits(weights: &Weights) -> u64 {
+    let is_short = |name: &&String| matches!(weights.format(name).as_deref(), Some("F16" | "BF16"));
+    let numbers = |name: &String| weights.shape(name).map(|shape| shape.iter().product::<usize>() as u64);
+    weights.names().iter().filter(is_short).filter_map(numbers).sum()
 }
 
 /// Bytes that the system could give to programs now, where it tells.

@@ -24,7 +24,7 @@ pub enum DecodeError {
         kind: Option<&'static str>,
     },
     /// More than is read.
-    #[error("the picture has {what}; at most {limit} are read")]
+    #[error("the picture has {what}; at most {limit} are read: scale it down, or cut a part out of it")]
     TooLarge {
         /// What it has too much of, such as `4000 × 9000 pixels`.
         what: String,

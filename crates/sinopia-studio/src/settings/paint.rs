@@ -69,7 +69,7 @@ static PAINT: LazyLock<Vec<RunSetting>> = LazyLock::new(|| {
         of_picture("deep_every", Group::Speed, Kind::integer(1, 1000), json!(1), "Run the deep layers of the UNet in every Nth step only: faster, a little coarser.")
             .value("N")
             .in_units_of("steps")
-            .explained("2 takes about 0.6 of the time; steps in which boxes guide are not shortened. DeepCache, arXiv 2312.00858."),
+            .explained("2 takes about 0.6 of the time; boxes guide in those steps alone. DeepCache, arXiv 2312.00858."),
         of_picture("merge_tokens", Group::Speed, Kind::integer(1, 8), json!(1), "Self-attention on the finest grid looks at windows of N × N cells: faster at large sizes, a little blurrier.")
             .value("N")
             .in_units_of("cells")

@@ -3,7 +3,6 @@
 //! Lian et al. 2023, arXiv 2305.13655. Start reading at [`Lmd::paint`]; each stage has a file of its own. [LMD+](super::lmd_plus) is the same with
 //! grounding adapters.
 
-mod lone;
 mod options;
 mod prompts;
 mod scene_context;
@@ -15,7 +14,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use lone::LoneObject;
 pub use options::{LmdOptions, VerticalPlacement};
 
 use super::{Method, check_values, read_options, write_options};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use sinopia_layout::{Grid, Scene, excerpt};
 use sinopia_models::denoiser::AttnKey;
+use sinopia_nn::threads::Turn;
 
 use super::{Lmd, LmdOptions, Method};
 use crate::guidance::stretched;
@@ -24,6 +25,8 @@ pub(super) struct SceneContext<'a> {
     pub(super) lmd: &'a Lmd,
     pub(super) pipeline: &'a Pipeline,
     pub(super) run: &'a Run<'a>,
+    /// Of an object that is painted beside others.
+    pub(super) turn: Option<&'a Turn<'a>>,
     pub(super) plan: SamplingPlan,
     pub(super) seeds: SceneSeeds,
     /// The guidance keys' grids.
@@ -55,7 +58,7 @@ impl<'a> SceneContext<'a> {
         let object_weights = weights_of(scene, &lmd.options.object_weights)?;
         let mask_key = denoiser.object_mask_key();
         let masks = lmd.mask_source(pipeline);
-        Ok(Self { lmd, pipeline, run, plan, seeds, grids, object_weights, mask_key, masks })
+        Ok(Self { lmd, pipeline, run, turn: None, plan, seeds, grids, object_weights, mask_key, masks })
     }
 
     pub(super) fn options(&self) -> &'a LmdOptions {

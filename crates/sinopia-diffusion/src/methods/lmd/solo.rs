@@ -48,12 +48,13 @@ impl<'a> SceneContext<'a> {
         if self.run.wants_attention() || !self.pipeline.has_small_calls(&self.plan.sampling)? {
             return (0..count).map(|index| self.paint_alone(&prompt(index), background)).collect();
         }
-        let solos = threads::side_by_side(count, |index| {
+        let solos = threads::taking_turns(count, |index, turn| {
             let run = self.run.beside();
-            let context = SceneContext { run: &run, ..self.clone() };
+            let context = SceneContext { run: &run, turn: Some(turn), ..self.clone() };
             let solo = context.paint_alone(&prompt(index), background)?;
             Ok::<_, Error>((solo, run))
-        })?;
+        })
+        .map_err(sinopia_models::Error::from)??;
         let join = |(solo, run)| {
             self.run.join(run);
             solo
@@ -69,7 +70,7 @@ impl<'a> SceneContext<'a> {
         self.run.stage(&stage, || {
             let start = self.solo_start(&bbox, background, index)?;
             let trajectory = self.paint_trajectory(start, text, &bbox, &stage)?;
-            let image = match self.options().object_images || self.masks.wants_image() {
+            let image = match self.wants_object_images() {
                 true => Some(self.pipeline.decode(&trajectory.last, self.run)?),
                 false => None,
             };
@@ -87,10 +88,19 @@ impl<'a> SceneContext<'a> {
             if cutout.mask.is_empty() {
                 self.run.warn(format!("`{}` was moved off the canvas; it is left out of the collage", object.name()));
             }
-            let image = image.filter(|_| self.options().object_images);
+            let image = image.filter(|_| self.shows_object_images());
             let painted = PaintedObject { name: object.name().to_owned(), bbox, image, mask, shift };
             Ok(Solo { cutout, reference, painted, report: trajectory.report })
         })
+    }
+
+    /// Whether the objects' own pictures are looked at, by a segmentation network or by whoever asked for them.
+    fn wants_object_images(&self) -> bool {
+        self.shows_object_images() || self.masks.wants_image()
+    }
+
+    fn shows_object_images(&self) -> bool {
+        self.options().object_images && self.run.wants_object_images()
     }
 
     /// The object's noise: the background's, and a little of its own in its box.
@@ -136,12 +146,23 @@ impl<'a> SceneContext<'a> {
                 let step = GuidedStep { index, sampler: &sampler, text: &prompt.text, loss: &loss };
                 latents = guide.update(latents, &step, self.run)?;
             }
-            let record = self.solo_recording(&tokens, &calls, index);
-            let Predicted { prediction, maps } = sampler.predict(&latents, index, &prompt.text, record.as_ref())?;
-            if calls.is_left_early && index + 1 == calls.count {
-                last = sampler.predicted_original(&prediction, index, &latents)?;
-            }
-            latents = sampler.advance(&prediction, index, &latents)?;
+            // What a call without deep layers would record is asked for by no guidance; of a mask's attention one map is enough.
+            let is_last = index + 1 == calls.count;
+            let is_wanted = sampler.runs_deep(index) || (is_last && attention.is_empty());
+            let record = if is_wanted { self.solo_recording(&tokens, &calls, index) } else { None };
+            let maps = if calls.ends_with_maps && is_last {
+                record
+                    .map(|record| sampler.record(&latents, index, &prompt.text, &record))
+                    .transpose()?
+                    .unwrap_or_default()
+            } else {
+                let Predicted { prediction, maps } = sampler.predict(&latents, index, &prompt.text, record.as_ref())?;
+                if calls.is_left_early && is_last {
+                    last = sampler.predicted_original(&prediction, index, &latents)?;
+                }
+                latents = sampler.advance(&prediction, index, &latents)?;
+                maps
+            };
             if index < calls.num_frozen {
                 states.push(latents.clone());
             }
@@ -152,6 +173,9 @@ impl<'a> SceneContext<'a> {
                 attention.add(maps.get(&self.mask_key))?;
             }
             sampler.report(&FinishedStep { stage, index, loss: guide.last_loss(), latents: &latents }, self.run)?;
+            if let Some(turn) = self.turn {
+                turn.pass();
+            }
         }
         let attention = self.mean_attention(attention)?;
         if !calls.is_left_early {
@@ -180,6 +204,7 @@ impl<'a> SceneContext<'a> {
         }
         let count = calls.len();
         Ok(SoloCalls {
+            ends_with_maps: is_left_early && !self.wants_object_images() && num_frozen < count,
             count,
             num_references,
             num_frozen,
@@ -253,6 +278,8 @@ struct SoloCalls {
     aggregation_start: usize,
     /// Whether the trajectory ends before its picture, which is then the one predicted there.
     is_left_early: bool,
+    /// Whether of the last call nothing but its attention is wanted, neither a state nor a picture.
+    ends_with_maps: bool,
 }
 
 /// What is kept of the trajectory of an object's own picture.
@@ -284,8 +311,12 @@ impl AttentionSum {
         Ok(())
     }
 
+    fn is_empty(&self) -> bool {
+        self.num_steps == 0
+    }
+
     fn mean(self) -> Option<Vec<f32>> {
         let steps = self.num_steps as f32;
-        (self.num_steps > 0).then(|| self.values.iter().map(|sum| sum / steps).collect())
+        (!self.is_empty()).then(|| self.values.iter().map(|sum| sum / steps).collect())
     }
 }

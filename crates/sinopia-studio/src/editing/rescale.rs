@@ -1,11 +1,11 @@
-//! A change that was made to a picture scaled down, brought into the picture at its own size.
+//! A change that was made to a picture scaled, brought into the picture at its own size.
 
 use image::imageops::{self, FilterType};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
-/// `full` with what differs between `before` and `after`, which are it scaled down and the same changed: enlarged, and faded out over about a pixel of theirs. Where nothing
+/// `full` with what differs between `before` and `after`, which are it scaled and the same changed: scaled back, and faded out over about a pixel of theirs. Where nothing
 /// near differs, every pixel keeps its bytes.
-pub(super) fn enlarged_into(full: &RgbImage, before: &RgbImage, after: &RgbImage) -> RgbImage {
+pub(super) fn scaled_into(full: &RgbImage, before: &RgbImage, after: &RgbImage) -> RgbImage {
     let (width, height) = full.dimensions();
     let changed = around_changes(before, after);
     let new = imageops::resize(after, width, height, FilterType::CatmullRom);
@@ -55,7 +55,7 @@ mod tests {
                 after.put_pixel(x, y, Rgb([250, 10, 20]));
             }
         }
-        let image = enlarged_into(&full, &before, &after);
+        let image = scaled_into(&full, &before, &after);
         assert_eq!(image.dimensions(), (200, 120));
         for (x, y, pixel) in image.enumerate_pixels() {
             let (small_x, small_y) = (x as f32 / 4.0, y as f32 / 3.0);
@@ -64,6 +64,6 @@ mod tests {
             let is_inside = (18.0..27.0).contains(&small_x) && (13.0..17.0).contains(&small_y);
             assert!(!is_inside || *pixel == Rgb([250, 10, 20]), "{x}, {y}: {pixel:?}");
         }
-        assert_eq!(enlarged_into(&full, &before, &before), full);
+        assert_eq!(scaled_into(&full, &before, &before), full);
     }
 }
