@@ -174,6 +174,42 @@ fn any_picture_is_scaled_and_inverted_and_its_edit_can_be_done_again() {
 }
 
 #[test]
+fn a_picture_of_any_size_keeps_it() {
+    let desk = Desk::new();
+    let quick = ["--steps", "4", "--method", "gligen", "--add", "a red star", "20%,20%,40%,40%", "--out", "star.png"];
+    for ((width, height), scaled) in [((300, 200), "144 × 96"), ((60, 60), "128 × 128")] {
+        let photo =
+            image::imageops::resize(&desk.pixels("dog.png"), width, height, image::imageops::FilterType::Triangle);
+        photo.save(desk.path("photo.png")).unwrap();
+        let told = desk.json(&[&["edit", "photo.png"][..], &quick].concat());
+        let note = told["notes"][0].as_str().unwrap();
+        assert!(note.contains(&format!("to {scaled}")) && note.contains("keeps its size"), "{note}");
+        let star = desk.pixels("star.png");
+        let share = changed(&photo, &star);
+        assert!(share > 0.02 && share < 0.7, "{width} × {height}: {share}");
+        assert_eq!(photo.get_pixel(width - 1, height - 1), star.get_pixel(width - 1, height - 1));
+    }
+    // More than is worth waiting for is refused by its head.
+    RgbImage::new(5001, 5000).save(desk.path("large.png")).unwrap();
+    desk.refuses(&["edit", "large.png", "--add", "a star"], &["5001 × 5000 pixels", "scale it down"]);
+}
+
+#[test]
+fn what_is_gone_is_not_moved() {
+    let desk = Desk::new();
+    // The layout goes on naming the dog.
+    desk.ok(&["edit", "dog.png", "--remove", "thing@50,200,200,300", "-q", "--out", "gone.png"]);
+    let place = "50,200,200,300";
+    desk.refuses(
+        &["edit", "gone.png", "--move", "the dog", "up", "--out", "moved.png"],
+        &[&format!("`a blue dog` is not seen at {place}"), "--add", &format!("`a blue dog@{place}`")],
+    );
+    // Who points at a place means what is there.
+    desk.ok(&["edit", "gone.png", "--move", &format!("the dog@{place}"), "up", "-q", "--out", "moved.png"]);
+    assert!(desk.pixels("gone.png") != desk.pixels("moved.png"), "nothing was moved");
+}
+
+#[test]
 fn a_picture_whose_pixels_were_changed_since_is_taken_as_any_other() {
     let desk = Desk::new();
     let mut image = desk.pixels("dog.png");
@@ -233,10 +269,10 @@ fn what_newcomers_type_is_answered() {
 fn the_picture_itself_is_written_over_only_when_that_is_asked_for() {
     let desk = Desk::new();
     let before = desk.bytes("dog.png");
-    let output = desk.ok(&["edit", "dog.png", "--move", "the bowl", "up", "--in-place"]);
+    let output = desk.ok(&["edit", "dog.png", "--move", "the dog", "up", "--in-place"]);
     assert!(desk.bytes("dog.png") != before, "nothing was written");
     let told = stderr(&output);
-    for words in ["- move `a white bowl` from", "painting it again from its recipe", "% of its pixels are new"] {
+    for words in ["- move `a blue dog` from", "painting it again from its recipe", "% of its pixels are new"] {
         assert!(told.contains(words), "`{words}` is missing in\n{told}");
     }
 }

@@ -46,7 +46,8 @@ impl Desk {
 
     fn packs(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.path("cache/sinopia/packed"));
-        entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+        let is_lock = |path: &PathBuf| path.ends_with(".lock");
+        entries.into_iter().flatten().map(|entry| entry.unwrap().path()).filter(|path| !is_lock(path)).collect()
     }
 }
 
@@ -71,8 +72,25 @@ fn a_prepared_model_paints_the_same_picture() {
     assert_eq!(listed[1]["packed"]["bytes"], std::fs::metadata(&pack).unwrap().len());
     assert!(desk.ok(&["models", "list"]).contains("packed, bf16"));
     assert!(desk.ok(&["models", "prepare", MODEL, "--clear"]).contains("1 pack is removed"));
-    assert!(desk.ok(&["models", "prepare", "--clear"]).contains("nothing is removed"));
+    assert!(desk.ok(&["models", "prepare", "--clear"]).contains("no pack is removed"));
     assert!(desk.packs().is_empty());
+}
+
+#[test]
+fn packs_of_one_precision_are_removed_alone() {
+    let desk = Desk::new();
+    for precision in ["f32", "int8"] {
+        let told = desk.run(&["models", "prepare", MODEL, "--precision", precision], &[]);
+        assert!(stderr(&told).contains(&format!("packing {MODEL} for {precision}")), "{}", stderr(&told));
+    }
+    assert_eq!(desk.packs().len(), 2);
+    std::fs::write(desk.path("cache/sinopia/packed/.1-0.part"), "").unwrap();
+    let told = desk.ok(&["models", "prepare", MODEL, "--clear", "--precision", "bf16"]);
+    assert!(told.contains("no pack is removed"), "{told}");
+    let told = desk.ok(&["models", "prepare", "--clear", "--precision", "int8"]);
+    assert!(told.contains("1 pack is removed"), "{told}");
+    assert!(desk.ok(&["models", "list"]).contains("packed, f32"));
+    assert_eq!(desk.packs().len(), 1);
 }
 
 #[test]

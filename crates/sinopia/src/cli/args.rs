@@ -609,7 +609,7 @@ pub(crate) struct PrepareArgs {
     #[arg(required_unless_present = "clear")]
     pub(crate) model: Option<String>,
 
-    /// Remove what was packed of MODEL, or of every model if none is named
+    /// Remove what was packed of MODEL, or of every model if none is named; with `--precision` what was packed for that
     #[arg(long)]
     pub(crate) clear: bool,
 

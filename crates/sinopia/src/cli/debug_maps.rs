@@ -17,10 +17,17 @@ const TILE: u32 = 64;
 /// Columns at most; of longer guidance evenly chosen steps are drawn.
 const MAX_COLUMNS: usize = 30;
 
+/// What of a painting is looked at besides its picture.
+pub(crate) struct Wanted {
+    pub(crate) attention: bool,
+    /// The pictures of objects painted alone.
+    pub(crate) object_images: bool,
+}
+
 /// Passes everything on to another observer and keeps the attention maps.
 pub(crate) struct MapKeeper<'a> {
     inner: &'a dyn Observer,
-    wanted: bool,
+    wanted: Wanted,
     /// In the order in which they were met, which is that of the stages.
     kept: Mutex<Vec<Kept>>,
 }
@@ -36,7 +43,7 @@ struct Kept {
 
 impl<'a> MapKeeper<'a> {
     /// Keeps maps if they are wanted.
-    pub(crate) fn new(inner: &'a dyn Observer, wanted: bool) -> Self {
+    pub(crate) fn new(inner: &'a dyn Observer, wanted: Wanted) -> Self {
         Self { inner, wanted, kept: Mutex::default() }
     }
 
@@ -70,8 +77,12 @@ impl Observer for MapKeeper<'_> {
         self.inner.warning(warning);
     }
 
+    fn wants_object_images(&self) -> bool {
+        self.wanted.object_images
+    }
+
     fn wants_attention(&self) -> bool {
-        self.wanted
+        self.wanted.attention
     }
 
     fn attention(&self, report: &AttentionReport) {
@@ -148,7 +159,7 @@ mod tests {
     #[test]
     fn a_sheet_a_phrase_with_a_tile_a_layer_and_step() {
         let bboxes = [BBox::new(0.5, 0.5, 1.0, 1.0).unwrap()];
-        let keeper = MapKeeper::new(&Silent, true);
+        let keeper = MapKeeper::new(&Silent, Wanted { attention: true, object_images: false });
         for phrase in ["a blue dog", "犬/cat"] {
             for index in [0, 3] {
                 for key in ["mid.0", "up.1.0"] {
@@ -171,7 +182,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_that_nobody_wants_and_no_folder_made() {
-        let keeper = MapKeeper::new(&Silent, false);
+        let keeper = MapKeeper::new(&Silent, Wanted { attention: false, object_images: false });
         assert!(!keeper.wants_attention());
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(keeper.write(&folder.path().join("maps"), "").unwrap(), 0);

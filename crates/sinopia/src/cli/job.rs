@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use sinopia_diffusion::noise::Seed;
 use sinopia_diffusion::{CancellationToken, DenoiserWork, ImageSize, Run};
 use sinopia_layout::{Layout, counted, svg};
-use sinopia_nn::threads::{num_threads, side_by_side};
+use sinopia_nn::threads::{num_threads, taking_turns};
 use sinopia_studio::models::{LoadedModel, OpenedModel};
 use sinopia_studio::{Error, PaintSpec, Picture, ResolvedSpec, rgb};
 
 use super::args::OutputArgs;
 use super::checking::{CheckRequest, CheckedPicture, Checking};
 use super::contact_sheet::{self, Panel};
-use super::debug_maps::MapKeeper;
+use super::debug_maps::{MapKeeper, Wanted};
 use super::failure::bad_request;
 use super::progress::{Bars, SeedBars, cancellation_on_interrupt};
 use super::{models, output};
@@ -200,8 +200,14 @@ impl CheckedJob {
             bars.show_layout(layout);
         }
         again(&resolved).iter().for_each(|line| bars.line(line));
-        let model = loaded.unwrap_or_else(|| resolved.load(&opened))?;
-        models::tell(&model, &resolved, &opened, bars);
+        let model = match loaded {
+            Some(loaded) => {
+                let model = loaded?;
+                models::tell(&model, &resolved, &opened, bars);
+                model
+            }
+            None => models::load(&resolved, &opened, bars)?,
+        };
         resolved.vocabulary_warning().iter().for_each(|warning| bars.warn(warning));
         resolved.size_warning(&model).iter().for_each(|warning| bars.warn(warning));
         // From here on Ctrl-C ends the run in an orderly way; before, it just ends the program.
@@ -211,14 +217,15 @@ impl CheckedJob {
         let method = resolved.method().name();
         bars.line(&format!("painting with {method} on {}, {steps}, {seeds}{checks}", model.id.id));
         let checking = job.check.clone().map(CheckRequest::open).transpose()?;
-        let painter = Painter { resolved, model, checking, cancellation, bars };
+        let painter = Painter { resolved, model, checking, cancellation, bars, wants_object_images: output.grid };
         let together = job.painted_together(&painter.model, output);
         let mut made = Vec::new();
         let mut is_cancelled = false;
         for first in (0..job.count).step_by(together) {
             let indices: Vec<u32> = (first..job.count).take(together).collect();
             let seeds: Vec<u64> = indices.iter().map(|index| job.seed_of(*index)).collect();
-            let keeper = MapKeeper::new(bars, output.debug_maps.is_some());
+            let keeper =
+                MapKeeper::new(bars, Wanted { attention: output.debug_maps.is_some(), object_images: output.grid });
             let painted = match *seeds {
                 [seed] => vec![painter.paint(seed, &keeper)?],
                 _ => painter.paint_side_by_side(&seeds)?,
@@ -257,6 +264,8 @@ struct Painter<'a> {
     checking: Option<Checking>,
     cancellation: CancellationToken,
     bars: &'a Bars,
+    /// For a contact sheet.
+    wants_object_images: bool,
 }
 
 impl Painter<'_> {
@@ -268,13 +277,14 @@ impl Painter<'_> {
         }
     }
 
-    /// Images at which nobody looks, a thread each.
+    /// Images at which nobody looks, each with its share of the threads.
     fn paint_side_by_side(&self, seeds: &[u64]) -> anyhow::Result<Vec<CheckedPicture>> {
-        let observers: Vec<SeedBars<'_>> = seeds.iter().map(|seed| SeedBars::new(self.bars, *seed)).collect();
-        let painted = side_by_side(seeds.len(), |index| {
+        let observers: Vec<SeedBars<'_>> =
+            seeds.iter().map(|seed| SeedBars::new(self.bars, *seed, self.wants_object_images)).collect();
+        let painted = taking_turns(seeds.len(), |index, _| {
             let resolved = self.resolved.clone().with_seed(seeds[index]);
             painted(&resolved, &self.model, &Run::new(&observers[index], &self.cancellation))
-        });
+        })?;
         self.bars.finish();
         observers.into_iter().for_each(SeedBars::tell_warnings);
         painted

@@ -53,6 +53,9 @@ pub(crate) fn resolve(spec: &PaintSpec, bars: &Bars) -> anyhow::Result<(Resolved
 
 /// Loads the networks of a spec's model, and tells what whoever paints with it should know.
 pub(crate) fn load(resolved: &ResolvedSpec, opened: &OpenedModel, bars: &Bars) -> anyhow::Result<LoadedModel> {
+    if let Some(loading) = prepare::loading(opened, resolved.model().compute) {
+        bars.line(&loading);
+    }
     let model = resolved.load(opened)?;
     tell(&model, resolved, opened, bars);
     Ok(model)

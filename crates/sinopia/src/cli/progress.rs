@@ -175,18 +175,23 @@ impl Observer for Bars {
     fn warning(&self, warning: &str) {
         self.warn(warning);
     }
+
+    fn wants_object_images(&self) -> bool {
+        false
+    }
 }
 
 /// The bars of one image of several that are painted side by side. Its warnings wait for their turn.
 pub(crate) struct SeedBars<'a> {
     bars: &'a Bars,
     seed: u64,
+    wants_object_images: bool,
     warnings: Mutex<Vec<String>>,
 }
 
 impl<'a> SeedBars<'a> {
-    pub(crate) fn new(bars: &'a Bars, seed: u64) -> Self {
-        Self { bars, seed, warnings: Mutex::default() }
+    pub(crate) fn new(bars: &'a Bars, seed: u64, wants_object_images: bool) -> Self {
+        Self { bars, seed, wants_object_images, warnings: Mutex::default() }
     }
 
     pub(crate) fn tell_warnings(self) {
@@ -203,6 +208,10 @@ impl Observer for SeedBars<'_> {
 
     fn warning(&self, warning: &str) {
         self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(warning.to_owned());
+    }
+
+    fn wants_object_images(&self) -> bool {
+        self.wants_object_images
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sinopia_diffusion::Pipeline;
 use sinopia_models::packs::{self, CacheOptions, PackInfo, Prepared};
 use sinopia_studio::models::{LoadedModel, OpenedModel, memory};
-use sinopia_studio::{Compute, PaintSpec};
+use sinopia_studio::{Compute, PaintSpec, PrecisionChoice};
 
 use crate::cli::args::{Painting, PrepareArgs};
 use crate::cli::failure::bad_request;
@@ -14,6 +14,9 @@ use crate::cli::{output, settings};
 
 /// From when on a start is told to be slow.
 const SLOW_START: Duration = Duration::from_secs(1);
+
+/// Bytes from which on a model is told to be loading.
+const LARGE: u64 = 1 << 29;
 
 pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<()> {
     let painting = settings::merge(Painting {
@@ -36,19 +39,33 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<()> {
 pub(super) fn hint(model: &LoadedModel, opened: &OpenedModel, compute: Compute) -> Option<String> {
     let time = model.packing_time.filter(|time| *time > SLOW_START)?;
     let gigabytes = gigabytes(memory::weight_bytes(opened, compute));
+    let precision = match compute.precision {
+        PrecisionChoice::Auto => String::new(),
+        other => format!(" --precision {other}"),
+    };
     Some(format!(
-        "loading took {:.1} s; after `sinopia models prepare {}` (some {gigabytes} on disk), or once with `--pack-cache`, it takes a fraction of that",
+        "loading took {:.1} s; after `sinopia models prepare {}{precision}` (some {gigabytes} on disk), or once with `--pack-cache`, it takes a fraction of that",
         time.as_secs_f64(),
         opened.name()
     ))
+}
+
+/// What is told before networks are loaded that take their time.
+pub(super) fn loading(opened: &OpenedModel, compute: Compute) -> Option<String> {
+    let bytes = memory::weight_bytes(opened, compute);
+    (bytes > LARGE).then(|| format!("loading {}, {}", opened.name(), gigabytes(bytes)))
 }
 
 /// A line for each pack.
 pub(super) fn lines(packs: &[PackInfo]) -> Vec<String> {
     let line = |info: &PackInfo| match &info.made_of {
         Ok((model, key)) => {
-            let stale = if info.is_stale() { " (of another version: prepare the model again)" } else { "" };
-            format!("{model:<48} packed, {}, {}{stale}", key.precision, gigabytes(info.bytes))
+            let version = match (info.is_stale(), info.is_newer()) {
+                (true, _) => " (of an earlier version: prepare the model again)",
+                (_, true) => " (of a later version, which alone uses it)",
+                _ => "",
+            };
+            format!("{model:<48} packed, {}, {}{version}", option_of(&key.precision), gigabytes(info.bytes))
         }
         Err(problem) => format!("{:<48} no pack: {problem}", info.path.display().to_string()),
     };
@@ -62,9 +79,11 @@ fn prepare(name: &str, compute: Compute, options: &CacheOptions) -> anyhow::Resu
     let bars = Bars::new(false);
     let opened = super::open(name, compute, &bars)?;
     bars.finish();
+    let (precision, size) = (compute.precision.resolved(), gigabytes(memory::weight_bytes(&opened, compute)));
+    bars.line(&format!("packing {name} for {precision}, some {size}"));
     let begun = Instant::now();
     let prepared = packs::prepare::<_, sinopia_diffusion::Error>(opened.checkpoint(), options, Pipeline::load)?;
-    // What was packed by another version is of no use any more.
+    // What an earlier version packed is of no use any more.
     options.packs().clear(PackInfo::is_stale)?;
     output::print(&told(name, compute, &prepared, begun.elapsed()))
 }
@@ -75,6 +94,14 @@ fn told(name: &str, compute: Compute, prepared: &Prepared, time: Duration) -> St
     match is_new {
         true => format!("{name} is packed for {precision}: {size}, {:.1} s, {place}", time.as_secs_f64()),
         false => format!("{name} was packed for {precision} already, and is as it was written: {size}, {place}"),
+    }
+}
+
+/// What `--precision` calls the precision of a pack: numbers as the file has them are `auto` in its key.
+fn option_of(precision: &str) -> &str {
+    match precision {
+        "auto" => PrecisionChoice::Stored.as_str(),
+        other => other,
     }
 }
 
@@ -93,13 +120,23 @@ fn clear(name: Option<&str>, compute: Compute, options: &CacheOptions) -> anyhow
     };
     let has_content =
         |info: &PackInfo| matches!((&info.made_of, &content), (Ok((_, key)), Some(content)) if key.content == *content);
+    let has_precision = |info: &PackInfo| match (compute.precision, &info.made_of) {
+        (PrecisionChoice::Auto, _) => true,
+        (precision, Ok((_, key))) => option_of(&key.precision) == precision.as_str(),
+        (_, Err(_)) => false,
+    };
     let folder = options.packs();
-    let removed = folder.clear(|info| name.is_none_or(|name| is_of(info, name) || has_content(info)))?;
+    let removed =
+        folder.clear(|info| has_precision(info) && name.is_none_or(|name| is_of(info, name) || has_content(info)))?;
     let mut text = match removed.packs {
-        0 => "nothing is removed".to_owned(),
+        0 => "no pack is removed".to_owned(),
         1 => format!("1 pack is removed, {}", gigabytes(removed.bytes)),
         packs => format!("{packs} packs are removed, {}", gigabytes(removed.bytes)),
     };
+    match removed.leftovers {
+        0 => {}
+        bytes => text.push_str(&format!("; what a process left half written is, {}", gigabytes(bytes))),
+    }
     match removed.in_use {
         0 => {}
         1 => text.push_str("; one that is in use stays"),

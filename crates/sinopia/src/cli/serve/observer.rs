@@ -94,4 +94,8 @@ impl Observer for ProgressAdapter<'_> {
     fn warning(&self, warning: &str) {
         self.watch.warning(warning);
     }
+
+    fn wants_object_images(&self) -> bool {
+        false
+    }
 }
